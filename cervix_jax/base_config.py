@@ -1,0 +1,135 @@
+"""What the files in `configs/` share: every field of a run, with its default.
+
+A config file's argument is `<data set>[,recipe=<recipe>]`, e.g.
+`--config=configs/rcan.py:sipakmed/single_cell,recipe=paper`.
+"""
+
+import dataclasses
+
+import ml_collections
+from ml_collections import config_dict
+
+from cervix_jax.data.augment.settings import parse_settings
+from cervix_jax.errors import InputError
+
+DEFAULT_DATASET = "cervix_phantom/single_cell"
+RECIPES = ("default", "paper")
+
+
+def parse_arg(arg: str) -> tuple[str, str]:
+    """The data set and the recipe that a config's argument names.
+
+    Raises:
+      InputError: a part of the argument is not understood.
+    """
+    dataset, recipe = DEFAULT_DATASET, "default"
+    for part in filter(None, (arg or "").split(",")):
+        name, equals, value = part.partition("=")
+        if not equals:
+            dataset = part
+        elif name == "recipe" and value in RECIPES:
+            recipe = value
+        else:
+            raise InputError(
+                f"config argument {part!r} is not understood; write <data set>,recipe=<recipe> "
+                f"with a recipe of {', '.join(RECIPES)}."
+            )
+    return dataset, recipe
+
+
+def base_config(arg: str = "") -> ml_collections.ConfigDict:
+    """The config of a data set and recipe, but for the model's name.
+
+    The default recipe is ours: AdamW with a warm-up and a cosine, label smoothing, a moving
+    average of the weights, rotations, flips and stain jitter, and the honest `cluster` split. The
+    "paper" recipe is that of arXiv 2106.00557 and its published code: Adam at a constant 1e-3,
+    batch 16, 50 epochs, dropout 0.5, rotations of up to 25 degrees with black corners, 224 pixels,
+    and its split.
+    """
+    dataset, recipe = parse_arg(arg)
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.batch_size = 32
+    config.eval_batch_size = 64
+    config.num_epochs = 40
+    config.image_size = 224
+    config.learning_rate = 1e-3
+
+    config.data = ml_collections.ConfigDict(
+        {
+            "dataset": dataset,
+            "manual_dir": "",  # the raw files, for data sets that must be downloaded by hand
+            "data_dir": "",  # prepared data; "" is the default folder of TFDS
+            "placement": "device",  # or "host", for sets that do not fit in device memory
+            "resize": "stretch",  # or "crop", "pad"
+            "check_counts": True,  # insist on the official number of images
+            "settings": {},  # variations of the data set, for the phantom
+        }
+    )
+    if dataset.startswith("cervix_phantom/"):
+        config.data.settings = ml_collections.ConfigDict(
+            {
+                "seed": config_dict.placeholder(int),
+                "clusters_per_class": config_dict.placeholder(int),
+                "cells_per_cluster": config_dict.placeholder(int),
+                "overlap": config_dict.placeholder(float),
+                "stain_variation": config_dict.placeholder(float),
+                "blur": config_dict.placeholder(float),
+                "debris": config_dict.placeholder(float),
+                "confounding": config_dict.placeholder(float),
+            }
+        )
+    config.split = ml_collections.ConfigDict(
+        {"protocol": "cluster", "fold": 0, "folds": 5, "seed": 0}
+    )
+    config.model = ml_collections.ConfigDict(
+        {
+            "name": "",
+            "attention": "",
+            "dropout": 0.0,
+            "init_from": "",
+            "dtype": "auto",  # bfloat16 on accelerators, float32 on the CPU
+            "normalization": "imagenet",
+        }
+    )
+    config.optimizer = ml_collections.ConfigDict(
+        {
+            "name": "adamw",
+            "weight_decay": 0.02,
+            "momentum": 0.9,  # SGD only
+            "clip_norm": 1.0,  # 0 does not clip
+            "schedule": "cosine",
+            "warmup_epochs": 2.0,
+            "final_share": 0.01,  # of the learning rate, at the end of the cosine
+        }
+    )
+    config.loss = ml_collections.ConfigDict({"label_smoothing": 0.1, "class_weights": "none"})
+    config.ema_decay = 0.99  # 0 keeps no moving average
+    config.augment = _augment("cytology")
+    config.early_stopping_epochs = 0  # 0 trains to the end
+    config.checkpoint = ml_collections.ConfigDict(
+        {"every_steps": 0, "best_metric": "accuracy"}  # besides the end of every epoch
+    )
+    if dataset.startswith("cervix_phantom/"):
+        # Small enough for two CPU cores to finish in a few minutes.
+        config.update({"image_size": 64, "num_epochs": 8, "learning_rate": 2e-3})
+        config.optimizer.warmup_epochs = 1.0
+    if recipe == "paper":
+        _paper(config)
+    return config
+
+
+def _paper(config: ml_collections.ConfigDict) -> None:
+    config.update({"batch_size": 16, "num_epochs": 50, "image_size": 224, "learning_rate": 1e-3})
+    config.update({"ema_decay": 0.0, "augment": _augment("paper")})
+    config.optimizer.update(
+        {"name": "adam", "weight_decay": 0.0, "clip_norm": 0.0, "schedule": "constant"}
+    )
+    config.optimizer.warmup_epochs = 0.0
+    config.loss.label_smoothing = 0.0
+    config.split.protocol = "paper"
+    config.data.resize = "crop"
+
+
+def _augment(preset: str) -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(dataclasses.asdict(parse_settings({"preset": preset})))

@@ -1,0 +1,165 @@
+"""How every command starts and how it ends on bad input: one line on stderr, exit code 2."""
+
+import difflib
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from cervix_jax.errors import InputError
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+
+def run(
+    main: Callable[[list[str]], Any],
+    *,
+    default_config: str | None = None,
+    positional: bool = False,
+) -> None:
+    """Parse the flags of `sys.argv`, call `main(argv)` and exit.
+
+    Exit codes: what `main` returns (None is 0), 2 for `InputError` and for flags that cannot be
+    parsed, 130 for Ctrl-C; any other exception keeps its traceback and ends with 1.
+
+    Args:
+      main: gets the program name and the positional arguments.
+      default_config: value of the flag `--config` where the command line has none. Give it here
+        and None to `DEFINE_config_file`, which would otherwise parse the command line on import.
+      positional: whether arguments without a flag are allowed.
+    """
+    try:
+        sys.argv = _config_first(sys.argv, default_config)
+
+        def parse(argv: Sequence[str]) -> list[str]:
+            remaining = _parse_flags(argv)
+            if len(remaining) > 1 and not positional:
+                raise InputError(
+                    f"unexpected argument {remaining[1]!r}; options are written --name=value."
+                )
+            return remaining
+
+        app.run(main, flags_parser=parse)
+    except InputError as error:
+        _fail(str(error))
+    except app.UsageError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(EXIT_BAD_INPUT)
+
+
+def _config_first(argv: Sequence[str], default: str | None) -> list[str]:
+    """Put `--config` before its overrides, where ml_collections wants it; add the default."""
+    program, rest = argv[0], list(argv[1:])
+    options = rest[: rest.index("--")] if "--" in rest else rest
+    for number, argument in enumerate(options):
+        if argument.startswith(("--config=", "-config=")):
+            return [program, rest.pop(number), *rest]
+        if argument in ("--config", "-config") and number + 1 < len(options):
+            value = rest.pop(number + 1)
+            return [program, f"{rest.pop(number)}={value}", *rest]
+    return [program, *([f"--config={default}"] if default else []), *rest]
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """Flags into `flags.FLAGS`; every way in which that fails is an `InputError`."""
+    try:
+        remaining = flags.FLAGS(list(argv))
+        for flag in _config_flags():
+            # A config file that cannot be read shows only when the config is first touched.
+            hasattr(flag.value, "lock")
+    except SystemExit:
+        sys.exit(0)  # --help and its like; absl would say 1
+    except Exception as error:
+        raise _explain(error, argv) from error
+    return remaining
+
+
+def _config_flags() -> Iterator[flags.Flag]:
+    for name in flags.FLAGS:
+        flag = flags.FLAGS[name]
+        if flag.parser is not None and flag.parser.flag_type() == "config object":
+            yield flag
+
+
+def _explain(error: BaseException, argv: Sequence[str]) -> InputError:
+    cause = _root(error)
+    if isinstance(cause, InputError):
+        return cause
+    given = {f.name: _given(argv, f.name) for f in _config_flags()}
+    for flag in _config_flags():
+        path = given[flag.name]
+        if isinstance(cause, OSError) and path is not None:
+            missing = not Path(path.partition(":")[0]).is_file()
+            reason = "there is no such file" if missing else str(cause)
+            return InputError(
+                f"--{flag.name}={path}: the config cannot be read ({reason}); give a .py file that "
+                "defines get_config."
+            )
+        unknown = _unknown_field(flag, path, argv)
+        if unknown is not None:
+            return unknown
+        if isinstance(error, flags.IllegalFlagValueError) and "whilst parsing" in str(error):
+            return InputError(f"--{flag.name}={path}: {type(cause).__name__}: {cause}")
+    if isinstance(error, flags.Error):
+        return InputError(f"{error}; --help lists the flags.")
+    frames = traceback.extract_tb(cause.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return InputError(f"the flags cannot be parsed: {type(cause).__name__}: {cause}{place}")
+
+
+def _root(error: BaseException) -> BaseException:
+    """The exception that started the chain."""
+    while (earlier := error.__cause__ or error.__context__) is not None:
+        error = earlier
+    return error
+
+
+def _given(argv: Sequence[str], name: str) -> str | None:
+    for argument in argv:
+        option, equals, value = argument.partition("=")
+        if option.lstrip("-") == name and equals:
+            return value
+    return None
+
+
+def _unknown_field(flag: flags.Flag, path: str | None, argv: Sequence[str]) -> InputError | None:
+    """What is wrong with the first override `--config.<field>` that the config does not have."""
+    overrides = [a for a in argv if a.lstrip("-").removeprefix("no").startswith(f"{flag.name}.")]
+    if path is None or not overrides or flag.parser is None:
+        return None
+    try:
+        known = list(_fields(flag.parser.parse(path)))
+    except Exception:
+        return None  # the config file itself is at fault; that is reported instead
+    for override in overrides:
+        option = override.partition("=")[0].lstrip("-")
+        field = option[option.index(".") + 1 :]
+        if field not in known:
+            close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
+            leaf = [name for name in known if name.rpartition(".")[2] == field]
+            hint = (leaf or close or [None])[0]
+            meaning = f"; did you mean --{flag.name}.{hint}?" if hint else ""
+            return InputError(
+                f"--{option}: {path} has no field {field!r}{meaning or '; fields: '}"
+                f"{'' if meaning else ', '.join(known)}"
+            )
+    return None
+
+
+def _fields(config: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all fields."""
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if hasattr(value, "items"):
+            yield from _fields(value, f"{prefix}{key}.")

@@ -1,0 +1,26 @@
+"""Data sets, splits, batches and augmentation.
+
+Attributes are imported on first use, so that `import cervix_jax.data` starts no JAX backend.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "Pipeline": "pipeline",
+    "leakage": "splits",
+    "load": "catalog",
+    "split_table": "splits",
+}
+
+__all__ = ["Pipeline", "leakage", "load", "split_table"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"cervix_jax.data.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'cervix_jax.data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,113 @@
+"""Random augmentation of image batches, on the device.
+
+Everything is a pure function of a key and a batch. What happens to example i depends on the key
+and on i alone, so a batch comes out the same on one device and spread over many; only mixup and
+CutMix, which pair examples, use the whole batch.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from cervix_jax.data.augment.colour import random_blur, random_stain, stain
+from cervix_jax.data.augment.geometry import random_affine, random_dihedral, warp
+from cervix_jax.data.augment.mixing import cutout, mix
+from cervix_jax.data.augment.settings import PRESETS, Settings, parse_settings
+from cervix_jax.data.normalization import unit_range
+from cervix_jax.errors import InputError
+
+__all__ = ["PRESETS", "Augment", "Settings", "make_augment", "parse_settings"]
+
+
+class Augment(Protocol):
+    """A compiled augmentation of a batch."""
+
+    def __call__(
+        self, key: jax.Array, images: jax.Array, labels: jax.Array, num_classes: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """Augments a batch.
+
+        Args:
+          key: a random key.
+          images: uint8 RGB `[B, H, W, 3]`.
+          labels: integer `[B]` in [0, num_classes); a label outside gives an all-zero target.
+          num_classes: length of a target.
+
+        Returns:
+          `(images, targets)`: float32 `[B, H, W, 3]` in [0, 1], not normalised, and float32
+          `[B, num_classes]` with rows summing to 1.
+
+        Raises:
+          InputError: if shapes or dtypes are not these, or `rot90` meets images that are not
+            square.
+        """
+        ...
+
+
+def make_augment(settings: Mapping[str, Any]) -> Augment:
+    """Builds the augmentation that the settings switch on.
+
+    The order is that of the microscope: flips and quarter turns (exact), one affine warp sampled
+    once, stain and lamp, focus; then cutout and mixing.
+
+    Args:
+      settings: names and values as in `Settings`, with an optional `preset`. An empty mapping
+        only scales the pixels and makes the labels one-hot.
+
+    Returns:
+      The augmentation, jitted; it may be called inside another jitted function.
+
+    Raises:
+      InputError: for an unknown name or a value out of range.
+    """
+    return partial(_augment, parse_settings(settings))
+
+
+@partial(jax.jit, static_argnums=(0, 4), static_argnames=("num_classes",))
+def _augment(
+    settings: Settings, key: jax.Array, images: jax.Array, labels: jax.Array, num_classes: int
+) -> tuple[jax.Array, jax.Array]:
+    _check_batch(images, labels)
+    batch, height, width, _ = images.shape
+    # A stream for every part, drawn whether or not it is on: switching one part on leaves the
+    # random numbers of the others as they were.
+    symmetry, affine, dyes, focus, cover, pairs = jax.random.split(key, 6)
+    if settings.flip or settings.rot90:
+        images = random_dihedral(symmetry, images, flip=settings.flip, rot90=settings.rot90)
+    pixels = unit_range(images)
+    if settings.warps:
+        maps = random_affine(affine, batch, height, width, settings)
+        pixels = warp(pixels, maps, settings.fill)
+    if settings.recolours:
+        pixels = stain(pixels, *random_stain(dyes, batch, settings))
+    if settings.blur_sigma:
+        pixels = random_blur(focus, pixels, settings.blur_sigma)
+    if settings.cutout:
+        pixels = cutout(cover, pixels, settings.cutout)
+    targets = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
+    if settings.mixes:
+        pixels, targets = mix(
+            pairs,
+            pixels,
+            targets,
+            mixup_alpha=settings.mixup_alpha,
+            cutmix_alpha=settings.cutmix_alpha,
+        )
+    # Weights of an interpolation may sum to one and a rounding error.
+    return jnp.clip(pixels, 0.0, 1.0), targets
+
+
+def _check_batch(images: jax.Array, labels: jax.Array) -> None:
+    if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise InputError(
+            f"images to augment are {images.dtype} {images.shape}: give uint8 [B, H, W, 3]"
+        )
+    if min(images.shape[1:3]) < 2:
+        raise InputError(f"images to augment are {images.shape}: give at least 2 x 2 pixels")
+    if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"labels are {labels.dtype} {labels.shape}: give integers [{images.shape[0]}]"
+        )

@@ -1,0 +1,135 @@
+"""Flips, quarter turns, and one affine warp with one bilinear sampling for everything else."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
+
+from cervix_jax.data.augment.draws import spread, uniform_per_example
+from cervix_jax.data.augment.settings import Settings
+from cervix_jax.errors import InputError
+
+# fill -> (boundary mode of map_coordinates, constant outside)
+_BOUNDARY = {
+    "reflect": ("mirror", 0.0),
+    "edge": ("nearest", 0.0),
+    "black": ("constant", 0.0),
+    "white": ("constant", 1.0),
+}
+
+
+def random_dihedral(
+    key: jax.Array, images: jax.Array, *, flip: bool = True, rot90: bool = True
+) -> jax.Array:
+    """Moves every image by a random symmetry of the square; pixels are permuted, never blended.
+
+    Args:
+      key: a random key.
+      images: `[B, H, W, C]` of any dtype; H == W if `rot90`.
+      flip: allow mirror images.
+      rot90: allow quarter turns.
+
+    Returns:
+      Images of the same shape and dtype. The allowed symmetries are equally likely: 8 with both
+      arguments, 4 with either.
+
+    Raises:
+      InputError: if `rot90` and the images are not square.
+    """
+    batch, height, width, _ = images.shape
+    if rot90 and height != width:
+        raise InputError(
+            f"augment.rot90 needs square images, these are {height} x {width}:"
+            " turn it off or resize to a square"
+        )
+    bits = uniform_per_example(key, batch, 3) < 0.5
+    left_right, up_down, transposed = (bits[:, i, None, None, None] for i in range(3))
+    if not rot90:
+        transposed = jnp.zeros_like(transposed)
+    if not flip:
+        # A turn by 90 or 270 degrees is a transposition and one mirror; by 0 or 180, none or two.
+        up_down = left_right ^ transposed
+    if rot90:
+        images = jnp.where(transposed, images.swapaxes(1, 2), images)
+    images = jnp.where(left_right, images[:, :, ::-1], images)
+    return jnp.where(up_down, images[:, ::-1], images)
+
+
+def random_affine(
+    key: jax.Array, batch: int, height: int, width: int, settings: Settings
+) -> jax.Array:
+    """Draws the maps from output to input pixel positions.
+
+    The parts compose in this order: a window of the input (crop, scale, aspect), turned about its
+    centre, shifted. Rotation, scale, shift and shape are drawn independently.
+
+    Args:
+      key: a random key.
+      batch: number of maps.
+      height: image height in pixels.
+      width: image width in pixels.
+      settings: the geometric settings; flips and quarter turns are not part of the map.
+
+    Returns:
+      float32 `[batch, 2, 3]`: input (row, column), measured from the image centre, is
+      `map[:, :2] @ output (row, column) + map[:, 2]`.
+    """
+    angle, scale, row, column, area, ratio, window_row, window_column = uniform_per_example(
+        key, batch, 8
+    ).T
+    angle = spread(angle, math.radians(settings.rotation_degrees))
+    low, high = math.log1p(-settings.scale), math.log1p(settings.scale)
+    magnification = jnp.exp(low + (high - low) * scale)
+    ratio = jnp.exp(spread(ratio, math.log1p(settings.aspect)))
+    area = settings.crop_area + (1 - settings.crop_area) * area if settings.crops else 1.0
+    window_height, window_width = jnp.sqrt(area / ratio), jnp.sqrt(area * ratio)
+    row = spread(row, settings.translate) * height
+    column = spread(column, settings.translate) * width
+    if settings.crops:
+        # A window is cut inside the image, so a stretched one that would stick out is trimmed.
+        window_height, window_width = jnp.minimum(window_height, 1), jnp.minimum(window_width, 1)
+        row += (window_row - 0.5) * (1 - window_height) * height
+        column += (window_column - 0.5) * (1 - window_width) * width
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    step_row, step_column = window_height / magnification, window_width / magnification
+    return jnp.stack(
+        [
+            jnp.stack([cosine * step_row, -sine * step_column, row], axis=-1),
+            jnp.stack([sine * step_row, cosine * step_column, column], axis=-1),
+        ],
+        axis=1,
+    )
+
+
+def warp(images: jax.Array, maps: jax.Array, fill: str = "reflect") -> jax.Array:
+    """Samples images bilinearly at affine positions.
+
+    No low-pass filter is applied, so a map that shrinks an image to less than about half aliases.
+
+    Args:
+      images: float `[B, H, W, C]` in [0, 1], H and W at least 2.
+      maps: `[B, 2, 3]` from output to input positions, as `random_affine` returns them.
+      fill: one of `settings.FILLS`.
+
+    Returns:
+      float32 `[B, H, W, C]`, a convex combination of pixels and fill.
+    """
+    _, height, width, _ = images.shape
+    mode, constant = _BOUNDARY[fill]
+    centre = jnp.array([(height - 1) / 2, (width - 1) / 2])
+    rows = jnp.arange(height)[:, None] - centre[0]
+    columns = jnp.arange(width)[None, :] - centre[1]
+
+    def sample(image: jax.Array, affine: jax.Array) -> jax.Array:
+        positions = [
+            affine[axis, 0] * rows + affine[axis, 1] * columns + affine[axis, 2] + centre[axis]
+            for axis in range(2)
+        ]
+        return jax.vmap(
+            lambda channel: map_coordinates(channel, positions, order=1, mode=mode, cval=constant),
+            in_axes=-1,
+            out_axes=-1,
+        )(image)
+
+    return jax.vmap(sample)(images, maps)

@@ -1,0 +1,319 @@
+"""From the name of a data set to its prepared examples.
+
+A data set is `<builder>/<config>`, e.g. `sipakmed/single_cell`. It is built on first use with
+TensorFlow Datasets (without TensorFlow) as ArrayRecord files and read by random access.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from cervix_jax import atomic
+from cervix_jax.errors import InputError
+
+BUILDERS = ("cervix_phantom", "sipakmed")
+# Builders whose configs can be varied: the function of their module that does it.
+SETTINGS_FUNCTIONS = {"cervix_phantom": "phantom_config"}
+# File beside the prepared examples that lists them, so that opening a data set need not read
+# gigabytes of pixels to learn the labels.
+INDEX_FILE = "examples.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared data set; arrays and sources share one order.
+
+    Attributes:
+      name: `<builder>/<config>`.
+      class_names: names of the classes, in the order of the label numbers.
+      filenames: one unique name per example.
+      labels: int64 [N] in [0, number of classes).
+      groups: one group name per example; examples of one group must not be split apart.
+      source: picklable random access to dicts whose image features are encoded bytes.
+      decoded_source: the same with images as uint8 [h, w, channels].
+      version: version of the prepared data.
+      group_feature: name of the feature that holds the groups.
+      info: the TFDS description (features, citation).
+      path: folder of the prepared data.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    filenames: tuple[str, ...]
+    labels: np.ndarray
+    groups: tuple[str, ...]
+    source: Sequence[Mapping[str, Any]]
+    decoded_source: Sequence[Mapping[str, Any]]
+    version: str
+    group_feature: str
+    info: tfds.core.DatasetInfo
+    path: Path
+
+    def __len__(self) -> int:
+        return len(self.filenames)
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples."""
+        return len(self.filenames)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Examples per class name, in the order of the labels."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+    def encoded_image(self, index: int) -> bytes:
+        """The PNG or JPEG file of example `index`."""
+        return self.source[int(index)]["image"]
+
+
+def find_builder(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
+    """The TFDS builder class of `<builder>/<config>`.
+
+    Raises:
+      InputError: there is no such builder, or it has no such config.
+    """
+    return _find(name)[0]
+
+
+def _find(name: str) -> tuple[type[tfds.core.GeneratorBasedBuilder], str, Any]:
+    """Builder class, config name and module of `name`."""
+    short, _, config = str(name).partition("/")
+    if short not in BUILDERS:
+        raise InputError(
+            f"data set {name!r}: there is no builder {short!r}{_did_you_mean(short, BUILDERS)}; "
+            f"choose one of {', '.join(BUILDERS)}."
+        )
+    module = importlib.import_module(f"tfds_builders.{short}.{short}_dataset_builder")
+    builder_cls = module.Builder
+    configs = tuple(builder_cls.builder_configs)
+    if config not in configs:
+        problem = f"there is no config {config!r}" if config else "a config is missing"
+        raise InputError(
+            f"data set {name!r}: {problem}{_did_you_mean(config, configs)}; "
+            f"choose one of {', '.join(f'{short}/{each}' for each in configs)}."
+        )
+    return builder_cls, config, module
+
+
+def load(
+    name: str,
+    *,
+    manual_dir: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    check_counts: bool = True,
+) -> Dataset:
+    """Open a data set, preparing it on first use.
+
+    Args:
+      name: `<builder>/<config>`.
+      manual_dir: folder with the files as they were downloaded, for sets that need one.
+      data_dir: folder of prepared data sets; default is that of TFDS (`~/tensorflow_datasets`).
+      settings: variations of the config, for builders that have any.
+      check_counts: insist on the official number of examples in every class.
+
+    Raises:
+      InputError: the name, a folder, a setting or the data cannot be used.
+    """
+    builder_cls, config, module = _find(name)
+    manual = _existing_folder(manual_dir)
+    kwargs: dict[str, Any] = {"config": _vary(name, config, module, settings)}
+    if data_dir is not None:
+        kwargs["data_dir"] = Path(data_dir).expanduser()
+    if "check_counts" in inspect.signature(builder_cls.__init__).parameters:
+        kwargs["check_counts"] = check_counts
+    try:
+        builder = builder_cls(**kwargs)
+        if not _is_prepared(builder):
+            builder = _prepare(name, builder, manual, lambda: builder_cls(**kwargs))
+    except OSError as error:
+        raise InputError(
+            f"{name}: cannot be prepared under {kwargs.get('data_dir', 'the default data_dir')} "
+            f"({error.strerror or error}: {error.filename}); give a data_dir that can be written."
+        ) from error
+    dataset = _open(name, builder, manual)
+    if check_counts:
+        _check_counts(dataset, config, builder_cls)
+    return dataset
+
+
+def _vary(name: str, config: str, module: Any, settings: Mapping[str, Any] | None) -> Any:
+    """The config itself, or a variation of it by `settings`."""
+    if not settings:
+        return config
+    short = name.partition("/")[0]
+    if short not in SETTINGS_FUNCTIONS:
+        raise InputError(f"{name} has no settings, but {', '.join(settings)} is given; remove it.")
+    try:
+        return getattr(module, SETTINGS_FUNCTIONS[short])(config, **settings)
+    except TypeError as error:
+        raise InputError(f"{name}: settings {dict(settings)} cannot be used ({error}).") from error
+
+
+def _prepare(name: str, builder, manual: Path | None, reopen) -> tfds.core.DatasetBuilder:
+    """Build into a temporary folder that is renamed when complete."""
+    if manual is None and builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        manual = Path(builder.data_dir_root) / "downloads" / "manual"
+        if not manual.is_dir():
+            raise InputError(
+                f"{name} is not prepared under {builder.data_dir_root} and its files cannot be "
+                "downloaded automatically; give manual_dir=/path/to/the/unpacked/files (what must "
+                f"lie there: `python -m cervix_jax.prepare --dataset={name} --instructions`)."
+            )
+    if Path(builder.data_dir).exists():
+        raise InputError(
+            f"{name}: {builder.data_dir} is not a complete prepared data set; delete that folder "
+            "and run again."
+        )
+    logging.info("Preparing %s in %s; this happens once.", name, builder.data_dir)
+    start = time.monotonic()
+    config = tfds.download.DownloadConfig(manual_dir=manual) if manual else None
+    try:
+        builder.download_and_prepare(download_config=config, file_format="array_record")
+    except OSError:
+        # Another process may have finished the same data set first: its result is as good.
+        builder = reopen()
+        if not _is_prepared(builder):
+            raise
+    seconds = time.monotonic() - start
+    logging.info("Prepared %s in %.0f s: %s", name, seconds, builder.data_dir)
+    _write_index(builder, _read_index(builder), manual)
+    return builder
+
+
+def _is_prepared(builder) -> bool:
+    """Whether the folder was renamed from its temporary name, which happens when all is written."""
+    return (Path(builder.data_dir) / "dataset_info.json").is_file()
+
+
+def _open(name: str, builder, manual: Path | None) -> Dataset:
+    path = Path(builder.data_dir)
+    try:
+        index = _load_index(builder)
+        features = builder.info.features
+        images = {k for k, f in features.items() if isinstance(f, tfds.features.Image)}
+        source = builder.as_data_source(
+            "train", decoders={key: tfds.decode.SkipDecoding() for key in images}
+        )
+        decoded = builder.as_data_source("train")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(
+            f"{name}: the prepared data in {path} are damaged ({error}); "
+            "delete that folder and run again."
+        ) from error
+    recorded = index["manual_dir"]
+    if manual is not None and recorded and Path(recorded) != manual.resolve():
+        logging.warning(
+            "%s was prepared from %s, not from the given manual_dir %s; "
+            "to prepare it anew delete %s or give another data_dir.",
+            name,
+            recorded,
+            manual,
+            path,
+        )
+    return Dataset(
+        name=name,
+        class_names=tuple(features["label"].names),
+        filenames=tuple(index["filenames"]),
+        labels=np.asarray(index["labels"], np.int64),
+        groups=tuple(index["groups"]),
+        source=source,
+        decoded_source=decoded,
+        version=str(builder.version),
+        group_feature=builder.GROUP_FEATURE,
+        info=builder.info,
+        path=path,
+    )
+
+
+def _read_index(builder) -> dict[str, list]:
+    """File name, label and group of every example, read from the prepared files."""
+    features = builder.info.features
+    skip = {k for k, f in features.items() if isinstance(f, tfds.features.Image)}
+    source = builder.as_data_source(
+        "train", decoders={key: tfds.decode.SkipDecoding() for key in skip}
+    )
+    index: dict[str, list] = {"filenames": [], "labels": [], "groups": []}
+    for position in range(len(source)):
+        example = source[position]
+        index["filenames"].append(_text(example["filename"]))
+        index["labels"].append(int(example["label"]))
+        index["groups"].append(_text(example[builder.GROUP_FEATURE]))
+    return index
+
+
+def _write_index(builder, index: dict[str, list], manual: Path | None) -> dict[str, Any]:
+    full = {"manual_dir": str(manual.resolve()) if manual else None, **index}
+    try:
+        atomic.write_json(Path(builder.data_dir) / INDEX_FILE, full)
+    except InputError:
+        logging.info("%s is read-only; its examples are listed anew each time.", builder.data_dir)
+    return full
+
+
+def _load_index(builder) -> dict[str, Any]:
+    expected = builder.info.splits["train"].num_examples
+    try:
+        text = (Path(builder.data_dir) / INDEX_FILE).read_text(encoding="utf-8")
+        index = json.loads(text)
+        lengths = {len(index[key]) for key in ("filenames", "labels", "groups")}
+        if lengths == {expected} and "manual_dir" in index:
+            return index
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # Prepared by other means, or interrupted in between: list the examples again.
+    return _write_index(builder, _read_index(builder), None)
+
+
+def _check_counts(dataset: Dataset, config: str, builder_cls) -> None:
+    official = getattr(builder_cls, "OFFICIAL_COUNTS", {}).get(config)
+    if official is None or dict(official) == dataset.class_counts:
+        return
+    wrong = [
+        f"{key} {dataset.class_counts.get(key, 0)} instead of {count}"
+        for key, count in official.items()
+        if dataset.class_counts.get(key, 0) != count
+    ]
+    raise InputError(
+        f"{dataset.name}: the prepared data in {dataset.path} do not have the official number of "
+        f"examples ({', '.join(wrong)}); delete that folder and prepare the complete set, or "
+        "accept it with check_counts=False (prepare: --nocheck_counts)."
+    )
+
+
+def count_groups(dataset: Dataset) -> dict[str, int]:
+    """Number of groups that each class has, in the order of the labels."""
+    pairs = {(int(y), group) for y, group in zip(dataset.labels, dataset.groups, strict=True)}
+    counts = Counter(label for label, _ in pairs)
+    return {name: counts[label] for label, name in enumerate(dataset.class_names)}
+
+
+def _existing_folder(manual_dir: str | Path | None) -> Path | None:
+    if manual_dir is None or str(manual_dir) == "":
+        return None
+    path = Path(manual_dir).expanduser()
+    if not path.is_dir():
+        problem = "is not a folder" if path.exists() else "does not exist"
+        raise InputError(f"manual_dir={manual_dir}: {problem}; give the folder of the images.")
+    return path
+
+
+def _did_you_mean(given: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(given, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

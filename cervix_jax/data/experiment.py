@@ -1,0 +1,95 @@
+"""The data of one run, as its config says: data set, split and batches."""
+
+import dataclasses
+
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from cervix_jax.data import catalog
+from cervix_jax.data.pipeline import Pipeline
+from cervix_jax.data.splits import split_dataset
+from cervix_jax.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentData:
+    """A data set divided by a split protocol, with its batches.
+
+    Attributes:
+      dataset: the prepared data set.
+      splits: str [N], "train", "val" or "test" for each example.
+      pipeline: batches of any subset.
+    """
+
+    dataset: catalog.Dataset
+    splits: np.ndarray
+    pipeline: Pipeline
+
+    def indices(self, split: str) -> np.ndarray:
+        """Positions of the examples of one split, int [n], ascending.
+
+        Raises:
+          InputError: the split is unknown or empty.
+        """
+        found = np.flatnonzero(self.splits == split)
+        if not len(found):
+            raise InputError(
+                f"--split={split} has no example; choose one of "
+                f"{', '.join(sorted(set(self.splits.tolist())))}."
+            )
+        return found
+
+    def leakage(self, split: str) -> float:
+        """Share of the examples of `split` whose group occurs in training too, in [0, 1]."""
+        training = {self.dataset.groups[index] for index in self.indices("train")}
+        indices = self.indices(split)
+        return sum(self.dataset.groups[index] in training for index in indices) / len(indices)
+
+    def describe(self) -> dict:
+        """What a checkpoint and env.json say of the data, JSON-ready."""
+        return {
+            "name": self.dataset.name,
+            "version": self.dataset.version,
+            "class_names": list(self.dataset.class_names),
+            "group_feature": self.dataset.group_feature,
+            "examples": {split: len(self.indices(split)) for split in SPLITS},
+            "leakage": {split: self.leakage(split) for split in SPLITS[1:]},
+        }
+
+
+def open_data(
+    config: ml_collections.ConfigDict, mesh: Mesh, *, progress: bool = True
+) -> ExperimentData:
+    """Prepare (on first use) and divide the data set of a config.
+
+    Raises:
+      InputError: what the config names cannot be found, read or divided.
+    """
+    wanted = config.data
+    settings = {name: value for name, value in wanted.settings.items() if value is not None}
+    dataset = catalog.load(
+        wanted.dataset,
+        manual_dir=wanted.manual_dir or None,
+        data_dir=wanted.data_dir or None,
+        settings=settings,
+        check_counts=wanted.check_counts,
+    )
+    splits = split_dataset(
+        dataset,
+        protocol=config.split.protocol,
+        fold=config.split.fold,
+        folds=config.split.folds,
+        seed=config.split.seed,
+    )
+    pipeline = Pipeline(
+        dataset,
+        mesh,
+        image_size=config.image_size,
+        resize=wanted.resize,
+        placement=wanted.placement,
+        progress=progress,
+    )
+    return ExperimentData(dataset, splits, pipeline)

@@ -1,0 +1,72 @@
+"""Pixel scaling and the per-channel normalisations that published weights expect."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cervix_jax.errors import InputError
+
+Triple = tuple[float, float, float]
+
+NORMALIZATIONS: dict[str, tuple[Triple, Triple]] = {
+    # torchvision: mean and deviation of the ImageNet training images.
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # TensorFlow-Slim Inception preprocessing: [0, 1] to [-1, 1].
+    "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    # TensorFlow TPU EfficientNet-Lite: (pixel - 127) / 128.
+    "efficientnet_lite": ((127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+"""Name to (mean, standard deviation) per RGB channel, for images in [0, 1]."""
+
+
+def unit_range(images: jax.Array | np.ndarray) -> jax.Array:
+    """Scales pixels to [0, 1].
+
+    Args:
+      images: uint8 in [0, 255], or floating point already in [0, 1]; any shape.
+
+    Returns:
+      float32 of the same shape. A uint8 value v becomes the float32 nearest to v / 255, compiled
+      or not; floating point is only cast.
+
+    Raises:
+      InputError: if the dtype is neither uint8 nor floating point.
+    """
+    images = jnp.asarray(images)
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images.astype(jnp.float32)
+    if images.dtype != jnp.uint8:
+        raise InputError(
+            f"images have dtype {images.dtype}: give uint8 in [0, 255] or floating point in [0, 1]"
+        )
+    values = images.astype(jnp.float32)
+    # XLA turns division by a constant into multiplication by its rounded inverse, which is off by
+    # one unit in the last place for half of the values. No uint8 exceeds 255, so the divisor is
+    # 255, but XLA cannot know.
+    return values / jnp.maximum(values, 255.0)
+
+
+def normalize(images: jax.Array | np.ndarray, name: str) -> jax.Array:
+    """Applies a named normalisation, `(image - mean) / deviation` per channel.
+
+    Args:
+      images: `[..., 3]` RGB, uint8 in [0, 255] or floating point in [0, 1].
+      name: a key of `NORMALIZATIONS`.
+
+    Returns:
+      float32 of the same shape; the range depends on `name` ("none" gives [0, 1]).
+
+    Raises:
+      InputError: if the name is unknown, the last axis is not 3, or the dtype is another integer.
+    """
+    if name not in NORMALIZATIONS:
+        known = ", ".join(sorted(NORMALIZATIONS))
+        raise InputError(f"normalization {name!r} is unknown: choose one of {known}")
+    pixels = unit_range(images)
+    if pixels.ndim < 1 or pixels.shape[-1] != 3:
+        raise InputError(f"images have shape {pixels.shape}: the last axis must be 3 (RGB)")
+    if name == "none":
+        return pixels
+    mean, deviation = (jnp.asarray(values, jnp.float32) for values in NORMALIZATIONS[name])
+    return (pixels - mean) / deviation

@@ -1,0 +1,175 @@
+"""From a prepared data set to batches on the devices.
+
+The batch at step s is a pure function of (seed, s): Grain's index shuffle says which examples it
+holds, so there is no iterator state to save. With `placement="device"` the decoded uint8 set lies
+in device memory and a batch is a gather; with "host" Grain decodes ahead in threads. Both give the
+same batches.
+"""
+
+import functools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tqdm import tqdm
+
+from cervix_jax import distributed
+from cervix_jax.data.catalog import Dataset
+from cervix_jax.data.decode import RESIZE_MODES, decode_square
+from cervix_jax.errors import InputError
+
+PLACEMENTS = ("device", "host")
+DECODE_THREADS = 4
+
+Batch = dict[str, jax.Array]
+
+
+class Pipeline:
+    """Batches of one data set on one mesh.
+
+    A training batch is {"image": uint8 [B, S, S, 3], "label": int32 [B]}; an evaluation batch has
+    "mask" float32 [B] as well, 0 where the batch is filled up. B is the global batch size.
+
+    Args:
+      dataset: the prepared data set.
+      mesh: devices that share each batch.
+      image_size: S, in pixels.
+      resize: see `cervix_jax.data.decode.resize_square`.
+      placement: "device" or "host".
+      progress: show a bar while decoding.
+
+    Raises:
+      InputError: `placement` or `resize` is unknown.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        mesh: Mesh,
+        *,
+        image_size: int,
+        resize: str = "stretch",
+        placement: str = "device",
+        progress: bool = True,
+    ):
+        for name, value, known in (
+            ("placement", placement, PLACEMENTS),
+            ("resize", resize, RESIZE_MODES),
+        ):
+            if value not in known:
+                raise InputError(
+                    f"data.{name}={value!r} is unknown; choose one of {', '.join(known)}."
+                )
+        self._dataset, self._mesh = dataset, mesh
+        self._image_size, self._resize = image_size, resize
+        self._placement, self._progress = placement, progress
+        self._labels = np.asarray(dataset.labels, np.int32)
+        self._sharding = distributed.batch_sharded(mesh)
+
+    def train_batches(
+        self, indices: np.ndarray, batch_size: int, *, seed: int, start: int = 0
+    ) -> Iterator[Batch]:
+        """Endless training batches from step `start` on.
+
+        Each epoch is a new permutation; examples that do not fill a last batch are left out of
+        that epoch.
+
+        Args:
+          indices: int [N], the training examples.
+          batch_size: global batch size.
+          seed: seed of the permutations.
+          start: first step.
+
+        Raises:
+          InputError: fewer examples than one batch.
+        """
+        steps_per_epoch(len(indices), batch_size)
+        order = _training_order(indices, batch_size, seed)
+        return self._global_batches(order, batch_size, start)
+
+    def eval_batches(self, indices: np.ndarray, batch_size: int) -> Iterator[Batch]:
+        """The examples of `indices` in order, each once; the last batch is filled up and masked."""
+        count = -(-len(indices) // batch_size) * batch_size
+        padded = np.resize(indices, count) if len(indices) else np.zeros(0, np.int64)
+        mask = (np.arange(count) < len(indices)).astype(np.float32)
+        order = grain.MapDataset.source(padded)
+        batches = self._global_batches(order, batch_size, 0)
+        for number, batch in enumerate(batches):
+            here = mask[number * batch_size : (number + 1) * batch_size]
+            yield batch | {"mask": self._place(here[self._local_rows(batch_size)])}
+
+    def _global_batches(
+        self, order: grain.MapDataset, batch_size: int, start: int
+    ) -> Iterator[Batch]:
+        # Batching before the slice gives each process a contiguous block of every global batch,
+        # so that rows (and dropout masks) are where a single process would have them.
+        processes, process = jax.process_count(), jax.process_index()
+        local = batch_size // processes
+
+        def batched(examples: grain.MapDataset) -> grain.MapDataset:
+            return examples.batch(local, drop_remainder=True)[process::processes][start:]
+
+        if self._placement == "device":
+            images, labels, gather = self._resident
+            for index in batched(order):
+                yield gather(images, labels, self._place(index))
+        else:
+            ahead = grain.ReadOptions(num_threads=DECODE_THREADS, prefetch_buffer_size=4)
+            for examples in batched(order.map(self._load)).to_iter_dataset(ahead):
+                yield {name: self._place(values) for name, values in examples.items()}
+
+    def _local_rows(self, batch_size: int) -> slice:
+        local = batch_size // jax.process_count()
+        return slice(jax.process_index() * local, (jax.process_index() + 1) * local)
+
+    def _place(self, values: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(self._sharding, values)
+
+    def _load(self, index: int) -> dict[str, np.ndarray]:
+        name = self._dataset.filenames[index]
+        encoded = self._dataset.encoded_image(index)
+        image = decode_square(encoded, self._image_size, self._resize, name=name)
+        return {"image": image, "label": self._labels[index]}
+
+    @functools.cached_property
+    def _resident(self):
+        count = len(self._labels)
+        images = np.empty((count, self._image_size, self._image_size, 3), np.uint8)
+        bar = tqdm(
+            total=count, desc="decoding", unit="image", disable=not self._progress, leave=False
+        )
+        with bar, ThreadPoolExecutor(DECODE_THREADS) as pool:
+            for index, example in enumerate(pool.map(self._load, range(count))):
+                images[index] = example["image"]
+                bar.update()
+        everywhere = distributed.replicated(self._mesh)
+
+        @functools.partial(jax.jit, out_shardings=self._sharding)
+        def gather(images, labels, index):
+            return {"image": images[index], "label": labels[index]}
+
+        put = functools.partial(jax.make_array_from_process_local_data, everywhere)
+        return put(images), put(self._labels), gather
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+    """Whole batches in one epoch.
+
+    Raises:
+      InputError: there are fewer examples than one batch holds.
+    """
+    if num_examples < batch_size:
+        raise InputError(
+            f"batch_size={batch_size} is larger than the training split of {num_examples} "
+            "examples; use a smaller one."
+        )
+    return num_examples // batch_size
+
+
+def _training_order(indices: np.ndarray, batch_size: int, seed: int) -> grain.MapDataset:
+    usable = steps_per_epoch(len(indices), batch_size) * batch_size
+    shuffled = grain.MapDataset.source(indices).seed(seed).shuffle()[:usable]
+    return shuffled.repeat()

@@ -1,0 +1,319 @@
+"""Splits into training, validation and test that are fixed by file names, labels and groups.
+
+Every protocol is deterministic and does not depend on the order of the examples. Of the k folds of
+a cross-validation the test parts hold every example exactly once.
+"""
+
+import dataclasses
+import random
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from cervix_jax.data import catalog
+from cervix_jax.errors import InputError
+
+PROTOCOLS = ("paper", "random", "cluster", "block")
+SPLITS = ("train", "val", "test")
+PAPER_SEED = 230
+# Shares of train and validation; the rest is test.
+PAPER_RATIOS = (0.7, 0.2)
+
+
+def assign_splits(
+    filenames: Sequence[str],
+    labels: Sequence[int] | np.ndarray,
+    groups: Sequence[str],
+    *,
+    protocol: str,
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 0,
+    ratios: tuple[float, float] = PAPER_RATIOS,
+) -> np.ndarray:
+    """Say of every example whether it is for training, validation or test.
+
+    Args:
+      filenames: unique names, `<folder>/<file>`.
+      labels: class of each example.
+      groups: group of each example, e.g. the cluster that a cell lies in.
+      protocol: "paper" (one fixed split by file name, as arXiv 2106.00557 with split-folders),
+        "random" (stratified; test 1/k, validation 1/2k), "cluster" (the same without dividing a
+        group) or "block" (per class the groups in the order of their numbers in 2k contiguous
+        blocks: test is blocks 2f and 2f + 1, validation the next).
+      fold: which of the folds is test, in [0, folds).
+      folds: number of folds k, at least 2.
+      seed: shuffles of "random" and "cluster".
+      ratios: shares of train and validation of "paper".
+
+    Returns:
+      array [N] of "train", "val" or "test".
+
+    Raises:
+      InputError: an argument does not fit, or there are too few examples or groups.
+    """
+    names = [str(name) for name in filenames]
+    classes = np.unique(np.asarray(labels), return_inverse=True)[1]
+    group_names = np.asarray(groups, str)
+    if not len(names) == len(classes) == len(group_names):
+        raise InputError(
+            f"splits: {len(names)} file names, {len(classes)} labels and {len(group_names)} groups "
+            "do not match; give one of each per example."
+        )
+    if not names:
+        raise InputError("splits: there are no examples.")
+    if len(set(names)) != len(names):
+        raise InputError("splits: file names occur twice; they must be unique.")
+    if protocol not in PROTOCOLS:
+        raise InputError(
+            f"split.protocol={protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}."
+        )
+    _check_fold(protocol, fold, folds)
+    order = np.asarray(sorted(range(len(names)), key=lambda i: _stem(names[i])))
+    sorted_names = [names[i] for i in order]
+    labels_, groups_ = classes[order], group_names[order]
+    if protocol == "paper":
+        assigned = _paper(sorted_names, labels_, ratios)
+    elif protocol == "random":
+        assigned = _random(sorted_names, labels_, fold, folds, seed)
+    elif protocol == "cluster":
+        assigned = _cluster(labels_, groups_, fold, folds, seed)
+    else:
+        assigned = _block(labels_, groups_, fold, folds)
+    empty = [name for name in SPLITS if name not in assigned]
+    if empty and not (protocol == "paper" and ratios[1] == 0 and empty == ["val"]):
+        raise InputError(
+            f"split.protocol={protocol!r}, split.folds={folds}: {len(names)} examples in "
+            f"{len(np.unique(group_names))} groups leave nothing for {' and '.join(empty)}; "
+            "use fewer folds or more data."
+        )
+    splits = np.empty(len(names), dtype="<U5")
+    splits[order] = assigned
+    return splits
+
+
+def _check_fold(protocol: str, fold: int, folds: int) -> None:
+    if protocol == "paper":
+        if fold != 0:
+            raise InputError(f"split.fold={fold}: the protocol 'paper' is one split; use fold 0.")
+        return
+    if isinstance(folds, bool) or int(folds) != folds or folds < 2:
+        raise InputError(f"split.folds={folds}: give a whole number of at least 2.")
+    if isinstance(fold, bool) or int(fold) != fold or not 0 <= fold < folds:
+        raise InputError(f"split.fold={fold}: with split.folds={folds} choose 0 to {folds - 1}.")
+
+
+def _stem(name: str) -> tuple[str, str]:
+    """Sort key: the name without suffix, so that .bmp and .jpg copies are ordered alike."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, suffix) if dot else (name, "")
+
+
+def _paper(names: list[str], labels: np.ndarray, ratios: tuple[float, float]) -> np.ndarray:
+    """As split-folders: each class shuffled with the same seed, then cut at the floors."""
+    train, val = ratios
+    if min(ratios) < 0 or not 0 < train < 1 or train + val >= 1:
+        raise InputError(f"ratios={ratios}: give shares of train and validation that leave a test.")
+    splits = np.full(len(names), "test", dtype="<U5")
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label).tolist()
+        random.Random(PAPER_SEED).shuffle(members)
+        stop = int(train * len(members))
+        splits[members[:stop]] = "train"
+        splits[members[stop : stop + int(val * len(members))]] = "val"
+    return splits
+
+
+def _half_blocks(units: Sequence, folds: int) -> dict[Any, int]:
+    """Cut a sequence into 2 x folds contiguous parts of about equal length: unit -> part."""
+    return {unit: number * 2 * folds // len(units) for number, unit in enumerate(units)}
+
+
+def _of_fold(half_block: int, fold: int, folds: int) -> str:
+    if half_block // 2 == fold:
+        return "test"
+    return "val" if half_block == (2 * fold + 2) % (2 * folds) else "train"
+
+
+def _random(names: list[str], labels: np.ndarray, fold: int, folds: int, seed: int) -> np.ndarray:
+    _need("examples", len(names), folds)
+    splits = np.full(len(names), "train", dtype="<U5")
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        shuffled = np.random.default_rng([seed, int(label)]).permutation(members)
+        for member, half_block in _half_blocks(shuffled.tolist(), folds).items():
+            splits[member] = _of_fold(half_block, fold, folds)
+    return splits
+
+
+def _block(labels: np.ndarray, groups: np.ndarray, fold: int, folds: int) -> np.ndarray:
+    class_of = _main_class(labels, groups)
+    _need("groups", len(class_of), folds)
+    split_of: dict[str, str] = {}
+    for label in sorted(set(class_of.values())):
+        members = sorted((g for g, c in class_of.items() if c == label), key=_natural)
+        for group, half_block in _half_blocks(members, folds).items():
+            split_of[group] = _of_fold(half_block, fold, folds)
+    return np.asarray([split_of[group] for group in groups])
+
+
+def _cluster(
+    labels: np.ndarray, groups: np.ndarray, fold: int, folds: int, seed: int
+) -> np.ndarray:
+    _need("groups", len(np.unique(groups)), folds)
+    splits = np.full(len(labels), "train", dtype="<U5")
+    rest, test = _grouped_fold(labels, groups, fold, folds, seed)
+    splits[test] = "test"
+    # 1/2k of all examples is 1/2(k - 1) of those that are not test.
+    parts = min(2 * (folds - 1), len(np.unique(groups[rest])), np.bincount(labels[rest]).max())
+    if parts >= 2:
+        _, val = _grouped_fold(labels[rest], groups[rest], 0, parts, seed + 1)
+        splits[rest[val]] = "val"
+    return splits
+
+
+def _grouped_fold(
+    labels: np.ndarray, groups: np.ndarray, fold: int, folds: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of everything else and of one fold."""
+    if folds > np.bincount(labels).max():
+        raise InputError(f"split.folds={folds}: no class has that many examples; use fewer folds.")
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # A class with fewer examples than folds is then missing from some; that is what is asked.
+        warnings.simplefilter("ignore", UserWarning)
+        return list(splitter.split(np.zeros(len(labels)), labels, groups))[fold]
+
+
+def _need(what: str, count: int, folds: int) -> None:
+    """Three parts need at least three units, and every fold needs one."""
+    if count < max(folds, 3):
+        raise InputError(
+            f"split.folds={folds}: there are only {count} {what}, at least {max(folds, 3)} are "
+            "needed; use fewer folds or more data."
+        )
+
+
+def _main_class(labels: np.ndarray, groups: np.ndarray) -> dict[str, int]:
+    """The most frequent class of every group (the lowest of several), as groups may mix classes."""
+    names, inverse = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), int(labels.max()) + 1), np.int64)
+    np.add.at(counts, (inverse, labels), 1)
+    return dict(zip(names.tolist(), counts.argmax(axis=1).tolist(), strict=True))
+
+
+def _natural(name: str) -> tuple:
+    """Sort key by which "im_A/9" comes before "im_A/10"."""
+    parts = re.split(r"(\d+)", name)
+    return tuple(int(part) if odd % 2 else part for odd, part in enumerate(parts)), name
+
+
+@dataclasses.dataclass(frozen=True)
+class Leakage:
+    """How many test items are related to items that a model was made with.
+
+    Attributes:
+      num_test: test items.
+      num_seen: of these, items whose group also occurs in train or val: both shape a model, train
+        its weights and val the choice among them.
+      num_seen_in_train: of these, items whose group also occurs in train.
+    """
+
+    num_test: int
+    num_seen: int
+    num_seen_in_train: int
+
+    @property
+    def share(self) -> float:
+        """Share of test items whose group occurs in train or val, in [0, 1]."""
+        return self.num_seen / self.num_test if self.num_test else 0.0
+
+
+def leakage(splits: Sequence[str] | np.ndarray, groups: Sequence[str] | np.ndarray) -> Leakage:
+    """Count the test items whose group occurs outside of the test split.
+
+    Args:
+      splits: [N] of "train", "val" or "test".
+      groups: [N] group of each item.
+    """
+    splits, groups = np.asarray(splits, str), np.asarray(groups, str)
+    tested = groups[splits == "test"]
+    return Leakage(
+        num_test=len(tested),
+        num_seen=int(np.isin(tested, groups[splits != "test"]).sum()),
+        num_seen_in_train=int(np.isin(tested, groups[splits == "train"]).sum()),
+    )
+
+
+def split_dataset(
+    dataset: catalog.Dataset, *, protocol: str, fold: int = 0, folds: int = 5, seed: int = 0
+) -> np.ndarray:
+    """`assign_splits` of a prepared data set, with the shares that its builder gives "paper".
+
+    Returns:
+      array [N] of "train", "val" or "test", in the order of the data set.
+    """
+    builder_cls = catalog.find_builder(dataset.name)
+    return assign_splits(
+        dataset.filenames,
+        dataset.labels,
+        dataset.groups,
+        protocol=protocol,
+        fold=fold,
+        folds=folds,
+        seed=seed,
+        ratios=getattr(builder_cls, "PAPER_RATIOS", PAPER_RATIOS),
+    )
+
+
+def split_table(
+    dataset_name: str,
+    *,
+    protocol: str = "cluster",
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 0,
+    manual_dir: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    check_counts: bool = True,
+) -> list[dict[str, str]]:
+    """The split of a data set as rows, sorted by file name.
+
+    Args:
+      dataset_name: `<builder>/<config>`.
+      protocol: see `assign_splits`, as `fold`, `folds` and `seed`.
+      fold: see `assign_splits`.
+      folds: see `assign_splits`.
+      seed: see `assign_splits`.
+      manual_dir: see `cervix_jax.data.catalog.load`, as all that follow.
+      data_dir: see there.
+      settings: see there.
+      check_counts: see there.
+
+    Returns:
+      {"filename", "label" (name of the class), "group", "split"} per example.
+
+    Raises:
+      InputError: the data set or the split cannot be had.
+    """
+    dataset = catalog.load(
+        dataset_name,
+        manual_dir=manual_dir,
+        data_dir=data_dir,
+        settings=settings,
+        check_counts=check_counts,
+    )
+    splits = split_dataset(dataset, protocol=protocol, fold=fold, folds=folds, seed=seed)
+    labels = [dataset.class_names[label] for label in dataset.labels]
+    columns = zip(dataset.filenames, labels, dataset.groups, splits.tolist(), strict=True)
+    rows = [
+        {"filename": filename, "label": label, "group": group, "split": split}
+        for filename, label, group, split in columns
+    ]
+    return sorted(rows, key=lambda row: row["filename"])

@@ -1,0 +1,61 @@
+"""Plots: arrays in, a PNG file out. The only place that imports matplotlib."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from cervix_jax.atomic import replacing
+
+LABEL_SIZE = 9
+
+
+def confusion_matrix(counts: np.ndarray, class_names: tuple[str, ...], title: str, path: Path):
+    """Draw a confusion matrix: counts in the cells, colour by the share of the true class.
+
+    Args:
+      counts: int [C, C], rows true, columns predicted.
+      class_names: C names.
+      title: above the plot.
+      path: PNG to write.
+    """
+    counts = np.asarray(counts)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 2.2 + 0.85 * len(class_names)
+    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = np.arange(len(class_names))
+    axes.set_xticks(ticks, class_names, rotation=40, ha="right", fontsize=LABEL_SIZE)
+    axes.set_yticks(ticks, class_names, fontsize=LABEL_SIZE)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    _save(figure, path)
+
+
+def learning_curves(rows: list[dict], path: Path):
+    """Draw loss and accuracy by epoch, training and validation.
+
+    Args:
+      rows: one dict an epoch with `epoch` and `train/...`, `val/...` values.
+      path: PNG to write.
+    """
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split, colour in (("train", "tab:gray"), ("val", "tab:blue")):
+            points = [(row["epoch"], row[f"{split}/{name}"]) for row in rows]
+            axes.plot(*zip(*points, strict=True), marker=".", color=colour, label=split)
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path):
+    with replacing(path) as temporary, matplotlib.rc_context({"savefig.dpi": 130}):
+        figure.savefig(temporary, format="png")

@@ -1,0 +1,68 @@
+"""Metrics: clu collections inside the training loop, scikit-learn for the final ones."""
+
+import flax.struct
+import numpy as np
+from clu import metrics
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+
+@flax.struct.dataclass
+class LoopMetrics(metrics.Collection):
+    """Loss and accuracy, summed on the device over an epoch; a `mask` leaves examples out."""
+
+    loss: metrics.Average.from_output("loss")
+    accuracy: metrics.Accuracy
+
+
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of a proportion (Wilson, 1927).
+
+    Returns:
+      Lower and upper bound in [0, 1]; (0, 1) where there is nothing to count.
+    """
+    if total == 0:
+        return 0.0, 1.0
+    interval = binomtest(successes, total).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def classification_report(
+    labels: np.ndarray, probabilities: np.ndarray, class_names: tuple[str, ...]
+) -> dict:
+    """Final metrics of one set of predictions.
+
+    Args:
+      labels: int [N].
+      probabilities: float [N, C].
+      class_names: C names.
+
+    Returns:
+      JSON-ready dict: `n, accuracy, accuracy_interval` (Wilson, 95 %), `balanced_accuracy`
+      (mean recall over the classes that occur), `macro_f1`, `nll` (mean negative log-likelihood),
+      `confusion_matrix` (rows true, columns predicted) and `per_class` with `precision, recall,
+      f1, support`. A ratio whose denominator is 0 counts as 0.
+    """
+    classes = np.arange(len(class_names))
+    predicted = probabilities.argmax(-1)
+    correct = int((predicted == labels).sum())
+    columns = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    names = ("precision", "recall", "f1", "support")
+    likelihood = np.take_along_axis(probabilities, labels[:, None], axis=-1)
+    return {
+        "n": len(labels),
+        "accuracy": correct / max(len(labels), 1),
+        "accuracy_interval": list(wilson_interval(correct, len(labels))),
+        "balanced_accuracy": float(columns[1][np.unique(labels)].mean()),
+        "macro_f1": float(columns[2].mean()),
+        "nll": float(-np.log(np.clip(likelihood, 1e-12, 1)).mean()),
+        "class_names": list(class_names),
+        "confusion_matrix": confusion_matrix(labels, predicted, labels=classes).tolist(),
+        "per_class": {
+            class_name: {
+                name: (int if name == "support" else float)(column[index])
+                for name, column in zip(names, columns, strict=True)
+            }
+            for index, class_name in enumerate(class_names)
+        },
+    }

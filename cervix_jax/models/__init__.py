@@ -1,0 +1,110 @@
+"""The networks, by name: `create("densenet121", num_classes=5, rngs=nnx.Rngs(0))`.
+
+Every model maps float images [B, H, W, 3] to `(logits, out)`; see `Classifier.__call__` for the
+keys of `out`, and `Classifier.head` for the way from the last feature map to the logits.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from cervix_jax.errors import InputError
+from cervix_jax.models.classifier import Classifier
+from cervix_jax.models.densenet import DenseNet
+from cervix_jax.models.layers import initialise
+from cervix_jax.models.residual_attention import ResidualAttentionNetwork
+from cervix_jax.models.resnet import ResNet
+
+
+def _resnet50(*, dropout_rate: float = 0.0, **fixed: Any) -> ResNet:
+    return ResNet(dropout_rate=dropout_rate, **fixed)
+
+
+def _densenet121(*, dropout_rate: float = 0.0, **fixed: Any) -> DenseNet:
+    return DenseNet(dropout_rate=dropout_rate, **fixed)
+
+
+def _rcan(*, attention: str = "last_layer", dropout_rate: float = 0.5, **fixed: Any) -> DenseNet:
+    return DenseNet(attention=attention, dropout_rate=dropout_rate, **fixed)
+
+
+def _ran92(*, dropout_rate: float = 0.0, **fixed: Any) -> ResidualAttentionNetwork:
+    return ResidualAttentionNetwork(dropout_rate=dropout_rate, **fixed)
+
+
+_FACTORIES: dict[str, Callable[..., Classifier]] = {
+    "resnet50": _resnet50,
+    "densenet121": _densenet121,
+    "rcan": _rcan,
+    "ran92": _ran92,
+}
+
+NAMES: tuple[str, ...] = tuple(_FACTORIES)
+
+
+def create(
+    name: str,
+    *,
+    num_classes: int,
+    rngs: nnx.Rngs,
+    dtype: DTypeLike = jnp.float32,
+    **options: Any,
+) -> Classifier:
+    """Make a network with freshly drawn parameters, in training mode.
+
+    Works under `jax.jit` and `nnx.eval_shape`.
+
+    Args:
+        name: one of `NAMES`.
+        num_classes: length of the logits.
+        rngs: its stream `params` gives the key (one is drawn).
+        dtype: type of the computation, such as `jnp.bfloat16` or `"bfloat16"`; parameters and
+            batch statistics are float32.
+        **options: `dropout_rate` for all (0; 0.5 for rcan), and for rcan `attention`,
+            `"last_layer"` (default) or `"blocks"`; see `DenseNet`.
+
+    Returns:
+        The model, with variables of the kinds `nnx.Param` and `nnx.BatchStat` only.
+
+    Raises:
+        InputError: unknown name, option or value of an option.
+    """
+    _check_options(_check_name(name), options)
+    model = _FACTORIES[name](num_classes=num_classes, dtype=_check_dtype(dtype), **options)
+    initialise(model, rngs.params())
+    return model
+
+
+def _check_name(name: str) -> str:
+    if name not in NAMES:
+        near = difflib.get_close_matches(str(name).lower(), NAMES, 1, 0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise InputError(f"no model is called {name!r}; {hint}choose one of {', '.join(NAMES)}")
+    return name
+
+
+def _check_options(name: str, options: dict[str, Any]) -> None:
+    parameters = inspect.signature(_FACTORIES[name]).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise InputError(
+                f"model {name} has no option {option!r}; {hint}it takes {', '.join(known)}"
+            )
+
+
+def _check_dtype(dtype: DTypeLike) -> jnp.dtype:
+    try:
+        checked = jnp.dtype(dtype)
+    except TypeError:
+        checked = None
+    if checked is None or not jnp.issubdtype(checked, jnp.floating):
+        raise InputError(f"model dtype is {dtype!r}; give float32, bfloat16 or float16")
+    return checked

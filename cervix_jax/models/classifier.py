@@ -1,0 +1,95 @@
+"""What every network here has in common: from images to logits, with everything between on show."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from cervix_jax.errors import InputError
+from cervix_jax.models.layers import Linear, global_average_pool
+
+Endpoints = dict[str, jax.Array]
+
+
+class Classifier(nnx.Module):
+    """An image classifier; subclasses give `endpoints` and `linear`.
+
+    `train()` and `eval()` choose batch or running statistics and switch dropout. The module holds
+    only `nnx.Param` and `nnx.BatchStat`: dropout takes its key from the call.
+
+    Attributes:
+        num_classes: length of the logits.
+        minimum_size: smallest height and width in pixels.
+        dtype: type of the computation; pooling and logits are float32.
+    """
+
+    minimum_size = 32
+
+    def __init__(self, *, num_classes: int, dropout_rate: float, dtype: DTypeLike):
+        if num_classes < 1:
+            raise InputError(f"num_classes is {num_classes}; give at least 1")
+        if not 0 <= dropout_rate < 1:
+            raise InputError(f"dropout_rate is {dropout_rate}; give a number from 0 to below 1")
+        self.num_classes = num_classes
+        self.dtype = dtype
+        self.dropout = nnx.Dropout(dropout_rate)
+
+    def __call__(
+        self, images: jax.Array, *, rngs: nnx.Rngs | None = None
+    ) -> tuple[jax.Array, Endpoints]:
+        """Classify a batch.
+
+        Args:
+            images: float [B, H, W, 3], normalised as in training; H and W at least `minimum_size`.
+            rngs: holds the key of the stream `dropout`; needed only in training with dropout.
+
+        Returns:
+            Logits, float32 [B, num_classes], and the features on the way: `stem` (after its
+            pooling), `stage1` to `stage4` and `pre_logits_2d` (after the last normalisation and
+            rectification), all [B, h, w, c] in the compute type; `pre_logits`, float32 [B, c];
+            and `attention/<block>`, the gates between 0 and 1.
+
+        Raises:
+            InputError: images of another rank, type or number of channels, or too small; or no
+                `rngs` in training with dropout.
+        """
+        _check_images(images, self.minimum_size)
+        out = self.endpoints(images.astype(self.dtype))
+        out["pre_logits"] = global_average_pool(out["pre_logits_2d"])
+        return self.head(out["pre_logits_2d"], rngs=rngs), out
+
+    def head(self, pre_logits_2d: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """From the last feature map [B, h, w, c] to float32 logits [B, num_classes]."""
+        pooled = global_average_pool(pre_logits_2d)
+        if self.dropout.rate > 0 and not self.dropout.deterministic:
+            if rngs is None:
+                raise InputError(
+                    f"{type(self).__name__} has dropout {self.dropout.rate} and is in training: "
+                    "call it with rngs=nnx.Rngs(dropout=key), or call eval() on it first"
+                )
+            pooled = self.dropout(pooled, rngs=rngs)
+        return self.linear(pooled)
+
+    def endpoints(self, images: jax.Array) -> Endpoints:
+        """Every output but `pre_logits`, from images in the compute type."""
+        raise TypeError(f"{type(self).__name__} defines no endpoints")
+
+    @property
+    def linear(self) -> Linear:
+        """The last layer, under the name the published weights give it."""
+        raise TypeError(f"{type(self).__name__} defines no linear layer")
+
+
+def _check_images(images: jax.Array, minimum_size: int) -> None:
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise InputError(
+            f"images have shape {images.shape}; a model takes [batch, height, width, 3]"
+        )
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(f"images are {images.dtype}; normalise them to floating point first")
+    if min(images.shape[1:3]) < minimum_size:
+        height, width = images.shape[1:3]
+        raise InputError(
+            f"images are {height} x {width} pixels; this model needs at least "
+            f"{minimum_size} x {minimum_size}: resize them"
+        )

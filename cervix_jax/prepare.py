@@ -1,0 +1,67 @@
+"""Prepare a data set: read its files, check them and write them in the form that training reads.
+
+python -m cervix_jax.prepare --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
+"""
+
+import inspect
+import time
+from collections.abc import Sequence
+
+from absl import flags
+
+from cervix_jax import cli
+from cervix_jax.data import catalog
+from cervix_jax.errors import InputError
+
+_DATASET = flags.DEFINE_string("dataset", None, "Data set, e.g. sipakmed/single_cell.")
+_MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Folder of the downloaded, unpacked files.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of prepared data sets (default ~/tensorflow_datasets)."
+)
+_CHECK_COUNTS = flags.DEFINE_boolean(
+    "check_counts", True, "Insist on the official number of images in every class."
+)
+_INSTRUCTIONS = flags.DEFINE_boolean(
+    "instructions", False, "Only say which files the data set needs and where to get them."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prepare the data set of the flags and print what it holds.
+
+    Raises:
+      InputError: a flag or the data cannot be used.
+    """
+    del argv
+    name = _DATASET.value
+    if not name:
+        raise InputError("--dataset is missing; give for example --dataset=sipakmed/single_cell.")
+    builder_cls = catalog.find_builder(name)
+    if _INSTRUCTIONS.value:
+        text = builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS
+        print(inspect.cleandoc(text) if text else f"{name} needs no files.")
+        return
+    start = time.monotonic()
+    dataset = catalog.load(
+        name,
+        manual_dir=_MANUAL_DIR.value,
+        data_dir=_DATA_DIR.value,
+        check_counts=_CHECK_COUNTS.value,
+    )
+    print(_summary(dataset, time.monotonic() - start))
+
+
+def _summary(dataset: catalog.Dataset, seconds: float) -> str:
+    counts, groups = dataset.class_counts, catalog.count_groups(dataset)
+    width = max(len("class"), *(len(name) for name in counts))
+    lines = [
+        f"{dataset.name} {dataset.version}: {dataset.num_examples} examples, "
+        f"{len(set(dataset.groups))} groups ({dataset.group_feature}), {seconds:.1f} s",
+        f"  {'class':<{width}}  examples  groups",
+    ]
+    lines += [f"  {name:<{width}}  {counts[name]:8d}  {groups[name]:6d}" for name in counts]
+    return "\n".join([*lines, f"in {dataset.path}"])
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,180 @@
+"""A trained run, for evaluation, explanation and analysis scripts."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import nnx
+
+from cervix_jax import checkpoint, models, workdir
+from cervix_jax.data.decode import resize_square
+from cervix_jax.data.normalization import normalize
+from cervix_jax.errors import InputError
+from cervix_jax.inference import Variables
+
+
+def build_model(config: ml_collections.ConfigDict, num_classes: int) -> nnx.Module:
+    """The untrained model of a config; works under `jax.jit` and `nnx.eval_shape`.
+
+    Raises:
+      InputError: the model, or an option of it, is unknown.
+    """
+    options = {"attention": config.model.attention} if config.model.attention else {}
+    return models.create(
+        config.model.name,
+        num_classes=num_classes,
+        rngs=nnx.Rngs(config.seed),
+        dtype=compute_dtype(config.model.dtype),
+        dropout_rate=config.model.dropout,
+        **options,
+    )
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """The dtype of the model's arithmetic; parameters and statistics are always float32.
+
+    Args:
+      name: "float32", "bfloat16", or "auto" for bfloat16 on accelerators and float32 on the CPU.
+
+    Raises:
+      InputError: the name is none of these.
+    """
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if name not in ("float32", "bfloat16"):
+        raise InputError(f"model.dtype={name!r} is unknown; choose auto, float32 or bfloat16.")
+    return jnp.dtype(name)
+
+
+class Run:
+    """A model with its trained weights, and how it wants its images.
+
+    Attributes:
+      model: the Flax NNX module in evaluation mode; `model(images) -> (logits, out)`.
+      config: the run's config.
+      class_names: C names, in the order of the logits.
+      step: the training step of the weights.
+      dataset: what the checkpoint says of its data set (name, version, class names, group feature).
+      graphdef: static part of the model, for `nnx.merge`.
+      variables: {"params", "stats"} as nested dicts.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        dataset: dict,
+        variables: Variables,
+        step: int,
+    ):
+        self.config, self.dataset, self.step = config, dataset, step
+        self.class_names = tuple(dataset["class_names"])
+        self.variables = jax.tree.map(jnp.asarray, variables)
+        abstract = nnx.eval_shape(lambda: build_model(config, len(self.class_names)))
+        self.graphdef = nnx.split(abstract, nnx.Param, ...)[0]
+        self.model = nnx.merge(
+            self.graphdef, self.variables["params"], self.variables["stats"], copy=True
+        )
+        self.model.eval()
+
+    def preprocess(self, images: np.ndarray | Sequence[np.ndarray]) -> jax.Array:
+        """What the model is fed for these images.
+
+        Args:
+          images: uint8 [N, H, W, 3], or a sequence of uint8 [H, W, 3] of any sizes.
+
+        Returns:
+          float32 [N, S, S, 3], resized and normalised as in training.
+
+        Raises:
+          InputError: an image is not uint8 RGB.
+        """
+        return normalize(self._resized(images), self.config.model.normalization)
+
+    def predict(
+        self, images: np.ndarray | Sequence[np.ndarray], *, batch_size: int = 64
+    ) -> np.ndarray:
+        """Class probabilities.
+
+        Args:
+          images: as for `preprocess`.
+          batch_size: images at a time.
+
+        Returns:
+          float32 [N, C]; rows sum to 1.
+
+        Raises:
+          InputError: an image is not uint8 RGB.
+        """
+        found = [
+            np.asarray(self._probabilities(self.variables, batch))[:count]
+            for batch, count in self._batches(images, batch_size)
+        ]
+        return np.concatenate(found) if found else np.zeros((0, len(self.class_names)), np.float32)
+
+    def _batches(self, images, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+        # Every batch is filled up to one size, so that the model is compiled once.
+        size = min(batch_size, max(len(images), 1))
+        for start in range(0, len(images), size):
+            batch = self._resized(images[start : start + size])
+            yield np.resize(batch, (size, *batch.shape[1:])), len(batch)
+
+    def _resized(self, images) -> np.ndarray:
+        for number, image in enumerate(images):
+            if np.dtype(image.dtype) != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+                raise InputError(
+                    f"image {number} is {image.dtype} {list(image.shape)}; "
+                    "give uint8 images of shape [H, W, 3]."
+                )
+        size, resize = self.config.image_size, self.config.data.resize
+        squares = [resize_square(np.asarray(image), size, resize) for image in images]
+        return np.stack(squares) if squares else np.zeros((0, size, size, 3), np.uint8)
+
+    @functools.cached_property
+    def _probabilities(self):
+        def probabilities(variables: Variables, images: jax.Array) -> jax.Array:
+            model = nnx.merge(self.graphdef, variables["params"], variables["stats"])
+            model.eval()
+            logits, _ = model(normalize(images, self.config.model.normalization))
+            return jax.nn.softmax(logits, axis=-1)
+
+        return jax.jit(probabilities)
+
+
+def load_run(folder: str | Path, step: str | int = "best") -> Run:
+    """Load a trained run.
+
+    Args:
+      folder: the workdir that training wrote to.
+      step: "best" (by the validation metric), "latest", or the number of a kept checkpoint.
+
+    Raises:
+      InputError: there is no run, no such checkpoint, or it cannot be read.
+    """
+    folder = Path(folder)
+    config = workdir.read_config(folder)
+    kept = folder / "checkpoints"
+    if not kept.is_dir():
+        raise InputError(f"{folder}: has no checkpoint yet; train it first.")
+    steps = checkpoint.list_steps(kept)
+    try:
+        best = checkpoint.find_best_step(kept, config.checkpoint.best_metric)
+        named = {"best": best, "latest": max(steps, default=None)}
+        chosen = named.get(step, step)
+        if chosen not in steps:
+            raise InputError(
+                f"{kept}: has no checkpoint {step!r}; give best, latest or one of {steps}."
+            )
+        dataset = checkpoint.read_json(kept, chosen, "dataset")
+        arrays = checkpoint.read_arrays(kept, chosen, "ema")
+        variables = arrays.get("ema") or checkpoint.read_arrays(kept, chosen, "params", "stats")
+    except InputError:
+        raise
+    except Exception as error:  # Orbax raises many kinds for a damaged file
+        raise InputError(
+            f"{kept}: checkpoint {step!r} cannot be read ({error}); give another step of {steps}."
+        ) from error
+    return Run(config, dataset, variables, chosen)

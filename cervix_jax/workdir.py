@@ -1,0 +1,119 @@
+"""What lies in a run's folder besides checkpoints: its config, its environment, and whose it is."""
+
+import json
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+
+from cervix_jax.atomic import write_json
+from cervix_jax.errors import InputError
+
+# Fields that may change between two starts of one run, because no result depends on them.
+FREE_FIELDS = ("data.manual_dir", "data.data_dir", "data.placement", "checkpoint.every_steps")
+PACKAGES = (
+    "jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets clu numpy ml-collections"
+).split()
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dict to {"outer.inner": value}."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def read_config(workdir: Path) -> ml_collections.ConfigDict:
+    """The config of a run.
+
+    Raises:
+      InputError: `workdir` holds no readable config.json.
+    """
+    path = workdir / "config.json"
+    try:
+        return ml_collections.ConfigDict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path}: not found, so {workdir} is not the folder of a run; give the --workdir that "
+            "training wrote to."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); restore it from a backup.") from error
+
+
+def claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Make `workdir` this run's: write config.json, or see that it is the same run's already.
+
+    Raises:
+      InputError: the folder holds a run with another config, or cannot be written to.
+    """
+    ours = config.to_dict()
+    if (workdir / "config.json").exists():
+        before, now = flatten(read_config(workdir).to_dict()), flatten(ours)
+        differing = [
+            f"{name} is {before.get(name, 'absent')!r} there and {now.get(name, 'absent')!r} here"
+            for name in sorted(before.keys() | now.keys())
+            if name not in FREE_FIELDS and before.get(name) != now.get(name)
+        ]
+        if differing:
+            more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
+            raise InputError(
+                f"--workdir={workdir} holds a run with another config: "
+                f"{'; '.join(differing[:3])}{more}. Give the same config, or another --workdir."
+            )
+    elif (workdir / "checkpoints").exists() and any((workdir / "checkpoints").iterdir()):
+        raise InputError(
+            f"--workdir={workdir} holds checkpoints but no config.json, so they may be another "
+            "run's; give another --workdir."
+        )
+    write_json(workdir / "config.json", ours)
+
+
+def write_environment(workdir: Path, dataset: dict[str, Any]) -> None:
+    """Write env.json: versions, devices, git commit, data set; for whoever repeats the run."""
+    write_json(
+        workdir / "env.json",
+        {
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "versions": {name: metadata.version(name) for name in ("cervix_jax", *PACKAGES)},
+            "devices": [str(device.device_kind) for device in jax.devices()],
+            "backend": jax.default_backend(),
+            "processes": jax.process_count(),
+            "git_commit": _git_commit(),
+            "dataset": dataset,
+        },
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} x{len(names)}" if names else platform.processor()
+
+
+def _git_commit() -> str | None:
+    # Only where the package runs from its own checkout: another repository's commit says nothing.
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=root, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip()

@@ -1,0 +1,101 @@
+"""Where numbers go during training: `metrics.jsonl` and TensorBoard event files."""
+
+import json
+from pathlib import Path
+from typing import Protocol
+
+from tensorboardX import SummaryWriter
+
+from cervix_jax.atomic import write_text
+
+Scalars = dict[str, float]
+
+
+class MetricWriter(Protocol):
+    """What the training loop writes to (method names as in clu.metric_writers)."""
+
+    def write_scalars(self, step: int, scalars: Scalars) -> None:
+        """Write the values of one step."""
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+
+
+class JsonLinesWriter:
+    """One JSON object a line, each with its `step`; the record that tests and plots read.
+
+    Args:
+      path: the file.
+      after_step: lines of later steps are dropped, since a resumed run writes them again.
+    """
+
+    def __init__(self, path: Path, *, after_step: int):
+        kept = [row for row in read_json_lines(path) if row["step"] <= after_step]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = path.open("a", encoding="utf-8")
+
+    def write_scalars(self, step: int, scalars: Scalars) -> None:
+        """Append one line and hand it to the operating system."""
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoardWriter:
+    """Event files, without TensorFlow.
+
+    Args:
+      folder: where the event files go.
+      after_step: TensorBoard is told to forget later steps of an earlier start.
+    """
+
+    def __init__(self, folder: Path, *, after_step: int):
+        self._writer = SummaryWriter(str(folder), purge_step=after_step + 1)
+
+    def write_scalars(self, step: int, scalars: Scalars) -> None:
+        """Write each value under its name."""
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self._writer.close()
+
+
+class MultiWriter:
+    """Hands everything to each of several writers."""
+
+    def __init__(self, *writers: MetricWriter):
+        self._writers = writers
+
+    def write_scalars(self, step: int, scalars: Scalars) -> None:
+        """Write to all."""
+        for writer in self._writers:
+            writer.write_scalars(step, scalars)
+
+    def close(self) -> None:
+        """Close all."""
+        for writer in self._writers:
+            writer.close()
+
+
+def make_writer(workdir: Path, *, after_step: int) -> MetricWriter:
+    """The writers of a run that has got to `after_step`."""
+    return MultiWriter(
+        JsonLinesWriter(workdir / "metrics.jsonl", after_step=after_step),
+        TensorBoardWriter(workdir / "tensorboard", after_step=after_step),
+    )
+
+
+def read_json_lines(path: Path) -> list[dict]:
+    """Rows of a JSON-lines file; a line cut short by a crash is left out, no file is no rows."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

@@ -1,0 +1,22 @@
+r"""Residual Attention Network-92 (Wang et al., CVPR 2017), the paper's model 1.
+
+With no data at all, on the embedded phantom:
+
+  python -m cervix_jax.main --config=configs/ran92.py
+
+On real cells:
+
+  python -m cervix_jax.main --config=configs/ran92.py:sipakmed/single_cell \
+      --config.data.manual_dir=/path/to/SIPaKMeD
+"""
+
+import ml_collections
+
+from cervix_jax.base_config import base_config
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    """The config; `arg` is `<data set>[,recipe=paper]`."""
+    config = base_config(arg)
+    config.model.name = "ran92"
+    return config

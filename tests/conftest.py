@@ -1,0 +1,70 @@
+"""Fixtures that the whole suite shares."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+from absl import flags
+
+from cervix_jax import models
+from cervix_jax.base_config import base_config
+from cervix_jax.models.densenet import DenseNet
+
+flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real images and the paper's numbers, or skip."""
+    given = os.environ.get("CERVIX_SHARED")
+    path = Path(given) if given else Path(__file__).parents[2] / "shared"
+    if not (path / "data").is_dir():
+        pytest.skip("no folder of real images: set CERVIX_SHARED")
+    return path
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory) -> Path:
+    """Where data sets are prepared once for the whole session."""
+    return tmp_path_factory.mktemp("prepared")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(tmp_path_factory):
+    """Compile each program of the session once, however many tests train the same network."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """The name of a DenseNet with one layer a block, which compiles in seconds."""
+
+    def tiny(*, attention: str = "none", dropout_rate: float = 0.0, **fixed):
+        return DenseNet(blocks=(1, 1, 1, 1), attention=attention, dropout_rate=dropout_rate, **fixed)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models._FACTORIES, "tiny", tiny)
+        patch.setattr(models, "NAMES", (*models.NAMES, "tiny"))
+        yield "tiny"
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_model, prepared):
+    """Makes the config of a run of seconds: 40 phantom cells, 32 pixels, 3 epochs of 3 steps."""
+
+    def make():
+        config = base_config("cervix_phantom/single_cell")
+        config.model.name = tiny_model
+        config.model.dropout = 0.2
+        config.batch_size = config.eval_batch_size = 8
+        config.num_epochs = 3
+        config.image_size = 32
+        config.data.data_dir = str(prepared)
+        config.data.settings.clusters_per_class = 4
+        config.data.settings.cells_per_cluster = 2
+        config.split.folds = 4
+        return config
+
+    return make

@@ -1,0 +1,41 @@
+import os
+
+import pytest
+
+from cervix_jax import atomic
+from cervix_jax.errors import InputError
+
+
+def test_file_appears_whole(tmp_path):
+    atomic.write_json(tmp_path / "deep" / "a.json", {"ä": [1, 2]})
+    assert (tmp_path / "deep" / "a.json").read_text(encoding="utf-8").startswith('{\n  "ä"')
+
+
+def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
+    path = tmp_path / "a.txt"
+    atomic.write_text(path, "old")
+    with pytest.raises(RuntimeError, match="halfway"), atomic.replacing(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError("halfway")
+    assert path.read_text() == "old"
+    assert [child.name for child in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_not_a_number_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        atomic.write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_permissions_are_those_of_an_ordinary_file(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    atomic.write_text(tmp_path / "ours", "")
+    assert (tmp_path / "ours").stat().st_mode == plain.stat().st_mode
+
+
+def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        atomic.write_text(tmp_path / "file" / "a.txt", "x")
+    assert os.listdir(tmp_path) == ["file"]

@@ -1,0 +1,203 @@
+"""SIPaKMeD: cervical cells in Pap smears, five classes, single cells and whole fields."""
+
+import collections
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from PIL import Image
+
+from cervix_jax.errors import InputError
+from tfds_builders.sipakmed import images
+from tfds_builders.sipakmed.background import remove_background
+from tfds_builders.sipakmed.contours import cell_masks
+from tfds_builders.sipakmed.layout import CLASS_FOLDERS, CLASS_NAMES, Item, find_items
+
+# Plissiti et al. 2018, in the order of CLASS_NAMES.
+CELL_COUNTS = (813, 825, 793, 787, 831)
+FIELD_COUNTS = (223, 238, 271, 108, 126)
+
+
+@dataclasses.dataclass(kw_only=True)
+class SipakmedConfig(tfds.core.BuilderConfig):
+    """Which images of SIPaKMeD.
+
+    Attributes:
+      crops: single cells, else whole fields.
+      masked: set everything but the cells to white.
+    """
+
+    crops: bool = False
+    masked: bool = False
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """SIPaKMeD from the unpacked archives in `manual_dir`.
+
+    Args:
+      check_counts: insist on the official number of images in every class.
+      **kwargs: see `tfds.core.DatasetBuilder`.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """
+    SIPaKMeD is shared for research on request to cite Plissiti et al., ICIP 2018. Get the five
+    archives from https://www.cs.uoi.gr/~marina/sipakmed.html (5.18 GB in all):
+      im_Dyskeratotic.7z               1,182,980,549 bytes
+      im_Koilocytotic.7z               1,290,478,065 bytes
+      im_Metaplastic.7z                1,396,480,123 bytes
+      im_Parabasal.7z                    548,667,699 bytes
+      im_Superficial-Intermediate.7z     762,939,737 bytes
+    They are 7-Zip archives: unpack them by hand, e.g. `7z x im_Parabasal.7z`, into one folder
+    and give that folder as manual_dir. It then holds im_Dyskeratotic/001.bmp,
+    im_Dyskeratotic/CROPPED/001_01.bmp and so on. The Kaggle copy, where every class folder is
+    nested in itself, works as it is, and so do .png and .jpg copies.
+    """
+    BUILDER_CONFIGS: ClassVar = [
+        SipakmedConfig(
+            name="single_cell", description="4049 cells cut out of the fields.", crops=True
+        ),
+        SipakmedConfig(name="multi_cell", description="966 fields with several cells."),
+        SipakmedConfig(
+            name="multi_cell_masked",
+            description="The 966 fields with the background set to white.",
+            masked=True,
+        ),
+    ]
+    GROUP_FEATURE = "cluster_id"
+    OFFICIAL_COUNTS: ClassVar = {
+        "single_cell": dict(zip(CLASS_NAMES, CELL_COUNTS, strict=True)),
+        "multi_cell": dict(zip(CLASS_NAMES, FIELD_COUNTS, strict=True)),
+        "multi_cell_masked": dict(zip(CLASS_NAMES, FIELD_COUNTS, strict=True)),
+    }
+
+    def __init__(self, *, check_counts: bool = True, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._check_counts = check_counts
+
+    @property
+    def _variant(self) -> SipakmedConfig:
+        return cast(SipakmedConfig, self.builder_config)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        mask = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
+                    "label": tfds.features.ClassLabel(names=list(CLASS_NAMES)),
+                    "filename": tfds.features.Text(),
+                    "cluster_id": tfds.features.Text(),
+                    "nucleus_mask": mask,
+                    "cytoplasm_mask": mask,
+                    "has_masks": tfds.features.Scalar(np.bool_),
+                }
+            ),
+            supervised_keys=("image", "label"),
+            homepage="https://www.cs.uoi.gr/~marina/sipakmed.html",
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterable]:
+        try:
+            root = Path(dl_manager.manual_dir)
+        except AssertionError as error:  # TFDS's way to say that it is missing or empty
+            raise InputError(
+                "sipakmed: the folder of the images is missing or empty; unpack the archives from "
+                "https://www.cs.uoi.gr/~marina/sipakmed.html and give their folder as manual_dir."
+            ) from error
+        items = find_items(root, crops=self._variant.crops)
+        self._check_class_counts(items, root)
+        return {"train": self._generate_examples(items)}
+
+    def _check_class_counts(self, items: list[Item], root: Path) -> None:
+        kind = "CROPPED/NNN_MM.bmp cells" if self._variant.crops else "NNN.bmp fields"
+        found = collections.Counter(item.label for item in items)
+        official = self.OFFICIAL_COUNTS[self._variant.name]
+        wrong = [
+            f"{folder} has {found[label]}, expected {official[name]}"
+            for label, (folder, name) in enumerate(zip(CLASS_FOLDERS, CLASS_NAMES, strict=True))
+            if found[label] == 0 or (self._check_counts and found[label] != official[name])
+        ]
+        if not wrong:
+            return
+        way_out = (
+            "complete the set, or accept it with check_counts=False (prepare: --nocheck_counts)"
+            if all(found[label] for label in range(len(CLASS_NAMES)))
+            else "every class needs at least one"
+        )
+        raise InputError(f"{root}: wrong number of {kind}: {'; '.join(wrong)}; {way_out}.")
+
+    def _generate_examples(self, items: list[Item]) -> Iterator[tuple[str, dict[str, Any]]]:
+        clipped: list[tuple[str, int]] = []
+        unpaired: list[str] = []
+        for item, example, outside in _map_in_order(self._example, items):
+            if outside:
+                clipped.append((item.filename, outside))
+            if item.contours and not example["has_masks"]:
+                unpaired.append(item.filename)
+            yield item.key, example
+        if clipped:
+            logging.warning(
+                "The nuclei of %d images left their cells and were clipped, e.g. %s by %d pixels.",
+                len(clipped),
+                *max(clipped, key=lambda entry: entry[1]),
+            )
+        if unpaired:
+            logging.warning(
+                "%d images have a cell with only one of its two contours and go without masks, "
+                "e.g. %s.",
+                len(unpaired),
+                unpaired[0],
+            )
+
+    def _example(self, item: Item) -> tuple[Item, dict[str, Any], int]:
+        """The example of an item, and how many nucleus pixels had to be clipped."""
+        image, data = images.read_image(item.path)
+        shape = (image.height, image.width)
+        has_masks = bool(item.contours) and all(len(paths) == 2 for paths in item.contours)
+        if has_masks:
+            nucleus, cytoplasm, outside = cell_masks(item.contours, shape)
+        else:
+            nucleus = cytoplasm = np.zeros(shape, bool)
+            outside = 0
+        if self._variant.masked:
+            cells = remove_background(np.asarray(image.convert("RGB")))
+            encoded = images.png(Image.fromarray(cells))
+        else:
+            encoded = images.encode(image, data)
+        example = {
+            "image": encoded,
+            "label": item.label,
+            "filename": item.filename,
+            "cluster_id": item.cluster_id,
+            "nucleus_mask": images.mask_png(nucleus),
+            "cytoplasm_mask": images.mask_png(cytoplasm),
+            "has_masks": has_masks,
+        }
+        return item, example, outside
+
+
+def _map_in_order(function: Callable[[Item], Any], items: list[Item]) -> Iterator[Any]:
+    """Map in threads (image codecs release the GIL), a few items ahead to bound the memory."""
+    workers = min(8, os.cpu_count() or 1)
+    executor = ThreadPoolExecutor(workers)
+    try:
+        remaining = iter(items)
+        pending = collections.deque(
+            executor.submit(function, item) for item in itertools.islice(remaining, 4 * workers)
+        )
+        while pending:
+            yield pending.popleft().result()
+            pending.extend(
+                executor.submit(function, item) for item in itertools.islice(remaining, 1)
+            )
+    finally:
+        executor.shutdown(cancel_futures=True)

@@ -1,6 +1,7 @@
 """How every command starts and how it ends on bad input: one line on stderr, exit code 2."""
 
 import difflib
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from cervix_jax.errors import InputError
 
@@ -32,6 +34,7 @@ def run(
         and None to `DEFINE_config_file`, which would otherwise parse the command line on import.
       positional: whether arguments without a flag are allowed.
     """
+    _quieten_libraries()
     try:
         sys.argv = _config_first(sys.argv, default_config)
 
@@ -51,6 +54,17 @@ def run(
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _quieten_libraries() -> None:
+    """Show this package's own notes, and of other libraries' (Orbax has 20 a save) the warnings."""
+    own = str(Path(__file__).parent)
+
+    def keep(record: logging.LogRecord) -> bool:
+        chatty = record.levelno < logging.WARNING and not record.pathname.startswith(own)
+        return not chatty or absl_logging.get_verbosity() > absl_logging.INFO
+
+    absl_logging.get_absl_handler().addFilter(keep)
 
 
 def _fail(message: str) -> None:

@@ -12,7 +12,8 @@ from absl import flags
 
 from cervix_jax import cli, distributed, figures
 from cervix_jax.atomic import replacing, write_json
-from cervix_jax.data.experiment import SPLITS, ExperimentData, open_data
+from cervix_jax.data.experiment import ExperimentData, open_data
+from cervix_jax.data.splits import SPLITS
 from cervix_jax.inference import Predictions, make_forward, predict_split
 from cervix_jax.metrics import classification_report
 from cervix_jax.run import load_run
@@ -39,11 +40,13 @@ def write_evaluation(
     Returns:
       What `<split>.json` holds: the metrics of `classification_report`, and `dataset, split,
       protocol, fold, folds, groups` (number of groups), `leakage` (share of the examples whose
-      group is in the training split too) and `step`.
+      group is also in the data the model was made with, train or val), `leakage_train` (the same
+      for train alone) and `step`.
     """
     dataset, labels = data.dataset, predictions.labels
     groups = np.asarray(dataset.groups)[predictions.indices]
     report = classification_report(labels, predictions.probabilities, dataset.class_names)
+    seen = data.leakage(split)
     report |= {
         "dataset": dataset.name,
         "split": split,
@@ -51,7 +54,8 @@ def write_evaluation(
         "fold": config.split.fold,
         "folds": config.split.folds,
         "groups": len(set(groups.tolist())),
-        "leakage": data.leakage(split),
+        "leakage": seen.share,
+        "leakage_train": seen.num_seen_in_train / seen.num_test,
         "step": step,
     }
     with (
@@ -88,7 +92,7 @@ def summary(report: dict) -> str:
         f"{report['split']} {headline(report)}, balanced accuracy "
         f"{report['balanced_accuracy']:.4f}",
         f"protocol {report['protocol']}, fold {report['fold']} of {report['folds']}; "
-        f"{report['leakage']:.1%} of the examples share a group with the training split",
+        f"{report['leakage']:.1%} of the examples come from groups in train or val",
         f"{'':{width}}  precision  recall      f1  support",
     ]
     for name, row in report["per_class"].items():

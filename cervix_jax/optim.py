@@ -39,7 +39,9 @@ def make_schedule(
         )
     if warmup <= 0:
         return after
-    return optax.join_schedules([optax.linear_schedule(peak / warmup, peak, warmup), after], [warmup])
+    return optax.join_schedules(
+        [optax.linear_schedule(peak / warmup, peak, warmup), after], [warmup]
+    )
 
 
 def decays(params: Any) -> Any:

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from cervix_jax import distributed, evaluate, figures, losses, optim, workdir, writers
 from cervix_jax.checkpoint import Checkpoints
-from cervix_jax.data.normalization import NORMALIZATIONS
 from cervix_jax.data.experiment import ExperimentData, open_data
+from cervix_jax.data.normalization import NORMALIZATIONS
 from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.errors import InputError
 from cervix_jax.inference import Forward, make_forward, predict_split

@@ -92,9 +92,7 @@ def make_train_step(
         (loss, (stats, logits)), grads = gradient(state["params"])
         updates, opt = optimizer.update(grads, state["opt"], state["params"])
         params = optax.apply_updates(state["params"], updates)
-        now = LoopMetrics.single_from_model_output(
-            loss=loss, logits=logits, labels=batch["label"]
-        )
+        now = LoopMetrics.single_from_model_output(loss=loss, logits=logits, labels=batch["label"])
         new = {
             "step": number + 1,
             "params": params,

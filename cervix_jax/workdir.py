@@ -16,8 +16,17 @@ from cervix_jax.errors import InputError
 # Fields that may change between two starts of one run, because no result depends on them.
 FREE_FIELDS = ("data.manual_dir", "data.data_dir", "data.placement", "checkpoint.every_steps")
 PACKAGES = (
-    "jax jaxlib flax optax orbax-checkpoint grain tensorflow-datasets clu numpy ml-collections"
-).split()
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "clu",
+    "numpy",
+    "ml-collections",
+)
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -42,7 +42,9 @@ def tiny_model():
     """The name of a DenseNet with one layer a block, which compiles in seconds."""
 
     def tiny(*, attention: str = "none", dropout_rate: float = 0.0, **fixed):
-        return DenseNet(blocks=(1, 1, 1, 1), attention=attention, dropout_rate=dropout_rate, **fixed)
+        return DenseNet(
+            blocks=(1, 1, 1, 1), attention=attention, dropout_rate=dropout_rate, **fixed
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models._FACTORIES, "tiny", tiny)

@@ -14,9 +14,14 @@ def test_file_appears_whole(tmp_path):
 def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
     path = tmp_path / "a.txt"
     atomic.write_text(path, "old")
-    with pytest.raises(RuntimeError, match="halfway"), atomic.replacing(path) as temporary:
-        temporary.write_text("half of the n")
-        raise RuntimeError("halfway")
+
+    def fail_halfway():
+        with atomic.replacing(path) as temporary:
+            temporary.write_text("half of the n")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        fail_halfway()
     assert path.read_text() == "old"
     assert [child.name for child in tmp_path.iterdir()] == ["a.txt"]
 

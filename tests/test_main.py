@@ -30,7 +30,13 @@ def assert_one_line(done: subprocess.CompletedProcess, *parts: str):
 @pytest.fixture
 def tree(tmp_path):
     """A SIPaKMeD tree with two crops a class."""
-    for name in ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate"):
+    for name in (
+        "Dyskeratotic",
+        "Koilocytotic",
+        "Metaplastic",
+        "Parabasal",
+        "Superficial-Intermediate",
+    ):
         folder = tmp_path / "raw" / f"im_{name}" / "CROPPED"
         folder.mkdir(parents=True)
         for cell in (1, 2):

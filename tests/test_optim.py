@@ -61,7 +61,9 @@ def test_clipping_bounds_the_gradient():
     config = make_config(name="sgd", weight_decay=0.0, momentum=0.0, clip_norm=1.0)
     optimizer = optim.make_optimizer(config, lambda step: 1.0)
     params = {"kernel": jnp.zeros((1, 2))}
-    updates, _ = optimizer.update({"kernel": jnp.array([[30.0, 40.0]])}, optimizer.init(params), params)
+    updates, _ = optimizer.update(
+        {"kernel": jnp.array([[30.0, 40.0]])}, optimizer.init(params), params
+    )
     np.testing.assert_allclose(updates["kernel"], [[-0.6, -0.8]], rtol=1e-6)
 
 

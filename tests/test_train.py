@@ -44,7 +44,7 @@ def test_workdir_holds_what_the_readme_promises(trained, tiny_config):
     assert json.loads((folder / "config.json").read_text()) == tiny_config().to_dict()
     environment = json.loads((folder / "env.json").read_text())
     assert environment["versions"]["jax"] == jax.__version__
-    assert environment["dataset"]["leakage"] == {"val": 0.0, "test": 0.0}
+    assert environment["dataset"]["leakage"] == 0.0
     assert json.loads((folder / "evaluate" / "test.json").read_text()) == report
     for picture in ("learning_curves.png", "evaluate/test_confusion_matrix.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
@@ -163,9 +163,7 @@ def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tiny_config, tmp
     assert list_steps(tmp_path / "checkpoints") == steps
 
 
-def test_early_stopping_ends_when_validation_no_longer_improves(
-    tiny_config, tmp_path, monkeypatch
-):
+def test_early_stopping_ends_when_validation_no_longer_improves(tiny_config, tmp_path, monkeypatch):
     config = tiny_config()
     config.early_stopping_epochs = 1
     config.num_epochs = 50

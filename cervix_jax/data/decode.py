@@ -42,7 +42,9 @@ def resize_square(image: np.ndarray | Image.Image, size: int, mode: str = "stret
     raise InputError(f"data.resize={mode!r} is unknown; choose one of {', '.join(RESIZE_MODES)}.")
 
 
-def decode_square(encoded: bytes, size: int, mode: str = "stretch", *, name: str = "") -> np.ndarray:
+def decode_square(
+    encoded: bytes, size: int, mode: str = "stretch", *, name: str = ""
+) -> np.ndarray:
     """Decode an encoded image (PNG, JPEG, BMP, ...) and resize it to a square.
 
     Args:

@@ -8,10 +8,8 @@ from jax.sharding import Mesh
 
 from cervix_jax.data import catalog
 from cervix_jax.data.pipeline import Pipeline
-from cervix_jax.data.splits import split_dataset
+from cervix_jax.data.splits import SPLITS, Leakage, leakage, split_dataset
 from cervix_jax.errors import InputError
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +40,10 @@ class ExperimentData:
             )
         return found
 
-    def leakage(self, split: str) -> float:
-        """Share of the examples of `split` whose group occurs in training too, in [0, 1]."""
-        training = {self.dataset.groups[index] for index in self.indices("train")}
-        indices = self.indices(split)
-        return sum(self.dataset.groups[index] in training for index in indices) / len(indices)
+    def leakage(self, split: str) -> Leakage:
+        """How many examples of `split` come from groups that the model was made with."""
+        others = np.where(self.splits == "test", "unused", self.splits)
+        return leakage(np.where(self.splits == split, "test", others), self.dataset.groups)
 
     def describe(self) -> dict:
         """What a checkpoint and env.json say of the data, JSON-ready."""
@@ -56,7 +53,7 @@ class ExperimentData:
             "class_names": list(self.dataset.class_names),
             "group_feature": self.dataset.group_feature,
             "examples": {split: len(self.indices(split)) for split in SPLITS},
-            "leakage": {split: self.leakage(split) for split in SPLITS[1:]},
+            "leakage": self.leakage("test").share,
         }
 
 

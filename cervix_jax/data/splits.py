@@ -235,17 +235,17 @@ class Leakage:
 
 
 def leakage(splits: Sequence[str] | np.ndarray, groups: Sequence[str] | np.ndarray) -> Leakage:
-    """Count the test items whose group occurs outside of the test split.
+    """Count the test items whose group occurs in train or val.
 
     Args:
-      splits: [N] of "train", "val" or "test".
+      splits: [N] of "train", "val" or "test"; other values take no part.
       groups: [N] group of each item.
     """
     splits, groups = np.asarray(splits, str), np.asarray(groups, str)
     tested = groups[splits == "test"]
     return Leakage(
         num_test=len(tested),
-        num_seen=int(np.isin(tested, groups[splits != "test"]).sum()),
+        num_seen=int(np.isin(tested, groups[np.isin(splits, ("train", "val"))]).sum()),
         num_seen_in_train=int(np.isin(tested, groups[splits == "train"]).sum()),
     )
 

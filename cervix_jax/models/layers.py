@@ -71,7 +71,9 @@ class Conv(nnx.Module):
             # XLA's CPU convolution is 1.3 to 1.5 times slower than its matrix product.
             if self.stride > 1:
                 x = x[:, :: self.stride, :: self.stride]
-            y = lax.dot_general(x, kernel[0, 0], (((3,), (0,)), ((), ())))
+            # Two axes, because the kernel's gradient is up to 1.5 times faster than with four.
+            y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+            y = y.reshape(*x.shape[:3], -1)
         else:
             pad = self.kernel_size // 2
             y = lax.conv_general_dilated(
@@ -158,8 +160,9 @@ class BatchNorm(nnx.Module):
         else:
             mean, var, count = moments or batch_moments(x)
             unbiased = var * (count / max(count - 1, 1))
-            self.mean[...] = self._running(self.mean[...], mean)
-            self.var[...] = self._running(self.var[...], unbiased)
+            # `variable[...] = value` would compare shardings, which under a trace costs seconds.
+            self.mean.set_value(self._running(self.mean[...], mean))
+            self.var.set_value(self._running(self.var[...], unbiased))
         # One multiplication and one addition for each value, so that XLA keeps little to undo.
         gain = self.scale[...] * lax.rsqrt(var + self.epsilon)
         shift = self.bias[...] - mean * gain

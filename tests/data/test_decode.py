@@ -59,7 +59,9 @@ def test_grey_and_alpha_become_rgb():
     assert (decode_square(encode(alpha), 8) == 90).all()
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"not an image", lambda b: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"not an image", lambda b: b""]
+)
 def test_damaged_bytes_are_bad_input_by_name(damage):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     with pytest.raises(InputError, match=r"001_01\.bmp: cannot be decoded"):

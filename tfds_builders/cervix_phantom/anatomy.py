@@ -24,6 +24,9 @@ PIXEL_SCALE = 0.4
 FIELD_SHAPE = (288, 384)
 """Height and width of a field in phantom pixels (a 720 x 960 piece of a 1536 x 2048 field)."""
 
+CROP_MARGIN = 0.08
+"""Margin of a single-cell crop as a share of its cell's bounding box; one for all classes."""
+
 _DECILES = 2 * 1.2815515655446004  # distance from the 10th to the 90th percentile of N(0, 1)
 _TAIL = 2.0  # areas beyond two standard deviations are drawn at two: no absurd cells
 _MAX_NUCLEUS_SHARE = (
@@ -42,7 +45,6 @@ class ClassAnatomy:
         nucleus_rgb: Median colour of nuclei, 0 to 255.
         cytoplasm_rgb: Median colour of the cytoplasm.
         background_rgb: Median colour between the cells.
-        crop_margin: Margin of a single-cell crop, as a share of the cell's bounding box.
         focus_spread: Standard deviation of the defocus blur, native pixels.
         crowding: How much closer than `overlap` asks the cells of a cluster lie.
         layers: Mean number of cell layers that the measured cytoplasm colour looks through.
@@ -55,7 +57,6 @@ class ClassAnatomy:
     nucleus_rgb: tuple[int, int, int]
     cytoplasm_rgb: tuple[int, int, int]
     background_rgb: tuple[int, int, int]
-    crop_margin: float
     focus_spread: float
     crowding: float
     layers: float
@@ -70,9 +71,8 @@ ANATOMY = {
         nucleus_rgb=(66, 41, 50),
         cytoplasm_rgb=(134, 72, 71),
         background_rgb=(167, 146, 147),
-        crop_margin=0.08,
         focus_spread=2.2,
-        crowding=0.18,
+        crowding=0.12,
         layers=1.3,
         hue_spread=0.2,
     ),
@@ -83,7 +83,6 @@ ANATOMY = {
         nucleus_rgb=(73, 63, 91),
         cytoplasm_rgb=(136, 131, 149),
         background_rgb=(205, 212, 230),
-        crop_margin=0.08,
         focus_spread=1.6,
         crowding=0.0,
         layers=1.1,
@@ -96,7 +95,6 @@ ANATOMY = {
         nucleus_rgb=(43, 66, 94),
         cytoplasm_rgb=(62, 109, 130),
         background_rgb=(163, 188, 202),
-        crop_margin=0.08,
         focus_spread=2.0,
         crowding=-0.05,
         layers=1.15,
@@ -109,7 +107,6 @@ ANATOMY = {
         nucleus_rgb=(84, 91, 151),
         cytoplasm_rgb=(122, 137, 178),
         background_rgb=(176, 179, 202),
-        crop_margin=0.08,
         focus_spread=2.8,
         crowding=-0.1,
         layers=1.1,
@@ -122,7 +119,6 @@ ANATOMY = {
         nucleus_rgb=(102, 88, 131),
         cytoplasm_rgb=(161, 155, 185),
         background_rgb=(206, 200, 234),
-        crop_margin=0.08,
         focus_spread=1.0,
         crowding=-0.1,
         layers=1.3,

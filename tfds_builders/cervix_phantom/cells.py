@@ -194,7 +194,7 @@ def _superficial(
         granules += rng.uniform(0.2, 0.6) * fill(dot, shape, _place(rng, outline, 0.15, 0.9, half))
     small = nucleus_area < ANATOMY["Superficial-Intermediate"].nucleus_area[1] * PIXEL_SCALE**2
     habit = (
-        _NuclearHabit(1.60, 0.06, 3.0, 0.10)  # pyknotic: superficial
+        _NuclearHabit(1.35, 0.06, 3.0, 0.10)  # pyknotic: superficial
         if small
         else _NuclearHabit(1.05, 0.15, 2.5, 0.30)  # vesicular: intermediate
     )
@@ -213,7 +213,7 @@ def _parabasal(
     thickness = 1.0 + 0.07 * band_noise(rng, shape, 12) + 0.05 * band_noise(rng, shape, 4)
     nucleus = ellipse(rng, nucleus_area, rng.uniform(1.0, 1.35), wobble=0.025)
     centre = _place(rng, outline, 0.0, 0.12, half)
-    habit = _NuclearHabit(0.90, 0.12, 3.0, 0.30, nucleoli=int(rng.integers(0, 2)))
+    habit = _NuclearHabit(0.95, 0.12, 3.0, 0.30, nucleoli=int(rng.integers(0, 2)))
     chromatin, cover = _nucleus(rng, nucleus, inside, centre, habit)
     return _finish(thickness * body, chromatin, cover, inside)
 
@@ -272,7 +272,7 @@ def _koilocytotic(
     thickness = thickness + 0.25 * ridge(inside, 1.0, 1.0)
     thickness = thickness * (1 - rng.uniform(0.55, 0.85) * halo)
     chromatin, cover = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    habit = _NuclearHabit(1.2, 0.16, 3.5, 0.2)
+    habit = _NuclearHabit(1.15, 0.16, 3.5, 0.2)
     for nucleus, centre in zip(nuclei, centres, strict=True):
         density, one_cover = _nucleus(rng, nucleus, inside, centre, habit)
         chromatin, cover = np.maximum(chromatin, density), np.maximum(cover, one_cover)
@@ -290,7 +290,7 @@ def _dyskeratotic(
     thickness = 0.72 + 0.55 * np.sqrt(dome) + 0.10 * band_noise(rng, shape, 8)
     nucleus = ellipse(rng, nucleus_area, rng.uniform(1.05, 1.6), wobble=0.05)
     centre = _place(rng, outline, 0.0, 0.22, half)
-    habit = _NuclearHabit(1.35, 0.10, 3.5, 0.05)
+    habit = _NuclearHabit(1.22, 0.10, 3.5, 0.05)
     chromatin, cover = _nucleus(rng, nucleus, inside, centre, habit)
     return _finish(thickness * body, chromatin, cover, inside)
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tfds_builders.cervix_phantom.anatomy import ANATOMY, CLASS_NAMES, FIELD_SHAPE, folder
+from tfds_builders.cervix_phantom.anatomy import CLASS_NAMES, CROP_MARGIN, folder
 from tfds_builders.cervix_phantom.field import Field, PlacedCell, render_field
 from tfds_builders.cervix_phantom.settings import BASE_CONFIGS, PhantomConfig, phantom_config
 
@@ -70,7 +70,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     continue
                 for cell in field.cells:
                     filename = f"{cluster_id}_{cell.number:02d}.png"
-                    crop = _crop(field, cell, ANATOMY[class_name].crop_margin)
+                    crop = _crop(field, cell)
                     yield filename, {**shared, "filename": filename, **crop}
 
 
@@ -90,9 +90,9 @@ def _whole(field: Field) -> dict[str, Any]:
     }
 
 
-def _crop(field: Field, cell: PlacedCell, margin: float) -> dict[str, Any]:
+def _crop(field: Field, cell: PlacedCell) -> dict[str, Any]:
     """The features of a crop about one cell; masks are of this cell, `instance_mask` of all."""
-    window = _crop_window(cell, margin)
+    window = cell.crop_window(CROP_MARGIN)
     nucleus = cell.in_field("nucleus_mask")[window]
     return {
         "image": _png(field.image[window]),
@@ -102,16 +102,6 @@ def _crop(field: Field, cell: PlacedCell, margin: float) -> dict[str, Any]:
         "halo_mask": _png(cell.in_field("halo_mask")[window]),
         "overlap": cell.overlap,
     }
-
-
-def _crop_window(cell: PlacedCell, margin: float) -> tuple[slice, slice]:
-    slices = []
-    for axis in (0, 1):
-        occupied = np.flatnonzero(cell.cell_mask.any(axis=1 - axis)) + cell.window[axis].start
-        first, last = int(occupied[0]), int(occupied[-1]) + 1
-        extra = round(margin * (last - first)) + 1
-        slices.append(slice(max(first - extra, 0), min(last + extra, FIELD_SHAPE[axis])))
-    return slices[0], slices[1]
 
 
 def _png(array: np.ndarray) -> io.BytesIO:

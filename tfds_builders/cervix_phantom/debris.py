@@ -12,19 +12,22 @@ _LEUKOCYTES, _RED_CELLS, _SPECKS = 1.5, 1.0, 6.0
 _MUCUS_CHANCE = 0.35
 
 
-def add_debris(rng: np.random.Generator, concentration: np.ndarray, amount: float) -> None:
+def add_debris(
+    rng: np.random.Generator, concentration: np.ndarray, nuclear_dyes: np.ndarray, amount: float
+) -> None:
     """Adds debris to a field in place.
 
     Args:
         rng: The field's debris stream.
         concentration: float32 [4, height, width], dye concentrations.
+        nuclear_dyes: float64 [4], how the slide's nuclei stain; leukocyte nuclei follow.
         amount: The `debris` setting: multiplies the expected numbers.
     """
     shape = concentration.shape[1:]
     if rng.random() < _MUCUS_CHANCE * amount:
         _mucus(rng, concentration)
     for _ in range(rng.poisson(_LEUKOCYTES * amount)):
-        _leukocyte(rng, concentration, _anywhere(rng, shape))
+        _leukocyte(rng, concentration, nuclear_dyes, _anywhere(rng, shape))
     for _ in range(rng.poisson(_RED_CELLS * amount)):
         _red_cell(rng, concentration, _anywhere(rng, shape))
     for _ in range(rng.poisson(_SPECKS * amount)):
@@ -38,7 +41,10 @@ def _anywhere(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[float, 
 
 
 def _leukocyte(
-    rng: np.random.Generator, concentration: np.ndarray, centre: tuple[float, float]
+    rng: np.random.Generator,
+    concentration: np.ndarray,
+    nuclear_dyes: np.ndarray,
+    centre: tuple[float, float],
 ) -> None:
     """A neutrophil: two to four dark lobes in a faint body of 8 to 11 micrometres."""
     shape = concentration.shape[1:]
@@ -53,7 +59,9 @@ def _leukocyte(
         where = (centre[0] + distance * np.sin(angle), centre[1] + distance * np.cos(angle))
         size = np.pi * (rng.uniform(0.34, 0.46) * radius) ** 2
         lobes = np.maximum(lobes, fill(ellipse(rng, size, 1.3), shape, where, soft))
-    concentration[HAEMATOXYLIN] += rng.uniform(1.0, 1.5) * lobes
+    lobes *= rng.uniform(0.8, 1.1)
+    for dye, share in enumerate(nuclear_dyes):
+        concentration[dye] += np.float32(share) * lobes
 
 
 def _red_cell(

@@ -47,6 +47,16 @@ class PlacedCell:
     halo_mask: np.ndarray
     overlap: float
 
+    def crop_window(self, margin: float) -> tuple[slice, slice]:
+        """Rows and columns of the field about the cell's bounding box, `margin` of it wider."""
+        window = []
+        for axis in (0, 1):
+            occupied = np.flatnonzero(self.cell_mask.any(axis=1 - axis)) + self.window[axis].start
+            first, last = int(occupied[0]), int(occupied[-1]) + 1
+            extra = round(margin * (last - first)) + 1
+            window.append(slice(max(first - extra, 0), min(last + extra, FIELD_SHAPE[axis])))
+        return window[0], window[1]
+
     def in_field(self, name: str) -> np.ndarray:
         """The mask called `name` in the frame of the whole field (bool [height, width])."""
         mask = np.zeros(FIELD_SHAPE, bool)
@@ -90,7 +100,7 @@ def render_field(class_index: int, cluster: int, settings: PhantomSettings) -> F
     centres = _arrange(layout, outlines, wanted)
 
     concentration = np.zeros((4, *FIELD_SHAPE), np.float32)
-    add_debris(dirt, concentration, settings.debris)
+    add_debris(dirt, concentration, slide.nucleus, settings.debris)
     # Every cell's stream is its own: one cell more leaves the others as they were.
     looks = cell_streams(slide, cluster, len(outlines), settings)
     streams = zip(drawing.spawn(len(outlines)), looks, strict=True)

@@ -173,7 +173,8 @@ def cell_uptake(
         slide.cytoplasm * noise[0] * thickness, 0.22 * spread * rng.standard_normal()
     )
     if rng.random() < slide.eosinophilia:
-        cytoplasm[[EOSIN, LIGHT_GREEN]] = cytoplasm[[LIGHT_GREEN, EOSIN]]
+        cytoplasm[EOSIN] += cytoplasm[LIGHT_GREEN]
+        cytoplasm[LIGHT_GREEN] = 0
     chromasia = np.exp(0.25 * spread * rng.standard_normal())
     return slide.nucleus * noise[1] * chromasia, cytoplasm
 

@@ -69,24 +69,36 @@ class Checkpoints:
     def restore_latest(self, target: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """The newest readable checkpoint: step, state, and JSON items; None where there is none.
 
+        Unreadable ones that are newer are moved aside, so that their steps can be saved again.
+
         Args:
           target: abstract state (shapes, dtypes and shardings).
 
         Raises:
           InputError: there are checkpoints, and none can be read. Nothing is deleted.
         """
-        steps = self.steps()
-        failure = None
+        steps, failures = self.steps(), {}
         for step in reversed(steps):
             try:
-                return step, *self.restore(step, target)
+                restored = self.restore(step, target)
             except Exception as error:  # Orbax raises many kinds for a damaged file
-                logging.warning("Checkpoint %s/%d cannot be read: %s", self._folder, step, error)
-                failure = error
-        if failure is not None:
+                failures[step] = error
+                continue
+            for bad, error in failures.items():
+                aside = self._folder / f"{bad}.damaged"
+                logging.warning(
+                    "%s/%d cannot be read (%s); moved to %s, going on from step %d.",
+                    self._folder, bad, error, aside, step,
+                )  # fmt: skip
+                (self._folder / str(bad)).rename(aside)
+            if failures:
+                self._manager.reload()
+            return step, *restored
+        if failures:
             raise InputError(
-                f"{self._folder}: none of the checkpoints {steps} can be read ({failure}); restore "
-                "one from a backup, or train in another --workdir."
+                f"{self._folder}: none of the checkpoints {steps} can be read "
+                f"({failures[steps[-1]]}); restore one from a backup, or train in another "
+                "--workdir."
             )
         return None
 

@@ -11,7 +11,9 @@ from cervix_jax.atomic import replacing
 LABEL_SIZE = 9
 
 
-def confusion_matrix(counts: np.ndarray, class_names: tuple[str, ...], title: str, path: Path):
+def confusion_matrix(
+    counts: np.ndarray, class_names: tuple[str, ...], title: str, path: Path
+) -> None:
     """Draw a confusion matrix: counts in the cells, colour by the share of the true class.
 
     Args:
@@ -38,7 +40,7 @@ def confusion_matrix(counts: np.ndarray, class_names: tuple[str, ...], title: st
     _save(figure, path)
 
 
-def learning_curves(rows: list[dict], path: Path):
+def learning_curves(rows: list[dict], path: Path) -> None:
     """Draw loss and accuracy by epoch, training and validation.
 
     Args:
@@ -47,15 +49,19 @@ def learning_curves(rows: list[dict], path: Path):
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, colour in (("train", "tab:gray"), ("val", "tab:blue")):
+        for split, label, colour in (
+            ("train", "train (augmented)", "tab:gray"),
+            ("val", "validation", "tab:blue"),
+        ):
             points = [(row["epoch"], row[f"{split}/{name}"]) for row in rows]
-            axes.plot(*zip(*points, strict=True), marker=".", color=colour, label=split)
+            axes.plot(*zip(*points, strict=True), marker=".", color=colour, label=label)
         axes.set(xlabel="epoch", ylabel=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     _save(figure, path)
 
 
-def _save(figure: Figure, path: Path):
+def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as temporary, matplotlib.rc_context({"savefig.dpi": 130}):
         figure.savefig(temporary, format="png")

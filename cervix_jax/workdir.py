@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from cervix_jax import __version__
 from cervix_jax.atomic import write_json
 from cervix_jax.errors import InputError
 
@@ -94,7 +95,7 @@ def write_environment(workdir: Path, dataset: dict[str, Any]) -> None:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processor": _processor(),
-            "versions": {name: metadata.version(name) for name in ("cervix_jax", *PACKAGES)},
+            "versions": {"cervix_jax": __version__} | {p: metadata.version(p) for p in PACKAGES},
             "devices": [str(device.device_kind) for device in jax.devices()],
             "backend": jax.default_backend(),
             "processes": jax.process_count(),

@@ -10,6 +10,7 @@ from absl import flags
 from cervix_jax import models
 from cervix_jax.base_config import base_config
 from cervix_jax.models.densenet import DenseNet
+from cervix_jax.train import train_and_evaluate
 
 flags.FLAGS.mark_as_parsed()
 
@@ -37,36 +38,44 @@ def compiled(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-@pytest.fixture(scope="session")
-def tiny_model():
-    """The name of a DenseNet with one layer a block, which compiles in seconds."""
+def register_tiny_model(patch: pytest.MonkeyPatch) -> str:
+    """Adds a DenseNet with one layer a block, which compiles in seconds; gives its name."""
 
     def tiny(*, attention: str = "none", dropout_rate: float = 0.0, **fixed):
         return DenseNet(
             blocks=(1, 1, 1, 1), attention=attention, dropout_rate=dropout_rate, **fixed
         )
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models._FACTORIES, "tiny", tiny)
-        patch.setattr(models, "NAMES", (*models.NAMES, "tiny"))
-        yield "tiny"
+    patch.setitem(models._FACTORIES, "tiny", tiny)
+    patch.setattr(models, "NAMES", (*models.NAMES, "tiny"))
+    return "tiny"
+
+
+def make_tiny_config(model: str, data_dir):
+    """The config of a run of seconds: 40 phantom cells, 32 pixels, 3 epochs of 3 steps."""
+    config = base_config("cervix_phantom/single_cell")
+    config.model.name = model
+    config.model.dropout = 0.2
+    config.batch_size = config.eval_batch_size = 8
+    config.num_epochs = 3
+    config.image_size = 32
+    config.data.data_dir = str(data_dir)
+    config.data.settings.clusters_per_class = 4
+    config.data.settings.cells_per_cluster = 2
+    config.split.folds = 4
+    return config
 
 
 @pytest.fixture(scope="session")
-def tiny_config(tiny_model, prepared):
-    """Makes the config of a run of seconds: 40 phantom cells, 32 pixels, 3 epochs of 3 steps."""
+def tiny_config(prepared):
+    """Makes a fresh copy of the tiny config."""
+    with pytest.MonkeyPatch.context() as patch:
+        name = register_tiny_model(patch)
+        yield lambda: make_tiny_config(name, prepared)
 
-    def make():
-        config = base_config("cervix_phantom/single_cell")
-        config.model.name = tiny_model
-        config.model.dropout = 0.2
-        config.batch_size = config.eval_batch_size = 8
-        config.num_epochs = 3
-        config.image_size = 32
-        config.data.data_dir = str(prepared)
-        config.data.settings.clusters_per_class = 4
-        config.data.settings.cells_per_cluster = 2
-        config.split.folds = 4
-        return config
 
-    return make
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, tiny_config):
+    """The folder of a finished run of `tiny_config`, and its test report."""
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, train_and_evaluate(tiny_config(), folder)

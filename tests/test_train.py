@@ -15,13 +15,6 @@ from cervix_jax.writers import read_json_lines
 STEPS_PER_EPOCH, EPOCHS = 3, 3
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny_config):
-    """The folder of a finished run and its report."""
-    folder = tmp_path_factory.mktemp("trained")
-    return folder, train.train_and_evaluate(tiny_config(), folder)
-
-
 def state_of(folder):
     kept = folder / "checkpoints"
     return read_arrays(kept, max(list_steps(kept)), "step", "params", "stats", "opt", "ema")
@@ -148,19 +141,6 @@ def test_another_config_in_the_same_folder_is_refused(trained, tiny_config):
     with pytest.raises(InputError, match=r"learning_rate is 0\.002 there and 0\.5 here"):
         train.train_and_evaluate(config, trained[0])
     assert sorted((trained[0]).rglob("*")) == before
-
-
-def test_damaged_newest_checkpoint_falls_back_to_the_one_before(tiny_config, tmp_path, caplog):
-    config = tiny_config()
-    train.train_and_evaluate(config, tmp_path)
-    steps = list_steps(tmp_path / "checkpoints")
-    for step in steps:
-        for path in (tmp_path / "checkpoints" / str(step) / "state" / "d").rglob("*"):
-            if path.is_file():
-                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match="none of the checkpoints"):
-        train.train_and_evaluate(config, tmp_path)
-    assert list_steps(tmp_path / "checkpoints") == steps
 
 
 def test_early_stopping_ends_when_validation_no_longer_improves(tiny_config, tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ def test_convolution_equals_flax(size, kernel, stride, bias):
     layers.initialise(conv, jax.random.key(0))
     pad = kernel // 2
     reference = nnx.Conv(
-        3, 4, (kernel, kernel), (stride, stride), pad, use_bias=bias, rngs=nnx.Rngs(0)
+        3, 4, (kernel, kernel), strides=stride, padding=pad, use_bias=bias, rngs=nnx.Rngs(0)
     )
     reference.kernel.set_value(conv.kernel[...])
     if bias:

@@ -60,9 +60,8 @@ def abstract(case):
 
 @functools.cache
 def small(case, dtype="float32"):
-    """The same code with one or two layers a stage, quick to compile; ran92 has no such form."""
-    blocks, dtype = (2, 1, 1, 2), jnp.dtype(dtype)
-    fixed = {"num_classes": 5, "blocks": blocks, "dtype": dtype}
+    """The same code with one layer a stage, quick to compile; ran92 has no such form."""
+    fixed = {"num_classes": 5, "blocks": (1, 1, 1, 1), "dtype": jnp.dtype(dtype)}
     model = {
         "resnet50": lambda: resnet.ResNet(**fixed),
         "densenet121": lambda: densenet.DenseNet(**fixed),
@@ -70,6 +69,9 @@ def small(case, dtype="float32"):
         "rcan_blocks": lambda: densenet.DenseNet(attention="blocks", dropout_rate=0.5, **fixed),
     }[case]()
     layers.initialise(model, jax.random.key(0))
+    if case == "rcan":
+        # Else both hidden units of the gate may be off for the few images of a test.
+        model.features.denseblock4.attention.squeeze.bias.set_value(jnp.ones(2))
     return model
 
 
@@ -196,9 +198,9 @@ def test_training_step_of_a_small_form(case):
     (_, (logits, out, statistics)), gradients = step(
         nnx.to_pure_dict(parameters), start, jax.random.key(0)
     )
-    for gradient in jax.tree.leaves(gradients):
+    for path, gradient in jax.tree.leaves_with_path(gradients):
         assert np.isfinite(gradient).all()
-        assert np.abs(gradient).max() > 0
+        assert np.abs(gradient).max() > 0, path
     changed = jax.tree.map(lambda old, new: np.abs(old - new).max() > 0, start, statistics)
     assert all(jax.tree.leaves(changed))
     for name, value in out.items():
@@ -249,29 +251,34 @@ def test_bfloat16_computes_in_bfloat16_and_answers_in_float32():
 def test_residual_channel_attention_blocks_start_near_the_identity():
     batch = images(2, 64, 64)
     plain, with_blocks = small("densenet121"), small("rcan_blocks")
-    shared = {path: leaf for path, leaf in nnx.to_flat_state(nnx.state(plain))}
-    nnx.update(with_blocks, nnx.from_flat_state(shared))
+    nnx.update(with_blocks, nnx.state(plain))
     ours, theirs = run(with_blocks, batch)[0], run(plain, batch)[0]
     assert 0 < np.abs(ours - theirs).max() < 0.05 * np.abs(theirs).max()
 
 
-def test_create_is_deterministic_works_under_jit_and_draws_the_promised_spread():
+def test_create_is_deterministic_and_draws_the_promised_spread():
     def kernels(seed):
         model = models.create("densenet121", num_classes=3, rngs=nnx.Rngs(seed))
         layer = model.features.denseblock1.denselayer1
-        return (
-            layer.conv2.kernel[...],
-            model.classifier.kernel[...],
-            model.features.conv0.kernel[...],
-        )
+        return layer.conv2.kernel[...], model.classifier.kernel[...]
 
     first, other = kernels(0), kernels(1)
     jax.tree.map(np.testing.assert_array_equal, first, kernels(0))
     assert all(np.abs(a - b).max() > 0 for a, b in zip(first, other, strict=True))
-    for traced, eager in zip(jax.jit(kernels)(0), first, strict=True):
-        np.testing.assert_allclose(traced, eager, rtol=1e-6)
     assert np.std(first[0]) == pytest.approx(np.sqrt(2 / (9 * 128)), rel=0.02)
     assert np.abs(first[1]).max() == pytest.approx(1 / 32, rel=0.01)
+
+
+def test_parameters_drawn_under_jit_are_the_same():
+    def draw(key):
+        model = densenet.DenseNet(num_classes=3, blocks=(1, 1, 1, 1))
+        layers.initialise(model, key)
+        return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+    key = jax.random.key(0)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), jax.jit(draw)(key), draw(key)
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,8 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from PIL import Image
 
 from cervix_jax.errors import InputError
 from tfds_builders.cervix_phantom.anatomy import (
@@ -18,6 +18,12 @@ from tfds_builders.cervix_phantom.anatomy import (
     FIELD_SHAPE,
     PIXEL_SCALE,
     optical_density,
+)
+from tfds_builders.cervix_phantom.calibrate import (
+    crop_features,
+    new_slide_accuracy,
+    random_split_accuracy,
+    sipakmed_features,
 )
 from tfds_builders.cervix_phantom.cervix_phantom_dataset_builder import Builder, phantom_config
 from tfds_builders.cervix_phantom.field import Field, render_field
@@ -199,27 +205,41 @@ def test_slides_are_shared_or_apart_as_confounding_says():
     assert (apart[:, 0::2] == apart[:, 1::2]).all()  # neighbours share a slide
 
 
-def colour_accuracy(confounding: float) -> float:
-    """Random split, forest on RGB percentiles of crops: what colour alone can do."""
-    chosen = PhantomSettings(confounding=confounding, cells_per_cluster=4)
-    percentiles, labels = [], []
-    for class_index in range(5):
-        for cluster in range(1, 25):
-            field = render_field(class_index, cluster, chosen)
-            for cell in field.cells:
-                pixels = field.image[cell.window][cell.cell_mask & ~cell.nucleus_mask]
-                percentiles.append(np.percentile(pixels, [25, 50, 75], axis=0).ravel())
-                labels.append(class_index)
-    forest = RandomForestClassifier(60, random_state=0)
-    folds = StratifiedKFold(3, shuffle=True, random_state=0)
-    return float(cross_val_score(forest, np.array(percentiles), labels, cv=folds).mean())
-
-
 def test_confounding_moves_how_much_colour_tells():
-    none, half, full = (colour_accuracy(value) for value in (0.0, 0.5, 1.0))
-    assert none < 0.45
-    assert none + 0.1 < half < full - 0.1
-    assert full > 0.75
+    few = {"clusters_per_class": 20, "clusters_per_slide": 2, "cells_per_cluster": 3}
+    none, half, full = (
+        crop_features(PhantomSettings(confounding=value, **few)) for value in (0.0, 0.5, 1.0)
+    )
+    colour = [
+        random_split_accuracy(found.colour, found.labels, trees=30) for found in (none, half, full)
+    ]
+    assert colour[0] + 0.1 < colour[1] < colour[2] - 0.05
+    assert colour[2] > 0.75
+    # Border pixels show neighbours and background only; without confounding they are near chance.
+    assert random_split_accuracy(none.border, none.labels, trees=30) < 0.4
+    assert new_slide_accuracy(none.colour, none.labels, none.slides, trees=30) < 0.45
+    # Shape decides all the same, and is the same.
+    assert random_split_accuracy(none.shape, none.labels, trees=30) > 0.9
+    assert np.array_equal(none.shape, full.shape)
+
+
+def test_colour_features_of_a_sipakmed_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for class_index, name in enumerate(SIPAKMED):
+        folder = tmp_path / f"im_{name}" / f"im_{name}" / "CROPPED"
+        folder.mkdir(parents=True)
+        for cluster in range(1, 11):
+            crop = rng.integers(0, 256, (9, 8, 3), dtype=np.uint8)
+            crop[2:-2, 2:-2] = class_index
+            Image.fromarray(crop).save(folder / f"{cluster:03d}_01.BMP")
+    found = sipakmed_features(tmp_path)
+    assert np.bincount(found.labels).tolist() == [10] * 5
+    assert np.bincount(found.slides).tolist() == [10] * 5
+    assert found.colour.shape == (50, 27)
+    assert found.border.min() > 4  # the interior's values 0 to 4 fill no percentile of the border
+    (tmp_path / "im_Parabasal").rename(tmp_path / "Parabasal")
+    with pytest.raises(InputError, match="im_Parabasal"):
+        sipakmed_features(tmp_path)
 
 
 def test_palettes_reproduce_the_measured_colours():
@@ -287,7 +307,7 @@ def test_bad_settings_are_named(name, value):
 
 
 def test_unknown_base_is_named():
-    with pytest.raises(InputError, match="'cells'.*single_cell, multi_cell"):
+    with pytest.raises(InputError, match=r"'cells'.*single_cell, multi_cell"):
         phantom_config("cells")
 
 
@@ -312,10 +332,7 @@ def test_defaults_keep_the_base_name():
         named.settings.seed = 4
 
 
-@pytest.mark.slow
 def test_any_process_gives_the_same_field():
-    import subprocess
-
     code = (
         "from tfds_builders.cervix_phantom.field import render_field;"
         "from tfds_builders.cervix_phantom.settings import PhantomSettings;"
@@ -323,7 +340,12 @@ def test_any_process_gives_the_same_field():
         "print(hashlib.sha256(render_field(0, 1, PhantomSettings()).image.tobytes()).hexdigest())"
     )
     other = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     here = hashlib.sha256(render_field(0, 1, PhantomSettings()).image.tobytes()).hexdigest()
     assert other.stdout.strip() == here

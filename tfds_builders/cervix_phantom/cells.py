@@ -257,7 +257,7 @@ def _koilocytotic(
         for sign in (1, -1)[:count]
     ]
     # The nucleus sits off the middle of its cavity; the cavity never breaks through the border.
-    cell_area = np.pi * np.mean(outline.radii**2)
+    cell_area = np.pi * float(np.mean(outline.radii**2))
     cavity_area = min(
         nucleus_area * rng.uniform(2.2, 3.2) * (1.0 if count == 1 else 1.25), 0.48 * cell_area
     )

@@ -54,7 +54,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        config: PhantomConfig = self.builder_config
+        config = self.builder_config
+        assert isinstance(config, PhantomConfig)
         for class_index, class_name in enumerate(CLASS_NAMES):
             for cluster in range(1, config.settings.clusters_per_class + 1):
                 field = render_field(class_index, cluster, config.settings)

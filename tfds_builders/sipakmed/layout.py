@@ -1,7 +1,6 @@
 """Finds the images and contour files of SIPaKMeD in every layout that people have on disk."""
 
 import dataclasses
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from absl import logging
 
 from cervix_jax.errors import InputError
+from tfds_builders import folders
 
 CLASS_NAMES = (
     "Dyskeratotic",
@@ -19,8 +19,6 @@ CLASS_NAMES = (
 )
 CLASS_FOLDERS = tuple(f"im_{name}" for name in CLASS_NAMES)
 IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")
-# How many levels below the given folder the class folders may lie.
-SEARCH_DEPTH = 4
 
 _FIELD = re.compile(r"(\d+)$")
 _CROP = re.compile(r"(\d+)_(\d+)$")
@@ -63,13 +61,16 @@ def find_items(root: Path, *, crops: bool) -> list[Item]:
     Raises:
       InputError: a class folder is missing, or an image or contour file is there twice.
     """
-    folders = _class_folders(root)
-    missing = [name for name in CLASS_FOLDERS if not folders[name]]
+    canonical = {name.casefold(): name for name in CLASS_FOLDERS}
+    found = folders.find_class_folders(
+        root, CLASS_FOLDERS, lambda name: canonical.get(name.casefold())
+    )
+    missing = [name for name in CLASS_FOLDERS if not found[name]]
     if missing:
-        raise InputError(_missing_message(root, missing, [n for n in CLASS_FOLDERS if folders[n]]))
+        raise InputError(_missing_message(root, missing, [n for n in CLASS_FOLDERS if found[n]]))
     items = []
     for label, name in enumerate(CLASS_FOLDERS):
-        items += _class_items(folders[name], name, label, crops=crops)
+        items += _class_items(found[name], name, label, crops=crops)
     return items
 
 
@@ -84,76 +85,37 @@ def _missing_message(root: Path, missing: list[str], found: list[str]) -> str:
     )
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What people put into a folder, without what operating systems leave there."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be listed ({error.strerror}); check its permissions."
-        ) from error
-    return [path for path in entries if not path.name.startswith((".", "__MACOSX"))]
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if path.is_dir()]
-
-
-def _readable(folder: Path) -> list[Path]:
-    """Subfolders; none where the search meets a folder that it may not look into."""
-    return _subfolders(folder) if os.access(folder, os.R_OK | os.X_OK) else []
-
-
-def _class_folders(root: Path) -> dict[str, list[Path]]:
-    """Class folder name -> the folders of that name, not counting one nested in another."""
-    canonical = {name.casefold(): name for name in CLASS_FOLDERS}
-    found: dict[str, list[Path]] = {name: [] for name in CLASS_FOLDERS}
-    level = [root]
-    for _ in range(SEARCH_DEPTH):
-        below = []
-        for folder in (child for parent in level for child in _readable(parent)):
-            name = canonical.get(folder.name.casefold())
-            if name:
-                found[name].append(folder)
-            else:
-                below.append(folder)
-        if all(found.values()):
-            break
-        level = below
-    return found
-
-
 def _files(folder: Path, name: str) -> Iterator[tuple[Path, bool]]:
     """Files of a class folder, nested or not, and whether each lies in its CROPPED."""
-    for path in _entries(folder):
+    for path in folders.entries(folder):
         if path.is_file():
             yield path, False
         elif path.name.casefold() == "cropped":
-            yield from ((file, True) for file in _entries(path) if file.is_file())
+            yield from ((file, True) for file in folders.entries(path) if file.is_file())
         elif path.name.casefold() == name.casefold():
             yield from _files(path, name)
 
 
-def _class_items(folders: list[Path], name: str, label: int, *, crops: bool) -> list[Item]:
+def _class_items(paths: list[Path], name: str, label: int, *, crops: bool) -> list[Item]:
     images: dict[Key, Path] = {}
     contours: dict[tuple[int, int, str], Path] = {}
     strange: list[Path] = []
-    for path, in_cropped in (file for folder in folders for file in _files(folder, name)):
+    for path, in_cropped in (file for folder in paths for file in _files(folder, name)):
         suffix, stem = path.suffix.lower(), path.stem.lower()
         if suffix in IMAGE_SUFFIXES:
             if match := _CROP.match(stem):
                 if crops:
-                    _add(images, (int(match[1]), int(match[2])), path)
+                    folders.add_once(images, (int(match[1]), int(match[2])), path)
             elif (match := _FIELD.match(stem)) and not in_cropped:
                 if not crops:
-                    _add(images, (int(match[1]), None), path)
+                    folders.add_once(images, (int(match[1]), None), path)
             else:
                 strange.append(path)
         elif suffix == ".dat":
             if crops and (match := _CROP_CONTOUR.match(stem)):
-                _add(contours, (int(match[1]), int(match[2]), match[3]), path)
+                folders.add_once(contours, (int(match[1]), int(match[2]), match[3]), path)
             elif not crops and (match := _FIELD_CONTOUR.match(stem)):
-                _add(contours, (int(match[1]), int(match[3]), match[2]), path)
+                folders.add_once(contours, (int(match[1]), int(match[3]), match[2]), path)
     if strange:
         logging.warning(
             "%s: %d images are not named as in SIPaKMeD (NNN.bmp, CROPPED/NNN_MM.bmp) and are "
@@ -176,9 +138,3 @@ def _class_items(folders: list[Path], name: str, label: int, *, crops: bool) -> 
         )
         for key, path in sorted(images.items(), key=lambda entry: (entry[0][0], entry[0][1] or 0))
     ]
-
-
-def _add(paths: dict, key: tuple, path: Path) -> None:
-    if key in paths:
-        raise InputError(f"{paths[key]} and {path} are the same item twice; remove one of them.")
-    paths[key] = path

@@ -2,10 +2,7 @@
 
 import collections
 import dataclasses
-import itertools
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -15,7 +12,8 @@ from absl import logging
 from PIL import Image
 
 from cervix_jax.errors import InputError
-from tfds_builders.sipakmed import images
+from tfds_builders import folders, images
+from tfds_builders.parallel import map_in_order
 from tfds_builders.sipakmed.background import remove_background
 from tfds_builders.sipakmed.contours import cell_masks
 from tfds_builders.sipakmed.layout import CLASS_FOLDERS, CLASS_NAMES, Item, find_items
@@ -106,39 +104,27 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterable]:
-        try:
-            root = Path(dl_manager.manual_dir)
-        except AssertionError as error:  # TFDS's way to say that it is missing or empty
-            raise InputError(
-                "sipakmed: the folder of the images is missing or empty; unpack the archives from "
-                "https://www.cs.uoi.gr/~marina/sipakmed.html and give their folder as manual_dir."
-            ) from error
-        items = find_items(root, crops=self._variant.crops)
-        self._check_class_counts(items, root)
-        return {"train": self._generate_examples(items)}
-
-    def _check_class_counts(self, items: list[Item], root: Path) -> None:
-        kind = "CROPPED/NNN_MM.bmp cells" if self._variant.crops else "NNN.bmp fields"
-        found = collections.Counter(item.label for item in items)
-        official = self.OFFICIAL_COUNTS[self._variant.name]
-        wrong = [
-            f"{folder} has {found[label]}, expected {official[name]}"
-            for label, (folder, name) in enumerate(zip(CLASS_FOLDERS, CLASS_NAMES, strict=True))
-            if found[label] == 0 or (self._check_counts and found[label] != official[name])
-        ]
-        if not wrong:
-            return
-        way_out = (
-            "complete the set, or accept it with check_counts=False (prepare: --nocheck_counts)"
-            if all(found[label] for label in range(len(CLASS_NAMES)))
-            else "every class needs at least one"
+        root = folders.manual_folder(
+            dl_manager,
+            "sipakmed: unpack the archives from https://www.cs.uoi.gr/~marina/sipakmed.html and "
+            "give their folder as manual_dir.",
         )
-        raise InputError(f"{root}: wrong number of {kind}: {'; '.join(wrong)}; {way_out}.")
+        items = find_items(root, crops=self._variant.crops)
+        found = collections.Counter(CLASS_FOLDERS[item.label] for item in items)
+        official = self.OFFICIAL_COUNTS[self._variant.name]
+        folders.check_counts(
+            root,
+            "CROPPED/NNN_MM.bmp cells" if self._variant.crops else "NNN.bmp fields",
+            found,
+            dict(zip(CLASS_FOLDERS, official.values(), strict=True)),
+            insist=self._check_counts,
+        )
+        return {"train": self._generate_examples(items)}
 
     def _generate_examples(self, items: list[Item]) -> Iterator[tuple[str, dict[str, Any]]]:
         clipped: list[tuple[str, int]] = []
         unpaired: list[str] = []
-        for item, example, outside in _map_in_order(self._example, items):
+        for item, example, outside in map_in_order(self._example, items):
             if outside:
                 clipped.append((item.filename, outside))
             if item.contours and not example["has_masks"]:
@@ -183,21 +169,3 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             "has_masks": has_masks,
         }
         return item, example, outside
-
-
-def _map_in_order(function: Callable[[Item], Any], items: list[Item]) -> Iterator[Any]:
-    """Map in threads (image codecs release the GIL), a few items ahead to bound the memory."""
-    workers = min(8, os.cpu_count() or 1)
-    executor = ThreadPoolExecutor(workers)
-    try:
-        remaining = iter(items)
-        pending = collections.deque(
-            executor.submit(function, item) for item in itertools.islice(remaining, 4 * workers)
-        )
-        while pending:
-            yield pending.popleft().result()
-            pending.extend(
-                executor.submit(function, item) for item in itertools.islice(remaining, 1)
-            )
-    finally:
-        executor.shutdown(cancel_futures=True)

@@ -1,0 +1,120 @@
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cervix_jax import load_run
+from cervix_jax.checkpoint import find_best_step, list_steps, read_arrays
+from cervix_jax.errors import InputError
+from cervix_jax.run import compute_dtype
+
+# 2026-11: a failing restore leaves Orbax with callbacks to an event loop that is closed.
+DAMAGED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def run(trained):
+    return load_run(trained[0])
+
+
+@pytest.fixture
+def images():
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (20 + 3 * i, 30, 3), np.uint8) for i in range(5)]
+
+
+def test_probabilities_of_images_of_any_size(run, images):
+    probabilities = run.predict(images)
+    assert probabilities.shape == (5, len(run.class_names))
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+
+
+def test_batch_size_does_not_change_the_result(run, images):
+    np.testing.assert_allclose(run.predict(images, batch_size=2), run.predict(images), atol=1e-6)
+
+
+def test_model_and_preprocess_are_what_predict_does(run, images):
+    logits, out = run.model(run.preprocess(images))
+    exponents = np.exp(logits - logits.max(-1, keepdims=True))
+    np.testing.assert_allclose(
+        run.predict(images), exponents / exponents.sum(-1, keepdims=True), atol=1e-5
+    )
+    assert {"stem", "stage4", "pre_logits"} <= set(out)
+
+
+def test_no_images_is_no_rows(run):
+    assert run.predict([]).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8)],
+    ids=["float", "grey", "alpha"],
+)
+def test_other_arrays_are_bad_input(run, image):
+    with pytest.raises(InputError, match=r"image 0 is .* give uint8 images"):
+        run.predict([image])
+
+
+def test_best_and_latest_and_numbered_steps(trained):
+    folder, report = trained
+    steps = list_steps(folder / "checkpoints")
+    assert load_run(folder).step == report["step"]
+    assert load_run(folder, "latest").step == steps[-1] == 9
+    assert load_run(folder, steps[0]).step == steps[0]
+    for missing in (5, "newest"):
+        with pytest.raises(InputError, match="has no checkpoint"):
+            load_run(folder, missing)
+
+
+def test_best_is_the_best_by_validation_accuracy(trained):
+    folder, report = trained
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    best = max(rows, key=lambda row: (row["val/accuracy"], row["step"]))
+    assert report["step"] == best["step"] == find_best_step(folder / "checkpoints", "accuracy")
+
+
+def test_arrays_are_read_without_the_model(trained):
+    folder, report = trained
+    arrays = read_arrays(folder / "checkpoints", report["step"], "params", "ema", "absent")
+    assert set(arrays) == {"params", "ema"}
+    kernel = arrays["params"]["features"]["conv0"]["kernel"]
+    assert isinstance(kernel, np.ndarray)
+    assert kernel.shape == (7, 7, 3, 64)
+    assert not np.array_equal(kernel, arrays["ema"]["params"]["features"]["conv0"]["kernel"])
+
+
+def test_a_copied_workdir_loads_elsewhere(trained, tmp_path, images):
+    shutil.copytree(trained[0], tmp_path / "copy")
+    np.testing.assert_array_equal(
+        load_run(tmp_path / "copy").predict(images), load_run(trained[0]).predict(images)
+    )
+
+
+def test_folders_that_are_no_runs(tmp_path, trained):
+    with pytest.raises(InputError, match="not the folder of a run"):
+        load_run(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_run(tmp_path)
+    shutil.copy(trained[0] / "config.json", tmp_path)
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        load_run(tmp_path)
+
+
+@DAMAGED
+def test_damaged_checkpoint_is_bad_input(trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "copy")
+    for path in (tmp_path / "copy" / "checkpoints").glob("*/state/d/*"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="cannot be read"):
+        load_run(tmp_path / "copy")
+
+
+def test_compute_dtype():
+    assert compute_dtype("bfloat16") == jnp.bfloat16
+    assert compute_dtype("auto") == jnp.float32, "the tests run on the CPU"
+    with pytest.raises(InputError, match=r"model\.dtype='half'"):
+        compute_dtype("half")

@@ -1,0 +1,116 @@
+"""Walks the folders of images that people have on disk; what several builders share."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from cervix_jax.errors import InputError
+
+# How many levels below the given folder the class folders may lie.
+SEARCH_DEPTH = 4
+
+
+def manual_folder(dl_manager: tfds.download.DownloadManager, what_to_do: str) -> Path:
+    """The folder of the images that the user gave.
+
+    Raises:
+      InputError: it is missing or empty; ends with `what_to_do`.
+    """
+    try:
+        return Path(dl_manager.manual_dir)
+    except AssertionError as error:  # TFDS's way to say so
+        raise InputError(f"The folder of the images is missing or empty; {what_to_do}") from error
+
+
+def entries(folder: Path) -> list[Path]:
+    """What people put into a folder, sorted, without what operating systems leave there.
+
+    Raises:
+      InputError: the folder cannot be listed.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be listed ({error.strerror}); check its permissions."
+        ) from error
+    return [path for path in found if not path.name.startswith((".", "__MACOSX"))]
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted; none where the search may not look into it."""
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return []
+    return [path for path in entries(folder) if path.is_dir()]
+
+
+def find_class_folders(
+    root: Path, names: Sequence[str], canonical: Callable[[str], str | None]
+) -> dict[str, list[Path]]:
+    """Find the folders of the classes, level by level, until every class has one.
+
+    Args:
+      root: where to look, at most `SEARCH_DEPTH` levels deep.
+      names: the classes.
+      canonical: gives the class of a folder name, or None.
+
+    Returns:
+      class -> its folders, not counting one nested in another class folder.
+    """
+    found: dict[str, list[Path]] = {name: [] for name in names}
+    level = [root]
+    for _ in range(SEARCH_DEPTH):
+        below = []
+        for folder in (child for parent in level for child in subfolders(parent)):
+            name = canonical(folder.name)
+            if name is None:
+                below.append(folder)
+            else:
+                found[name].append(folder)
+        if all(found.values()):
+            break
+        level = below
+    return found
+
+
+def add_once(paths: dict, key: object, path: Path) -> None:
+    """Remember the file of an item.
+
+    Raises:
+      InputError: the item has a file already; names both.
+    """
+    if key in paths:
+        raise InputError(f"{paths[key]} and {path} are the same item twice; remove one of them.")
+    paths[key] = path
+
+
+def check_counts(
+    root: Path, kind: str, found: Mapping[str, int], official: Mapping[str, int], *, insist: bool
+) -> None:
+    """Compare the number of files of every class with the official one.
+
+    Args:
+      root: the folder, for the message.
+      kind: what is counted, for the message.
+      found: number per class.
+      official: official number per class; the classes of both are the same.
+      insist: refuse every difference, else only classes without any file.
+
+    Raises:
+      InputError: a number is wrong; names every class.
+    """
+    wrong = [
+        f"{name} has {found.get(name, 0)}, expected {count}"
+        for name, count in official.items()
+        if not found.get(name) or (insist and found[name] != count)
+    ]
+    if not wrong:
+        return
+    way_out = (
+        "complete the set, or accept it with check_counts=False (prepare: --nocheck_counts)"
+        if all(found.get(name) for name in official)
+        else "every class needs at least one"
+    )
+    raise InputError(f"{root}: wrong number of {kind}: {'; '.join(wrong)}; {way_out}.")

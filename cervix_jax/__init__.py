@@ -4,7 +4,12 @@ Attributes are imported on first use, so that `import cervix_jax` is light.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cervix_jax import data, models
+    from cervix_jax.errors import InputError
+    from cervix_jax.run import load_run
 
 __version__ = "0.1.0"
 

@@ -87,7 +87,7 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
             "name": "",
             "attention": "",
             "dropout": 0.0,
-            "init_from": "",
+            "init_from": "",  # a file of weights, package:, hf: or a workdir to start from
             "dtype": "auto",  # bfloat16 on accelerators, float32 on the CPU
             "normalization": "imagenet",
         }
@@ -101,6 +101,8 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
             "schedule": "cosine",
             "warmup_epochs": 2.0,
             "final_share": 0.01,  # of the learning rate, at the end of the cosine
+            "freeze_epochs": 0.0,  # for so long only the head learns; 0 is off
+            "layer_decay": 1.0,  # learning rate of each stage over that of the next; 1 is off
         }
     )
     config.loss = ml_collections.ConfigDict({"label_smoothing": 0.1, "class_weights": "none"})

@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 class LoopMetrics(metrics.Collection):
     """Loss and accuracy, summed on the device over an epoch; a `mask` leaves examples out."""
 
-    loss: metrics.Average.from_output("loss")
+    loss: metrics.Average.from_output("loss")  # pyright: ignore[reportInvalidTypeForm]
     accuracy: metrics.Accuracy
 
 
@@ -46,7 +46,9 @@ def classification_report(
     classes = np.arange(len(class_names))
     predicted = probabilities.argmax(-1)
     correct = int((predicted == labels).sum())
-    columns = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    columns = np.array(
+        precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
+    )
     names = ("precision", "recall", "f1", "support")
     likelihood = np.take_along_axis(probabilities, labels[:, None], axis=-1)
     return {

@@ -1,12 +1,14 @@
-"""Optax transformations from the config; knows nothing of models or of the training state."""
+"""Optax transformations from the config; of the model they know the paths of its parameters."""
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
 from cervix_jax.errors import InputError
+from cervix_jax.models.stages import HEAD, stage_of
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
@@ -49,13 +51,50 @@ def decays(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
+def stages(params: Any) -> Any:
+    """The stage of each parameter, see `models.stages.stage_of`."""
+    return jax.tree.map_with_path(lambda path, _: stage_of([entry.key for entry in path]), params)
+
+
+def freeze_below_head(num_steps: int) -> optax.GradientTransformation:
+    """No update of anything but the head in the first `num_steps` steps.
+
+    The gradients still reach Adam's moments, so the rest does not start with a jump; batch
+    statistics still follow the data, which adapts pretrained ones to its colours.
+    """
+
+    def share(step):
+        return jnp.where(step < num_steps, 0.0, 1.0)
+
+    def body(params: Any) -> Any:
+        return jax.tree.map(lambda stage: stage < HEAD, stages(params))
+
+    return optax.masked(optax.scale_by_schedule(share), body)
+
+
+def decay_by_stage(decay: float) -> optax.GradientTransformation:
+    """Updates times decay ** (5 - stage): the head at the full rate, the stem at decay ** 5.
+
+    Source: layer-wise learning rate decay of Clark et al., ELECTRA, ICLR 2020, by stages.
+    """
+    # Labels are text, because checkpoints keep no other keys.
+    by_stage = {str(stage): optax.scale(decay ** (HEAD - stage)) for stage in range(HEAD + 1)}
+    return optax.partition(by_stage, lambda params: jax.tree.map(str, stages(params)))
+
+
 def make_optimizer(
-    config: ml_collections.ConfigDict, schedule: optax.Schedule
+    config: ml_collections.ConfigDict, schedule: optax.Schedule, steps_per_epoch: int = 1
 ) -> optax.GradientTransformation:
     """The optimiser of the config: gradient clipping, then Adam, AdamW or SGD with momentum.
 
     For "adam", `weight_decay` is added to the gradient (L2 regularisation, as in PyTorch's Adam);
-    for "adamw" it is decoupled (Loshchilov and Hutter, 2019).
+    for "adamw" it is decoupled (Loshchilov and Hutter, 2019). Last come `optimizer.layer_decay`
+    and `optimizer.freeze_epochs`, see `decay_by_stage` and `freeze_below_head`.
+
+    Args:
+      config: the run's config; reads `optimizer`.
+      schedule: learning rate by step.
+      steps_per_epoch: steps in an epoch, for `optimizer.freeze_epochs`.
 
     Raises:
       InputError: `optimizer.name` is unknown.
@@ -73,4 +112,9 @@ def make_optimizer(
             f"optimizer.name={settings.name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}."
         )
     clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm > 0 else []
-    return optax.chain(*clip, *update)
+    transfer = []
+    if settings.layer_decay != 1:
+        transfer.append(decay_by_stage(settings.layer_decay))
+    if settings.freeze_epochs > 0:
+        transfer.append(freeze_below_head(round(settings.freeze_epochs * steps_per_epoch)))
+    return optax.chain(*clip, *update, *transfer)

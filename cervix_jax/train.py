@@ -1,6 +1,7 @@
 """Training: `train_and_evaluate(config, workdir)`, from a config to a test report."""
 
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,13 +14,14 @@ from absl import logging
 from tqdm import tqdm
 
 from cervix_jax import distributed, evaluate, figures, losses, optim, workdir, writers
-from cervix_jax.checkpoint import Checkpoints
+from cervix_jax.checkpoint import Checkpoints, list_steps
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.normalization import NORMALIZATIONS
 from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.errors import InputError
 from cervix_jax.inference import Forward, make_forward, predict_split
-from cervix_jax.metrics import LoopMetrics, classification_report
+from cervix_jax.init_from import starting_values
+from cervix_jax.metrics import classification_report
 from cervix_jax.train_step import State, inference_variables, init_state, make_train_step
 
 REPORT_EVERY_STEPS = 10
@@ -62,10 +64,13 @@ def train_and_evaluate(config: ml_collections.ConfigDict, folder: str | Path) ->
     names = data.dataset.class_names
 
     schedule = optim.make_schedule(config, epoch_steps, num_steps)
-    optimizer = optim.make_optimizer(config, schedule)
+    optimizer = optim.make_optimizer(config, schedule, epoch_steps)
     labels = np.asarray(data.dataset.labels)[train_indices]
     weights = losses.class_weights(config.loss.class_weights, labels, len(names))
-    graphdef, state = init_state(config, len(names), optimizer, mesh)
+    kept = folder / "checkpoints"
+    resumes = kept.is_dir() and bool(list_steps(kept))
+    start_from = {} if resumes else starting_values(config, names)
+    graphdef, state = init_state(config, len(names), optimizer, mesh, start_from)
     train_step = make_train_step(graphdef, config, optimizer, weights, mesh)
     forward = make_forward(graphdef, config.model.normalization, mesh)
 
@@ -82,7 +87,10 @@ def train_and_evaluate(config: ml_collections.ConfigDict, folder: str | Path) ->
     if restored:
         start, state, kept = restored
         items["history"] = kept["history"]
-        logging.info("Resuming from step %d of %d.", start, num_steps)
+        if start >= num_steps:
+            logging.info("All %d steps are done; evaluating the best checkpoint.", num_steps)
+        else:
+            logging.info("Resuming from step %d of %d.", start, num_steps)
     else:
         start = 0
     writer = writers.make_writer(folder, after_step=start)
@@ -138,25 +146,29 @@ class Loop:
         bar = tqdm(
             total=num_steps * config.batch_size, initial=start * config.batch_size,
             desc="training", unit=" images", smoothing=0.05, disable=not self._show,
+            mininterval=0.2 if sys.stderr.isatty() else 20,
         )  # fmt: skip
         with bar, _StopRequest() as stop:
             since, began = start, time.monotonic()
             for step in range(start + 1, num_steps + 1):
                 state = self._train_step(state, next(batches))
                 bar.update(config.batch_size)
-                if step % REPORT_EVERY_STEPS == 0 or step % epoch_steps == 0:
-                    train = _values(state["metrics"])
-                    self._check_finite(train["loss"], step)
-                    bar.set_postfix(loss=f"{train['loss']:.3f}", epoch=step // epoch_steps)
-                if step % epoch_steps == 0:
+                ends_epoch = step % epoch_steps == 0
+                must_save = stop.requested or bool(every and step % every == 0)
+                if ends_epoch or must_save or step % REPORT_EVERY_STEPS == 0:
+                    loss = float(state["metrics"].loss.compute())
+                    self._check_finite(loss, step)
+                    bar.set_postfix(loss=f"{loss:.3f}", epoch=step // epoch_steps)
+                if ends_epoch:
+                    train = {k: float(v) for k, v in state["metrics"].compute().items()}
                     speed = (step - since) * config.batch_size / (time.monotonic() - began)
                     state = self._end_epoch(state, step, step // epoch_steps, train, speed)
                     if self._is_over(step, num_steps):
                         break
                     since, began = step, time.monotonic()
-                elif stop.requested or (every and step % every == 0):
+                elif must_save:
                     self._save(state, step, None)
-                if stop.requested:
+                if stop.requested and (ends_epoch or must_save):
                     self._checkpoints.wait()
                     raise Preempted(f"stopped at step {step} of {num_steps}; saved")
         return state
@@ -229,6 +241,8 @@ def check_config(config: ml_collections.ConfigDict, mesh) -> None:
         "learning_rate": (config.learning_rate, 0, 100),
         "ema_decay": (config.ema_decay, 0, 1),
         "early_stopping_epochs": (config.early_stopping_epochs, 0, 100_000),
+        "optimizer.freeze_epochs": (config.optimizer.freeze_epochs, 0, 100_000),
+        "optimizer.layer_decay": (config.optimizer.layer_decay, 0.01, 1),
         "loss.label_smoothing": (config.loss.label_smoothing, 0, 0.999),
         "checkpoint.every_steps": (config.checkpoint.every_steps, 0, 10**9),
     }
@@ -242,10 +256,6 @@ def check_config(config: ml_collections.ConfigDict, mesh) -> None:
     for name, (value, known) in choices.items():
         if value not in known:
             raise InputError(f"{name}={value!r} is unknown; choose one of {', '.join(known)}.")
-
-
-def _values(metrics: LoopMetrics) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.compute().items()}
 
 
 class _StopRequest:

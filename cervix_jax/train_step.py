@@ -1,6 +1,6 @@
 """The training state and the jitted step on it: pure functions, no loop and no files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from cervix_jax.data.augment import make_augment
 from cervix_jax.data.normalization import normalize
 from cervix_jax.inference import Variables
 from cervix_jax.metrics import LoopMetrics
+from cervix_jax.models.port import assign
 from cervix_jax.run import build_model
 
 State = dict[str, Any]
@@ -26,18 +27,29 @@ def init_state(
     num_classes: int,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
+    start_from: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[nnx.GraphDef, State]:
     """Static part of the model, and the training state: a nested dict of arrays on every device.
 
     The state holds "step", "params", "stats" (BatchNorm), "opt", "metrics" (sums of the epoch so
     far), and "ema" {"params", "stats"} where the config asks for it.
+
+    Args:
+      config: the run's config.
+      num_classes: length of the logits.
+      optimizer: what `optim.make_optimizer` made.
+      mesh: the devices.
+      start_from: parameters and statistics by path that take the place of those drawn, see
+        `init_from.starting_values`.
     """
 
     def build() -> nnx.Module:
         return build_model(config, num_classes)
 
-    def init() -> State:
-        _, params, stats = nnx.split(build(), nnx.Param, ...)
+    def init(values: dict[str, jax.Array]) -> State:
+        model = build()
+        assign(model, values)
+        _, params, stats = nnx.split(model, nnx.Param, ...)
         params, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
         state = {
             "step": jnp.int32(0),
@@ -52,7 +64,8 @@ def init_state(
         return state
 
     graphdef = nnx.split(nnx.eval_shape(build), nnx.Param, ...)[0]
-    return graphdef, jax.jit(init, out_shardings=distributed.replicated(mesh))()
+    everywhere = distributed.replicated(mesh)
+    return graphdef, jax.jit(init, out_shardings=everywhere)(dict(start_from or {}))
 
 
 def make_train_step(

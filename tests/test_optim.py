@@ -77,3 +77,45 @@ def test_clipping_bounds_the_gradient():
 def test_unknown_names_are_bad_input(field, make):
     with pytest.raises(InputError, match=f"optimizer.{field}='magic'"):
         make(make_config(**{field: "magic"}))
+
+
+def transfer_params():
+    return {
+        "conv1": {"kernel": jnp.ones((2, 2))},
+        "layer2": {0: {"conv1": {"kernel": jnp.ones((2, 2))}}},
+        "fc": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+    }
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_freezing_moves_only_the_head_until_it_ends(name):
+    config = make_config(name=name, weight_decay=0.1, freeze_epochs=1.5)
+    optimizer = optim.make_optimizer(config, lambda step: 0.01, steps_per_epoch=2)
+    params = transfer_params()
+    state = optimizer.init(params)
+    for step in range(5):
+        updates, state = optimizer.update(params, state, params)
+        moves = {k: float(jnp.abs(optax.global_norm(u))) > 0 for k, u in updates.items()}
+        assert moves == {"conv1": step >= 3, "layer2": step >= 3, "fc": True}
+
+
+def test_unfreezing_starts_without_a_jump():
+    config = make_config(weight_decay=0.0, freeze_epochs=50.0)
+    optimizer = optim.make_optimizer(config, lambda step: 0.01)
+    params = transfer_params()
+    state = optimizer.init(params)
+    for step in range(60):
+        updates, state = optimizer.update(params, state, params)
+        if step >= 50:
+            np.testing.assert_allclose(updates["conv1"]["kernel"], -0.01, rtol=1e-3)
+
+
+def test_layer_decay_scales_each_stage():
+    config = make_config(weight_decay=0.0, layer_decay=0.5)
+    optimizer = optim.make_optimizer(config, lambda step: 0.01)
+    params = transfer_params()
+    updates, _ = optimizer.update(params, optimizer.init(params), params)
+    sizes = [updates["fc"]["bias"], updates["layer2"][0]["conv1"]["kernel"]]
+    sizes.append(updates["conv1"]["kernel"])
+    for size, factor in zip(sizes, (1, 0.5**3, 0.5**5), strict=True):
+        np.testing.assert_allclose(size, -0.01 * factor, rtol=1e-3)

@@ -12,16 +12,18 @@ from cervix_jax.errors import InputError
 SEARCH_DEPTH = 4
 
 
-def manual_folder(dl_manager: tfds.download.DownloadManager, what_to_do: str) -> Path:
+def manual_folder(dl_manager: tfds.download.DownloadManager, name: str, way_out: str) -> Path:
     """The folder of the images that the user gave.
 
     Raises:
-      InputError: it is missing or empty; ends with `what_to_do`.
+      InputError: it is missing or empty; says so of data set `name` and ends with `way_out`.
     """
     try:
         return Path(dl_manager.manual_dir)
     except AssertionError as error:  # TFDS's way to say so
-        raise InputError(f"The folder of the images is missing or empty; {what_to_do}") from error
+        raise InputError(
+            f"{name}: the folder of the images is missing or empty; {way_out}"
+        ) from error
 
 
 def entries(folder: Path) -> list[Path]:

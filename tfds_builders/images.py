@@ -1,7 +1,10 @@
 """Reads image files with every check, and keeps or re-encodes them."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -11,7 +14,10 @@ from cervix_jax.errors import InputError
 # A field has 3 megapixels; a file that claims far more is damaged or hostile.
 MAX_PIXELS = 64_000_000
 # Pillow's plug-ins that may open a file, whatever its name says.
-FORMATS = ("BMP", "JPEG", "PNG")
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+# Pillow's modes with 8 bits a channel; other modes would be cut off on the way to RGB.
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 # zlib level 1: a third larger than the default, five times as fast.
 _COMPRESS_LEVEL = 1
 
@@ -23,24 +29,49 @@ def read_image(path: Path) -> tuple[Image.Image, bytes]:
       The decoded image, and the bytes of the file.
 
     Raises:
-      InputError: the file is unreadable, no image, truncated or too large; names the file.
+      InputError: the file is unreadable, no image, truncated, too large or of more than 8 bits a
+        channel; names the file.
     """
-    try:
+    with _named(path):
         data = path.read_bytes()
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise InputError(
-                f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; "
-                "it cannot be an image of this data set."
-            )
+        image = _open(path, io.BytesIO(data))
         image.load()
+    return image, data
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels by the head of the file; raises as `read_image`."""
+    with _named(path), path.open("rb") as stream:
+        return _open(path, stream).size
+
+
+def _open(path: Path, stream: BinaryIO) -> Image.Image:
+    image = Image.open(stream, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise InputError(
+            f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; "
+            "it cannot be an image of this data set."
+        )
+    if image.mode not in _MODES:
+        raise InputError(
+            f"{path}: has pixels of kind {image.mode} (more than 8 bits a channel?); save it "
+            "with 8 bits a channel."
+        )
+    return image
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns whatever goes wrong with a file into one line that names it."""
+    try:
+        yield
     except InputError:
         raise
     except Exception as error:  # Pillow's plug-ins raise many types for damaged files
         raise InputError(
-            f"{path}: not a readable BMP, PNG or JPEG image ({error}); copy or unpack it again."
+            f"{path}: not a readable BMP, PNG, JPEG or TIFF image ({error}); copy or unpack it "
+            "again."
         ) from error
-    return image, data
 
 
 def encode(image: Image.Image, data: bytes) -> bytes:

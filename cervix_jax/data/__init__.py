@@ -4,7 +4,12 @@ Attributes are imported on first use, so that `import cervix_jax.data` starts no
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cervix_jax.data.catalog import load
+    from cervix_jax.data.pipeline import Pipeline
+    from cervix_jax.data.splits import leakage, split_table
 
 _HOME = {
     "Pipeline": "pipeline",

@@ -22,9 +22,13 @@ from absl import logging
 from cervix_jax import atomic
 from cervix_jax.errors import InputError
 
-BUILDERS = ("cervix_phantom", "sipakmed")
+BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "sipakmed")
 # Builders whose configs can be varied: the function of their module that does it.
-SETTINGS_FUNCTIONS = {"cervix_phantom": "phantom_config"}
+SETTINGS_FUNCTIONS = {
+    "cervix_phantom": "phantom_config",
+    "cric": "cric_config",
+    "image_folder": "image_folder_config",
+}
 # File beside the prepared examples that lists them, so that opening a data set need not read
 # gigabytes of pixels to learn the labels.
 INDEX_FILE = "examples.json"
@@ -133,8 +137,10 @@ def load(
     kwargs: dict[str, Any] = {"config": _vary(name, config, module, settings)}
     if data_dir is not None:
         kwargs["data_dir"] = Path(data_dir).expanduser()
-    if "check_counts" in inspect.signature(builder_cls.__init__).parameters:
-        kwargs["check_counts"] = check_counts
+    # What else a builder wants to know; the folder decides the classes of `image_folder`.
+    offered = {"check_counts": check_counts, "manual_dir": manual}
+    accepted = inspect.signature(builder_cls.__init__).parameters
+    kwargs |= {key: value for key, value in offered.items() if key in accepted}
     try:
         builder = builder_cls(**kwargs)
         if not _is_prepared(builder):

@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 from cervix_jax.errors import InputError
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.densenet import DenseNet
+from cervix_jax.models.efficientnet import EfficientNet
 from cervix_jax.models.layers import initialise
 from cervix_jax.models.residual_attention import ResidualAttentionNetwork
 from cervix_jax.models.resnet import ResNet
@@ -37,11 +38,18 @@ def _ran92(*, dropout_rate: float = 0.0, **fixed: Any) -> ResidualAttentionNetwo
     return ResidualAttentionNetwork(dropout_rate=dropout_rate, **fixed)
 
 
+def _efficientnet_lite0(
+    *, attention: str = "none", dropout_rate: float = 0.2, **fixed: Any
+) -> EfficientNet:
+    return EfficientNet(attention=attention, dropout_rate=dropout_rate, **fixed)
+
+
 _FACTORIES: dict[str, Callable[..., Classifier]] = {
     "resnet50": _resnet50,
     "densenet121": _densenet121,
     "rcan": _rcan,
     "ran92": _ran92,
+    "efficientnet_lite0": _efficientnet_lite0,
 }
 
 NAMES: tuple[str, ...] = tuple(_FACTORIES)
@@ -65,8 +73,9 @@ def create(
         rngs: its stream `params` gives the key (one is drawn).
         dtype: type of the computation, such as `jnp.bfloat16` or `"bfloat16"`; parameters and
             batch statistics are float32.
-        **options: `dropout_rate` for all (0; 0.5 for rcan), and for rcan `attention`,
-            `"last_layer"` (default) or `"blocks"`; see `DenseNet`.
+        **options: `dropout_rate` for all (0; 0.5 for rcan, 0.2 for efficientnet_lite0), and
+            `attention`: for rcan `"last_layer"` (default) or `"blocks"`, see `DenseNet`; for
+            efficientnet_lite0 `"none"` (default) or `"head"`, see `EfficientNet`.
 
     Returns:
         The model, with variables of the kinds `nnx.Param` and `nnx.BatchStat` only.

@@ -103,7 +103,7 @@ class Moments(NamedTuple):
 
     mean: jax.Array
     var: jax.Array
-    count: int
+    size: int
 
 
 def batch_moments(x: jax.Array) -> Moments:
@@ -118,7 +118,7 @@ def batch_moments(x: jax.Array) -> Moments:
 def concatenate_moments(parts: Sequence[Moments]) -> Moments:
     """Moments of a concatenation along the channels from those of its parts."""
     mean = jnp.concatenate([p.mean for p in parts])
-    return Moments(mean, jnp.concatenate([p.var for p in parts]), parts[0].count)
+    return Moments(mean, jnp.concatenate([p.var for p in parts]), parts[0].size)
 
 
 class BatchNorm(nnx.Module):
@@ -158,8 +158,8 @@ class BatchNorm(nnx.Module):
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
-            mean, var, count = moments or batch_moments(x)
-            unbiased = var * (count / max(count - 1, 1))
+            mean, var, size = moments or batch_moments(x)
+            unbiased = var * (size / max(size - 1, 1))
             # `variable[...] = value` would compare shardings, which under a trace costs seconds.
             self.mean.set_value(self._running(self.mean[...], mean))
             self.var.set_value(self._running(self.var[...], unbiased))

@@ -1,69 +1,147 @@
-"""Published PyTorch weights into our models: names and axis orders, and nothing silently skipped.
+"""Published weights into our models: names and axis orders, and nothing silently skipped.
 
-A parameter's torch name is its path here, joined by dots: kernels and scales are `weight`, the
-statistics `running_mean` and `running_var`. Older spellings and those of the public RCAN and
-RAN-92 code are translated first. Reading the file itself happens elsewhere.
+The names are those of `torch_names`; reading the file itself is the matter of `weights`.
 """
 
 import re
 from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from cervix_jax.errors import InputError
 from cervix_jax.models.classifier import Classifier
+from cervix_jax.models.torch_names import canonical_name, torch_name
 
-_LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
+__all__ = [
+    "Match",
+    "assign",
+    "canonical_name",
+    "load_torch_state_dict",
+    "match_state_dict",
+    "match_variables",
+    "torch_name",
+]
+
+ReplaceHead = bool | Literal["if_needed"]
 _SHOWN = 4
+_ADDED_ATTENTION = re.compile(r"(^|\.)(attention|rcab\d?)\.")
+
+
+class Match(NamedTuple):
+    """Which weights go where.
+
+    Attributes:
+        values: arrays in our axis order by the path of the variable, e.g. `fc/kernel`.
+        kept: torch names of the variables that have no weights and keep their drawn values.
+    """
+
+    values: dict[str, np.ndarray]
+    kept: tuple[str, ...]
 
 
 def load_torch_state_dict(
-    model: Classifier, state_dict: Mapping[str, np.ndarray], *, replace_head: bool = False
-) -> None:
+    model: Classifier, state_dict: Mapping[str, np.ndarray], *, replace_head: ReplaceHead = False
+) -> Match:
     """Set every parameter and statistic of `model` from a torch state dict, in place.
 
     Args:
         model: made by `models.create`; unchanged when an error is raised.
         state_dict: arrays by torch's names, in torch's axis orders. `num_batches_tracked` is
             ignored; a leading `module.` (DataParallel), `norm.1` for `norm1` in DenseNet, and the
-            names of the public RCAN and RAN-92 code are understood.
-        replace_head: for transfer to other classes: the classifier keeps its drawn values, and so
-            does the attention of RCAN when the file has none.
+            names of the public RCAN, RAN-92 and EfficientNet-Lite code are understood.
+        replace_head: True for transfer to other classes: the classifier keeps its drawn values,
+            and so does attention that was added to the published network when the file has none.
+            "if_needed" does this too, but takes the file's classifier where its shape fits.
+
+    Returns:
+        What was set, and what was kept.
 
     Raises:
         InputError: names missing or unexpected, shapes that differ, or values that are not finite
             numbers; all in one message.
     """
+    match = match_state_dict(model, state_dict, replace_head=replace_head)
+    assign(model, match.values)
+    return match
+
+
+def match_state_dict(
+    model: Classifier, state_dict: Mapping[str, np.ndarray], *, replace_head: ReplaceHead = False
+) -> Match:
+    """As `load_torch_state_dict`, but sets nothing; `model` may be abstract."""
     given = {
-        canonical_name(name): value
+        canonical_name(name): _to_our_axes(value)
         for name, value in state_dict.items()
         if not name.endswith("num_batches_tracked")
     }
-    wanted = {torch_name(path): leaf for path, leaf in nnx.to_flat_state(nnx.state(model))}
+    return _match(model, given, replace_head)
+
+
+def match_variables(
+    model: Classifier, variables: Mapping[str, Any], *, replace_head: ReplaceHead = False
+) -> Match:
+    """As `match_state_dict`, for {"params", "stats"} of another model of this package.
+
+    Args:
+        model: may be abstract.
+        variables: nested dicts of arrays.
+        replace_head: see `load_torch_state_dict`.
+
+    Raises:
+        InputError: see `load_torch_state_dict`.
+    """
+    given = {
+        torch_name([_key(part) for part in path]): np.asarray(value)
+        for kind in ("params", "stats")
+        for path, value in jax.tree.leaves_with_path(variables[kind])
+    }
+    return _match(model, given, replace_head)
+
+
+def assign(model: nnx.Module, values: Mapping[str, np.ndarray | jax.Array]) -> None:
+    """Set the variables of `model` at these paths (see `Match.values`); works under `jax.jit`."""
+    for path, leaf in nnx.to_flat_state(nnx.state(model)):
+        value = values.get(_joined(path))
+        if value is not None:
+            leaf.set_value(jnp.asarray(value))
+
+
+def _match(model: Classifier, given: dict[str, np.ndarray], replace_head: ReplaceHead) -> Match:
+    variables = nnx.to_flat_state(nnx.state(model))
+    paths = {torch_name(path): _joined(path) for path, _ in variables}
+    wanted = {torch_name(path): leaf for path, leaf in variables}
+    kept: set[str] = set()
     if replace_head:
         head = {name for name, leaf in wanted.items() if _is_head(model, leaf)}
-        given = {name: value for name, value in given.items() if name not in head}
-        new = {name for name in wanted if re.search(r"(^|\.)(attention|rcab\d)\.", name)}
-        if not new & given.keys():
-            head |= new
-        wanted = {name: leaf for name, leaf in wanted.items() if name not in head}
+        fits = all(name in given and given[name].shape == wanted[name].shape for name in head)
+        if replace_head is True or not fits:
+            kept |= head
+        added = {name for name in wanted if _ADDED_ATTENTION.search(name)}
+        if not added & given.keys():
+            kept |= added
+        given = {name: value for name, value in given.items() if name not in kept}
+    expected = wanted.keys() - kept
     problems = {
-        "missing": sorted(wanted.keys() - given.keys()),
-        "unexpected": sorted(given.keys() - wanted.keys()),
+        "missing": sorted(expected - given.keys()),
+        "unexpected": sorted(given.keys() - expected),
         "of another shape": [],
         "not finite numbers": [],
     }
     values = {}
-    for name in sorted(wanted.keys() & given.keys()):
-        value, shape = _to_flax(given[name]), wanted[name].shape
+    for name in sorted(expected & given.keys()):
+        shape = wanted[name].shape
+        if given[name].shape != shape:
+            problems["of another shape"].append(f"{name} {given[name].shape}, not {shape}")
+            continue
+        value = _finite(given[name])
         if value is None:
             problems["not finite numbers"].append(name)
-        elif value.shape != shape:
-            problems["of another shape"].append(f"{name} {value.shape}, not {shape}")
         else:
-            values[name] = value
+            values[paths[name]] = value
     if any(problems.values()):
         raise InputError(
             f"the weights do not fit {type(model).__name__} with {model.num_classes} classes: "
@@ -71,71 +149,35 @@ def load_torch_state_dict(
             + "; check the model's name"
             + ("" if replace_head else ", or pass replace_head=True to keep a new classifier")
         )
-    for name, value in values.items():
-        wanted[name].set_value(jnp.asarray(value))
-
-
-def torch_name(path: tuple[str | int, ...]) -> str:
-    """The torch name of a variable: `fc/kernel` is `fc.weight`, `bn1/mean` `bn1.running_mean`."""
-    *parents, leaf = map(str, path)
-    return ".".join([*parents, _LEAVES.get(leaf, leaf)])
-
-
-def canonical_name(name: str) -> str:
-    """Translate older and the public code's spellings of a torch name to the one used here."""
-    name = name.removeprefix("module.")
-    for pattern, replacement in _ALIASES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _attention_aliases(module: str, levels: int) -> list[tuple[str, str]]:
-    """RAN-92 numbers the units of a mask by order of execution; here they go by level."""
-    start = rf"^({module}(?:_\d)?)\."
-    block = start + r"softmax{}_blocks\."
-    pairs = [(block.format(level), f"down.{level - 1}.") for level in range(1, levels)]
-    pairs += [
-        (block.format(levels) + r"0\.", f"down.{levels - 1}."),
-        (block.format(levels) + r"1\.", f"up.{levels - 1}."),
-    ]
-    pairs += [(block.format(2 * levels - up - 1), f"up.{up}.") for up in range(levels - 1)]
-    mask = {0: "norm1", 2: "conv1", 3: "norm2", 5: "conv2"}
-    pairs += [
-        (block.format(2 * levels) + rf"{index}\.", f"mask.{name}.") for index, name in mask.items()
-    ]
-    pairs += [
-        (start + rf"skip{level}_connection_residual_block\.", f"skip.{level - 1}.")
-        for level in range(1, levels)
-    ]
-    return [(pattern, rf"\1.{target}") for pattern, target in pairs]
-
-
-_ALIASES = [
-    (r"(denselayer\d+)\.(?:0\.)?(norm|conv)\.?([12])\.", r"\1.\2\3."),
-    (r"denselayer\d+\.1\.conv_du\.0\.", "attention.squeeze."),
-    (r"denselayer\d+\.1\.conv_du\.2\.", "attention.excite."),
-    (r"^classifier\.1\.", "classifier."),
-    (r"^mpool2\.0\.", "norm."),
-    *_attention_aliases("attention_module1", 3),
-    *_attention_aliases("attention_module2", 2),
-    *_attention_aliases("attention_module3", 1),
-]
+    return Match(values, tuple(sorted(kept)))
 
 
 def _is_head(model: Classifier, leaf: nnx.Variable) -> bool:
     return leaf is model.linear.kernel or leaf is model.linear.bias
 
 
-def _to_flax(value: np.ndarray) -> np.ndarray | None:
-    try:
-        array = np.asarray(value).astype(np.float32)
-    except (TypeError, ValueError):
-        return None
-    if not np.isfinite(array).all():
-        return None
+def _joined(path: tuple[str | int, ...]) -> str:
+    return "/".join(map(str, path))
+
+
+def _key(part: Any) -> str:
+    """The name behind one of JAX's path entries."""
+    return str(getattr(part, "key", getattr(part, "idx", part)))
+
+
+def _to_our_axes(value: np.ndarray) -> np.ndarray:
+    array = np.asarray(value)
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
     return array.T if array.ndim == 2 else array
+
+
+def _finite(value: np.ndarray) -> np.ndarray | None:
+    try:
+        array = value.astype(np.float32)
+    except (TypeError, ValueError):
+        return None
+    return array if np.isfinite(array).all() else None
 
 
 def _summary(kind: str, names: list[str]) -> str:

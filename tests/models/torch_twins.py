@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch_efficientnet import EfficientNetLite0
 
 
 def relu_norm(norm, x):
@@ -226,6 +227,7 @@ def make(name, num_classes, seed=0):
         "densenet121": DenseNet121,
         "rcan": lambda n: DenseNet121(n, attention=True),
         "ran92": ResidualAttention92,
+        "efficientnet_lite0": EfficientNetLite0,
     }
     torch.manual_seed(seed)
     twin = makers[name](num_classes)

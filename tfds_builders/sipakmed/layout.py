@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import logging
 
 from cervix_jax.errors import InputError
-from tfds_builders import folders
+from tfds_builders import folders, images
 
 CLASS_NAMES = (
     "Dyskeratotic",
@@ -18,7 +18,6 @@ CLASS_NAMES = (
     "Superficial-Intermediate",
 )
 CLASS_FOLDERS = tuple(f"im_{name}" for name in CLASS_NAMES)
-IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg")
 
 _FIELD = re.compile(r"(\d+)$")
 _CROP = re.compile(r"(\d+)_(\d+)$")
@@ -97,18 +96,18 @@ def _files(folder: Path, name: str) -> Iterator[tuple[Path, bool]]:
 
 
 def _class_items(paths: list[Path], name: str, label: int, *, crops: bool) -> list[Item]:
-    images: dict[Key, Path] = {}
+    found: dict[Key, Path] = {}
     contours: dict[tuple[int, int, str], Path] = {}
     strange: list[Path] = []
     for path, in_cropped in (file for folder in paths for file in _files(folder, name)):
         suffix, stem = path.suffix.lower(), path.stem.lower()
-        if suffix in IMAGE_SUFFIXES:
+        if suffix in images.SUFFIXES:
             if match := _CROP.match(stem):
                 if crops:
-                    folders.add_once(images, (int(match[1]), int(match[2])), path)
+                    folders.add_once(found, (int(match[1]), int(match[2])), path)
             elif (match := _FIELD.match(stem)) and not in_cropped:
                 if not crops:
-                    folders.add_once(images, (int(match[1]), None), path)
+                    folders.add_once(found, (int(match[1]), None), path)
             else:
                 strange.append(path)
         elif suffix == ".dat":
@@ -136,5 +135,5 @@ def _class_items(paths: list[Path], name: str, label: int, *, crops: bool) -> li
             cluster_id=f"{name}/{key[0]:03d}",
             contours=tuple(cells.get(key, {}).values()),
         )
-        for key, path in sorted(images.items(), key=lambda entry: (entry[0][0], entry[0][1] or 0))
+        for key, path in sorted(found.items(), key=lambda entry: (entry[0][0], entry[0][1] or 0))
     ]

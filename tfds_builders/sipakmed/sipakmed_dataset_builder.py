@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -11,7 +10,6 @@ import tensorflow_datasets as tfds
 from absl import logging
 from PIL import Image
 
-from cervix_jax.errors import InputError
 from tfds_builders import folders, images
 from tfds_builders.parallel import map_in_order
 from tfds_builders.sipakmed.background import remove_background
@@ -106,8 +104,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterable]:
         root = folders.manual_folder(
             dl_manager,
-            "sipakmed: unpack the archives from https://www.cs.uoi.gr/~marina/sipakmed.html and "
-            "give their folder as manual_dir.",
+            self.name,
+            "unpack the archives from https://www.cs.uoi.gr/~marina/sipakmed.html and give their "
+            "folder as manual_dir.",
         )
         items = find_items(root, crops=self._variant.crops)
         found = collections.Counter(CLASS_FOLDERS[item.label] for item in items)

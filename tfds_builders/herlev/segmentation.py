@@ -1,0 +1,53 @@
+"""Reads the segmentations of Herlev: palette images `<id>-d.bmp`."""
+
+from pathlib import Path
+
+import numpy as np
+
+from cervix_jax.errors import InputError
+from tfds_builders import images
+
+# Index -> colour in the official files, by which copies that lost the palette are read too.
+PALETTE = (
+    (0, 0, 0),  # not labelled
+    (128, 128, 128),  # other or unknown
+    (0, 0, 255),  # nucleus
+    (0, 0, 128),  # cytoplasm, without the nucleus
+    (255, 0, 0),  # background
+)
+NUCLEUS, CYTOPLASM = 2, 3
+
+
+def read_segmentation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Nucleus and cytoplasm of a segmentation.
+
+    Where every pixel has one of the official colours the colours count, so that a palette in
+    another order or an RGB copy is read aright; otherwise the indices do.
+
+    Args:
+      path: the file `<id>-d.bmp`.
+      size: (width, height) of the image it belongs to.
+
+    Returns:
+      nucleus bool [height, width], cytoplasm bool [height, width], disjoint.
+
+    Raises:
+      InputError: the file is no such segmentation of an image of that size.
+    """
+    image, _ = images.read_image(path)
+    if image.size != size:
+        raise InputError(
+            f"{path}: {image.width} x {image.height} px, but its image has {size[0]} x {size[1]} "
+            "px; copy both again, or move all -d files away to go without masks."
+        )
+    indices = np.asarray(image) if image.mode in ("P", "L") else None
+    colours = np.asarray(image.convert("RGB"))
+    parts = [(colours == colour).all(axis=-1) for colour in PALETTE]
+    if np.logical_or.reduce(parts).all():
+        return parts[NUCLEUS], parts[CYTOPLASM]
+    if indices is not None and indices.max() < len(PALETTE):
+        return indices == NUCLEUS, indices == CYTOPLASM
+    raise InputError(
+        f"{path}: not a segmentation with the five colours of Herlev; copy the original -d.bmp "
+        "files, or move all -d files away to go without masks."
+    )

@@ -1,0 +1,128 @@
+"""How a folder of images is read, checked, and the TFDS config that stands for one folder."""
+
+import dataclasses
+import difflib
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from cervix_jax.errors import InputError
+
+# Searched for in the path of an image below manual_dir, written with "/".
+GROUP_PATTERNS = {
+    "prefix_number": r"(?:^|/)(?P<group>\d+)[^/]*$",
+    "folder_and_number": r"^(?P<group>.+/\d+)[^/]*$",
+    "before_underscore": r"(?:^|/)(?P<group>[^/_]+)_[^/]*$",
+    "before_last_underscore": r"(?:^|/)(?P<group>[^/]+)_[^/_]*$",
+    "before_hyphen": r"(?:^|/)(?P<group>[^/-]+)-[^/]*$",
+    "parent": r"^(?P<group>.+)/[^/]+$",
+}
+
+
+@dataclasses.dataclass(kw_only=True)
+class ImageFolderConfig(tfds.core.BuilderConfig):
+    """One folder of images and how to read it.
+
+    Attributes:
+      csv: file below the folder that lists the images; "" takes `images.csv` where it is there,
+        else the tree of class folders.
+      group_pattern: a name of `GROUP_PATTERNS`, or a regular expression with a group named
+        "group", searched for in the path of an image; "" makes every image its own group.
+      folder: the folder; "" where it is not known, which serves to open prepared data by name.
+    """
+
+    csv: str = ""
+    group_pattern: str = ""
+    folder: str = ""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What else than the folder decides the examples."""
+        return {"csv": self.csv, "group_pattern": self.group_pattern}
+
+
+BASE_CONFIG = ImageFolderConfig(
+    name="default", description="Any tree <class>/<image>, or a list of images."
+)
+
+
+def image_folder_config(
+    base: str = "default", *, name: str = "", csv: str = "", group_pattern: str = ""
+) -> ImageFolderConfig:
+    """A config with settings of one's own.
+
+    Args:
+      base: "default".
+      name: what to call the prepared data; "" derives it from folder and settings.
+      csv: see `ImageFolderConfig`, as `group_pattern`.
+      group_pattern: see there.
+
+    Raises:
+      InputError: a setting cannot be used.
+    """
+    for key, value in {"name": name, "csv": csv, "group_pattern": group_pattern}.items():
+        if not isinstance(value, str):
+            raise InputError(f"image_folder setting {key}={value!r}: give a text.")
+    if name and (not re.fullmatch(r"[A-Za-z][\w-]{0,63}", name, re.ASCII) or name == base):
+        raise InputError(
+            f"image_folder setting name={name!r}: give 1 to 64 letters, digits, _ and -, beginning "
+            f"with a letter, and not {base!r}."
+        )
+    compile_pattern(group_pattern)
+    return dataclasses.replace(BASE_CONFIG, name=name or base, csv=csv, group_pattern=group_pattern)
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str] | None:
+    """The regular expression of a setting `group_pattern`; None where there is none.
+
+    Raises:
+      InputError: it is neither a known name nor an expression with a group named "group".
+    """
+    if not pattern:
+        return None
+    known = ", ".join(GROUP_PATTERNS)
+    try:
+        compiled = re.compile(GROUP_PATTERNS.get(pattern, pattern))
+    except re.error as error:
+        raise InputError(
+            f"image_folder setting group_pattern={pattern!r}: is no regular expression ({error}); "
+            f"give one, or one of {known}."
+        ) from error
+    if "group" not in compiled.groupindex:
+        close = difflib.get_close_matches(pattern, GROUP_PATTERNS, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise InputError(
+            f"image_folder setting group_pattern={pattern!r}{hint}: give one of {known}, or a "
+            "regular expression with (?P<group>...)."
+        )
+    return compiled
+
+
+def of_folder(config: ImageFolderConfig, manual_dir: Any) -> ImageFolderConfig:
+    """The config of a certain folder.
+
+    Without a name of the user's it is called after the folder and a digest of its path and the
+    settings, so data prepared from different folders never share a place.
+
+    Raises:
+      InputError: the folder is not given, and no name tells which data are meant.
+    """
+    if config.folder:
+        return config
+    if not manual_dir:
+        if config.name == BASE_CONFIG.name:
+            raise InputError(
+                "image_folder: give manual_dir=/path/to/the/folder of the images, or, for data "
+                "prepared under a name, the setting name."
+            )
+        return config
+    folder = str(Path(manual_dir).expanduser().resolve())
+    name = config.name
+    if name == BASE_CONFIG.name:
+        parts = "\0".join([folder, *(f"{k}={v}" for k, v in config.settings.items())])
+        digest = hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        name = f"{re.sub(r'[^A-Za-z0-9]+', '_', Path(folder).name)[:40].strip('_')}-{digest}"
+    return dataclasses.replace(config, name=name.lstrip("-"), folder=folder)

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -95,7 +96,7 @@ def test_freezing_moves_only_the_head_until_it_ends(name):
     state = optimizer.init(params)
     for step in range(5):
         updates, state = optimizer.update(params, state, params)
-        moves = {k: float(jnp.abs(optax.global_norm(u))) > 0 for k, u in updates.items()}
+        moves = {k: any(u.any() for u in jax.tree.leaves(v)) for k, v in updates.items()}
         assert moves == {"conv1": step >= 3, "layer2": step >= 3, "fc": True}
 
 

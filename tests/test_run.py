@@ -5,10 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cervix_jax import load_run
+from cervix_jax import load_run, models
 from cervix_jax.checkpoint import find_best_step, list_steps, read_arrays
+from cervix_jax.data.experiment import open_data
+from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
+from cervix_jax.inference import make_forward, predict_split
+from cervix_jax.models.resnet import ResNet
 from cervix_jax.run import compute_dtype
+from cervix_jax.train import train_and_evaluate
 
 # 2026-11: a failing restore leaves Orbax with callbacks to an event loop that is closed.
 DAMAGED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -118,3 +123,24 @@ def test_compute_dtype():
     assert compute_dtype("auto") == jnp.float32, "the tests run on the CPU"
     with pytest.raises(InputError, match=r"model\.dtype='half'"):
         compute_dtype("half")
+
+
+def test_models_with_lists_of_layers_are_loaded_too(tiny_config, monkeypatch, tmp_path):
+    """ResNet-50 and RAN-92 hold lists, whose keys are numbers in memory and text on disk."""
+
+    def tiny_resnet(*, dropout_rate: float, **fixed):
+        return ResNet(blocks=(1, 1, 1, 1), dropout_rate=dropout_rate, **fixed)
+
+    monkeypatch.setitem(models._FACTORIES, "tiny", tiny_resnet)
+    config = tiny_config()
+    config.num_epochs = 1
+    report = train_and_evaluate(config, tmp_path)
+    run = load_run(tmp_path)
+    assert type(run.model) is ResNet
+    path = tmp_path / "evaluate" / "test.json"
+    assert json.loads(path.read_text()) == report
+    data = open_data(config, make_mesh())
+    forward = make_forward(run.graphdef, config.model.normalization, make_mesh())
+    predictions = predict_split(forward, run.variables, data.pipeline, data.indices("test"), 8)
+    accuracy = (predictions.logits.argmax(-1) == predictions.labels).mean()
+    assert accuracy == pytest.approx(report["accuracy"])

@@ -62,4 +62,5 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str
                 )
             yield where, row
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not a CSV row ({error}).") from error
+        line = reader.reader.line_num
+        raise InputError(f"{path}, line {line}: not a CSV row ({error}).") from error

@@ -51,8 +51,8 @@ STEPS = (
             "severe_dysplastic": "HSIL",
             "carcinoma_in_situ": "CIS",
         },
-        source="Bethesda system (Nayar and Wilbur 2015): mild dysplasia is LSIL, moderate and severe "
-        "HSIL. It counts carcinoma in situ as HSIL too; here it stays apart, as in Herlev.",
+        source="Bethesda system (Nayar and Wilbur 2015): mild dysplasia is LSIL, moderate and "
+        "severe HSIL. Carcinoma in situ is HSIL there too; here it stays apart, as in Herlev.",
     ),
     Step(
         coarse=("normal", "abnormal"),
@@ -69,8 +69,8 @@ STEPS = (
             "HSIL": "high-grade",
             "SCC": "high-grade",
         },
-        source="Usual with CRIC (Rezende et al. 2021): the equivocal classes of the Bethesda system "
-        "go with the lesion they point to, and carcinoma with the high-grade lesions.",
+        source="Usual with CRIC (Rezende et al. 2021): the equivocal classes of the Bethesda "
+        "system go with the lesion they point to, carcinoma with the high-grade lesions.",
     ),
     Step(
         coarse=("normal", "abnormal"),

@@ -22,5 +22,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config = base_config(arg)
     config.model.name = "rcan"
     config.model.attention = "last_layer"
-    config.model.dropout = 0.5
+    # The paper's 0.5 wants more steps than the few minutes on the phantom have.
+    config.model.dropout = 0.2 if config.data.dataset.startswith("cervix_phantom/") else 0.5
     return config

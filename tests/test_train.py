@@ -138,7 +138,7 @@ def test_another_config_in_the_same_folder_is_refused(trained, tiny_config):
     config = tiny_config()
     config.learning_rate = 0.5
     before = sorted((trained[0]).rglob("*"))
-    with pytest.raises(InputError, match=r"learning_rate is 0\.002 there and 0\.5 here"):
+    with pytest.raises(InputError, match=r"learning_rate is 0\.001 there and 0\.5 here"):
         train.train_and_evaluate(config, trained[0])
     assert sorted((trained[0]).rglob("*")) == before
 

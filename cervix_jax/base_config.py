@@ -121,7 +121,7 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
 
 def _few_minutes(config: ml_collections.ConfigDict) -> None:
     """What lets two CPU cores learn the phantom in minutes: small images, many short steps."""
-    config.update({"image_size": 48, "batch_size": 16, "num_epochs": 12, "ema_decay": 0.98})
+    config.update({"image_size": 48, "batch_size": 16, "num_epochs": 10, "ema_decay": 0.98})
     config.optimizer.warmup_epochs = 1.0
     config.loss.label_smoothing = 0.05
     config.augment = _augment("none")

@@ -4,7 +4,7 @@ With no data at all, on the embedded phantom:
 
   python -m cervix_jax.main --config=configs/efficientnet_lite0.py
 
-On real cells, ten epochs at 128 pixels (about ten minutes on a GPU-less desktop):
+On real cells, ten epochs at 128 pixels (about a quarter of an hour on two CPU cores):
 
   python -m cervix_jax.main --config=configs/efficientnet_lite0.py:sipakmed/single_cell \
       --config.data.manual_dir=/path/to/SIPaKMeD

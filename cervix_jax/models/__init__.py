@@ -14,6 +14,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.errors import InputError
+from cervix_jax.models import port as port
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.models.efficientnet import EfficientNet

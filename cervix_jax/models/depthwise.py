@@ -1,9 +1,10 @@
 """Depthwise convolution in two equal forms: XLA's grouped one, and shifted products for the CPU.
 
 On the CPU, XLA's grouped convolution is 10 to 30 times slower than a sum over the k x k shifts of
-the image, each times one number per channel, which XLA fuses into one pass. The gradients have their
-own rules: XLA does not vectorise the sums over all pixels that automatic differentiation asks for
-(row by row they are 2 to 13 times faster), and it adds up k x k padded images where one will do.
+the image, each times one number per channel, which XLA fuses into one pass. The gradients have
+their own rules: XLA does not vectorise the sums over all pixels that automatic differentiation asks
+for (row by row they are 2 to 13 times faster), and it adds up k x k padded images where one will
+do. Together they nearly double the speed of a training step.
 """
 
 import functools

@@ -4,6 +4,7 @@ import importlib.util
 import io
 import os
 import pickle
+import subprocess
 import sys
 import zipfile
 
@@ -326,3 +327,8 @@ def test_an_offline_hub_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match="package huggingface_hub; run pip install"):
         read_state_dict("hf:timm/resnet50.a1_in1k")
+
+
+def test_the_package_of_models_brings_port_along():
+    code = "from cervix_jax import models; models.port.load_torch_state_dict"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

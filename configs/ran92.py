@@ -19,4 +19,5 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The config; `arg` is `<data set>[,recipe=paper]`."""
     config = base_config(arg)
     config.model.name = "ran92"
+    config.image_size = max(config.image_size, 64)  # its mask branches halve the image six times
     return config

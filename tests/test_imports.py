@@ -40,7 +40,8 @@ def imported(path: Path) -> set[str]:
 
 def room(name: str) -> str | None:
     parts = name.split(".")
-    return parts[1] if parts[0] == "cervix_jax" and len(parts) > 1 else None
+    inside = parts[0] == "cervix_jax" and len(parts) > 1 and parts[1] != "__version__"
+    return parts[1] if inside else None
 
 
 def level(name: str) -> int:

@@ -14,6 +14,22 @@ from cervix_jax.errors import InputError
 
 DEFAULT_DATASET = "cervix_phantom/single_cell"
 RECIPES = ("default", "paper")
+# Variations that builders take, and the type of each.
+SETTINGS = {
+    "cervix_phantom": {
+        "seed": int,
+        "clusters_per_class": int,
+        "cells_per_cluster": int,
+        "overlap": float,
+        "stain_variation": float,
+        "blur": float,
+        "debris": float,
+        "confounding": float,
+    },
+    "cric/cell": {"side": int, "positions_width": int},
+    "cric/field": {"positions_width": int},
+    "image_folder": {"name": str, "csv": str, "group_pattern": str},
+}
 
 
 def parse_arg(arg: str) -> tuple[str, str]:
@@ -63,22 +79,9 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
             "placement": "device",  # or "host", for sets that do not fit in device memory
             "resize": "stretch",  # or "crop", "pad"
             "check_counts": True,  # insist on the official number of images
-            "settings": {},  # variations of the data set, for the phantom
+            "settings": _settings(dataset),  # variations of the data set; None is its default
         }
     )
-    if dataset.startswith("cervix_phantom/"):
-        config.data.settings = ml_collections.ConfigDict(
-            {
-                "seed": config_dict.placeholder(int),
-                "clusters_per_class": config_dict.placeholder(int),
-                "cells_per_cluster": config_dict.placeholder(int),
-                "overlap": config_dict.placeholder(float),
-                "stain_variation": config_dict.placeholder(float),
-                "blur": config_dict.placeholder(float),
-                "debris": config_dict.placeholder(float),
-                "confounding": config_dict.placeholder(float),
-            }
-        )
     config.split = ml_collections.ConfigDict(
         {"protocol": "cluster", "fold": 0, "folds": 5, "seed": 0}
     )
@@ -117,6 +120,18 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
     if recipe == "paper":
         _paper(config)
     return config
+
+
+def known_settings(dataset: str) -> dict[str, type]:
+    """The settings that a data set takes, and the type of each."""
+    return SETTINGS.get(dataset) or SETTINGS.get(dataset.partition("/")[0], {})
+
+
+def _settings(dataset: str) -> ml_collections.ConfigDict:
+    known = known_settings(dataset)
+    return ml_collections.ConfigDict(
+        {name: config_dict.placeholder(kind) for name, kind in known.items()}
+    )
 
 
 def _few_minutes(config: ml_collections.ConfigDict) -> None:

@@ -1,5 +1,6 @@
 """Plots: arrays in, a PNG file out. The only place that imports matplotlib."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -59,6 +60,51 @@ def learning_curves(rows: list[dict], path: Path) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
+    _save(figure, path)
+
+
+def grouped_bars(
+    series: Mapping[str, Sequence[tuple[float, float, float]]],
+    labels: Sequence[str],
+    *,
+    reference: tuple[str, float],
+    ylabel: str,
+    title: str,
+    path: Path,
+) -> None:
+    """Draw bars with error bars, side by side for every series, and a dashed reference line.
+
+    Args:
+      series: name to one (value, length of the error bar below, above) per label; values in [0, 1].
+        A single series needs no name.
+      labels: under each group of bars.
+      reference: name and height of the line.
+      ylabel: what the values are.
+      title: above the plot.
+      path: PNG to write.
+    """
+    figure = Figure(figsize=(2 + 1.7 * len(labels), 4.4), layout="constrained")
+    axes = figure.subplots()
+    centres, width = np.arange(len(labels)), 0.82 / len(series)
+    for number, (name, bars) in enumerate(series.items()):
+        values, below, above = np.asarray(bars, float).T
+        places = centres + (number - (len(series) - 1) / 2) * width
+        # Rounding may put an end of an interval on the wrong side of its value.
+        errors = np.maximum([below, above], 0)
+        drawn = axes.bar(
+            places, values, 0.94 * width, yerr=errors, label=name, capsize=2, ecolor="0.35"
+        )
+        texts = [f"{value:.2f}".removeprefix("0") for value in values]
+        axes.bar_label(drawn, texts, padding=2, fontsize=LABEL_SIZE - 1.5)
+    line, height = reference
+    axes.axhline(height, color="black", linestyle="--", linewidth=1, label=line)
+    axes.set_xticks(centres, labels, fontsize=LABEL_SIZE - 1)
+    axes.set(ylabel=ylabel, ylim=(0, 1.08), yticks=np.linspace(0, 1, 6))
+    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=len(series) + 1, fontsize=LABEL_SIZE)
     _save(figure, path)
 
 

@@ -17,7 +17,7 @@ LEVELS = [
     {"inference", "prepare"},
     {"run"},
     {"init_from"},
-    {"evaluate", "train_step"},
+    {"audit", "evaluate", "train_step"},
     {"train"},
     {"main"},
 ]

@@ -200,3 +200,17 @@ def test_ctrl_c_is_quiet(program):
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in errors
+
+
+def test_settings_vary_the_data_set(tmp_path):
+    args = ("-m", "cervix_jax.prepare", "--dataset=cervix_phantom/single_cell")
+    small = ("--setting=clusters_per_class=2", "--setting=cells_per_cluster=1")
+    result = command(*args, f"--data_dir={tmp_path}", *small)
+    assert result.returncode == 0, result.stderr
+    assert "10 examples" in result.stdout
+
+
+@pytest.mark.parametrize("setting", ["size=3", "confounding", "seed=x"])
+def test_settings_that_are_none_are_refused(setting):
+    args = ("-m", "cervix_jax.prepare", "--dataset=cervix_phantom/single_cell")
+    assert setting in refused(command(*args, f"--setting={setting}"))

@@ -8,7 +8,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import recall_score
 from tqdm import tqdm
 
-TREES = 200
+TREES = 100
 
 
 def balanced_accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:

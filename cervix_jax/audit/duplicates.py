@@ -1,8 +1,9 @@
 """Images that occur twice: the same pixels, or the same picture scaled, recompressed or turned.
 
 A near duplicate is a pair whose perceptual hashes (Zauner 2010, with 256 instead of 64 bits) differ
-in few bits: one file recompressed or scaled, or one cell photographed twice. The hash is that of the discrete cosine transform of the grey image, in which turning
-and mirroring only change signs and swap axes, so all eight poses cost little more than one.
+in few bits: one file recompressed or scaled, or one cell photographed twice. The hash is that of
+the discrete cosine transform of the grey image, in which turning and mirroring only change signs
+and swap axes, so all eight poses cost little more than one.
 """
 
 import dataclasses
@@ -12,14 +13,16 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 from scipy.fft import dctn
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 THUMBNAIL_SIDE = 64
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE * HASH_SIDE
-# Most differing bits of a near duplicate. A pair that resembles by chance does so in any of the eight
-# poses, cells photographed twice in one: of the 234 pairs that SIPaKMeD's single cells have up to
-# here all are in the same pose, of those with 70 to 75 bits a quarter.
+# Most differing bits of a near duplicate. Pairs that resemble each other by chance do so in any of
+# the eight poses, a cell photographed twice in one: of the 234 pairs that SIPaKMeD's single cells
+# have up to here all are in the same pose, of those with 70 to 75 bits no more than a quarter.
 MAX_DISTANCE = 58
 POSES = (
     "same pose",
@@ -119,6 +122,26 @@ def find_duplicates(
                 )
                 near.append(found)
     return pairs + sorted(near, key=lambda pair: (pair.distance, pair.first, pair.second))
+
+
+def joined_groups(groups: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
+    """Groups that also hold together what occurs twice.
+
+    Args:
+      groups: N group names.
+      pairs: duplicates among the N images.
+
+    Returns:
+      N group names; groups connected by a pair, also through others, all have the first one's name.
+    """
+    names, numbers = np.unique(np.asarray(groups, str), return_inverse=True)
+    first = [numbers[pair.first] for pair in pairs]
+    second = [numbers[pair.second] for pair in pairs]
+    links = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(len(names), len(names)))
+    _, component = connected_components(links, directed=False)
+    # np.unique gives the first position of every component, whose name stands for all.
+    representative = np.unique(component, return_index=True)[1]
+    return names[representative[component]][numbers].tolist()
 
 
 def crossing_folds(pair: Pair, splits_by_fold: Sequence[np.ndarray]) -> list[int]:

@@ -58,9 +58,12 @@ def normalise_stain(image: np.ndarray, target: StainStatistics) -> np.ndarray:
     mean, deviation = lab.mean(axis=(0, 1)), lab.std(axis=(0, 1))
     scale = np.where(deviation > MIN_DEVIATION, target.deviation / np.maximum(deviation, 1e-9), 0)
     matched = (lab - mean) * scale + target.mean
-    # Colours outside the RGB cube are cut off at its faces.
-    xyz_safe = np.clip(matched, (0, -128, -128), (100, 127, 127))
-    return np.rint(np.clip(lab2rgb(xyz_safe), 0, 1) * 255).astype(np.uint8)
+    # Colours outside the RGB cube are cut off at its faces. Far outside there are even colours with
+    # negative light (Z in CIE XYZ, where b exceeds 200 f(Y)), which no RGB stands for.
+    lightness = np.clip(matched[..., 0], 0, 100)
+    yellowness = np.minimum(matched[..., 2], 200 * (lightness + 16) / 116)
+    possible = np.stack([lightness, matched[..., 1], yellowness], axis=-1)
+    return np.rint(np.clip(lab2rgb(possible), 0, 1) * 255).astype(np.uint8)
 
 
 def remove_background(image: np.ndarray, cells: np.ndarray | None = None) -> np.ndarray:
@@ -96,7 +99,8 @@ def shuffle_patches(image: np.ndarray, seed: int) -> np.ndarray:
     """
     height, width = (side // GRID for side in image.shape[:2])
     whole = image[: height * GRID, : width * GRID]
-    patches = whole.reshape(GRID, height, GRID, width, 3).swapaxes(1, 2).reshape(-1, *(height, width, 3))
+    patches = whole.reshape(GRID, height, GRID, width, 3).swapaxes(1, 2)
+    patches = patches.reshape(GRID * GRID, height, width, 3)
     order = np.random.default_rng(seed).permutation(GRID * GRID)
     shuffled = patches[order].reshape(GRID, GRID, height, width, 3).swapaxes(1, 2)
     result = image.copy()

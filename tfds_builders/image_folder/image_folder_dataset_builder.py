@@ -87,7 +87,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _check_prepared(self) -> None:
         """Compare prepared data with the folder that is given now."""
-        metadata = self.info.metadata
+        metadata = cast(tfds.core.MetadataDict, self.info.metadata)
         folder = self._variant.folder
         try:
             prepared = {key: metadata[key] for key in ("folder", "settings", "digest")}
@@ -130,8 +130,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"{known or 'no folder'}; give both the same manual_dir."
             )
         listing = self._listing(root)
-        self.info.features["label"].names = list(listing.class_names)
-        self.info.metadata.update(
+        cast(tfds.features.FeaturesDict, self.info.features)["label"].names = list(
+            listing.class_names
+        )
+        cast(tfds.core.MetadataDict, self.info.metadata).update(
             folder=known, settings=self._variant.settings, digest=_digest(listing)
         )
         return {"train": self._generate_examples(listing)}

@@ -1,0 +1,242 @@
+"""The audit of a data set: groups, duplicates and classes of its splits, and shortcut baselines."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from cervix_jax.audit.baselines import TREES, share_above_chance, shortcut_table
+from cervix_jax.audit.duplicates import (
+    MAX_DISTANCE,
+    Pair,
+    crossing_folds,
+    find_duplicates,
+    joined_groups,
+)
+from cervix_jax.audit.features import DESCRIPTIONS, Measurements, measure
+from cervix_jax.data.catalog import Dataset, count_groups, find_builder
+from cervix_jax.data.splits import PAPER_RATIOS, SPLITS, assign_splits, leakage
+from cervix_jax.errors import InputError
+
+PROTOCOLS = ("random", "cluster", "block")
+# The protocol "cluster" with groups that share a duplicate made one.
+JOINED = "joined"
+
+
+def audit_dataset(
+    dataset: Dataset,
+    *,
+    protocol: str = "cluster",
+    folds: int = 5,
+    seed: int = 0,
+    trees: int = TREES,
+    max_distance: int = MAX_DISTANCE,
+    jobs: int = 1,
+    progress: bool = True,
+) -> dict:
+    """Audit a data set under the protocols "random", "cluster" and "block".
+
+    Args:
+      dataset: the prepared data set.
+      protocol: the one that is looked at closely; "paper" is added if it is that.
+      folds: folds of every protocol.
+      seed: of the splits.
+      trees: size of the random forests.
+      max_distance: most differing bits of near duplicates, of 256.
+      jobs: threads; no result depends on them.
+      progress: show bars.
+
+    Returns:
+      JSON-ready dict: `dataset, version, examples, groups, group_feature, class_names, protocol,
+      folds, chance, classes` (sizes and counts), `splits` (of every protocol and fold the sizes,
+      class counts, `leakage` and `duplicated`: share of the test examples with a duplicate in train
+      or val), `unavailable` (protocols that the data do not allow, and why), `duplicates`,
+      `baselines` (see `shortcut_table`), `descriptions` and `reading`.
+
+    Raises:
+      InputError: `protocol` or `folds` does not fit the data set.
+    """
+    # First what can fail on the user's account.
+    splits, unavailable = _all_splits(dataset, dataset.groups, protocol, folds, seed)
+    found = measure(dataset, jobs=jobs, progress=progress)
+    pairs = find_duplicates(
+        found.digests, found.hashes, max_distance=max_distance, progress=progress
+    )
+    joined = joined_groups(dataset.groups, pairs)
+    if len(set(joined)) < len(set(dataset.groups)):
+        try:
+            splits[JOINED] = _folds(dataset, joined, "cluster", folds, seed)
+        except InputError as error:
+            unavailable[JOINED] = str(error)
+    baselines = shortcut_table(
+        found.features, dataset.labels, splits, trees=trees, jobs=jobs, progress=progress
+    )
+    report = {
+        "dataset": dataset.name,
+        "version": dataset.version,
+        "examples": len(dataset),
+        "groups": len(set(dataset.groups)),
+        "group_feature": dataset.group_feature,
+        "class_names": list(dataset.class_names),
+        "protocol": protocol,
+        "folds": folds,
+        "seed": seed,
+        "trees": trees,
+        "chance": 1 / int(np.count_nonzero(np.bincount(dataset.labels))),
+        "classes": _classes(dataset, found),
+        "splits": {
+            name: [_describe_fold(dataset, each, pairs) for each in assigned]
+            for name, assigned in splits.items()
+        },
+        "unavailable": unavailable,
+        "duplicates": _describe_duplicates(dataset, pairs, joined, splits, max_distance),
+        "baselines": baselines,
+        "descriptions": {name: DESCRIPTIONS[name] for name in baselines},
+    }
+    return report | {"reading": reading(report)}
+
+
+def _all_splits(
+    dataset: Dataset, groups: Sequence[str], protocol: str, folds: int, seed: int
+) -> tuple[dict[str, list[np.ndarray]], dict[str, str]]:
+    splits, unavailable = {}, {}
+    for name in dict.fromkeys((*PROTOCOLS, protocol)):
+        try:
+            splits[name] = _folds(dataset, groups, name, folds, seed)
+        except InputError as error:
+            if name == protocol:
+                raise
+            unavailable[name] = str(error)
+    return splits, unavailable
+
+
+def _folds(
+    dataset: Dataset, groups: Sequence[str], protocol: str, folds: int, seed: int
+) -> list[np.ndarray]:
+    ratios = getattr(find_builder(dataset.name), "PAPER_RATIOS", PAPER_RATIOS)
+    return [
+        assign_splits(
+            dataset.filenames,
+            dataset.labels,
+            groups,
+            protocol=protocol,
+            fold=fold,
+            folds=folds,
+            seed=seed,
+            ratios=ratios,
+        )
+        for fold in range(1 if protocol == "paper" else max(folds, 1))
+    ]
+
+
+def _classes(dataset: Dataset, found: Measurements) -> dict[str, dict]:
+    groups = count_groups(dataset)
+    described = {}
+    for label, name in enumerate(dataset.class_names):
+        sizes = found.sizes[dataset.labels == label]
+        spread = np.percentile(sizes, (10, 50, 90), axis=0) if len(sizes) else np.zeros((3, 2))
+        described[name] = {
+            "examples": len(sizes),
+            "groups": groups[name],
+            "width": spread[:, 0].tolist(),
+            "height": spread[:, 1].tolist(),
+        }
+    return described
+
+
+def _describe_fold(dataset: Dataset, splits: np.ndarray, pairs: Sequence[Pair]) -> dict:
+    seen, duplicated = leakage(splits, dataset.groups), set()
+    for pair in pairs:
+        for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
+            if splits[one] == "test" and splits[other] != "test":
+                duplicated.add(one)
+    return {
+        "sizes": {split: int((splits == split).sum()) for split in SPLITS},
+        "class_counts": {
+            split: np.bincount(
+                dataset.labels[splits == split], minlength=len(dataset.class_names)
+            ).tolist()
+            for split in SPLITS
+        },
+        "leakage": seen.share,
+        "leakage_train": seen.num_seen_in_train / seen.num_test,
+        "duplicated": len(duplicated) / seen.num_test,
+    }
+
+
+def _describe_duplicates(
+    dataset: Dataset,
+    pairs: Sequence[Pair],
+    joined: Sequence[str],
+    splits: dict[str, list[np.ndarray]],
+    max_distance: int,
+) -> dict:
+    rows = []
+    for pair in pairs:
+        i, j = pair.first, pair.second
+        crosses = {name: crossing_folds(pair, folds) for name, folds in splits.items()}
+        rows.append(
+            {
+                "first": dataset.filenames[i],
+                "second": dataset.filenames[j],
+                "exact": pair.exact,
+                "distance": pair.distance,
+                "pose": pair.pose,
+                "classes": [dataset.class_names[dataset.labels[k]] for k in (i, j)],
+                "same_group": dataset.groups[i] == dataset.groups[j],
+                "crosses": {name: folds for name, folds in crosses.items() if folds},
+            }
+        )
+    return {
+        "max_distance": max_distance,
+        "exact": sum(pair.exact for pair in pairs),
+        "near": sum(not pair.exact for pair in pairs),
+        "poses": dict(Counter(pair.pose for pair in pairs)),
+        "between_groups": sum(not row["same_group"] for row in rows),
+        "between_classes": sum(len(set(row["classes"])) == 2 for row in rows),
+        "examples": len({index for pair in pairs for index in (pair.first, pair.second)}),
+        "groups_joined": len(set(joined)),
+        "crossing": {name: sum(name in row["crosses"] for row in rows) for name in splits},
+        "pairs": rows,
+    }
+
+
+def reading(report: dict) -> str:
+    """What the audit found, in plain sentences."""
+    protocol, chance = report["protocol"], report["chance"]
+    best = max(
+        (name for name in report["baselines"] if name != "shape"),
+        key=lambda name: report["baselines"][name][protocol]["mean"],
+    )
+    scores = {name: found["mean"] for name, found in report["baselines"][best].items()}
+    text = [
+        f"Without seeing any shape, a random forest on {report['descriptions'][best]} reaches "
+        f"balanced accuracy {scores[protocol]:.3f} under `{protocol}`: "
+        f"{share_above_chance(scores[protocol], chance):.0%} of the way from chance "
+        f"({chance:.3f}) to perfect. A model must be compared with that, not with chance."
+    ]
+    if {"random", "block"} <= set(scores) and scores["random"] - scores["block"] > 0.03:
+        text.append(
+            f"It falls from {scores['random']:.3f} under `random` to {scores['block']:.3f} under "
+            "`block`, so part of it is the slide and not the class."
+        )
+    if best == "size" and protocol in scores:
+        text.append("Image size tells the class: resize to one size, or it is a shortcut.")
+    seen = max(fold["leakage"] for fold in report["splits"][protocol])
+    if seen > 0:
+        text.append(
+            f"Up to {seen:.1%} of a fold's test images come from groups that the model was made "
+            f"with: `{protocol}` is optimistic."
+        )
+    duplicates = report["duplicates"]
+    crossing = duplicates["crossing"][protocol]
+    if crossing:
+        worst = max(fold["duplicated"] for fold in report["splits"][protocol])
+        text.append(
+            f"{crossing} pairs of images that look alike are divided between test and the rest by "
+            f"`{protocol}`, up to {worst:.1%} of a fold's test images: look at them before you "
+            "trust a number."
+        )
+    if duplicates["between_classes"]:
+        text.append(f"{duplicates['between_classes']} such pairs are labelled differently.")
+    return " ".join(text)

@@ -1,0 +1,135 @@
+"""The findings of an audit as text for the terminal."""
+
+from collections.abc import Sequence
+
+SHOWN_PAIRS = 10
+
+
+def dataset_text(report: dict) -> str:
+    """The audit of a data set as tables and sentences."""
+    return "\n\n".join(
+        [
+            f"{report['dataset']} {report['version']}: {report['examples']} images, "
+            f"{report['groups']} groups ({report['group_feature']})",
+            _classes(report),
+            _splits(report),
+            _duplicates(report),
+            _baselines(report),
+            report["reading"],
+        ]
+    )
+
+
+def run_text(report: dict) -> str:
+    """The audit of a run as a table and sentences."""
+    rows = [["images", "accuracy", "95 % interval", "drop", "kept", "p"]]
+    for name, found in report["changes"].items():
+        low, high = found["accuracy_interval"]
+        rows.append(
+            [
+                name,
+                f"{found['accuracy']:.4f}",
+                f"{low:.3f} to {high:.3f}",
+                f"{found['drop']:+.4f}",
+                "-" if found["kept"] is None else f"{found['kept']:.0%}",
+                f"{found['p_value']:.2g}",
+            ]
+        )
+    masks = ", ".join(f"{count} by {by}" for by, count in report["masks"].items() if count)
+    return "\n\n".join(
+        [
+            f"{report['dataset']}, {report['split']} (n = {report['n']}), protocol "
+            f"{report['protocol']}, fold {report['fold']} of {report['folds']}, "
+            f"step {report['step']}",
+            _table(rows),
+            f"Commonest class {report['majority']:.4f}; background found {masks}.",
+            report["reading"],
+        ]
+    )
+
+
+def _classes(report: dict) -> str:
+    tested = [fold["class_counts"]["test"] for fold in report["splits"][report["protocol"]]]
+    title = "tested per fold"
+    rows = [["class", "images", "groups", title, "width 10/50/90 %", "height 10/50/90 %"]]
+    for label, (name, found) in enumerate(report["classes"].items()):
+        counts = [fold[label] for fold in tested]
+        rows.append(
+            [
+                name,
+                str(found["examples"]),
+                str(found["groups"]),
+                f"{min(counts)} to {max(counts)}",
+                *(" / ".join(f"{x:.0f}" for x in found[side]) for side in ("width", "height")),
+            ]
+        )
+    return f"Classes (test counts under `{report['protocol']}`)\n{_table(rows)}"
+
+
+def _splits(report: dict) -> str:
+    rows = [["protocol", "train", "val", "test", "group also in train or val", "duplicate there"]]
+    for protocol, folds in report["splits"].items():
+        rows.append(
+            [
+                protocol,
+                *(_mean([f["sizes"][split] for f in folds], ".0f") for split in folds[0]["sizes"]),
+                _mean([fold["leakage"] for fold in folds], ".1%"),
+                _mean([fold["duplicated"] for fold in folds], ".1%"),
+            ]
+        )
+    lines = [f"Splits (mean of {report['folds']} folds; shares are of the test images)"]
+    lines.append(_table(rows))
+    lines += [f"{name}: not possible ({why})" for name, why in report["unavailable"].items()]
+    return "\n".join(lines)
+
+
+def _duplicates(report: dict) -> str:
+    found, protocol = report["duplicates"], report["protocol"]
+    lines = [
+        f"Duplicates: {found['exact']} exact pairs, {found['near']} near (at most "
+        f"{found['max_distance']} of 256 bits of the perceptual hash) of {found['examples']} "
+        f"images; {found['between_groups']} between groups, {found['between_classes']} between "
+        f"classes, {found['crossing'][protocol]} across the splits of `{protocol}`"
+    ]
+    if found["groups_joined"] < report["groups"]:
+        lines.append(
+            f"Joined by them the {report['groups']} groups are {found['groups_joined']} "
+            "(protocol `joined`: `cluster` with those)"
+        )
+    ordered = sorted(found["pairs"], key=lambda row: protocol not in row["crosses"])
+    for row in ordered[:SHOWN_PAIRS]:
+        folds = row["crosses"].get(protocol)
+        where = f"apart in folds {', '.join(map(str, folds))}" if folds else "never apart"
+        kind = "exact" if row["exact"] else f"{row['distance']} bits, {row['pose']}"
+        lines.append(f"  {row['first']}  {row['second']}  {kind}, {where}")
+    if len(ordered) > SHOWN_PAIRS:
+        lines.append(f"  and {len(ordered) - SHOWN_PAIRS} more in audit.json")
+    return "\n".join(lines)
+
+
+def _baselines(report: dict) -> str:
+    protocols = list(report["splits"])
+    rows = [["baseline", *protocols, "sees"]]
+    for name, found in report["baselines"].items():
+        cells = []
+        for protocol in protocols:
+            mean, deviation = found[protocol]["mean"], found[protocol]["deviation"]
+            cells.append(f"{mean:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}"))
+        rows.append([name, *cells, report["descriptions"][name]])
+    title = (
+        f"Balanced accuracy of random forests of {report['trees']} trees, mean ± deviation of the "
+        f"folds (chance {report['chance']:.3f})"
+    )
+    return f"{title}\n{_table(rows)}"
+
+
+def _mean(values: Sequence[float], form: str) -> str:
+    return format(sum(values) / len(values), form)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -114,7 +114,8 @@ def test_a_run_that_resumes_needs_its_start_no_more(tiny_config, weights_file, t
     first = train_and_evaluate(config, tmp_path / "run")
     kept = load_run(tmp_path / "run", "latest").variables["params"]
     source = weights_file[1].features.conv0.kernel[...]
-    np.testing.assert_array_equal(kept["features"]["conv0"]["kernel"], source)
+    # Frozen; the moving average of equal values may round in the last place.
+    np.testing.assert_allclose(kept["features"]["conv0"]["kernel"], source, rtol=1e-6)
     path.unlink()
     assert train_and_evaluate(config, tmp_path / "run") == first
     with pytest.raises(InputError, match=r"start\.npz: no such file"):

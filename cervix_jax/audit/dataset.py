@@ -60,7 +60,11 @@ def audit_dataset(
     splits, unavailable = _all_splits(dataset, dataset.groups, protocol, folds, seed)
     found = measure(dataset, jobs=jobs, progress=progress)
     pairs = find_duplicates(
-        found.digests, found.hashes, max_distance=max_distance, progress=progress
+        found.digests,
+        found.hashes,
+        found.thumbnails,
+        max_distance=max_distance,
+        progress=progress,
     )
     joined = joined_groups(dataset.groups, pairs)
     if len(set(joined)) < len(set(dataset.groups)):
@@ -68,6 +72,8 @@ def audit_dataset(
             splits[JOINED] = _folds(dataset, joined, "cluster", folds, seed)
         except InputError as error:
             unavailable[JOINED] = str(error)
+    order = ("paper", "random", "cluster", JOINED, "block")
+    splits = {name: splits[name] for name in order if name in splits}
     baselines = shortcut_table(
         found.features, dataset.labels, splits, trees=trees, jobs=jobs, progress=progress
     )
@@ -181,6 +187,7 @@ def _describe_duplicates(
                 "second": dataset.filenames[j],
                 "exact": pair.exact,
                 "distance": pair.distance,
+                "correlation": pair.correlation,
                 "pose": pair.pose,
                 "classes": [dataset.class_names[dataset.labels[k]] for k in (i, j)],
                 "same_group": dataset.groups[i] == dataset.groups[j],

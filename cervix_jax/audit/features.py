@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from cervix_jax.audit.duplicates import perceptual_hashes
+from cervix_jax.audit.duplicates import perceptual_hashes, thumbnail
 from cervix_jax.data.catalog import Dataset
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
@@ -41,12 +41,14 @@ class Measurements:
       features: baseline name to float64 [N, F]; "shape" only where every image has masks.
       sizes: int64 [N, 2], width and height in pixels.
       digests: SHA-256 of the decoded pixels and their shape, one an image.
-      hashes: bool [N, 8, 256], see `cervix_jax.audit.duplicates.perceptual_hashes`.
+      thumbnails: uint8 [N, 64, 64], grey, see `cervix_jax.audit.duplicates`.
+      hashes: bool [N, 8, 256], see there.
     """
 
     features: dict[str, np.ndarray]
     sizes: np.ndarray
     digests: tuple[str, ...]
+    thumbnails: np.ndarray
     hashes: np.ndarray
 
 
@@ -138,7 +140,8 @@ def measure(dataset: Dataset, *, jobs: int = 1, progress: bool = True) -> Measur
         features={name: np.stack([row[name] for row in rows]) for name in names},
         sizes=np.stack([row["size"][:2] for row in rows]).astype(np.int64),
         digests=tuple(row["digest"] for row in rows),
-        hashes=np.stack([row["hashes"] for row in rows]),
+        thumbnails=np.stack([row["thumbnail"] for row in rows]),
+        hashes=np.stack([perceptual_hashes(row["thumbnail"]) for row in rows]),
     )
 
 
@@ -153,7 +156,7 @@ def _measure(example: Mapping[str, Any]) -> dict[str, Any]:
         "size": size_features(image),
         "shape": shape_features(example) if has_masks(example) else None,
         "digest": digest.hexdigest(),
-        "hashes": perceptual_hashes(Image.fromarray(image)),
+        "thumbnail": thumbnail(Image.fromarray(image)),
     }
 
 

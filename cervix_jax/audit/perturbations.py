@@ -61,7 +61,7 @@ def normalise_stain(image: np.ndarray, target: StainStatistics) -> np.ndarray:
     # Colours outside the RGB cube are cut off at its faces. Far outside there are even colours with
     # negative light (Z in CIE XYZ, where b exceeds 200 f(Y)), which no RGB stands for.
     lightness = np.clip(matched[..., 0], 0, 100)
-    yellowness = np.minimum(matched[..., 2], 200 * (lightness + 16) / 116)
+    yellowness = np.minimum(matched[..., 2], 200 * (lightness + 16) / 116 - 1e-6)
     possible = np.stack([lightness, matched[..., 1], yellowness], axis=-1)
     return np.rint(np.clip(lab2rgb(possible), 0, 1) * 255).astype(np.uint8)
 

@@ -5,6 +5,7 @@ A config file's argument is `<data set>[,recipe=<recipe>]`, e.g.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import ml_collections
 from ml_collections import config_dict
@@ -125,6 +126,28 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
 def known_settings(dataset: str) -> dict[str, type]:
     """The settings that a data set takes, and the type of each."""
     return SETTINGS.get(dataset) or SETTINGS.get(dataset.partition("/")[0], {})
+
+
+def parse_data_settings(dataset: str, given: Sequence[str]) -> dict[str, int | float | str]:
+    """The settings of a data set from `name=value` texts of a command line.
+
+    Raises:
+      InputError: the data set has no such setting, or the value is of another type.
+    """
+    kinds = known_settings(dataset)
+    settings = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not equals or key not in kinds:
+            raise InputError(
+                f"--setting={item}: {dataset} takes {', '.join(kinds) or 'no settings'}, each as "
+                "name=value."
+            )
+        try:
+            settings[key] = kinds[key](value)
+        except ValueError as error:
+            raise InputError(f"--setting={item}: give {kinds[key].__name__} for {key}.") from error
+    return settings
 
 
 def _settings(dataset: str) -> ml_collections.ConfigDict:

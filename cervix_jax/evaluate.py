@@ -91,7 +91,7 @@ def summary(report: dict) -> str:
     lines = [
         f"{report['split']} {headline(report)}, balanced accuracy "
         f"{report['balanced_accuracy']:.4f}",
-        f"protocol {report['protocol']}, fold {report['fold']} of {report['folds']}; "
+        f"protocol {_protocol(report)}; "
         f"{report['leakage']:.1%} of the examples come from groups in train or val",
         f"{'':{width}}  precision  recall      f1  support",
     ]
@@ -101,6 +101,12 @@ def summary(report: dict) -> str:
             f"{row['support']:7d}"
         )
     return "\n".join(lines)
+
+
+def _protocol(report: dict) -> str:
+    if report["protocol"] == "paper":  # one fixed split
+        return "paper"
+    return f"{report['protocol']}, fold {report['fold']} of {report['folds']}"
 
 
 def main(argv: list[str]) -> None:

@@ -54,8 +54,10 @@ def learning_curves(rows: list[dict], path: Path) -> None:
             ("train", "train (augmented)", "tab:gray"),
             ("val", "validation", "tab:blue"),
         ):
-            points = [(row["epoch"], row[f"{split}/{name}"]) for row in rows]
-            axes.plot(*zip(*points, strict=True), marker=".", color=colour, label=label)
+            key = f"{split}/{name}"
+            points = [(row["epoch"], row[key]) for row in rows if key in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=".", color=colour, label=label)
         axes.set(xlabel="epoch", ylabel=name)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from cervix_jax import cli
-from cervix_jax.base_config import known_settings
+from cervix_jax.base_config import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.errors import InputError
 
@@ -51,26 +51,9 @@ def main(argv: Sequence[str]) -> None:
         manual_dir=_MANUAL_DIR.value,
         data_dir=_DATA_DIR.value,
         check_counts=_CHECK_COUNTS.value,
-        settings=_parse_settings(name, _SETTINGS.value),
+        settings=parse_data_settings(name, _SETTINGS.value),
     )
     print(_summary(dataset, time.monotonic() - start))
-
-
-def _parse_settings(name: str, given: Sequence[str]) -> dict[str, int | float | str]:
-    kinds = known_settings(name)
-    settings = {}
-    for item in given:
-        key, equals, value = item.partition("=")
-        if not equals or key not in kinds:
-            raise InputError(
-                f"--setting={item}: {name} takes {', '.join(kinds) or 'no settings'}, each as "
-                "name=value."
-            )
-        try:
-            settings[key] = kinds[key](value)
-        except ValueError as error:
-            raise InputError(f"--setting={item}: give {kinds[key].__name__} for {key}.") from error
-    return settings
 
 
 def _summary(dataset: catalog.Dataset, seconds: float) -> str:

@@ -149,7 +149,8 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
 
     Args:
       folder: the workdir that training wrote to.
-      step: "best" (by the validation metric), "latest", or the number of a kept checkpoint.
+      step: "best" (by the validation metric; the latest where nothing was validated), "latest", or
+        the number of a kept checkpoint.
 
     Raises:
       InputError: there is no run, no such checkpoint, or it cannot be read.
@@ -161,8 +162,9 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
         raise InputError(f"{folder}: has no checkpoint yet; train it first.")
     steps = checkpoint.list_steps(kept)
     try:
-        best = checkpoint.find_best_step(kept, config.checkpoint.best_metric)
-        named = {"best": best, "latest": max(steps, default=None)}
+        latest = max(steps, default=None)
+        best = checkpoint.find_best_step(kept, config.checkpoint.best_metric) or latest
+        named = {"best": best, "latest": latest}
         chosen = named.get(step, step)
         if chosen not in steps:
             raise InputError(

@@ -39,6 +39,8 @@ class NonFiniteLossError(Exception):
 def train_and_evaluate(config: ml_collections.ConfigDict, folder: str | Path) -> dict:
     """Train, validate each epoch, and evaluate the best checkpoint on the test split.
 
+    A split without validation examples (the paper's of Herlev) takes the last checkpoint.
+
     Starts from the newest checkpoint in `folder`; a finished run is only evaluated again.
 
     Args:
@@ -85,8 +87,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, folder: str | Path) ->
     )
     restored = checkpoints.restore_latest(target)
     if restored:
-        start, state, kept = restored
-        items["history"] = kept["history"]
+        start, state, kept_items = restored
+        items["history"] = kept_items["history"]
         if start >= num_steps:
             logging.info("All %d steps are done; evaluating the best checkpoint.", num_steps)
         else:
@@ -97,7 +99,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, folder: str | Path) ->
     loop = Loop(config, data, train_step, forward, checkpoints, writer, items, schedule)
     try:
         loop.run(state, start, epoch_steps, num_steps)
-        best = checkpoints.best_step()
+        best = checkpoints.best_step() or checkpoints.steps()[-1]
         state, _ = checkpoints.restore(best, target)
     finally:
         writer.close()
@@ -133,6 +135,8 @@ class Loop:
         self._train_step, self._forward, self._schedule = train_step, forward, schedule
         self._checkpoints, self._writer, self._items = checkpoints, writer, items
         self._show = distributed.is_main_process()
+        # The paper's Herlev split has no validation images: then the last checkpoint is taken.
+        self._validates = bool((data.splits == "val").any())
 
     def run(self, state: State, start: int, epoch_steps: int, num_steps: int) -> State:
         """Train from step `start` to `num_steps`, or until validation no longer improves."""
@@ -175,36 +179,37 @@ class Loop:
 
     def _end_epoch(self, state: State, step: int, epoch: int, train: dict, speed: float) -> State:
         """Validate, log and save; gives back the state with its epoch sums at zero."""
-        indices = self._data.indices("val")
-        predictions = predict_split(
-            self._forward,
-            inference_variables(state),
-            self._data.pipeline,
-            indices,
-            self._config.eval_batch_size,
-            progress="validation" if self._show else "",
-        )
-        report = classification_report(
-            predictions.labels, predictions.probabilities, self._data.dataset.class_names
-        )
-        val = {
-            "loss": report["nll"],
-            "accuracy": report["accuracy"],
-            "balanced_accuracy": report["balanced_accuracy"],
-        }
+        val = self._validate(state) if self._validates else {}
         row = {"epoch": epoch, "learning_rate": float(self._schedule(step))}
         row |= {f"train/{name}": value for name, value in train.items()}
         row |= {f"val/{name}": value for name, value in val.items()}
         self._items["history"] = [*self._items["history"], row]
         self._writer.write_scalars(step, row | {"images_per_second": speed})
         state |= {"metrics": jax.tree.map(lambda x: x * 0, state["metrics"])}
-        self._save(state, step, val)
-        tqdm.write(
-            f"epoch {epoch:3d}  train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}  "
-            f"val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}  "
-            f"{speed:.1f} images/s"
-        )
+        self._save(state, step, val or None)
+        text = f"train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}"
+        if val:
+            text += f"  val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}"
+        tqdm.write(f"epoch {epoch:3d}  {text}  {speed:.1f} images/s")
         return state
+
+    def _validate(self, state: State) -> dict[str, float]:
+        predictions = predict_split(
+            self._forward,
+            inference_variables(state),
+            self._data.pipeline,
+            self._data.indices("val"),
+            self._config.eval_batch_size,
+            progress="validation" if self._show else "",
+        )
+        report = classification_report(
+            predictions.labels, predictions.probabilities, self._data.dataset.class_names
+        )
+        return {
+            "loss": report["nll"],
+            "accuracy": report["accuracy"],
+            "balanced_accuracy": report["balanced_accuracy"],
+        }
 
     def _save(self, state: State, step: int, metrics: dict | None) -> None:
         self._checkpoints.save(step, state, self._items, metrics)
@@ -212,7 +217,7 @@ class Loop:
     def _is_over(self, step: int, num_steps: int) -> bool:
         """Whether all steps are done, or validation has not improved for long enough."""
         patience, metric = self._config.early_stopping_epochs, self._config.checkpoint.best_metric
-        if step >= num_steps or not patience:
+        if step >= num_steps or not patience or not self._validates:
             return step >= num_steps
         values = [row[f"val/{metric}"] for row in self._items["history"]]
         if metric == "loss":

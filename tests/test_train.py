@@ -198,3 +198,16 @@ def test_bad_fields_are_named_before_anything_is_written(
     with pytest.raises(InputError, match=message):
         train.train_and_evaluate(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_without_validation_images_the_last_checkpoint_is_taken(tiny_config, tmp_path, monkeypatch):
+    from tfds_builders.cervix_phantom.cervix_phantom_dataset_builder import Builder
+
+    monkeypatch.setattr(Builder, "PAPER_RATIOS", (0.5, 0.0), raising=False)
+    config = tiny_config()
+    config.split.protocol = "paper"
+    config.early_stopping_epochs = 1
+    report = train.train_and_evaluate(config, tmp_path)
+    assert report["n"] == 20
+    assert report["step"] == load_run(tmp_path).step == 6
+    assert not any(name.startswith("val/") for row in rows_of(tmp_path) for name in row)

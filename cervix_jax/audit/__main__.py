@@ -4,7 +4,6 @@ With `--dataset` it writes `audit.json` and `baselines.png` to `--out`, with `--
 `audit.json` and `changes.png` to `<workdir>/audit`.
 """
 
-import json
 import os
 import textwrap
 from pathlib import Path
@@ -18,6 +17,7 @@ from cervix_jax.audit import report
 from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.audit.duplicates import HASH_BITS, MAX_DISTANCE
+from cervix_jax.base_config import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
@@ -42,7 +42,7 @@ def _audit_dataset(args: Any, jobs: int) -> tuple[str, Path]:
         args.dataset,
         manual_dir=args.manual_dir or None,
         data_dir=args.data_dir or None,
-        settings=parse_settings(args.setting),
+        settings=parse_data_settings(args.dataset, args.setting),
         check_counts=args.check_counts,
     )
     found = audit_dataset(
@@ -67,7 +67,7 @@ def _audit_dataset(args: Any, jobs: int) -> tuple[str, Path]:
         [f"{name}\n{_wrapped(found['descriptions'][name])}" for name in found["baselines"]],
         reference=("chance", found["chance"]),
         ylabel="balanced accuracy",
-        title=f"{dataset.name}: random forests that see no shape, {args.folds} folds",
+        title=f"{dataset.name}: random forests on simple features, {args.folds} folds",
         path=folder / "baselines.png",
     )
     write_json(folder / "audit.json", found)
@@ -110,24 +110,6 @@ def _audit_run(args: Any, jobs: int) -> tuple[str, Path]:
     return report.run_text(found), folder
 
 
-def parse_settings(given: list[str]) -> dict[str, Any]:
-    """`name=value` texts to a dict; numbers, true, false and the like are read as JSON.
-
-    Raises:
-      InputError: a text has no `=`.
-    """
-    settings = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InputError(f"--setting={text}: write name=value, e.g. --setting=confounding=0.5.")
-        try:
-            settings[name] = json.loads(value)
-        except ValueError:
-            settings[name] = value
-    return settings
-
-
 def _wrapped(text: str) -> str:
     return textwrap.fill(text, 24)
 
@@ -141,7 +123,7 @@ def define_flags() -> None:
     flags.DEFINE_string("data_dir", "", "Folder of prepared data sets.")
     flags.DEFINE_boolean("check_counts", True, "Insist on the official number of images.")
     flags.DEFINE_multi_string(
-        "setting", [], "Variation of the data set, name=value, e.g. confounding=0; repeatable."
+        "setting", [], "Variation of the data set as name=value, may be repeated."
     )
     flags.DEFINE_enum("protocol", "cluster", PROTOCOLS, "Split protocol to look at closely.")
     flags.DEFINE_integer("folds", 5, "Folds of every protocol.")

@@ -8,6 +8,7 @@ import numpy as np
 from cervix_jax.audit.baselines import TREES, share_above_chance, shortcut_table
 from cervix_jax.audit.duplicates import (
     MAX_DISTANCE,
+    MIN_CORRELATION,
     Pair,
     crossing_folds,
     find_duplicates,
@@ -196,6 +197,7 @@ def _describe_duplicates(
         )
     return {
         "max_distance": max_distance,
+        "min_correlation": MIN_CORRELATION,
         "exact": sum(pair.exact for pair in pairs),
         "near": sum(not pair.exact for pair in pairs),
         "poses": dict(Counter(pair.pose for pair in pairs)),
@@ -211,24 +213,26 @@ def _describe_duplicates(
 def reading(report: dict) -> str:
     """What the audit found, in plain sentences."""
     protocol, chance = report["protocol"], report["chance"]
-    best = max(
-        (name for name in report["baselines"] if name != "shape"),
-        key=lambda name: report["baselines"][name][protocol]["mean"],
-    )
-    scores = {name: found["mean"] for name, found in report["baselines"][best].items()}
+    means = {
+        name: {each: score["mean"] for each, score in found.items()}
+        for name, found in report["baselines"].items()
+        if name != "shape"
+    }
+    colour = means["colour"]
     text = [
-        f"Without seeing any shape, a random forest on {report['descriptions'][best]} reaches "
-        f"balanced accuracy {scores[protocol]:.3f} under `{protocol}`: "
-        f"{share_above_chance(scores[protocol], chance):.0%} of the way from chance "
-        f"({chance:.3f}) to perfect. A model must be compared with that, not with chance."
+        f"Colour alone ({report['descriptions']['colour']}, no shape) gives a random forest "
+        f"balanced accuracy {colour[protocol]:.3f} under `{protocol}`, "
+        f"{max(0.0, share_above_chance(colour[protocol], chance)):.0%} of the way from chance "
+        f"({chance:.3f}) to perfect: compare a model with that, not with chance."
     ]
-    if {"random", "block"} <= set(scores) and scores["random"] - scores["block"] > 0.03:
+    best = max(means, key=lambda name: means[name][protocol])
+    if best != "colour":
+        text.append(f"More is told by {report['descriptions'][best]}: {means[best][protocol]:.3f}.")
+    if {"random", "block"} <= set(colour) and colour["random"] - colour["block"] > 0.03:
         text.append(
-            f"It falls from {scores['random']:.3f} under `random` to {scores['block']:.3f} under "
-            "`block`, so part of it is the slide and not the class."
+            f"Colour falls from {colour['random']:.3f} under `random` to {colour['block']:.3f} "
+            "under `block`: the difference bounds from above what it owes to slides, not classes."
         )
-    if best == "size" and protocol in scores:
-        text.append("Image size tells the class: resize to one size, or it is a shortcut.")
     seen = max(fold["leakage"] for fold in report["splits"][protocol])
     if seen > 0:
         text.append(

@@ -86,10 +86,11 @@ def _splits(report: dict) -> str:
 def _duplicates(report: dict) -> str:
     found, protocol = report["duplicates"], report["protocol"]
     lines = [
-        f"Duplicates: {found['exact']} exact pairs, {found['near']} near (at most "
-        f"{found['max_distance']} of 256 bits of the perceptual hash) of {found['examples']} "
-        f"images; {found['between_groups']} between groups, {found['between_classes']} between "
-        f"classes, {found['crossing'][protocol]} across the splits of `{protocol}`"
+        f"Duplicates: {found['exact']} exact pairs, {found['near']} near ones (at most "
+        f"{found['max_distance']} of 256 bits of the perceptual hash apart, correlation at least "
+        f"{found['min_correlation']}), of {found['examples']} images; "
+        f"{found['between_groups']} between groups, {found['between_classes']} between classes, "
+        f"{found['crossing'][protocol]} across the splits of `{protocol}`"
     ]
     if found["groups_joined"] < report["groups"]:
         lines.append(

@@ -52,7 +52,7 @@ class ExperimentData:
             "version": self.dataset.version,
             "class_names": list(self.dataset.class_names),
             "group_feature": self.dataset.group_feature,
-            "examples": {split: len(self.indices(split)) for split in SPLITS},
+            "examples": {split: int((self.splits == split).sum()) for split in SPLITS},
             "leakage": self.leakage("test").share,
         }
 

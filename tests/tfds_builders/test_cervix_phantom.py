@@ -9,7 +9,6 @@ import pytest
 import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from cervix_jax.errors import InputError
 from tfds_builders.cervix_phantom.anatomy import (
@@ -18,12 +17,6 @@ from tfds_builders.cervix_phantom.anatomy import (
     FIELD_SHAPE,
     PIXEL_SCALE,
     optical_density,
-)
-from tfds_builders.cervix_phantom.calibrate import (
-    crop_features,
-    new_slide_accuracy,
-    random_split_accuracy,
-    sipakmed_features,
 )
 from tfds_builders.cervix_phantom.cervix_phantom_dataset_builder import Builder, phantom_config
 from tfds_builders.cervix_phantom.field import Field, render_field
@@ -203,43 +196,6 @@ def test_slides_are_shared_or_apart_as_confounding_says():
     assert len(np.unique(apart)) == 50
     assert (half == half[0]).all(axis=0).mean() == 0.5
     assert (apart[:, 0::2] == apart[:, 1::2]).all()  # neighbours share a slide
-
-
-def test_confounding_moves_how_much_colour_tells():
-    few = {"clusters_per_class": 20, "clusters_per_slide": 2, "cells_per_cluster": 3}
-    none, half, full = (
-        crop_features(PhantomSettings(confounding=value, **few)) for value in (0.0, 0.5, 1.0)
-    )
-    colour = [
-        random_split_accuracy(found.colour, found.labels, trees=30) for found in (none, half, full)
-    ]
-    assert colour[0] + 0.1 < colour[1] < colour[2] - 0.05
-    assert colour[2] > 0.75
-    # Border pixels show neighbours and background only; without confounding they are near chance.
-    assert random_split_accuracy(none.border, none.labels, trees=30) < 0.4
-    assert new_slide_accuracy(none.colour, none.labels, none.slides, trees=30) < 0.45
-    # Shape decides all the same, and is the same.
-    assert random_split_accuracy(none.shape, none.labels, trees=30) > 0.9
-    assert np.array_equal(none.shape, full.shape)
-
-
-def test_colour_features_of_a_sipakmed_folder(tmp_path):
-    rng = np.random.default_rng(0)
-    for class_index, name in enumerate(SIPAKMED):
-        folder = tmp_path / f"im_{name}" / f"im_{name}" / "CROPPED"
-        folder.mkdir(parents=True)
-        for cluster in range(1, 11):
-            crop = rng.integers(0, 256, (9, 8, 3), dtype=np.uint8)
-            crop[2:-2, 2:-2] = class_index
-            Image.fromarray(crop).save(folder / f"{cluster:03d}_01.BMP")
-    found = sipakmed_features(tmp_path)
-    assert np.bincount(found.labels).tolist() == [10] * 5
-    assert np.bincount(found.slides).tolist() == [10] * 5
-    assert found.colour.shape == (50, 27)
-    assert found.border.min() > 4  # the interior's values 0 to 4 fill no percentile of the border
-    (tmp_path / "im_Parabasal").rename(tmp_path / "Parabasal")
-    with pytest.raises(InputError, match="im_Parabasal"):
-        sipakmed_features(tmp_path)
 
 
 def test_palettes_reproduce_the_measured_colours():

@@ -50,8 +50,8 @@ class PhantomSettings:
             what lies on it. At 0 every slide is shared: stain carries no class, though the
             nuclei's share of a crop still shows in its histogram. At 1 every slide is a class's
             own, and colour alone classifies a random split about as well as in the real data (91 %,
-            and 84 % from a crop's border; `calibrate.py` measures both). Between, the share rises
-            evenly along the cluster numbers, in steps of one slide position
+            and 84 % from a crop's border, as `python -m cervix_jax.audit` measures). Between, the
+            share rises evenly along the cluster numbers, in steps of one slide position
             (`clusters_per_slide / clusters_per_class`). The default 0.5 leaves a shortcut that an
             audit finds and a model cannot follow all the way.
     """

@@ -15,9 +15,6 @@ from cervix_jax.models.resnet import ResNet
 from cervix_jax.run import compute_dtype
 from cervix_jax.train import train_and_evaluate
 
-# 2026-11: a failing restore leaves Orbax with callbacks to an event loop that is closed.
-DAMAGED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture(scope="module")
 def run(trained):
@@ -109,7 +106,6 @@ def test_folders_that_are_no_runs(tmp_path, trained):
         load_run(tmp_path)
 
 
-@DAMAGED
 def test_damaged_checkpoint_is_bad_input(trained, tmp_path):
     shutil.copytree(trained[0], tmp_path / "copy")
     for path in (tmp_path / "copy" / "checkpoints").glob("*/state/d/*"):

@@ -115,10 +115,7 @@ def main(argv: list[str]) -> None:
     args = flags.FLAGS
     run = load_run(args.workdir, int(args.step) if args.step.isdigit() else args.step)
     mesh = distributed.make_mesh()
-    with run.config.unlocked():
-        run.config.data.manual_dir = args.manual_dir or run.config.data.manual_dir
-        run.config.data.data_dir = args.data_dir or run.config.data.data_dir
-    data = open_data(run.config, mesh)
+    data = open_data(run.config, mesh, manual_dir=args.manual_dir, data_dir=args.data_dir)
     forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
     predictions = predict_split(
         forward,

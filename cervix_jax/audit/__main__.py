@@ -82,10 +82,9 @@ def _audit_run(args: Any, jobs: int) -> tuple[str, Path]:
     from cervix_jax.run import load_run
 
     run = load_run(args.workdir, int(args.step) if args.step.isdigit() else args.step)
-    with run.config.unlocked():
-        run.config.data.manual_dir = args.manual_dir or run.config.data.manual_dir
-        run.config.data.data_dir = args.data_dir or run.config.data.data_dir
-    data = open_data(run.config, distributed.make_mesh())
+    data = open_data(
+        run.config, distributed.make_mesh(), manual_dir=args.manual_dir, data_dir=args.data_dir
+    )
     found = audit_run(run, data, jobs=jobs)
     folder = Path(args.out or Path(args.workdir) / "audit")
     changes = found["changes"]

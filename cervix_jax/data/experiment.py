@@ -58,9 +58,21 @@ class ExperimentData:
 
 
 def open_data(
-    config: ml_collections.ConfigDict, mesh: Mesh, *, progress: bool = True
+    config: ml_collections.ConfigDict,
+    mesh: Mesh,
+    *,
+    manual_dir: str = "",
+    data_dir: str = "",
+    progress: bool = True,
 ) -> ExperimentData:
     """Prepare (on first use) and divide the data set of a config.
+
+    Args:
+      config: the run's config.
+      mesh: devices that share each batch.
+      manual_dir: where the raw files lie, if not where the config says.
+      data_dir: where prepared data lie, if not where the config says.
+      progress: show a bar while decoding.
 
     Raises:
       InputError: what the config names cannot be found, read or divided.
@@ -69,8 +81,8 @@ def open_data(
     settings = {name: value for name, value in wanted.settings.items() if value is not None}
     dataset = catalog.load(
         wanted.dataset,
-        manual_dir=wanted.manual_dir or None,
-        data_dir=wanted.data_dir or None,
+        manual_dir=manual_dir or wanted.manual_dir or None,
+        data_dir=data_dir or wanted.data_dir or None,
         settings=settings,
         check_counts=wanted.check_counts,
     )

@@ -47,7 +47,7 @@ class Checkpoints:
             best_mode="min" if lower_is_better else "max",
             preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(1), best]),
         )
-        self._folder = folder.absolute()
+        self._folder, self._metric = folder.absolute(), metric
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, step: int, state: Any, items: dict[str, Any], metrics: dict | None) -> None:
@@ -63,8 +63,9 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """Step of the best checkpoint by the validation metric, or None."""
-        return self._manager.best_step()
+        """Step with the best validation metric, or None; waits for saves under way."""
+        self.wait()
+        return find_best_step(self._folder, self._metric)
 
     def restore_latest(self, target: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """The newest readable checkpoint: step, state, and JSON items; None where there is none.

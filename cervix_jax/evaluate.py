@@ -113,7 +113,7 @@ def main(argv: list[str]) -> None:
     """Command line."""
     del argv
     args = flags.FLAGS
-    run = load_run(args.workdir, int(args.step) if args.step.isdigit() else args.step)
+    run = load_run(args.workdir, args.step)
     mesh = distributed.make_mesh()
     data = open_data(run.config, mesh, manual_dir=args.manual_dir, data_dir=args.data_dir)
     forward = make_forward(run.graphdef, run.config.model.normalization, mesh)

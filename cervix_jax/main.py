@@ -27,8 +27,7 @@ def main(argv: list[str]) -> int | None:
     del argv
     args = flags.FLAGS
     cache_compilations()
-    given = flags.FLAGS.find_module_defining_flag("config") and flags.FLAGS["config"]
-    folder = Path(args.workdir) if args.workdir else default_workdir(given.config_filename)
+    folder = Path(args.workdir or default_workdir(args["config"].config_filename))
     logging.info("JAX %s on %s", jax.__version__, jax.devices())
     try:
         report = train_and_evaluate(args.config, folder)

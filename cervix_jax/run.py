@@ -13,8 +13,9 @@ from flax import nnx
 from cervix_jax import checkpoint, models, workdir
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.normalization import normalize
+from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
-from cervix_jax.inference import Variables
+from cervix_jax.inference import Variables, make_forward
 
 
 def build_model(config: ml_collections.ConfigDict, num_classes: int) -> nnx.Module:
@@ -135,13 +136,8 @@ class Run:
 
     @functools.cached_property
     def _probabilities(self):
-        def probabilities(variables: Variables, images: jax.Array) -> jax.Array:
-            model = nnx.merge(self.graphdef, variables["params"], variables["stats"])
-            model.eval()
-            logits, _ = model(normalize(images, self.config.model.normalization))
-            return jax.nn.softmax(logits, axis=-1)
-
-        return jax.jit(probabilities)
+        forward = make_forward(self.graphdef, self.config.model.normalization, make_mesh())
+        return jax.jit(lambda variables, images: jax.nn.softmax(forward(variables, images), -1))
 
 
 def load_run(folder: str | Path, step: str | int = "best") -> Run:
@@ -161,6 +157,8 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     if not kept.is_dir():
         raise InputError(f"{folder}: has no checkpoint yet; train it first.")
     steps = checkpoint.list_steps(kept)
+    if isinstance(step, str) and step.isdigit():  # as a flag gives it
+        step = int(step)
     try:
         latest = max(steps, default=None)
         best = checkpoint.find_best_step(kept, config.checkpoint.best_metric) or latest

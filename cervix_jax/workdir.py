@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import ml_collections
+from flax.traverse_util import flatten_dict
 
 from cervix_jax import __version__
 from cervix_jax.atomic import write_json
@@ -30,15 +31,10 @@ PACKAGES = (
 )
 
 
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dict to {"outer.inner": value}."""
-    flat = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
-    return flat
+def flatten(config: dict[str, Any]) -> dict[str, Any]:
+    """Nested dict to {"outer.inner": value}, with lists for tuples, as JSON gives them back."""
+    flat = flatten_dict(config, sep=".")
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items()}
 
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:

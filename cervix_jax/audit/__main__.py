@@ -81,7 +81,7 @@ def _audit_run(args: Any, jobs: int) -> tuple[str, Path]:
     from cervix_jax.data.experiment import open_data
     from cervix_jax.run import load_run
 
-    run = load_run(args.workdir, int(args.step) if args.step.isdigit() else args.step)
+    run = load_run(args.workdir, args.step)
     data = open_data(
         run.config, distributed.make_mesh(), manual_dir=args.manual_dir, data_dir=args.data_dir
     )

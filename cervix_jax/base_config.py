@@ -71,6 +71,7 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
     config.num_epochs = 40
     config.image_size = 224
     config.learning_rate = 1e-3
+    config.accumulation_steps = 1  # parts of a batch that go through the network in turn
 
     config.data = ml_collections.ConfigDict(
         {
@@ -84,7 +85,13 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
         }
     )
     config.split = ml_collections.ConfigDict(
-        {"protocol": "cluster", "fold": 0, "folds": 5, "seed": 0}
+        {
+            "protocol": "cluster",
+            "fold": 0,
+            "folds": 5,
+            "seed": 0,  # of the division
+            "seeds": 0,  # all folds, with so many seeds each; 0 is the one fold
+        }
     )
     config.model = ml_collections.ConfigDict(
         {
@@ -92,6 +99,7 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
             "attention": "",
             "dropout": 0.0,
             "init_from": "",  # a file of weights, package:, hf: or a workdir to start from
+            "remat": False,  # less memory: what lies inside a block is computed again
             "dtype": "auto",  # bfloat16 on accelerators, float32 on the CPU
             "normalization": "imagenet",
         }
@@ -107,6 +115,7 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
             "final_share": 0.01,  # of the learning rate, at the end of the cosine
             "freeze_epochs": 0.0,  # for so long only the head learns; 0 is off
             "layer_decay": 1.0,  # learning rate of each stage over that of the next; 1 is off
+            "skip_nonfinite": 0,  # so many steps in a row may be left out; more stop the run
         }
     )
     config.loss = ml_collections.ConfigDict({"label_smoothing": 0.1, "class_weights": "none"})

@@ -1,11 +1,17 @@
-"""Orbax checkpoints of a run: the best by validation metric, and the latest.
+"""Orbax checkpoints of a run: the best by validation metric, and the latest two.
 
 A checkpoint holds the items `state` (a plain nested dict of arrays), `config`, `dataset` (class
 names and where the data came from) and `history` (validation metrics so far), all but the first as
 JSON. Any Orbax installation reads them without this package.
+
+A damaged checkpoint is never taken for a good one: checksums of the arrays and of the JSON items
+lie in the checkpoint's own metadata. The storage format has some of its own, but none for the
+values of large arrays.
 """
 
+import functools
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +21,27 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
+from cervix_jax import distributed
 from cervix_jax.errors import InputError
 
 JSON_ITEMS = ("config", "dataset", "history")
 MINIMISED = ("loss",)
+KEPT_LATEST = 2  # so that there is one to fall back to where the newest is also the best
+CHECKSUMS = "crc32"
+
+
+class _Manager(ocp.CheckpointManager):
+    """Leaves it to the training loop to ask whether the process is being preempted."""
+
+    def reached_preemption(self, step: int) -> bool:
+        # The preemption service wants numbers that only grow; Orbax asks with the step, and also
+        # from a thread of its own.
+        del step
+        return False
 
 
 class Checkpoints:
-    """The checkpoints under one folder.
+    """The checkpoints under one folder; every process of a run makes the same calls.
 
     Args:
       folder: `<workdir>/checkpoints`.
@@ -30,11 +49,16 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, metric: str = "accuracy"):
+        self._folder, self._metric = folder.absolute(), metric
+
+    @functools.cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        # Made when it is first needed: it writes, and it fails where a metrics file is damaged.
         managers = ocp.checkpoint_managers
-        lower_is_better = metric in MINIMISED
+        lower_is_better = self._metric in MINIMISED
 
         def value(metrics: dict) -> float:
-            return metrics[metric]
+            return metrics[self._metric]
 
         best = managers.BestN(
             get_metric_fn=value,
@@ -45,22 +69,38 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             best_fn=value,
             best_mode="min" if lower_is_better else "max",
-            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(1), best]),
+            preservation_policy=managers.AnyPreservationPolicy(
+                [managers.LatestN(KEPT_LATEST), best]
+            ),
+            cleanup_tmp_directories=True,
         )
-        self._folder, self._metric = folder.absolute(), metric
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        return _Manager(self._folder, options=options)
 
     def save(self, step: int, state: Any, items: dict[str, Any], metrics: dict | None) -> None:
-        """Start to write a checkpoint in the background; does nothing where `step` has one."""
+        """Start to write a checkpoint in the background.
+
+        Does nothing where `step` has one, unless that one was saved without metrics and these
+        bring them. A save that failed in the background raises at the next call of any method.
+        """
         if step in self._manager.all_steps():
-            return
-        json_items = {name: ocp.args.JsonSave(items[name]) for name in JSON_ITEMS}
+            if metrics is None or self._manager.metrics(step) is not None:
+                return
+            self.wait()
+            self._manager.delete(step)
+        kept = {name: items[name] for name in JSON_ITEMS}
+        json_items = {name: ocp.args.JsonSave(item) for name, item in kept.items()}
         composite = ocp.args.Composite(state=ocp.args.StandardSave(state), **json_items)
-        self._manager.save(step, args=composite, metrics=metrics, force=True)
+        sums = {CHECKSUMS: _array_sums(state) | {"json": _json_sum(kept, metrics)}}
+        self._manager.save(step, args=composite, metrics=metrics, custom_metadata=sums, force=True)
+
+    def raise_failures(self) -> None:
+        """Raise what a save in the background has failed with; does not wait for it."""
+        if "_manager" in vars(self):
+            self._manager.check_for_errors()
 
     def steps(self) -> list[int]:
         """Steps that have a finished checkpoint, ascending."""
-        return sorted(self._manager.all_steps())
+        return list_steps(self._folder)
 
     def best_step(self) -> int | None:
         """Step with the best validation metric, or None; waits for saves under way."""
@@ -70,58 +110,97 @@ class Checkpoints:
     def restore_latest(self, target: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """The newest readable checkpoint: step, state, and JSON items; None where there is none.
 
-        Unreadable ones that are newer are moved aside, so that their steps can be saved again.
+        Unreadable ones that are newer are moved aside, so that their steps can be saved again;
+        so are older ones whose metrics cannot be read.
 
         Args:
           target: abstract state (shapes, dtypes and shardings).
 
         Raises:
-          InputError: there are checkpoints, and none can be read. Nothing is deleted.
+          InputError: there are checkpoints, and none can be read. Nothing is deleted or moved.
         """
         steps, failures = self.steps(), {}
         for step in reversed(steps):
             try:
-                restored = self.restore(step, target)
+                # In two parts: in the second the processes wait for each other.
+                with distributed.all_or_none():
+                    items = self._read_items(step)
+                with distributed.all_or_none():
+                    state = self._read_state(step, target)
             except Exception as error:  # Orbax raises many kinds for a damaged file
                 failures[step] = error
                 continue
+            older = [other for other in steps if other < step]
+            failures |= {s: e for s in older if (e := _metrics_problem(self._folder, s))}
             for bad, error in failures.items():
-                aside = self._folder / f"{bad}.damaged"
-                logging.warning(
-                    "%s/%d cannot be read (%s); moved to %s, going on from step %d.",
-                    self._folder, bad, error, aside, step,
-                )  # fmt: skip
-                (self._folder / str(bad)).rename(aside)
-            if failures:
-                self._manager.reload()
-            return step, *restored
+                self._set_aside(bad, error, step)
+            return step, state, items
         if failures:
             raise InputError(
                 f"{self._folder}: none of the checkpoints {steps} can be read "
-                f"({failures[steps[-1]]}); restore one from a backup, or train in another "
+                f"({brief(failures[steps[-1]])}); restore one from a backup, or train in another "
                 "--workdir."
             )
         return None
 
+    def _set_aside(self, bad: int, error: Exception, going_on_from: int) -> None:
+        number, aside = 0, self._folder / f"{bad}.damaged"
+        while aside.exists():
+            number += 1
+            aside = self._folder / f"{bad}.damaged-{number}"
+        distributed.wait_for_all("damaged")
+        if distributed.is_main_process():
+            logging.warning(
+                "%s/%d cannot be read (%s); moved to %s, going on from step %d.",
+                self._folder, bad, brief(error), aside, going_on_from,
+            )  # fmt: skip
+            (self._folder / str(bad)).rename(aside)
+        distributed.wait_for_all("set aside")
+
     def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
-        """State and JSON items of one checkpoint; raises what Orbax raises."""
-        json_items = {name: ocp.args.JsonRestore() for name in JSON_ITEMS}
-        composite = ocp.args.Composite(state=ocp.args.StandardRestore(target), **json_items)
-        restored = self._manager.restore(step, args=composite)
-        return restored["state"], {name: restored[name] for name in JSON_ITEMS}
+        """State and JSON items of one checkpoint.
+
+        Raises:
+          ValueError: the values are not those that were saved.
+          Exception: what Orbax raises for a damaged file.
+        """
+        items = self._read_items(step)
+        return self._read_state(step, target), items
+
+    def _read_items(self, step: int) -> dict[str, Any]:
+        items = {name: read_json(self._folder, step, name) for name in JSON_ITEMS}
+        found = _json_sum(items, _read_metrics(self._folder, step))
+        _compare(self._folder, step, {"json": found})
+        return items
+
+    def _read_state(self, step: int, target: Any) -> Any:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            path = epath.Path(self._folder) / str(step) / "state"
+            state = checkpointer.restore(path, args=ocp.args.StandardRestore(target))
+        _compare(self._folder, step, _array_sums(state))
+        return state
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""
-        self._manager.wait_until_finished()
+        if "_manager" in vars(self):
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Wait, then release the background threads."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        if "_manager" in vars(self):
+            self._manager.close()
+
+
+def brief(error: Exception, length: int = 200) -> str:
+    """The start of what an error says, in one line; Orbax and TensorStore say a page."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def list_steps(folder: Path) -> list[int]:
     """Steps that have a finished checkpoint under `folder`, ascending; without Orbax."""
+    if not folder.is_dir():
+        return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
 
 
@@ -130,15 +209,52 @@ def find_best_step(folder: Path, metric: str) -> int | None:
     sign = -1 if metric in MINIMISED else 1
     scored = []
     for step in list_steps(folder):
-        path = folder / str(step) / "metrics" / "metrics"
-        if path.exists():
-            scored.append((sign * json.loads(path.read_text())[metric], step))
+        metrics = _read_metrics(folder, step)
+        if metrics is not None:
+            scored.append((sign * metrics[metric], step))
     return max(scored)[1] if scored else None
 
 
 def read_json(folder: Path, step: int, item: str) -> Any:
     """One of `JSON_ITEMS` of a checkpoint; without Orbax."""
     return json.loads((folder / str(step) / item / "metadata").read_text())
+
+
+def _read_metrics(folder: Path, step: int) -> dict[str, float] | None:
+    path = folder / str(step) / "metrics" / "metrics"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _metrics_problem(folder: Path, step: int) -> Exception | None:
+    try:
+        _read_metrics(folder, step)
+    except (OSError, ValueError) as error:
+        return error
+    return None
+
+
+def _json_sum(items: dict[str, Any], metrics: dict | None) -> int:
+    return zlib.crc32(json.dumps([items, metrics], sort_keys=True).encode())
+
+
+def _array_sums(state: dict[str, Any]) -> dict[str, int]:
+    """Checksum of each part of a state, over its arrays in the order of `jax.tree.leaves`."""
+    sums = {}
+    for part, arrays in state.items():
+        total = 0
+        for array in jax.tree.leaves(arrays):
+            total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), total)
+        sums[part] = total
+    return sums
+
+
+def _compare(folder: Path, step: int, found: dict[str, int]) -> None:
+    """Raise ValueError where a checksum is not the one that was saved."""
+    metadata = json.loads((folder / str(step) / "_CHECKPOINT_METADATA").read_text())
+    saved = (metadata["custom_metadata"] or {}).get(CHECKSUMS, {})  # earlier versions saved none
+    for part, value in found.items():
+        if saved.get(part, value) != value:
+            raise ValueError(f"{part}: the values are not those that were saved")
 
 
 def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
@@ -151,6 +267,10 @@ def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
 
     Returns:
       Nested dict of NumPy arrays.
+
+    Raises:
+      ValueError: the values are not those that were saved.
+      Exception: what Orbax raises for a damaged file.
     """
     path = epath.Path(folder.absolute()) / str(step) / "state"
     with ocp.PyTreeCheckpointer() as checkpointer:
@@ -164,7 +284,11 @@ def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
         if not wanted:
             return {}
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        return checkpointer.restore(
+        arrays = checkpointer.restore(
             path,
             args=ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True),
         )
+    # The optimiser's state comes back as other containers, whose arrays have another order.
+    plain = {part: tree for part, tree in arrays.items() if part in ("params", "stats", "ema")}
+    _compare(folder, step, _array_sums(plain))
+    return arrays

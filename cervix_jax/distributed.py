@@ -1,11 +1,87 @@
-"""Devices: the mesh, and how arrays lie on it. The same code serves one CPU and a TPU pod."""
+"""Devices and processes: the mesh, how arrays lie on it, and how processes agree.
+
+The same code serves one CPU and a TPU pod.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from cervix_jax.errors import InputError
 
 DATA_AXIS = "data"
+MODES = ("auto", "on", "off")
+LONGEST_SHOWN = 60
+
+
+def initialize(
+    mode: str = "auto",
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Connect the processes of a run through `jax.distributed`; before any use of a device.
+
+    What is not given is taken from the environment variables JAX_COORDINATOR_ADDRESS,
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID; on Cloud TPU, under Slurm and under Open MPI, JAX finds
+    what is left.
+
+    Args:
+      mode: "auto" connects where an address is given, under Slurm and Open MPI with several tasks,
+        and on Cloud TPU; "on" connects or fails; "off" is one process.
+      coordinator_address: host:port of process 0.
+      num_processes: how many processes the run has.
+      process_id: which of them this is, from 0.
+
+    Raises:
+      InputError: the three do not fit together, or no connection comes about.
+    """
+    environment = os.environ
+    address = coordinator_address or environment.get("JAX_COORDINATOR_ADDRESS")
+    count = _number("JAX_NUM_PROCESSES", num_processes)
+    own = _number("JAX_PROCESS_ID", process_id)
+    if mode not in MODES:
+        raise InputError(f"--distributed={mode} is unknown; choose one of {', '.join(MODES)}.")
+    if mode == "off" or jax.distributed.is_initialized():
+        return
+    # Slurm and Open MPI also set their variables for a single task, which needs no connection.
+    tasks = "SLURM_NTASKS" if "SLURM_STEP_NODELIST" in environment else "OMPI_COMM_WORLD_SIZE"
+    cluster = int(environment.get(tasks) or 1) > 1
+    given = [value is not None for value in (address, count, own)]
+    if any(given) and not all(given) and not cluster:
+        raise InputError(
+            f"--coordinator_address={address}, --num_processes={count}, --process_id={own}: give "
+            "all three, or none for one process."
+        )
+    tpu = importlib.util.find_spec("libtpu") is not None
+    if mode == "auto" and not (any(given) or cluster or tpu):
+        return
+    try:
+        jax.distributed.initialize(address, count, own)
+    except (ValueError, TypeError, RuntimeError) as error:
+        if mode == "auto" and not (any(given) or cluster):
+            return  # libtpu is installed, but this machine is not part of a TPU pod
+        raise InputError(
+            f"the processes cannot be connected ({error}); start one with each --process_id "
+            f"from 0 to --num_processes - 1 and the same --coordinator_address (here {address}, "
+            f"{count} processes, process {own}), or give --distributed=off."
+        ) from error
+
+
+def _number(variable: str, given: int | None) -> int | None:
+    text = os.environ.get(variable)
+    if given is not None or not text:
+        return given
+    if not text.isdecimal():
+        raise InputError(f"the environment variable {variable}={text!r} is not a number.")
+    return int(text)
 
 
 def make_mesh() -> Mesh:
@@ -41,3 +117,74 @@ def check_divides(field: str, batch_size: int, mesh: Mesh) -> None:
 def is_main_process() -> bool:
     """Whether this process writes files and shows progress."""
     return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Wait until every process has come to the point of that name."""
+    multihost_utils.sync_global_devices(name)
+
+
+def gather_text(text: str) -> list[str]:
+    """The text of every process, in their order; every process must call it."""
+    if jax.process_count() == 1:
+        return [text]
+    data = np.frombuffer(text.encode(), np.uint8)
+    lengths = multihost_utils.process_allgather(np.int32(len(data)))
+    padded = np.zeros(max(int(lengths.max()), 1), np.uint8)
+    padded[: len(data)] = data
+    rows = multihost_utils.process_allgather(padded)
+    return [row[:n].tobytes().decode() for row, n in zip(rows, lengths, strict=True)]
+
+
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """A block that succeeds on every process or raises on every process.
+
+    Nothing inside it may wait for other processes.
+
+    Raises:
+      InputError: another process failed; says which and why.
+    """
+    own: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        own = error
+    failures = gather_text("" if own is None else str(own) or type(own).__name__)
+    if own is not None:
+        raise own
+    for process, failure in enumerate(failures):
+        if failure:
+            raise InputError(f"process {process}: {failure}")
+
+
+def require_same(facts: Mapping[str, str], advice: str) -> None:
+    """Refuse to go on, on every process, where a fact is not the same on all of them.
+
+    Args:
+      facts: names and values; long values are compared and shown by their hash.
+      advice: what to do, for the message.
+
+    Raises:
+      InputError: names the facts that differ, and the processes that differ from process 0.
+    """
+    own = "\0".join(f"{name}\1{_shorten(value)}" for name, value in sorted(facts.items()))
+    first, *others = [
+        dict(fact.split("\1", 1) for fact in text.split("\0")) for text in gather_text(own)
+    ]
+    differing = [
+        f"{name} is {first.get(name, 'absent')} on process 0 and {other.get(name, 'absent')} on "
+        f"process {process}"
+        for process, other in enumerate(others, start=1)
+        for name in sorted(first.keys() | other.keys())
+        if first.get(name) != other.get(name)
+    ]
+    if differing:
+        more = f" (and {len(differing) - 3} more)" if len(differing) > 3 else ""
+        raise InputError(f"the processes differ: {'; '.join(differing[:3])}{more}. {advice}")
+
+
+def _shorten(value: str) -> str:
+    if len(value) <= LONGEST_SHOWN:
+        return value
+    return f"#{hashlib.sha256(value.encode()).hexdigest()[:12]}"

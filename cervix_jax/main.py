@@ -3,16 +3,18 @@
 import datetime
 import os
 import platform
+import sys
 from pathlib import Path
 
 import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from cervix_jax import cli
+from cervix_jax import cli, distributed
 from cervix_jax.evaluate import summary
-from cervix_jax.train import Preempted, train_and_evaluate
+from cervix_jax.train import NonFiniteLossError, Preempted, train_and_evaluate
 
+EXIT_FAILED = 1
 EXIT_PREEMPTED = 75
 
 
@@ -26,16 +28,29 @@ def main(argv: list[str]) -> int | None:
     """Command line."""
     del argv
     args = flags.FLAGS
+    report_failures_once()
     cache_compilations()
-    folder = Path(args.workdir or default_workdir(args["config"].config_filename))
-    logging.info("JAX %s on %s", jax.__version__, jax.devices())
+    distributed.initialize(
+        args.distributed, args.coordinator_address, args.num_processes, args.process_id
+    )
+    # The first process's, since the name of the default says when it was started.
+    own = args.workdir or str(default_workdir(args["config"].config_filename))
+    folder = Path(distributed.gather_text(own)[0])
+    logging.info(
+        "JAX %s on %s; process %d of %d",
+        jax.__version__, jax.local_devices(), jax.process_index(), jax.process_count(),
+    )  # fmt: skip
     try:
         report = train_and_evaluate(args.config, folder)
     except Preempted as error:
         logging.warning("Preempted: %s. The same command goes on from there.", error)
         return EXIT_PREEMPTED
-    print(summary(report))
-    print(f"run written to {folder}")
+    except NonFiniteLossError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    if distributed.is_main_process():
+        print(summary(report))
+        print(f"run written to {folder}")
     return None
 
 
@@ -51,12 +66,40 @@ def cache_compilations() -> None:
     jax.config.update("jax_compilation_cache_dir", str(root / "cervix_jax" / platform.machine()))
 
 
+def report_failures_once() -> None:
+    """Leave it to this command to say what failed in reading or writing a checkpoint.
+
+    Orbax also logs what it raises, with a traceback from each of its threads, and leaves
+    coroutines and callbacks behind whose event loop is closed (seen in 0.12.8).
+    """
+    orbax = f"{os.sep}orbax{os.sep}"
+    handler = logging.get_absl_handler()
+    handler.addFilter(lambda record: not (record.exc_info and orbax in record.pathname))
+    previous = sys.unraisablehook
+
+    def hook(unraisable) -> None:
+        code = getattr(unraisable.object, "cr_code", None)  # of a coroutine that was given up
+        given_up = code is not None and orbax in code.co_filename
+        if not given_up and "Event loop is closed" not in str(unraisable.exc_value):
+            previous(unraisable)
+
+    sys.unraisablehook = hook
+
+
 def define_flags() -> None:
     """Flags of this command."""
     config_flags.DEFINE_config_file(
         "config", None, "A config file, with its argument after a colon.", lock_config=True
     )
     flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<config>-<time>.")
+    flags.DEFINE_enum(
+        "distributed", "auto", distributed.MODES,
+        "Whether to connect several processes: auto does under Slurm and Open MPI, on Cloud TPU "
+        "and where --coordinator_address or JAX_COORDINATOR_ADDRESS is given.",
+    )  # fmt: skip
+    flags.DEFINE_string("coordinator_address", None, "host:port of process 0.")
+    flags.DEFINE_integer("num_processes", None, "Processes in all (or JAX_NUM_PROCESSES).")
+    flags.DEFINE_integer("process_id", None, "Which of them this is (or JAX_PROCESS_ID).")
     flags.mark_flag_as_required("config")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 
 from cervix_jax.errors import InputError
@@ -46,6 +47,11 @@ def make_schedule(
     )
 
 
+def learning_rates(schedule: optax.Schedule, num_steps: int) -> np.ndarray:
+    """The learning rate of every step of a run, float32 [num_steps]."""
+    return np.asarray(jax.vmap(schedule)(jnp.arange(num_steps)), np.float32)
+
+
 def decays(params: Any) -> Any:
     """Mask of the parameters that weight decay applies to: kernels, not biases or norm scales."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
@@ -56,45 +62,45 @@ def stages(params: Any) -> Any:
     return jax.tree.map_with_path(lambda path, _: stage_of([entry.key for entry in path]), params)
 
 
-def freeze_below_head(num_steps: int) -> optax.GradientTransformation:
-    """No update of anything but the head in the first `num_steps` steps.
+def scale_by_learning_rates(
+    layer_decay: float, *, freezes: bool
+) -> optax.GradientTransformationExtraArgs:
+    """Updates times minus the learning rate of their stage, `learning_rate` an argument of update.
 
-    The gradients still reach Adam's moments, so the rest does not start with a jump; batch
-    statistics still follow the data, which adapts pretrained ones to its colours.
+    The head has the full rate, each stage below it `layer_decay` times that of the next, down to
+    layer_decay ** 5 for the stem (layer-wise learning rate decay of Clark et al., ELECTRA, ICLR
+    2020, by stages). With `freezes`, everything but the head stands still while the argument
+    `head_only` is true: the gradients still reach Adam's moments, so the rest does not start with
+    a jump, and batch statistics still follow the data, which adapts pretrained ones to its colours.
     """
 
-    def share(step):
-        return jnp.where(step < num_steps, 0.0, 1.0)
+    def scale(updates, state, params=None, *, learning_rate, head_only=False, **unused):
+        del params, unused
+        if layer_decay == 1 and not freezes:
+            return jax.tree.map(lambda update: -learning_rate * update, updates), state
 
-    def body(params: Any) -> Any:
-        return jax.tree.map(lambda stage: stage < HEAD, stages(params))
+        def scaled(stage: int, update: jax.Array) -> jax.Array:
+            rate = learning_rate * layer_decay ** (HEAD - stage)
+            if freezes and stage < HEAD:
+                rate = jnp.where(head_only, 0.0, rate)
+            return -rate * update
 
-    return optax.masked(optax.scale_by_schedule(share), body)
+        return jax.tree.map(scaled, stages(updates), updates), state
 
-
-def decay_by_stage(decay: float) -> optax.GradientTransformation:
-    """Updates times decay ** (5 - stage): the head at the full rate, the stem at decay ** 5.
-
-    Source: layer-wise learning rate decay of Clark et al., ELECTRA, ICLR 2020, by stages.
-    """
-    # Labels are text, because checkpoints keep no other keys.
-    by_stage = {str(stage): optax.scale(decay ** (HEAD - stage)) for stage in range(HEAD + 1)}
-    return optax.partition(by_stage, lambda params: jax.tree.map(str, stages(params)))
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), scale)
 
 
-def make_optimizer(
-    config: ml_collections.ConfigDict, schedule: optax.Schedule, steps_per_epoch: int = 1
-) -> optax.GradientTransformation:
+def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformationExtraArgs:
     """The optimiser of the config: gradient clipping, then Adam, AdamW or SGD with momentum.
 
     For "adam", `weight_decay` is added to the gradient (L2 regularisation, as in PyTorch's Adam);
-    for "adamw" it is decoupled (Loshchilov and Hutter, 2019). Last come `optimizer.layer_decay`
-    and `optimizer.freeze_epochs`, see `decay_by_stage` and `freeze_below_head`.
+    for "adamw" it is decoupled (Loshchilov and Hutter, 2019). Last come the learning rates, see
+    `scale_by_learning_rates`. Its `update` takes `learning_rate` and, for
+    `optimizer.freeze_epochs`, `head_only` as arguments, so that one compiled step serves runs
+    that differ in their schedules.
 
     Args:
       config: the run's config; reads `optimizer`.
-      schedule: learning rate by step.
-      steps_per_epoch: steps in an epoch, for `optimizer.freeze_epochs`.
 
     Raises:
       InputError: `optimizer.name` is unknown.
@@ -102,19 +108,15 @@ def make_optimizer(
     settings = config.optimizer
     l2 = optax.add_decayed_weights(settings.weight_decay, decays)
     if settings.name == "adam":
-        update = [l2, optax.adam(schedule)]
+        direction = [l2, optax.scale_by_adam()]
     elif settings.name == "adamw":
-        update = [optax.adamw(schedule, weight_decay=settings.weight_decay, mask=decays)]
+        direction = [optax.scale_by_adam(), l2]
     elif settings.name == "sgd":
-        update = [l2, optax.sgd(schedule, momentum=settings.momentum, nesterov=True)]
+        direction = [l2, optax.trace(settings.momentum, nesterov=True)]
     else:
         raise InputError(
             f"optimizer.name={settings.name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}."
         )
     clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm > 0 else []
-    transfer = []
-    if settings.layer_decay != 1:
-        transfer.append(decay_by_stage(settings.layer_decay))
-    if settings.freeze_epochs > 0:
-        transfer.append(freeze_below_head(round(settings.freeze_epochs * steps_per_epoch)))
-    return optax.chain(*clip, *update, *transfer)
+    rates = scale_by_learning_rates(settings.layer_decay, freezes=settings.freeze_epochs > 0)
+    return optax.with_extra_args_support(optax.chain(*clip, *direction, rates))

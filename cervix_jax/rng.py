@@ -5,14 +5,14 @@ import zlib
 import jax
 
 
-def stream(seed: int, name: str, step: int | jax.Array = 0) -> jax.Array:
+def stream(seed: int | jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
     """Key of the stream `name` at `step`.
 
     Streams are independent of each other and of how many keys were drawn before, so a resumed
     run draws what the uninterrupted one would have drawn.
 
     Args:
-      seed: the run's seed.
+      seed: the run's seed; may be traced.
       name: what the key is for, e.g. "augment".
       step: training step; may be traced.
 

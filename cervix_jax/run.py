@@ -18,8 +18,12 @@ from cervix_jax.errors import InputError
 from cervix_jax.inference import Variables, make_forward
 
 
-def build_model(config: ml_collections.ConfigDict, num_classes: int) -> nnx.Module:
-    """The untrained model of a config; works under `jax.jit` and `nnx.eval_shape`.
+def build_model(
+    config: ml_collections.ConfigDict, num_classes: int, seed: int | jax.Array = 0
+) -> nnx.Module:
+    """The untrained model of a config, its weights drawn from `seed`.
+
+    Works under `jax.jit` and `nnx.eval_shape`.
 
     Raises:
       InputError: the model, or an option of it, is unknown.
@@ -28,9 +32,10 @@ def build_model(config: ml_collections.ConfigDict, num_classes: int) -> nnx.Modu
     return models.create(
         config.model.name,
         num_classes=num_classes,
-        rngs=nnx.Rngs(config.seed),
+        rngs=nnx.Rngs(jax.random.key(seed)),
         dtype=compute_dtype(config.model.dtype),
         dropout_rate=config.model.dropout,
+        remat=config.model.get("remat", False),  # absent from the oldest runs
         **options,
     )
 

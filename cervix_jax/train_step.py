@@ -1,5 +1,13 @@
-"""The training state and the jitted step on it: pure functions, no loop and no files."""
+"""The training state and the jitted step on it: pure functions, no loop and no files.
 
+What differs between the folds and seeds of one experiment is an argument of the step, not a
+constant in it, and the functions that make steps remember what they made. So all runs of an
+experiment in one process share one compiled program.
+"""
+
+import dataclasses
+import functools
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,9 +17,10 @@ import ml_collections
 import numpy as np
 import optax
 from flax import nnx
+from jax import lax
 from jax.sharding import Mesh
 
-from cervix_jax import distributed, losses, rng
+from cervix_jax import distributed, losses, optim, rng
 from cervix_jax.data.augment import make_augment
 from cervix_jax.data.normalization import normalize
 from cervix_jax.inference import Variables
@@ -20,34 +29,73 @@ from cervix_jax.models.port import assign
 from cervix_jax.run import build_model
 
 State = dict[str, Any]
+Batch = dict[str, jax.Array]
+# The parts of a config that are compiled into a step.
+COMPILED_FIELDS = ("model", "optimizer", "loss", "augment", "ema_decay", "accumulation_steps")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunInputs:
+    """What a run gives its steps beside the batches.
+
+    Attributes:
+      seed: of augmentation and dropout.
+      learning_rates: float32 [steps].
+      head_only_steps: for so many steps only the head learns.
+      class_weights: float32 [C], weight of each class in the loss.
+    """
+
+    seed: int
+    learning_rates: np.ndarray
+    head_only_steps: int
+    class_weights: np.ndarray
+
+    def at(self, step: int) -> dict[str, np.ndarray]:
+        """The arguments of the step that follows `step` finished ones."""
+        return {
+            "seed": np.uint32(self.seed),
+            "learning_rate": self.learning_rates[step],
+            "head_only": np.bool_(step < self.head_only_steps),
+            "class_weights": self.class_weights,
+        }
+
+
+TrainStep = Callable[[State, Batch, dict[str, np.ndarray]], State]
 
 
 def init_state(
     config: ml_collections.ConfigDict,
     num_classes: int,
-    optimizer: optax.GradientTransformation,
     mesh: Mesh,
     start_from: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[nnx.GraphDef, State]:
     """Static part of the model, and the training state: a nested dict of arrays on every device.
 
     The state holds "step", "params", "stats" (BatchNorm), "opt", "metrics" (sums of the epoch so
-    far), and "ema" {"params", "stats"} where the config asks for it.
+    far), "nonfinite" (how often an update was left out, see `make_train_step`), and "ema"
+    {"params", "stats"} where the config asks for it.
 
     Args:
       config: the run's config.
       num_classes: length of the logits.
-      optimizer: what `optim.make_optimizer` made.
       mesh: the devices.
       start_from: parameters and statistics by path that take the place of those drawn, see
         `init_from.starting_values`.
     """
+    graphdef, init = _make_init(_compiled_part(config), num_classes, mesh)
+    return graphdef, init(np.uint32(config.seed), dict(start_from or {}))
 
-    def build() -> nnx.Module:
-        return build_model(config, num_classes)
 
-    def init(values: dict[str, jax.Array]) -> State:
-        model = build()
+@functools.lru_cache(maxsize=4)
+def _make_init(compiled_part: str, num_classes: int, mesh: Mesh):
+    config = ml_collections.ConfigDict(json.loads(compiled_part))
+    optimizer = optim.make_optimizer(config)
+
+    def build(seed) -> nnx.Module:
+        return build_model(config, num_classes, seed)
+
+    def init(seed: jax.Array, values: dict[str, jax.Array]) -> State:
+        model = build(seed)
         assign(model, values)
         _, params, stats = nnx.split(model, nnx.Param, ...)
         params, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
@@ -57,73 +105,146 @@ def init_state(
             "stats": stats,
             "opt": optimizer.init(params),
             "metrics": LoopMetrics.empty(),
+            "nonfinite": {name: jnp.int32(0) for name in ("total", "current", "longest")},
         }
         if config.ema_decay:
-            copy = jax.tree.map(jnp.array, {"params": params, "stats": stats})
-            state["ema"] = copy
+            state["ema"] = jax.tree.map(jnp.array, {"params": params, "stats": stats})
         return state
 
-    graphdef = nnx.split(nnx.eval_shape(build), nnx.Param, ...)[0]
-    everywhere = distributed.replicated(mesh)
-    return graphdef, jax.jit(init, out_shardings=everywhere)(dict(start_from or {}))
+    graphdef = nnx.split(nnx.eval_shape(build, np.uint32(0)), nnx.Param, ...)[0]
+    return graphdef, jax.jit(init, out_shardings=distributed.replicated(mesh))
 
 
 def make_train_step(
-    graphdef: nnx.GraphDef,
-    config: ml_collections.ConfigDict,
-    optimizer: optax.GradientTransformation,
-    class_weights: np.ndarray,
-    mesh: Mesh,
-) -> Callable[[State, dict[str, jax.Array]], State]:
-    """A jitted `step(state, batch) -> state`; the old state's memory is given to the new one.
+    graphdef: nnx.GraphDef, config: ml_collections.ConfigDict, num_classes: int, mesh: Mesh
+) -> TrainStep:
+    """A jitted `step(state, batch, inputs) -> state`; the old state's memory goes to the new one.
 
     Randomness (augmentation, dropout) depends only on the seed and the step, so the same batches
-    give the same run however often it is resumed.
-    """
-    augment = make_augment(config.augment.to_dict())
-    num_classes = len(class_weights)
-    decay = config.ema_decay
+    give the same run however often it is resumed. An update with a loss or gradient that is not
+    finite is left out: parameters, statistics and metrics stay as they were, and
+    `state["nonfinite"]` counts it ("total", "current" run of such steps, "longest" run).
 
-    def step(state: State, batch: dict[str, jax.Array]) -> State:
-        number = state["step"]
+    Args:
+      graphdef: from `init_state`.
+      config: the run's config; reads the fields of `COMPILED_FIELDS`.
+      num_classes: length of the logits.
+      mesh: the devices.
+    """
+    return _make_train_step(graphdef, _compiled_part(config), num_classes, mesh)
+
+
+@functools.lru_cache(maxsize=4)
+def _make_train_step(graphdef, compiled_part: str, num_classes: int, mesh: Mesh) -> TrainStep:
+    config = ml_collections.ConfigDict(json.loads(compiled_part))
+    augment = make_augment(config.augment.to_dict())
+    optimizer = optim.make_optimizer(config)
+
+    def loss_fn(params, stats, images, targets, dropout, class_weights):
+        model = nnx.merge(graphdef, params, stats)
+        model.train()
+        logits, _ = model(images, rngs=nnx.Rngs(dropout=dropout))
+        loss = losses.cross_entropy(
+            logits, targets, class_weights, label_smoothing=config.loss.label_smoothing
+        ).mean()
+        return loss, (nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))), logits)
+
+    gradient = jax.value_and_grad(loss_fn, has_aux=True)
+    accumulated = _accumulate(gradient, config.accumulation_steps)
+
+    def step(state: State, batch: Batch, inputs: dict[str, jax.Array]) -> State:
+        number, seed = state["step"], inputs["seed"]
         images, targets = augment(
-            rng.stream(config.seed, "augment", number), batch["image"], batch["label"], num_classes
+            rng.stream(seed, "augment", number), batch["image"], batch["label"], num_classes
         )
         images = normalize(images, config.model.normalization)
-        dropout = rng.stream(config.seed, "dropout", number)
-
-        def loss_fn(params):
-            model = nnx.merge(graphdef, params, state["stats"])
-            model.train()
-            logits, _ = model(images, rngs=nnx.Rngs(dropout=dropout))
-            loss = losses.cross_entropy(
-                logits, targets, class_weights, label_smoothing=config.loss.label_smoothing
-            ).mean()
-            return loss, (nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))), logits)
-
-        gradient = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (stats, logits)), grads = gradient(state["params"])
-        updates, opt = optimizer.update(grads, state["opt"], state["params"])
+        dropout = rng.stream(seed, "dropout", number)
+        loss, stats, logits, grads = accumulated(
+            state["params"], state["stats"], images, targets, dropout, inputs["class_weights"]
+        )
+        updates, opt = optimizer.update(
+            grads,
+            state["opt"],
+            state["params"],
+            learning_rate=inputs["learning_rate"],
+            head_only=inputs["head_only"],
+        )
         params = optax.apply_updates(state["params"], updates)
         now = LoopMetrics.single_from_model_output(loss=loss, logits=logits, labels=batch["label"])
-        new = {
-            "step": number + 1,
-            "params": params,
-            "stats": stats,
-            "opt": opt,
-            "metrics": state["metrics"].merge(now),
-        }
-        if decay:
+        new = {"params": params, "stats": stats, "opt": opt, "metrics": state["metrics"].merge(now)}
+        if config.ema_decay:
             # Early on a shorter memory, or the first random weights would linger.
-            share = 1 - jnp.minimum(decay, (1.0 + number) / (10.0 + number))
+            share = 1 - jnp.minimum(config.ema_decay, (1.0 + number) / (10.0 + number))
             moved = {"params": params, "stats": stats}
             new["ema"] = optax.incremental_update(moved, state["ema"], share)
-        return new
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
+        old = {name: state[name] for name in new}
+        new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, old)
+        counts = _count_nonfinite(state["nonfinite"], finite)
+        return new | {"step": number + 1, "nonfinite": counts}
 
     everywhere, split = distributed.replicated(mesh), distributed.batch_sharded(mesh)
     return jax.jit(
-        step, donate_argnums=0, in_shardings=(everywhere, split), out_shardings=everywhere
+        step,
+        donate_argnums=0,
+        in_shardings=(everywhere, split, everywhere),
+        out_shardings=everywhere,
     )
+
+
+def _accumulate(gradient, parts: int):
+    """`(loss, stats, logits, gradients)` of a batch, computed in `parts` equal parts in turn.
+
+    Each part is normalised by its own moments, and the running statistics take one after the
+    other. Part i holds every `parts`-th example from i on, so that each device has its share.
+    """
+
+    def whole(params, stats, images, targets, dropout, class_weights):
+        (loss, (stats, logits)), grads = gradient(
+            params, stats, images, targets, dropout, class_weights
+        )
+        return loss, stats, logits, grads
+
+    def in_parts(params, stats, images, targets, dropout, class_weights):
+        def one(carry, part):
+            loss, stats, grads = carry
+            own_loss, stats, logits, own = whole(
+                params,
+                stats,
+                part["images"],
+                part["targets"],
+                jax.random.fold_in(dropout, part["number"]),
+                class_weights,
+            )
+            return (loss + own_loss / parts, stats, _add(grads, own, 1 / parts)), logits
+
+        def divide(x: jax.Array) -> jax.Array:
+            return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
+
+        split = {"images": divide(images), "targets": divide(targets), "number": jnp.arange(parts)}
+        start = (jnp.float32(0), stats, jax.tree.map(jnp.zeros_like, params))
+        (loss, stats, grads), logits = lax.scan(one, start, split)
+        return loss, stats, logits.swapaxes(0, 1).reshape(-1, logits.shape[-1]), grads
+
+    return whole if parts == 1 else in_parts
+
+
+def _add(total: Any, more: Any, share: float) -> Any:
+    return jax.tree.map(lambda a, b: a + share * b, total, more)
+
+
+def _count_nonfinite(counts: dict[str, jax.Array], finite: jax.Array) -> dict[str, jax.Array]:
+    current = jnp.where(finite, 0, counts["current"] + 1)
+    return {
+        "total": counts["total"] + ~finite,
+        "current": current,
+        "longest": jnp.maximum(counts["longest"], current),
+    }
+
+
+def _compiled_part(config: ml_collections.ConfigDict) -> str:
+    fields = config.to_dict()
+    return json.dumps({name: fields[name] for name in COMPILED_FIELDS}, sort_keys=True)
 
 
 def inference_variables(state: State) -> Variables:

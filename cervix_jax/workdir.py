@@ -11,7 +11,7 @@ import jax
 import ml_collections
 from flax.traverse_util import flatten_dict
 
-from cervix_jax import __version__
+from cervix_jax import __version__, distributed
 from cervix_jax.atomic import write_json
 from cervix_jax.errors import InputError
 
@@ -55,8 +55,16 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
         raise InputError(f"{path}: cannot be read ({error}); restore it from a backup.") from error
 
 
+def config_text(workdir: Path) -> str:
+    """What config.json says, or "absent"; processes compare it to see that they share a folder."""
+    path = workdir / "config.json"
+    return path.read_text(encoding="utf-8") if path.exists() else "absent"
+
+
 def claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
     """Make `workdir` this run's: write config.json, or see that it is the same run's already.
+
+    With several processes only the first writes.
 
     Raises:
       InputError: the folder holds a run with another config, or cannot be written to.
@@ -80,11 +88,14 @@ def claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
             f"--workdir={workdir} holds checkpoints but no config.json, so they may be another "
             "run's; give another --workdir."
         )
-    write_json(workdir / "config.json", ours)
+    if distributed.is_main_process():
+        write_json(workdir / "config.json", ours)
 
 
 def write_environment(workdir: Path, dataset: dict[str, Any]) -> None:
     """Write env.json: versions, devices, git commit, data set; for whoever repeats the run."""
+    if not distributed.is_main_process():
+        return
     write_json(
         workdir / "env.json",
         {

@@ -1,12 +1,25 @@
 """Where numbers go during training: `metrics.jsonl` and TensorBoard event files."""
 
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Protocol
 
-from tensorboardX import SummaryWriter
-
+from cervix_jax import distributed
 from cervix_jax.atomic import write_text
+
+# tensorboardX imports PyTorch where it finds it, for seconds and for nothing that is used here.
+_HIDDEN = "torch" not in sys.modules
+if _HIDDEN:
+    sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+try:
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.summary import scalar
+finally:
+    if _HIDDEN:
+        del sys.modules["torch"]
 
 Scalars = dict[str, float]
 
@@ -47,22 +60,33 @@ class JsonLinesWriter:
 class TensorBoardWriter:
     """Event files, without TensorFlow.
 
+    Each call writes to the file before it returns: a thread would keep what it fails with to
+    itself, and a full disk would fill its queue until the caller hangs.
+
     Args:
       folder: where the event files go.
       after_step: TensorBoard is told to forget later steps of an earlier start.
     """
 
     def __init__(self, folder: Path, *, after_step: int):
-        self._writer = SummaryWriter(str(folder), purge_step=after_step + 1)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(folder / "events"))
+        restart = SessionLog(status=SessionLog.START)
+        self._write(Event(step=after_step + 1, session_log=restart))
 
     def write_scalars(self, step: int, scalars: Scalars) -> None:
         """Write each value under its name."""
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, step)
+        self._write(*(Event(step=step, summary=scalar(name, v)) for name, v in scalars.items()))
 
     def close(self) -> None:
         """Flush and close the event file."""
         self._writer.close()
+
+    def _write(self, *events: Event) -> None:
+        for event in events:
+            event.wall_time = time.time()
+            self._writer.write_event(event)
+        self._writer.flush()
 
 
 class MultiWriter:
@@ -83,7 +107,9 @@ class MultiWriter:
 
 
 def make_writer(workdir: Path, *, after_step: int) -> MetricWriter:
-    """The writers of a run that has got to `after_step`."""
+    """The writers of a run that has got to `after_step`; only the first process writes."""
+    if not distributed.is_main_process():
+        return MultiWriter()
     return MultiWriter(
         JsonLinesWriter(workdir / "metrics.jsonl", after_step=after_step),
         TensorBoardWriter(workdir / "tensorboard", after_step=after_step),

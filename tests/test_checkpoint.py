@@ -1,6 +1,10 @@
+import gc
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from cervix_jax.checkpoint import Checkpoints, find_best_step, list_steps, read_arrays, read_json
@@ -14,11 +18,11 @@ def state(step: int):
     return {"step": jnp.int32(step), "w": jnp.full(3, float(step))}
 
 
-def save_all(folder, accuracies: dict[int, float | None]):
+def save_all(folder, accuracies: dict[int, float | None], make=state):
     checkpoints = Checkpoints(folder)
     for step, accuracy in accuracies.items():
         metrics = None if accuracy is None else {"accuracy": accuracy}
-        checkpoints.save(step, state(step), ITEMS, metrics)
+        checkpoints.save(step, make(step), ITEMS, metrics)
     checkpoints.wait()
     return checkpoints
 
@@ -28,9 +32,9 @@ def damage(folder, step):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_best_and_latest_are_kept(tmp_path):
+def test_best_and_latest_two_are_kept(tmp_path):
     checkpoints = save_all(tmp_path, {1: 0.1, 2: 0.9, 3: 0.8, 4: None, 5: 0.3})
-    assert checkpoints.steps() == [2, 5]
+    assert checkpoints.steps() == [2, 4, 5]
     assert checkpoints.best_step() == 2
     checkpoints.close()
 
@@ -38,8 +42,43 @@ def test_best_and_latest_are_kept(tmp_path):
 def test_best_survives_a_restart(tmp_path):
     save_all(tmp_path, {1: 0.1, 2: 0.9, 3: 0.8}).close()
     checkpoints = save_all(tmp_path, {4: 0.2, 5: 0.1})
-    assert checkpoints.steps() == [2, 5]
+    assert checkpoints.steps() == [2, 4, 5]
     checkpoints.close()
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+def test_the_later_of_equals_is_best_and_kept(tmp_path, metric):
+    checkpoints = Checkpoints(tmp_path, metric)
+    for step, value in enumerate([0.5, 0.5, 0.7, 0.6, 0.6], start=1):
+        value = value if metric == "loss" else -value
+        checkpoints.save(step, state(step), ITEMS, {metric: value})
+    checkpoints.wait()
+    assert checkpoints.steps() == [2, 4, 5]
+    assert checkpoints.best_step() == 2
+    checkpoints.close()
+
+
+def test_metrics_may_come_later(tmp_path):
+    """A checkpoint from before a validation gives way to the one from after it."""
+    checkpoints = save_all(tmp_path, {1: 0.5, 2: None})
+    checkpoints.save(2, state(2), ITEMS | {"history": []}, {"accuracy": 0.7})
+    checkpoints.wait()
+    assert checkpoints.best_step() == 2
+    assert read_json(tmp_path, 2, "history") == []
+    checkpoints.close()
+
+
+def test_a_save_that_fails_in_the_background_is_raised(tmp_path, monkeypatch):
+    checkpoints = save_all(tmp_path, {1: 0.5})
+
+    async def fail(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ocp.handlers.JsonCheckpointHandler, "_save_fn", fail)
+    checkpoints.save(2, state(2), ITEMS, {"accuracy": 0.9})
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.wait()
+    assert checkpoints.steps() == [1]
 
 
 def test_lowest_loss_is_best(tmp_path):
@@ -94,6 +133,102 @@ def test_damaged_newest_falls_back_and_its_step_can_be_saved_again(tmp_path, cap
     reopened = Checkpoints(tmp_path)
     assert reopened.restore_latest(TARGET)[0] == 2
     reopened.close()
+
+
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place * (len(content) - 1) // 4] ^= 8
+    path.write_bytes(content)
+
+
+DAMAGE = {
+    "deleted": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "start": lambda path: flip(path, 0),
+    "middle": lambda path: flip(path, 2),
+    "end": lambda path: flip(path, 4),
+}
+MATTERS = (
+    "history/metadata",
+    "config/metadata",
+    "dataset/metadata",
+    "metrics/metrics",
+    "state/manifest.ocdbt",
+    "state/_METADATA",
+    "state/d/",
+    "_CHECKPOINT_METADATA",
+)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    """Two checkpoints with arrays large enough to have files of their own."""
+    folder = tmp_path_factory.mktemp("pristine")
+    save_all(folder, {1: 0.5, 2: 0.9}, make=large_state).close()
+    return folder
+
+
+def large_state(step):
+    w = np.random.default_rng(step).normal(size=(300, 7)).astype(np.float32)
+    return {"step": jnp.int32(step), "params": {"w": jnp.asarray(w)}}
+
+
+# Of a restore that fails Orbax gives up coroutines, which Python reports when they are collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damage_to_any_one_file_is_noticed_or_harmless(pristine, tmp_path, how):
+    """Never other values than those saved; the one before takes over, and training can go on."""
+    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), large_state(0))
+    names = [p.relative_to(pristine / "2") for p in (pristine / "2").rglob("*") if p.is_file()]
+    noticed = []
+    for number, name in enumerate(sorted(names)):
+        folder = shutil.copytree(pristine, tmp_path / str(number))
+        if not (folder / "2" / name).stat().st_size:
+            continue
+        DAMAGE[how](folder / "2" / name)
+        checkpoints = Checkpoints(folder)
+        step, restored, items = checkpoints.restore_latest(target)
+        jax.tree.map(np.testing.assert_array_equal, restored, large_state(step))
+        assert items == ITEMS
+        if step == 1:
+            noticed.append(str(name))
+        checkpoints.save(3, large_state(3), ITEMS, {"accuracy": 0.1})
+        checkpoints.close()
+        assert checkpoints.best_step() == step
+        assert list_steps(folder) == [step, 3] if step == 2 else [1, 3]
+    if how in ("empty", "cut"):
+        assert all(any(name.startswith(m) for name in noticed) for m in MATTERS)
+    gc.collect()
+    largest = max(names, key=lambda name: (pristine / "2" / name).stat().st_size)
+    assert how in ("start", "end") or str(largest) in noticed
+
+
+def test_flipped_values_are_not_read_for_analysis_either(pristine, tmp_path):
+    folder = shutil.copytree(pristine, tmp_path / "run")
+    read_arrays(folder, 2, "params")
+    flip(max((folder / "2").rglob("d/*"), key=lambda path: path.stat().st_size), 2)
+    with pytest.raises(ValueError, match="params: the values are not those that were saved"):
+        read_arrays(folder, 2, "params")
+
+
+def test_metrics_of_an_older_checkpoint_that_cannot_be_read(tmp_path, caplog):
+    save_all(tmp_path, {1: 0.9, 2: 0.1, 3: 0.2}).close()
+    (tmp_path / "1" / "metrics" / "metrics").write_text('{"accu')
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.restore_latest(TARGET)[0] == 3
+    assert "1 cannot be read" in caplog.text
+    checkpoints.save(4, state(4), ITEMS, {"accuracy": 0.1})
+    assert checkpoints.best_step() == 3
+    checkpoints.close()
+
+
+def test_a_second_damaged_checkpoint_of_a_step_is_set_aside_too(tmp_path):
+    for _ in range(2):
+        save_all(tmp_path, {1: 0.9, 2: 0.1}).close()
+        damage(tmp_path, 2)
+        assert Checkpoints(tmp_path).restore_latest(TARGET)[0] == 1
+    assert {path.name for path in tmp_path.glob("2*")} == {"2.damaged", "2.damaged-1"}
 
 
 def test_all_damaged_is_an_error_that_deletes_nothing(tmp_path):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -46,4 +47,67 @@ def test_eight_devices_give_the_same_losses(trained, prepared, tmp_path):
         rows = map(json.loads, (path / "metrics.jsonl").read_text().splitlines())
         return [[row["train/loss"], row["val/loss"]] for row in rows]
 
+    # Rounding differs, and where it moves a value across the kink of a ReLU, a gradient jumps. How
+    # near the runs stay without kinks, and on two processes, is in test_devices.py.
     np.testing.assert_allclose(losses(tmp_path), losses(folder), rtol=2e-4)
+
+
+@pytest.fixture
+def connections(monkeypatch):
+    """What would have been connected, in an environment that says nothing of processes."""
+    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID", "SLURM_NTASKS",
+                 "SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE"):  # fmt: skip
+        monkeypatch.delenv(name, raising=False)
+    made = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args: made.append(args))
+    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: None)
+    return made
+
+
+def test_one_process_connects_to_nothing(connections):
+    distributed.initialize()
+    assert connections == []
+
+
+def test_flags_come_before_the_environment(connections, monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "there:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    distributed.initialize("auto", None, None, 3)
+    distributed.initialize("auto", "here:2", 2, 0)
+    distributed.initialize("off", "here:2", 2, 0)
+    assert connections == [("there:1", 4, 3), ("here:2", 2, 0)]
+
+
+@pytest.mark.parametrize(("tasks", "count"), [("1", 0), ("2", 1)])
+def test_slurm_with_several_tasks_connects_them(connections, monkeypatch, tasks, count):
+    monkeypatch.setenv("SLURM_STEP_NODELIST", "node[1-2]")
+    monkeypatch.setenv("SLURM_NTASKS", tasks)
+    distributed.initialize()
+    assert len(connections) == count
+
+
+def test_half_of_a_connection_is_bad_input(connections, monkeypatch):
+    with pytest.raises(InputError, match="num_processes=None"):
+        distributed.initialize("auto", "here:2", None, 0)
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(InputError, match="JAX_NUM_PROCESSES='two'"):
+        distributed.initialize()
+    assert connections == []
+
+
+def test_a_connection_that_must_be_made_and_cannot(connections, monkeypatch):
+    def fail(*args):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", fail)
+    with pytest.raises(InputError, match="coordinator_address should be defined"):
+        distributed.initialize("on")
+    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: "libtpu")
+    distributed.initialize("auto")  # libtpu is there, a pod is not
+
+
+def test_alone_a_process_agrees_with_itself():
+    assert distributed.gather_text("ä") == ["ä"]
+    distributed.require_same({"seed": "1"}, "")
+    with pytest.raises(KeyError), distributed.all_or_none():
+        raise KeyError("own")

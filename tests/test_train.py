@@ -104,11 +104,11 @@ def test_resumed_run_equals_the_uninterrupted_one(
     def counting(*args):
         step = original(*args)
 
-        def stepped(state, batch):
+        def stepped(state, batch, inputs):
             calls.append(1)
             if len(calls) == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return step(state, batch)
+            return step(state, batch, inputs)
 
         return stepped
 

@@ -45,6 +45,10 @@ class ExperimentData:
         others = np.where(self.splits == "test", "unused", self.splits)
         return leakage(np.where(self.splits == split, "test", others), self.dataset.groups)
 
+    def divided_by(self, config: ml_collections.ConfigDict) -> "ExperimentData":
+        """The same data set and batches, divided as another config says."""
+        return dataclasses.replace(self, splits=_split(self.dataset, config))
+
     def describe(self) -> dict:
         """What a checkpoint and env.json say of the data, JSON-ready."""
         return {
@@ -86,13 +90,6 @@ def open_data(
         settings=settings,
         check_counts=wanted.check_counts,
     )
-    splits = split_dataset(
-        dataset,
-        protocol=config.split.protocol,
-        fold=config.split.fold,
-        folds=config.split.folds,
-        seed=config.split.seed,
-    )
     pipeline = Pipeline(
         dataset,
         mesh,
@@ -101,4 +98,14 @@ def open_data(
         placement=wanted.placement,
         progress=progress,
     )
-    return ExperimentData(dataset, splits, pipeline)
+    return ExperimentData(dataset, _split(dataset, config), pipeline)
+
+
+def _split(dataset: catalog.Dataset, config: ml_collections.ConfigDict) -> np.ndarray:
+    return split_dataset(
+        dataset,
+        protocol=config.split.protocol,
+        fold=config.split.fold,
+        folds=config.split.folds,
+        seed=config.split.seed,
+    )

@@ -142,9 +142,13 @@ class Pipeline:
             total=count, desc="decoding", unit="image", disable=not self._progress, leave=False
         )
         with bar, ThreadPoolExecutor(DECODE_THREADS) as pool:
-            for index, example in enumerate(pool.map(self._load, range(count))):
-                images[index] = example["image"]
-                bar.update()
+            try:
+                for index, example in enumerate(pool.map(self._load, range(count))):
+                    images[index] = example["image"]
+                    bar.update()
+            except BaseException:  # a damaged image, or a request to stop: do not decode the rest
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         everywhere = distributed.replicated(self._mesh)
 
         @functools.partial(jax.jit, out_shardings=self._sharding)

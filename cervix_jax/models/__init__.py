@@ -62,6 +62,7 @@ def create(
     num_classes: int,
     rngs: nnx.Rngs,
     dtype: DTypeLike = jnp.float32,
+    remat: bool = False,
     **options: Any,
 ) -> Classifier:
     """Make a network with freshly drawn parameters, in training mode.
@@ -74,6 +75,7 @@ def create(
         rngs: its stream `params` gives the key (one is drawn).
         dtype: type of the computation, such as `jnp.bfloat16` or `"bfloat16"`; parameters and
             batch statistics are float32.
+        remat: spend time to save memory in training: see `layers.rematerialised`.
         **options: `dropout_rate` for all (0; 0.5 for rcan, 0.2 for efficientnet_lite0), and
             `attention`: for rcan `"last_layer"` (default) or `"blocks"`, see `DenseNet`; for
             efficientnet_lite0 `"none"` (default) or `"head"`, see `EfficientNet`.
@@ -86,6 +88,9 @@ def create(
     """
     _check_options(_check_name(name), options)
     model = _FACTORIES[name](num_classes=num_classes, dtype=_check_dtype(dtype), **options)
+    for _, module in nnx.iter_modules(model):
+        if hasattr(module, "remat"):
+            module.remat = remat
     initialise(model, rngs.params())
     return model
 

@@ -19,6 +19,7 @@ from cervix_jax.models.layers import (
     batch_moments,
     concatenate_moments,
     max_pool,
+    rematerialised,
 )
 
 Attention = Literal["none", "last_layer", "blocks"]
@@ -29,12 +30,15 @@ BOTTLENECK = 4 * GROWTH
 class DenseLayer(nnx.Module):
     """Normalise, 1x1 convolution to 128 channels, normalise, 3x3 to 32 new channels."""
 
+    remat = False
+
     def __init__(self, in_features: int, *, dtype: DTypeLike):
         self.norm1 = BatchNorm(in_features, dtype=dtype)
         self.conv1 = Conv(in_features, BOTTLENECK, dtype=dtype)
         self.norm2 = BatchNorm(BOTTLENECK, dtype=dtype)
         self.conv2 = Conv(BOTTLENECK, GROWTH, 3, dtype=dtype)
 
+    @rematerialised
     def __call__(self, x: jax.Array, moments: Moments | None) -> jax.Array:
         """Map [B, H, W, in] with its moments (training only) to the new [B, H, W, 32]."""
         x = self.conv1(jax.nn.relu(self.norm1(x, moments)))

@@ -16,7 +16,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.models.attention import ResidualChannelAttentionBlock
 from cervix_jax.models.classifier import Classifier, Endpoints
 from cervix_jax.models.depthwise import DepthwiseConv
-from cervix_jax.models.layers import BatchNorm, Conv, Linear
+from cervix_jax.models.layers import BatchNorm, Conv, Linear, rematerialised
 
 Attention = Literal["none", "head"]
 EPSILON = 1e-3
@@ -66,6 +66,8 @@ class StemConv(Conv):
 class SeparableBlock(nnx.Module):
     """Depthwise, then 1x1 to the new width without activation; the first block only."""
 
+    remat = False
+
     def __init__(self, in_features: int, group: Group, stride: int, *, dtype: DTypeLike):
         self.conv_dw = DepthwiseConv(in_features, group.kernel_size, stride=stride, dtype=dtype)
         self.bn1 = _norm(in_features, dtype)
@@ -73,6 +75,7 @@ class SeparableBlock(nnx.Module):
         self.bn2 = _norm(group.features, dtype)
         self.skips = stride == 1 and in_features == group.features
 
+    @rematerialised
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         y = jax.nn.relu6(self.bn1(self.conv_dw(x)))
@@ -82,6 +85,8 @@ class SeparableBlock(nnx.Module):
 
 class InvertedResidual(nnx.Module):
     """1x1 to the expanded width, depthwise, and 1x1 to the new width without activation."""
+
+    remat = False
 
     def __init__(self, in_features: int, group: Group, stride: int, *, dtype: DTypeLike):
         width = in_features * group.expansion
@@ -93,6 +98,7 @@ class InvertedResidual(nnx.Module):
         self.bn3 = _norm(group.features, dtype)
         self.skips = stride == 1 and in_features == group.features
 
+    @rematerialised
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         y = jax.nn.relu6(self.bn1(self.conv_pw(x)))

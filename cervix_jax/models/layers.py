@@ -6,9 +6,11 @@ running variance), sharing batch moments between normalisations of the same feat
 names are Flax's: `kernel`, `bias`, `scale`, and `mean`, `var` for the statistics.
 """
 
+import dataclasses
+import functools
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +18,8 @@ import numpy as np
 from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
+
+from cervix_jax.models import cpu
 
 Init = Literal["fan_in", "fan_out", "torch"]
 
@@ -75,14 +79,9 @@ class Conv(nnx.Module):
             y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
             y = y.reshape(*x.shape[:3], -1)
         else:
-            pad = self.kernel_size // 2
-            y = lax.conv_general_dilated(
-                x,
-                kernel,
-                (self.stride, self.stride),
-                ((pad, pad), (pad, pad)),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
+            large = x.shape[1] * x.shape[2] >= cpu.LARGE_IMAGE and self.kernel_size == 3
+            by_image = large and jax.default_backend() == "cpu"
+            y = (cpu.conv_by_image if by_image else cpu.conv)(x, kernel, self.stride)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 
@@ -98,12 +97,14 @@ class Linear(nnx.Module):
         return x.astype(jnp.float32) @ self.kernel[...] + self.bias[...]
 
 
-class Moments(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Moments:
     """Mean and biased variance per channel, float32 [C], and the number of values behind each."""
 
     mean: jax.Array
     var: jax.Array
-    size: int
+    size: int = dataclasses.field(metadata={"static": True})
 
 
 def batch_moments(x: jax.Array) -> Moments:
@@ -158,8 +159,9 @@ class BatchNorm(nnx.Module):
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
-            mean, var, size = moments or batch_moments(x)
-            unbiased = var * (size / max(size - 1, 1))
+            moments = moments or batch_moments(x)
+            mean, var = moments.mean, moments.var
+            unbiased = var * (moments.size / max(moments.size - 1, 1))
             # `variable[...] = value` would compare shardings, which under a trace costs seconds.
             self.mean.set_value(self._running(self.mean[...], mean))
             self.var.set_value(self._running(self.var[...], unbiased))
@@ -172,8 +174,25 @@ class BatchNorm(nnx.Module):
         return self.momentum * old + (1 - self.momentum) * lax.stop_gradient(new)
 
 
+Call = TypeVar("Call", bound=Callable)
+
+
+def rematerialised(call: Call) -> Call:
+    """Decorates a block's `__call__`: where its attribute `remat` is true, a backward pass keeps
+    only what went in, and computes what lies inside once more.
+    """
+
+    @functools.wraps(call)
+    def wrapped(self, *args):
+        return nnx.remat(call)(self, *args) if self.remat else call(self, *args)
+
+    return wrapped  # pyright: ignore[reportReturnType]
+
+
 def max_pool(x: jax.Array) -> jax.Array:
     """3x3 maxima at stride 2 with a border of minus infinity: [B, H, W, C] to ceil(H / 2)."""
+    if jax.default_backend() == "cpu":
+        return cpu.max_pool(x)
     return nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 

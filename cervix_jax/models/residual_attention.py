@@ -11,7 +11,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.models.classifier import Classifier, Endpoints
-from cervix_jax.models.layers import BatchNorm, Conv, Linear, max_pool
+from cervix_jax.models.layers import BatchNorm, Conv, Linear, max_pool, rematerialised
 
 
 class ResidualUnit(nnx.Module):
@@ -21,6 +21,8 @@ class ResidualUnit(nnx.Module):
     shape does not change. It is kept (and stays without gradient), because it belongs to the
     published number of parameters and to published weights.
     """
+
+    remat = False
 
     def __init__(self, in_features: int, out_features: int, *, stride: int = 1, dtype: DTypeLike):
         width = out_features // 4
@@ -33,6 +35,7 @@ class ResidualUnit(nnx.Module):
         self.conv4 = Conv(in_features, out_features, stride=stride, init="torch", dtype=dtype)
         self.projects = stride > 1 or in_features != out_features
 
+    @rematerialised
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         active = jax.nn.relu(self.bn1(x))

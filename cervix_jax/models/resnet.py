@@ -6,13 +6,15 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.models.classifier import Classifier, Endpoints
-from cervix_jax.models.layers import BatchNorm, Conv, Linear, max_pool
+from cervix_jax.models.layers import BatchNorm, Conv, Linear, max_pool, rematerialised
 
 EXPANSION = 4
 
 
 class Bottleneck(nnx.Module):
     """1x1, 3x3 and 1x1 convolutions, each normalised, beside an identity or projection."""
+
+    remat = False
 
     def __init__(self, in_features: int, width: int, *, stride: int, dtype: DTypeLike):
         out_features = EXPANSION * width
@@ -27,6 +29,7 @@ class Bottleneck(nnx.Module):
             project = Conv(in_features, out_features, stride=stride, init="fan_out", dtype=dtype)
             self.downsample = nnx.List([project, BatchNorm(out_features, dtype=dtype)])
 
+    @rematerialised
     def __call__(self, x: jax.Array) -> jax.Array:
         """Map [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), 4 width]."""
         y = jax.nn.relu(self.bn1(self.conv1(x)))

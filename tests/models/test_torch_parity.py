@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 torch_twins = pytest.importorskip("torch_twins")
 
 pytestmark = pytest.mark.torch
+SLOW = ("ran92",)
 
 
 def numpy_state(twin):
@@ -20,17 +21,13 @@ def relative_error(ours, theirs):
     return np.abs(ours - theirs).max() / np.abs(theirs).max()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "ran92")) for name in models.NAMES],
-)
-def test_logits_and_statistics_equal_those_of_the_torch_twin(name):
+def assert_parity(name, size):
+    """Equal logits in both modes of BatchNorm, and equal running statistics after training."""
     torch.set_num_threads(2)
     twin = torch_twins.make(name, 5)
-    state = numpy_state(twin)
     model = models.create(name, num_classes=5, rngs=nnx.Rngs(0), dropout_rate=0.0)
-    load_torch_state_dict(model, state)
-    images = np.random.default_rng(0).normal(size=(3, 64, 64, 3)).astype(np.float32)
+    load_torch_state_dict(model, numpy_state(twin))
+    images = np.random.default_rng(0).normal(size=(3, *size, 3)).astype(np.float32)
     batch = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
 
     @jax.jit
@@ -49,3 +46,17 @@ def test_logits_and_statistics_equal_those_of_the_torch_twin(name):
     for path, ours in nnx.to_flat_state(statistics):
         theirs = expected[torch_name(path)]
         np.testing.assert_allclose(ours[...], theirs, rtol=1e-4, atol=1e-5, err_msg=str(path))
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in models.NAMES]
+)
+def test_random_weights_at_64_pixels(name):
+    assert_parity(name, (64, 64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(224, 224), (160, 128)], ids=["224", "160x128"])
+@pytest.mark.parametrize("name", [name for name in models.NAMES if name not in SLOW])
+def test_random_weights_at_the_papers_size_and_at_an_odd_one(name, size):
+    assert_parity(name, size)

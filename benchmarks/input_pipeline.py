@@ -1,0 +1,108 @@
+r"""What the data cost a training step: batches of a real data set beside one batch over and over.
+
+  python benchmarks/input_pipeline.py --config=configs/efficientnet_lite0.py:sipakmed/single_cell \
+      --config.data.manual_dir=/path/to/SIPaKMeD
+
+Turns of a few steps on batches as training draws them (`data.placement=device`, then `host`) and
+on one batch that stays on the device, interleaved. Then what a checkpoint costs the loop: the time
+until `save` returns, and the time until it is on disk.
+"""
+
+import itertools
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from cervix_jax import cli, distributed, losses, optim
+from cervix_jax.checkpoint import Checkpoints
+from cervix_jax.data.experiment import open_data
+from cervix_jax.data.pipeline import PLACEMENTS, steps_per_epoch
+from cervix_jax.train_step import RunInputs, init_state, make_train_step
+
+
+def main(argv: list[str]) -> None:
+    """Command line."""
+    del argv
+    args = flags.FLAGS
+    config, mesh = args.config, distributed.make_mesh()
+    streams = {}
+    for placement in PLACEMENTS:
+        with config.unlocked():
+            config.data.placement = placement
+        data = open_data(config, mesh)
+        indices = data.indices("train")
+        streams[placement] = data.pipeline.train_batches(indices, config.batch_size, seed=0)
+    streams["one batch"] = itertools.repeat(next(streams["device"]))
+    names = data.dataset.class_names
+    epoch_steps = steps_per_epoch(len(indices), config.batch_size)
+    schedule = optim.make_schedule(config, epoch_steps, 10**4)
+    inputs = RunInputs(
+        seed=0,
+        learning_rates=optim.learning_rates(schedule, 10**4),
+        head_only_steps=0,
+        class_weights=losses.class_weights("none", np.zeros(1, int), len(names)),
+    )
+    graphdef, state = init_state(config, len(names), mesh)
+    step = make_train_step(graphdef, config, len(names), mesh)
+    number = 0
+
+    def turn(batches, steps: int) -> float:
+        nonlocal state, number
+        began = time.perf_counter()
+        for _ in range(steps):
+            state = step(state, next(batches), inputs.at(number))
+            number += 1
+        jax.block_until_ready(state)
+        return (time.perf_counter() - began) / steps
+
+    for batches in streams.values():
+        turn(batches, 2)
+    times = {name: [] for name in streams}
+    for _ in range(args.rounds):
+        for name, batches in streams.items():
+            times[name].append(turn(batches, args.steps))
+    constant = np.array(times["one batch"])
+    print("| batches | step, ms (median, lowest to highest) | over one batch, by turn |")
+    print("|---|---|---|")
+    for name, values in times.items():
+        ms, ratios = 1e3 * np.array(values), np.array(values) / constant
+        print(
+            f"| {name} | {np.median(ms):.1f} ({ms.min():.1f} to {ms.max():.1f}) "
+            f"| {np.median(ratios):.3f} ({ratios.min():.3f} to {ratios.max():.3f}) |"
+        )
+    print(checkpoint_cost(state, args.rounds))
+    print(f"{jax.devices()}, jax {jax.__version__}, batch {config.batch_size}, "
+          f"{config.image_size} px")  # fmt: skip
+
+
+def checkpoint_cost(state, rounds: int) -> str:
+    """How long a save holds the loop up, and how long it takes in all."""
+    returned, finished = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder))
+        items = {"config": {}, "dataset": {}, "history": []}
+        for number in range(rounds):
+            began = time.perf_counter()
+            checkpoints.save(number, state, items, {"accuracy": 0.5})
+            returned.append(time.perf_counter() - began)
+            checkpoints.wait()
+            finished.append(time.perf_counter() - began)
+        checkpoints.close()
+    return (
+        f"checkpoint: back in the loop after {1e3 * statistics.median(returned):.0f} ms, "
+        f"on disk after {1e3 * statistics.median(finished):.0f} ms"
+    )
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", None, "A config file.", lock_config=True)
+    flags.DEFINE_integer("rounds", 7, "Turns of each kind of batch.")
+    flags.DEFINE_integer("steps", 5, "Steps a turn.")
+    flags.mark_flag_as_required("config")
+    cli.run(main)

@@ -1,0 +1,137 @@
+"""All folds of a split, with several seeds: `--config.split.seeds=3`.
+
+The runs share one process, and with it the decoded images and the compiled programs; each has its
+own folder `seed<s>/fold<f>` below the workdir, with everything that a single run leaves behind.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+from absl import logging
+
+from cervix_jax import distributed, workdir
+from cervix_jax.atomic import write_json
+from cervix_jax.data.experiment import ExperimentData, open_data
+from cervix_jax.metrics import wilson_interval
+from cervix_jax.train import check_config, train_and_evaluate
+
+SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
+
+
+def members(config: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict]:
+    """The configs of all runs, seed by seed.
+
+    The seed of a run decides its weights, batches and augmentation; the division into folds stays
+    that of `split.seed`. The protocol "paper" has one split, so only its seeds vary.
+    """
+    folds = 1 if config.split.protocol == "paper" else config.split.folds
+    configs = []
+    for seed in range(config.seed, config.seed + config.split.seeds):
+        for fold in range(folds):
+            member = config.copy_and_resolve_references()
+            member.seed, member.split.fold, member.split.seeds = seed, fold, 0
+            configs.append(member)
+    return configs
+
+
+def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dict:
+    """Train and evaluate every fold with every seed; what is done already is not done again.
+
+    Args:
+      config: with `split.seeds` of at least 1.
+      folder: the workdir of the whole; made if needed.
+
+    Returns:
+      What `summary.json` holds, see `summarise`.
+
+    Raises:
+      InputError, Preempted, NonFiniteLossError: as `train_and_evaluate`; the runs finished so far
+        stay, and the same command goes on with the rest.
+    """
+    folder = Path(folder)
+    mesh = distributed.make_mesh()
+    check_config(config, mesh)
+    configs = members(config)
+    if (folder / "config.json").is_file():
+        workdir.claim(folder, config)  # is it the same experiment?
+    data: ExperimentData | None = None
+    reports = []
+    for number, member in enumerate(configs, 1):
+        own = folder / f"seed{member.seed}" / f"fold{member.split.fold}"
+        report = _finished(own)
+        if report is None:
+            shared = data or open_data(member, mesh, progress=distributed.is_main_process())
+            data = shared.divided_by(member)
+            workdir.claim(folder, config)
+            logging.info("Run %d of %d: seed %d, fold %d", number, len(configs), member.seed,
+                         member.split.fold)  # fmt: skip
+            report = train_and_evaluate(member, own, data)
+        reports.append(report | {"seed": member.seed})
+        if distributed.is_main_process():
+            write_json(folder / "summary.json", summarise(reports))
+    return summarise(reports)
+
+
+def _finished(folder: Path) -> dict | None:
+    path = folder / "evaluate" / "test.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def summarise(reports: Sequence[dict]) -> dict:
+    """Means and spreads over runs, and for each seed the accuracy over all folds' test images.
+
+    Args:
+      reports: test reports with their `seed`.
+
+    Returns:
+      `dataset, protocol, folds, runs` (seed, fold and metrics of each), `metrics` (name to `mean,
+      sd, min, max` over the runs; sd with n - 1, None for one run) and `pooled` (for each seed
+      `accuracy, accuracy_interval` (Wilson, 95 %) and `n`; folds of one seed share no test image).
+    """
+    first = reports[0]
+    named = ("seed", "fold", "n", "groups", "leakage", "step", *SUMMARISED)
+    metrics = {}
+    for name in SUMMARISED:
+        values = np.array([report[name] for report in reports])
+        sd = float(values.std(ddof=1)) if len(values) > 1 else None
+        metrics[name] = {"mean": float(values.mean()), "sd": sd}
+        metrics[name] |= {"min": float(values.min()), "max": float(values.max())}
+    pooled = []
+    for seed in sorted({report["seed"] for report in reports}):
+        matrices = [r["confusion_matrix"] for r in reports if r["seed"] == seed]
+        total = np.sum(matrices, axis=0)
+        correct, n = int(np.trace(total)), int(total.sum())
+        interval = list(wilson_interval(correct, n))
+        pooled.append(
+            {"seed": seed, "accuracy": correct / n, "accuracy_interval": interval, "n": n}
+        )
+    return {
+        "dataset": first["dataset"],
+        "protocol": first["protocol"],
+        "folds": first["folds"],
+        "runs": [{name: report[name] for name in named} for report in reports],
+        "metrics": metrics,
+        "pooled": pooled,
+    }
+
+
+def table(summary: dict) -> str:
+    """The summary as lines of text."""
+    lines = [f"{summary['dataset']}, protocol {summary['protocol']}", "seed  fold  accuracy     n"]
+    lines += [
+        f"{run['seed']:4d}  {run['fold']:4d}  {run['accuracy']:8.4f}  {run['n']:4d}"
+        for run in summary["runs"]
+    ]
+    accuracy = summary["metrics"]["accuracy"]
+    spread = "" if accuracy["sd"] is None else f" ± {accuracy['sd']:.4f} (sd between runs)"
+    lines.append(f"mean accuracy {accuracy['mean']:.4f}{spread}")
+    for row in summary["pooled"]:
+        low, high = row["accuracy_interval"]
+        lines.append(
+            f"seed {row['seed']}, all folds: {row['accuracy']:.4f} "
+            f"(95 % {low:.3f} to {high:.3f}, n = {row['n']})"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,196 @@
+"""The epochs of one run: train, validate, save; stop when asked to or when nothing is gained."""
+
+import sys
+import time
+
+import jax
+import ml_collections
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from cervix_jax import distributed, writers
+from cervix_jax.checkpoint import Checkpoints
+from cervix_jax.data.experiment import ExperimentData
+from cervix_jax.inference import Forward, predict_split
+from cervix_jax.metrics import classification_report
+from cervix_jax.preemption import Preempted, StopRequest
+from cervix_jax.train_step import RunInputs, State, TrainStep, inference_variables
+
+REPORT_EVERY_STEPS = 10
+
+
+class NonFiniteLossError(Exception):
+    """The loss became infinite or not a number; no checkpoint after that was written."""
+
+
+class Loop:
+    """The epochs of one run; `items` is what each checkpoint says beside its arrays.
+
+    Args:
+      config: the run's config.
+      data: its examples.
+      train_step: from `make_train_step`.
+      forward: from `make_forward`.
+      checkpoints: where states go.
+      writer: where metrics go.
+      items: JSON items of the checkpoints; `items["history"]` has a row for each epoch so far.
+      inputs: what the steps are given beside the batches.
+      stop: asked after every step and every batch of validation.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        data: ExperimentData,
+        train_step: TrainStep,
+        forward: Forward,
+        checkpoints: Checkpoints,
+        writer: writers.MetricWriter,
+        items: dict,
+        inputs: RunInputs,
+        stop: StopRequest,
+    ):
+        self._config, self._data, self._stop = config, data, stop
+        self._train_step, self._forward, self._inputs = train_step, forward, inputs
+        self._checkpoints, self._writer, self._items = checkpoints, writer, items
+        self._show = distributed.is_main_process()
+        self._left_out = 0  # updates that were not finite
+        # The paper's Herlev split has no validation images: then the last checkpoint is taken.
+        self._validates = bool((data.splits == "val").any())
+
+    def run(self, state: State, start: int, epoch_steps: int, num_steps: int) -> State:
+        """Train from step `start` to `num_steps`, or until validation no longer improves.
+
+        Raises:
+          Preempted: the process was asked to stop; the state is saved.
+          NonFiniteLossError: more updates than allowed were not finite.
+        """
+        config = self._config
+        if start % epoch_steps == 0 and len(self._items["history"]) < start // epoch_steps:
+            # The epoch's last step was saved, but the process was stopped while it validated.
+            state = self._end_epoch(state, start, start // epoch_steps, speed=0.0)
+        if self._is_over(start, num_steps):
+            return state
+        batches = self._data.pipeline.train_batches(
+            self._data.indices("train"), config.batch_size, seed=config.seed, start=start
+        )
+        every = config.checkpoint.every_steps
+        bar = tqdm(
+            total=num_steps * config.batch_size, initial=start * config.batch_size,
+            desc="training", unit=" images", smoothing=0.05, disable=not self._show,
+            mininterval=0.2 if sys.stderr.isatty() else 20,
+        )  # fmt: skip
+        self._left_out, self._checked = int(state["nonfinite"]["total"]), start
+        with bar:
+            with self._stop.at_once("the preparation of the data"):
+                batch = next(batches)
+            since, began = start, time.monotonic()
+            for step in range(start + 1, num_steps + 1):
+                state = self._train_step(state, batch, self._inputs.at(step - 1))
+                bar.update(config.batch_size)
+                ends_epoch = step % epoch_steps == 0
+                stopping = self._stop.reached()
+                must_save = stopping or bool(every and step % every == 0)
+                if ends_epoch or must_save or step % REPORT_EVERY_STEPS == 0:
+                    self._check_finite(state, step)
+                    self._checkpoints.raise_failures()
+                    loss = float(state["metrics"].loss.compute())
+                    bar.set_postfix(loss=f"{loss:.3f}", epoch=step // epoch_steps)
+                try:
+                    if ends_epoch:
+                        speed = (step - since) * config.batch_size / (time.monotonic() - began)
+                        state = self._end_epoch(state, step, step // epoch_steps, speed)
+                    elif must_save:
+                        self._save(state, step, None)
+                    if self._is_over(step, num_steps):
+                        break
+                    if stopping:
+                        raise Preempted
+                except Preempted:  # after the step, or in the validation, which is then repeated
+                    self._save(state, step, None)
+                    self._checkpoints.wait()
+                    raise Preempted(f"stopped at step {step} of {num_steps}; saved") from None
+                if ends_epoch:
+                    since, began = step, time.monotonic()
+                batch = next(batches)
+        return state
+
+    def _end_epoch(self, state: State, step: int, epoch: int, speed: float) -> State:
+        """Validate, log and save; gives back the state with its epoch sums at zero.
+
+        Raises:
+          Preempted: in the validation, with nothing changed yet.
+        """
+        val = self._validate(state, step) if self._validates else {}
+        train = {name: float(value) for name, value in state["metrics"].compute().items()}
+        row = {"epoch": epoch, "learning_rate": float(self._inputs.learning_rates[step - 1])}
+        row |= {f"train/{name}": value for name, value in train.items()}
+        row |= {f"val/{name}": value for name, value in val.items()}
+        self._items["history"] = [*self._items["history"], row]
+        self._writer.write_scalars(step, row | {"images_per_second": speed})
+        state |= {"metrics": jax.tree.map(lambda x: x * 0, state["metrics"])}
+        self._save(state, step, val or None)
+        text = f"train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}"
+        if val:
+            text += f"  val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}"
+        if self._show:
+            tqdm.write(f"epoch {epoch:3d}  {text}  {speed:.1f} images/s")
+        return state
+
+    def _validate(self, state: State, step: int) -> dict[str, float]:
+        predictions = predict_split(
+            stoppable(self._forward, self._stop, f"the validation after step {step}"),
+            inference_variables(state),
+            self._data.pipeline,
+            self._data.indices("val"),
+            self._config.eval_batch_size,
+            progress="validation" if self._show else "",
+        )
+        report = classification_report(
+            predictions.labels, predictions.probabilities, self._data.dataset.class_names
+        )
+        return {
+            "loss": report["nll"],
+            "accuracy": report["accuracy"],
+            "balanced_accuracy": report["balanced_accuracy"],
+        }
+
+    def _save(self, state: State, step: int, metrics: dict | None) -> None:
+        self._checkpoints.save(step, state, self._items, metrics)
+
+    def _is_over(self, step: int, num_steps: int) -> bool:
+        """Whether all steps are done, or validation has not improved for long enough."""
+        patience, metric = self._config.early_stopping_epochs, self._config.checkpoint.best_metric
+        if step >= num_steps or not patience or not self._validates:
+            return step >= num_steps
+        values = [row[f"val/{metric}"] for row in self._items["history"]]
+        if metric == "loss":
+            values = [-value for value in values]
+        return bool(values) and len(values) - 1 - int(np.argmax(values)) >= patience
+
+    def _check_finite(self, state: State, step: int) -> None:
+        """See that no more updates in a row were left out than `skip_nonfinite` allows."""
+        total, _, longest = (int(state["nonfinite"][n]) for n in ("total", "current", "longest"))
+        since, self._checked = self._checked, step
+        if longest > self._config.optimizer.skip_nonfinite:
+            raise NonFiniteLossError(
+                f"the loss or its gradient was not finite between steps {since} and {step}; "
+                f"checkpoints kept: {self._checkpoints.steps()}. Try a lower learning_rate."
+            )
+        if total > self._left_out:
+            logging.warning(
+                "Left out %d updates that were not finite between steps %d and %d.",
+                total - self._left_out, since, step,
+            )  # fmt: skip
+            self._left_out = total
+
+
+def stoppable(forward: Forward, stop: StopRequest, stage: str) -> Forward:
+    """`forward` that raises `Preempted` between two batches where the process is asked to stop."""
+
+    def checked(variables, images):
+        stop.check(stage)
+        return forward(variables, images)
+
+    return checked

@@ -15,6 +15,7 @@ from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.inference import Forward, predict_split
 from cervix_jax.metrics import classification_report
 from cervix_jax.preemption import Preempted, StopRequest
+from cervix_jax.profiling import ProfileWindow
 from cervix_jax.train_step import RunInputs, State, TrainStep, inference_variables
 
 REPORT_EVERY_STEPS = 10
@@ -37,6 +38,7 @@ class Loop:
       items: JSON items of the checkpoints; `items["history"]` has a row for each epoch so far.
       inputs: what the steps are given beside the batches.
       stop: asked after every step and every batch of validation.
+      window: the steps to record.
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class Loop:
         items: dict,
         inputs: RunInputs,
         stop: StopRequest,
+        window: ProfileWindow,
     ):
-        self._config, self._data, self._stop = config, data, stop
+        self._config, self._data, self._stop, self._window = config, data, stop, window
         self._train_step, self._forward, self._inputs = train_step, forward, inputs
         self._checkpoints, self._writer, self._items = checkpoints, writer, items
         self._show = distributed.is_main_process()
@@ -87,7 +90,9 @@ class Loop:
                 batch = next(batches)
             since, began = start, time.monotonic()
             for step in range(start + 1, num_steps + 1):
+                self._window.before(step)
                 state = self._train_step(state, batch, self._inputs.at(step - 1))
+                self._window.after(step, state)
                 bar.update(config.batch_size)
                 ends_epoch = step % epoch_steps == 0
                 stopping = self._stop.reached()

@@ -1,5 +1,10 @@
 """`python -m cervix_jax.main --config=configs/rcan.py`: train, then evaluate on the test split."""
 
+if __name__ == "__main__":
+    from cervix_jax import huge_pages
+
+    huge_pages.restart()
+
 import datetime
 import os
 import platform
@@ -10,7 +15,8 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from cervix_jax import cli, distributed
+from cervix_jax import cli, cross_validation, distributed
+from cervix_jax.errors import InputError
 from cervix_jax.evaluate import summary
 from cervix_jax.train import NonFiniteLossError, Preempted, train_and_evaluate
 
@@ -41,7 +47,12 @@ def main(argv: list[str]) -> int | None:
         jax.__version__, jax.local_devices(), jax.process_index(), jax.process_count(),
     )  # fmt: skip
     try:
-        report = train_and_evaluate(args.config, folder)
+        if args.config.split.seeds:
+            if args.profile:
+                raise InputError("--profile and split.seeds: profile one run, without split.seeds.")
+            text = cross_validation.table(cross_validation.cross_validate(args.config, folder))
+        else:
+            text = summary(train_and_evaluate(args.config, folder, profile=args.profile))
     except Preempted as error:
         logging.warning("Preempted: %s. The same command goes on from there.", error)
         return EXIT_PREEMPTED
@@ -49,7 +60,7 @@ def main(argv: list[str]) -> int | None:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     if distributed.is_main_process():
-        print(summary(report))
+        print(text)
         print(f"run written to {folder}")
     return None
 
@@ -92,6 +103,9 @@ def define_flags() -> None:
         "config", None, "A config file, with its argument after a colon.", lock_config=True
     )
     flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<config>-<time>.")
+    flags.DEFINE_string(
+        "profile", "", "Steps to record for TensorBoard, <first>:<last>, in <workdir>/profile."
+    )
     flags.DEFINE_enum(
         "distributed", "auto", distributed.MODES,
         "Whether to connect several processes: auto does under Slurm and Open MPI, on Cloud TPU "

@@ -20,6 +20,7 @@ from cervix_jax.inference import make_forward, predict_split
 from cervix_jax.init_from import starting_values
 from cervix_jax.loop import Loop, NonFiniteLossError, stoppable
 from cervix_jax.preemption import Preempted, StopRequest
+from cervix_jax.profiling import ProfileWindow
 from cervix_jax.storage import storage_problem
 from cervix_jax.train_step import (
     RunInputs,
@@ -36,7 +37,11 @@ BEST_METRICS = ("accuracy", "balanced_accuracy", "loss")
 
 
 def train_and_evaluate(
-    config: ml_collections.ConfigDict, folder: str | Path, data: ExperimentData | None = None
+    config: ml_collections.ConfigDict,
+    folder: str | Path,
+    data: ExperimentData | None = None,
+    *,
+    profile: str = "",
 ) -> dict:
     """Train, validate each epoch, and evaluate the best checkpoint on the test split.
 
@@ -48,6 +53,7 @@ def train_and_evaluate(
       config: see `base_config`.
       folder: the workdir; made if needed.
       data: what the config says of data and split, if it is open already.
+      profile: steps to record, see `ProfileWindow`; "" records none.
 
     Returns:
       The test report, see `cervix_jax.evaluate.write_evaluation`.
@@ -58,7 +64,7 @@ def train_and_evaluate(
       NonFiniteLossError: the loss is no longer a number.
     """
     with StopRequest() as stop:
-        return _train_and_evaluate(config, Path(folder), stop, data)
+        return _train_and_evaluate(config, Path(folder), stop, data, profile)
 
 
 def _train_and_evaluate(
@@ -66,7 +72,9 @@ def _train_and_evaluate(
     folder: Path,
     stop: StopRequest,
     data: ExperimentData | None,
+    profile: str,
 ) -> dict:
+    window = ProfileWindow(profile, folder / "profile")
     show = distributed.is_main_process()
     mesh = distributed.make_mesh()
     _require_same_config(config)
@@ -117,9 +125,12 @@ def _train_and_evaluate(
             else:
                 logging.info("Resuming from step %d of %d.", start, num_steps)
         writer = writers.make_writer(folder, after_step=start)
-        loop = Loop(config, data, train_step, forward, checkpoints, writer, items, inputs, stop)
+        loop = Loop(
+            config, data, train_step, forward, checkpoints, writer, items, inputs, stop, window
+        )
         try:
             loop.run(state, start, epoch_steps, num_steps)
+            window.close()
             best = checkpoints.best_step() or checkpoints.steps()[-1]
         finally:
             writer.close()

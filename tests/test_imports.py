@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import those of lower levels only.
 LEVELS = [
-    {"errors", "rng"},
+    {"errors", "huge_pages", "rng"},
     {"atomic", "cli", "profiling", "distributed", "models", "preemption", "storage"},
     {"data"},
     {"statistics"},

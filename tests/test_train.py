@@ -211,3 +211,12 @@ def test_without_validation_images_the_last_checkpoint_is_taken(tiny_config, tmp
     assert report["n"] == 20
     assert report["step"] == load_run(tmp_path).step == 6
     assert not any(name.startswith("val/") for row in rows_of(tmp_path) for name in row)
+
+
+def test_a_window_of_steps_is_recorded(tiny_config, tmp_path):
+    config = tiny_config()
+    config.num_epochs = 1
+    train.train_and_evaluate(config, tmp_path, profile="2:3")
+    assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
+    with pytest.raises(InputError, match=r"--profile=3:2"):
+        train.train_and_evaluate(config, tmp_path, profile="3:2")

@@ -1,22 +1,43 @@
-"""`python -m cervix_jax.evaluate`: metrics of a trained run, with what a reader must know of them.
+"""`python -m cervix_jax.evaluate`: metrics of predictions, with what a reader must know of them.
 
-Writes `evaluate/<split>.json`, `<split>_predictions.csv` and `<split>_confusion_matrix.png`.
+Writes `evaluate/<split>.json`, `<split>_predictions.csv` and pictures; where validation predictions
+of the same weights lie there, also `<split>_decisions.json`. With `--compare` it compares two runs.
 """
 
-import csv
+import json
 from pathlib import Path
 
 import ml_collections
 import numpy as np
 from absl import flags
+from sklearn.metrics import roc_curve
 
 from cervix_jax import cli, distributed, figures
-from cervix_jax.atomic import replacing, write_json
+from cervix_jax.atomic import write_text
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import SPLITS
+from cervix_jax.errors import InputError
 from cervix_jax.inference import Predictions, make_forward, predict_split
-from cervix_jax.metrics import classification_report
+from cervix_jax.metrics import classification_report, wilson_interval
 from cervix_jax.run import load_run
+from cervix_jax.statistics import side_by_side
+from cervix_jax.statistics.aggregation import RULES, aggregate
+from cervix_jax.statistics.decisions import decisions_report
+from cervix_jax.statistics.outliers import outlier_report
+from cervix_jax.statistics.report import statistics_report
+from cervix_jax.statistics.resampling import Resamples
+from cervix_jax.statistics.scores import BINS, bin_confidences
+from cervix_jax.statistics.summary import (
+    aggregation_summary,
+    decisions_summary,
+    headline,
+    readable_json,
+    shown,
+    summary,
+)
+from cervix_jax.statistics.table import SUFFIX, PredictionTable, read_table, write_table
+
+__all__ = ["headline", "summary", "write_evaluation", "write_report"]
 
 
 def write_evaluation(
@@ -27,7 +48,7 @@ def write_evaluation(
     config: ml_collections.ConfigDict,
     step: int,
 ) -> dict:
-    """Write the report, the predictions and the confusion matrix of one split.
+    """Write the report, the predictions and the pictures of one split.
 
     Args:
       folder: `<workdir>/evaluate`.
@@ -38,108 +59,230 @@ def write_evaluation(
       step: training step of the weights.
 
     Returns:
-      What `<split>.json` holds: the metrics of `classification_report`, and `dataset, split,
-      protocol, fold, folds, groups` (number of groups), `leakage` (share of the examples whose
-      group is also in the data the model was made with, train or val), `leakage_train` (the same
-      for train alone) and `step`.
+      What `<split>.json` holds: the metrics of `classification_report`, `dataset, split, protocol,
+      fold, folds, groups` (number of groups), `leakage` (share of the examples whose group is also
+      in the data the model was made with, train or val), `leakage_train` (the same for train
+      alone), `step`, and the groups of `statistics_report`.
     """
-    dataset, labels = data.dataset, predictions.labels
-    groups = np.asarray(dataset.groups)[predictions.indices]
-    report = classification_report(labels, predictions.probabilities, dataset.class_names)
+    dataset = data.dataset
+    table = PredictionTable(
+        tuple(dataset.filenames[index] for index in predictions.indices),
+        np.asarray(dataset.groups, str)[predictions.indices],
+        np.asarray(predictions.labels),
+        predictions.probabilities,
+        tuple(dataset.class_names),
+        np.asarray(predictions.logits),
+    )
     seen = data.leakage(split)
-    report |= {
+    facts = {
         "dataset": dataset.name,
         "split": split,
         "protocol": config.split.protocol,
         "fold": config.split.fold,
         "folds": config.split.folds,
-        "groups": len(set(groups.tolist())),
+        "groups": len(set(table.groups.tolist())),
         "leakage": seen.share,
         "leakage_train": seen.num_seen_in_train / seen.num_test,
         "step": step,
     }
-    with (
-        replacing(folder / f"{split}_predictions.csv") as path,
-        path.open("w", newline="", encoding="utf-8") as file,
-    ):
-        rows = csv.writer(file)
-        rows.writerow(["filename", "group", "label", *(f"p_{c}" for c in dataset.class_names)])
-        for index, group, label, row in zip(
-            predictions.indices, groups, labels, predictions.probabilities, strict=True
-        ):
-            filename, name = dataset.filenames[index], dataset.class_names[label]
-            rows.writerow([filename, group, name, *(f"{p:.6g}" for p in row)])
-    figures.confusion_matrix(
-        np.asarray(report["confusion_matrix"]),
-        dataset.class_names,
-        f"{dataset.name}, {split}: {headline(report)}",
-        folder / f"{split}_confusion_matrix.png",
-    )
-    write_json(folder / f"{split}.json", report)
+    validation = _stored(folder, "val", step) if split == "test" else None
+    return write_report(folder, split, table, facts, validation)
+
+
+def write_report(
+    folder: Path,
+    name: str,
+    table: PredictionTable,
+    facts: dict,
+    validation: PredictionTable | None = None,
+) -> dict:
+    """Write `<name>.json`, `<name>_predictions.csv` and pictures of any labelled predictions.
+
+    Args:
+      folder: made if needed.
+      name: what the files are called.
+      table: the predictions.
+      facts: what else the report says; `dataset` and `split` are in the titles.
+      validation: predictions that a temperature, conformal sets and thresholds are settled on;
+        without them there is no `<name>_decisions.json`.
+
+    Returns:
+      What `<name>.json` holds.
+    """
+    resamples = Resamples(table.groups)
+    report = classification_report(table.labels, table.probabilities, table.class_names)
+    report |= facts | statistics_report(table, resamples)
+    write_table(folder / f"{name}{SUFFIX}", table)
+    _draw(folder, name, table, report)
+    decisions = folder / f"{name}_decisions.json"
+    if validation is None:
+        decisions.unlink(missing_ok=True)  # of other predictions
+    else:
+        _write_json(decisions, decisions_report(table, validation, resamples))
+    _write_json(folder / f"{name}.json", report)
     return report
 
 
-def headline(report: dict) -> str:
-    """Accuracy with its interval and count, in a few words."""
-    low, high = report["accuracy_interval"]
-    return f"accuracy {report['accuracy']:.4f} (95 % {low:.3f} to {high:.3f}, n = {report['n']})"
+def _draw(folder: Path, name: str, table: PredictionTable, report: dict) -> None:
+    title = f"{report['dataset']}, {report['split']}"
+    figures.confusion_matrix(
+        np.asarray(report["confusion_matrix"]),
+        table.class_names,
+        f"{title}: {headline(report)}",
+        folder / f"{name}_confusion_matrix.png",
+    )
+    binned = bin_confidences(table.labels, table.probabilities)
+    bins = []
+    for number in range(BINS):
+        inside = binned.bin == number
+        if count := int(inside.sum()):
+            right = int(binned.correct[inside].sum())
+            interval = wilson_interval(right, count)
+            mean = float(binned.confidence[inside].mean())
+            bins.append((mean, right / count, interval, count))
+    error = report["probabilities"]["ece_equal_width"]["estimate"]
+    figures.reliability(
+        bins, f"{title}: calibration error {error:.3f}", folder / f"{name}_reliability.png"
+    )
+    curves = {}
+    for number, class_name in enumerate(table.class_names):
+        area = report["one_v_rest"][class_name]["auroc"]
+        if area["estimate"] is not None:
+            positive = table.labels == number
+            curve = roc_curve(positive, table.probabilities[:, number])
+            curves[f"{class_name} {shown(area)}"] = curve[:2]
+    figures.roc_curves(curves, f"{title}: AUROC, 95 % by group", folder / f"{name}_roc.png")
 
 
-def summary(report: dict) -> str:
-    """The report as a few lines of text."""
-    width = max(len(name) for name in report["class_names"])
-    lines = [
-        f"{report['split']} {headline(report)}, balanced accuracy "
-        f"{report['balanced_accuracy']:.4f}",
-        f"protocol {_protocol(report)}; "
-        f"{report['leakage']:.1%} of the examples come from groups in train or val",
-        f"{'':{width}}  precision  recall      f1  support",
-    ]
-    for name, row in report["per_class"].items():
-        lines.append(
-            f"{name:{width}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:6.3f}  "
-            f"{row['support']:7d}"
-        )
-    return "\n".join(lines)
+def _stored(folder: Path, split: str, step: int) -> PredictionTable | None:
+    """Predictions of the same weights on another split, if they lie there."""
+    try:
+        report = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
+        return read_table(folder / f"{split}{SUFFIX}") if report["step"] == step else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def _protocol(report: dict) -> str:
-    if report["protocol"] == "paper":  # one fixed split
-        return "paper"
-    return f"{report['protocol']}, fold {report['fold']} of {report['folds']}"
+def _write_json(path: Path, report: dict) -> None:
+    write_text(path, readable_json(report) + "\n")
 
 
 def main(argv: list[str]) -> None:
     """Command line."""
-    del argv
     args = flags.FLAGS
+    given = [name for name in ("workdir", "predictions", "compare") if args[name].value]
+    if len(given) != 1:
+        raise InputError(
+            "give one of --workdir=DIR (a run), --predictions=FILE (a CSV) and --compare A B."
+        )
+    others = argv[1:]
+    if args.compare:
+        paths = [part for part in [*args.compare.split(","), *others] if part]
+        if len(paths) != 2:
+            raise InputError(f"--compare takes two runs or files, not {len(paths)}: --compare A B.")
+        sides = [side_by_side.read_side(path, args.split) for path in paths]
+        print(side_by_side.text(side_by_side.compare(*sides), *sides))
+        return
+    if others:
+        raise InputError(f"unexpected argument {others[0]!r}; options are written --name=value.")
+    if args.predictions:
+        folder, name = _evaluate_file(Path(args.predictions), args.validation)
+    else:
+        folder, name = _evaluate_run(args), args.split
+    report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    print(summary(report))
+    decisions = folder / f"{name}_decisions.json"
+    if decisions.is_file():
+        print(decisions_summary(json.loads(decisions.read_text(encoding="utf-8"))))
+    table = read_table(folder / f"{name}{SUFFIX}")
+    if args.aggregate:
+        print(aggregation_summary(report))
+        _write_groups(folder, name, table, args.aggregate, report)
+    if args.outliers:
+        found = outlier_report(table, read_table(args.outliers, labelled=False))
+        _write_json(folder / f"{name}_outliers.json", found | {"outliers": args.outliers})
+        for score in ("max_softmax", "energy"):
+            print(f"AUROC against {args.outliers} by {score}: {shown(found[score])}")
+    print(f"written to {folder}")
+
+
+def _evaluate_run(args: flags.FlagValues) -> Path:
+    """Predict and evaluate a split; for a test also validation, which decisions are made on."""
     run = load_run(args.workdir, args.step)
     mesh = distributed.make_mesh()
     data = open_data(run.config, mesh, manual_dir=args.manual_dir, data_dir=args.data_dir)
     forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
-    predictions = predict_split(
-        forward,
-        run.variables,
-        data.pipeline,
-        data.indices(args.split),
-        run.config.eval_batch_size,
-        progress=args.split,
-    )
     folder = Path(args.workdir) / "evaluate"
-    report = write_evaluation(folder, args.split, predictions, data, run.config, run.step)
-    print(summary(report))
-    print(f"written to {folder}")
+    splits = [args.split]
+    if args.split == "test" and "val" in data.splits and not _stored(folder, "val", run.step):
+        splits.insert(0, "val")
+    for split in splits:
+        predictions = predict_split(
+            forward,
+            run.variables,
+            data.pipeline,
+            data.indices(split),
+            run.config.eval_batch_size,
+            progress=split,
+        )
+        write_evaluation(folder, split, predictions, data, run.config, run.step)
+    return folder
+
+
+def _evaluate_file(path: Path, validation: str) -> tuple[Path, str]:
+    """Evaluate predictions of whatever model, into a folder beside their file."""
+    table = read_table(path)
+    name = path.name.removesuffix(".csv").removesuffix("_predictions")
+    facts = {"dataset": path.name, "split": "predictions", "protocol": None, "leakage": None}
+    facts["groups"] = len(set(table.groups.tolist()))
+    known = read_table(validation) if validation else None
+    if known is not None and known.class_names != table.class_names:
+        raise InputError(f"{validation}: its classes are not those of {path}, in their order.")
+    folder = path.with_name(f"{path.name.removesuffix('.csv')}_evaluation")
+    write_report(folder, name, table, facts, known)
+    return folder, name
+
+
+def _write_groups(folder: Path, name: str, table: PredictionTable, rule: str, report: dict) -> None:
+    groups, _ = aggregate(table, rule)
+    if not len(groups.labels):
+        raise InputError(f"--aggregate={rule}: there is no group whose images share a label.")
+    kept = ("dataset", "protocol", "fold", "folds", "leakage", "leakage_train", "step")
+    facts = {key: report[key] for key in kept if key in report}
+    facts |= {"split": f"{report['split']} by group", "rule": rule, "groups": len(groups.labels)}
+    write_report(folder, f"{name}_by_group", groups, facts)
 
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    flags.DEFINE_string("workdir", None, "Folder of the run.")
     flags.DEFINE_enum("split", "test", SPLITS, "Which split to evaluate.")
     flags.DEFINE_string("step", "best", "Checkpoint: best, latest, or a step.")
     flags.DEFINE_string("manual_dir", "", "Where the raw data lies, if it moved since training.")
     flags.DEFINE_string("data_dir", "", "Where prepared data lies, if it moved since training.")
+    flags.DEFINE_string(
+        "predictions", None, "Evaluate this CSV (filename, group, label, p_<class>...), not a run."
+    )
+    flags.DEFINE_string(
+        "validation",
+        "",
+        "With --predictions: the CSV that temperature and thresholds are fitted on.",
+    )
+    flags.DEFINE_string(
+        "compare", None, "Compare two runs, cross-validations or CSV files: --compare A B."
+    )
+    flags.DEFINE_enum(
+        "aggregate",
+        None,
+        list(RULES),
+        "Also evaluate groups (clusters, slides), joined by this rule.",
+    )
+    flags.DEFINE_string(
+        "outliers", "", "CSV of this model's predictions on other images, to be told apart."
+    )
 
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    flags.FLAGS.set_gnu_getopt(True)  # --compare A B --split=val
+    cli.run(main, positional=True)

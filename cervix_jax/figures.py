@@ -41,6 +41,61 @@ def confusion_matrix(
     _save(figure, path)
 
 
+def reliability(
+    bins: Sequence[tuple[float, float, tuple[float, float], int]],
+    title: str,
+    path: Path,
+) -> None:
+    """Draw how often predictions are right against how sure they are, and how many there are.
+
+    Args:
+      bins: of each bin that holds predictions the mean confidence, the share that is right, the
+        interval of that share, and the number of predictions; shares in [0, 1].
+      title: above the plot.
+      path: PNG to write.
+    """
+    figure = Figure(figsize=(4.8, 5.4), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    confidence, share, interval, count = zip(*bins, strict=True)
+    low, high = np.transpose(interval)
+    errors = np.maximum([np.subtract(share, low), np.subtract(high, share)], 0)
+    axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="calibrated")
+    axes.errorbar(
+        confidence, share, errors, fmt="o", color="tab:blue", markersize=5, elinewidth=1,
+        capsize=2, label="mean of a bin, 95 % (Wilson)",
+    )  # fmt: skip
+    axes.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    axes.legend(loc="upper left", fontsize=LABEL_SIZE)
+    below.bar(confidence, count, width=0.03, color="tab:blue")
+    below.set(xlabel="confidence: probability of the predicted class", ylabel="predictions")
+    for each in (axes, below):
+        each.grid(alpha=0.3)
+        each.set_axisbelow(True)
+    _save(figure, path)
+
+
+def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, path: Path) -> None:
+    """Draw sensitivity against 1 - specificity.
+
+    Args:
+      curves: text of the legend to false and true positive rates, each [K] in [0, 1], rising.
+      title: above the plot.
+      path: PNG to write.
+    """
+    figure = Figure(figsize=(5.2, 5.4), layout="constrained")
+    axes = figure.subplots()
+    for name, (false_rate, true_rate) in curves.items():
+        axes.plot(false_rate, true_rate, linewidth=1.5, label=name)
+    axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="chance")
+    axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
+    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=LABEL_SIZE - 1)
+    _save(figure, path)
+
+
 def learning_curves(rows: list[dict], path: Path) -> None:
     """Draw loss and accuracy by epoch, training and validation.
 

@@ -3,8 +3,12 @@
 import flax.struct
 import numpy as np
 from clu import metrics
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from cervix_jax.statistics.intervals import wilson_interval
+from cervix_jax.statistics.scores import negative_log_likelihood
+
+__all__ = ["LoopMetrics", "classification_report", "wilson_interval"]
 
 
 @flax.struct.dataclass
@@ -13,18 +17,6 @@ class LoopMetrics(metrics.Collection):
 
     loss: metrics.Average.from_output("loss")  # pyright: ignore[reportInvalidTypeForm]
     accuracy: metrics.Accuracy
-
-
-def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion (Wilson, 1927).
-
-    Returns:
-      Lower and upper bound in [0, 1]; (0, 1) where there is nothing to count.
-    """
-    if total == 0:
-        return 0.0, 1.0
-    interval = binomtest(successes, total).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def classification_report(
@@ -50,14 +42,13 @@ def classification_report(
         precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
     )
     names = ("precision", "recall", "f1", "support")
-    likelihood = np.take_along_axis(probabilities, labels[:, None], axis=-1)
     return {
         "n": len(labels),
         "accuracy": correct / max(len(labels), 1),
         "accuracy_interval": list(wilson_interval(correct, len(labels))),
         "balanced_accuracy": float(columns[1][np.unique(labels)].mean()),
         "macro_f1": float(columns[2].mean()),
-        "nll": float(-np.log(np.clip(likelihood, 1e-12, 1)).mean()),
+        "nll": float(negative_log_likelihood(labels, probabilities).mean()),
         "class_names": list(class_names),
         "confusion_matrix": confusion_matrix(labels, predicted, labels=classes).tolist(),
         "per_class": {

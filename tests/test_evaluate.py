@@ -1,11 +1,21 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
 from cervix_jax import evaluate
 from cervix_jax.errors import InputError
+from cervix_jax.statistics.table import PredictionTable, read_table, write_table
+
+FLAGS = (
+    "workdir", "split", "step", "manual_dir", "data_dir", "predictions", "validation", "compare",
+    "aggregate", "outliers",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -13,16 +23,31 @@ def command():
     """Calls the command with flags, in this process (which knows the tiny model)."""
     evaluate.define_flags()
 
-    def call(**values):
+    def call(*arguments, **values):
         with flagsaver.flagsaver(**{name: str(value) for name, value in values.items()}):
-            evaluate.main([])
+            evaluate.main(["evaluate", *arguments])
 
     yield call
-    for name in ("workdir", "split", "step", "manual_dir", "data_dir"):
+    for name in FLAGS:
         delattr(flags.FLAGS, name)
 
 
-def test_command_writes_what_training_wrote(trained, command, capsys):
+def predictions(seed, n=60, groups=12):
+    """Predictions that know something; the images of a group share a label."""
+    random = np.random.default_rng(seed)
+    group = np.arange(n) % groups
+    labels = group % 3
+    p = np.exp(random.normal(size=(n, 3)) + 1.5 * np.eye(3)[labels])
+    return PredictionTable(
+        tuple(f"{i}.png" for i in range(n)),
+        np.asarray([f"g{g}" for g in group]),
+        labels,
+        p / p.sum(1, keepdims=True),
+        ("a", "b", "c"),
+    )
+
+
+def test_command_writes_what_training_wrote_and_decides_on_validation(trained, command, capsys):
     folder, report = trained
     path = folder / "evaluate" / "test.json"
     path.unlink()
@@ -31,6 +56,12 @@ def test_command_writes_what_training_wrote(trained, command, capsys):
     printed = capsys.readouterr().out
     assert f"accuracy {report['accuracy']:.4f}" in printed
     assert "protocol cluster, fold 0 of 4" in printed
+    decisions = json.loads((folder / "evaluate" / "test_decisions.json").read_text())
+    validation = json.loads((folder / "evaluate" / "val.json").read_text())
+    assert decisions["validation"]["n"] == validation["n"]
+    assert decisions["validation"]["groups_shared"] == 0
+    assert decisions["operating_points"]["chosen_on"] == "val"
+    assert f"fitted on {validation['n']} validation images" in printed
 
 
 def test_other_splits_and_steps(trained, command):
@@ -40,6 +71,28 @@ def test_other_splits_and_steps(trained, command):
     assert (report["split"], report["step"]) == ("val", 9)
     lines = (folder / "evaluate" / "val_predictions.csv").read_text().splitlines()
     assert len(lines) == report["n"] + 1
+    assert not (folder / "evaluate" / "val_decisions.json").exists()
+
+
+def test_logits_are_kept_with_the_probabilities(trained):
+    folder, report = trained
+    table = read_table(folder / "evaluate" / "test_predictions.csv")
+    assert table.logits.shape == (report["n"], 5)
+
+
+def test_validation_of_other_weights_decides_nothing(tmp_path):
+    table = predictions(0)
+    write_table(tmp_path / "val_predictions.csv", table)
+    (tmp_path / "val.json").write_text('{"step": 9}')
+    assert evaluate._stored(tmp_path, "val", 9).filenames == table.filenames
+    assert evaluate._stored(tmp_path, "val", 8) is None
+    (tmp_path / "val.json").write_text("{")
+    assert evaluate._stored(tmp_path, "val", 9) is None
+    facts = {"dataset": "x", "split": "test", "groups": 12}
+    evaluate.write_report(tmp_path, "test", table, facts, predictions(1))
+    assert (tmp_path / "test_decisions.json").exists()
+    evaluate.write_report(tmp_path, "test", table, facts)
+    assert not (tmp_path / "test_decisions.json").exists()
 
 
 def test_a_folder_that_is_no_run(command, tmp_path):
@@ -53,3 +106,106 @@ def test_summary_has_a_row_for_every_class(trained):
     for name, row in report["per_class"].items():
         line = next(line for line in text.splitlines() if line.startswith(name))
         assert line.split()[-1] == str(row["support"])
+
+
+def test_a_file_of_predictions_is_enough(command, tmp_path, capsys):
+    write_table(tmp_path / "mine.csv", predictions(0))
+    write_table(tmp_path / "val.csv", predictions(1))
+    command(predictions=tmp_path / "mine.csv", validation=tmp_path / "val.csv")
+    folder = tmp_path / "mine_evaluation"
+    report = json.loads((folder / "mine.json").read_text())
+    assert report["accuracy"] == pytest.approx(predictions(0).correct.mean())
+    assert report["protocol"] is None
+    for picture in ("confusion_matrix", "reliability", "roc"):
+        assert (folder / f"mine_{picture}.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "protocol and leakage are not known" in printed
+    assert "temperature" in printed
+    assert "conformal sets (LAC) for 90%" in printed
+    other = predictions(1)
+    names = PredictionTable(
+        other.filenames, other.groups, other.labels, other.probabilities, ("a", "b", "d")
+    )
+    write_table(tmp_path / "val.csv", names)
+    with pytest.raises(InputError, match="its classes are not those"):
+        command(predictions=tmp_path / "mine.csv", validation=tmp_path / "val.csv")
+
+
+def test_groups_are_evaluated_as_images_are(command, tmp_path, capsys):
+    write_table(tmp_path / "mine.csv", predictions(0))
+    command(predictions=tmp_path / "mine.csv", aggregate="vote")
+    folder = tmp_path / "mine_evaluation"
+    report = json.loads((folder / "mine.json").read_text())
+    grouped = json.loads((folder / "mine_by_group.json").read_text())
+    assert grouped["n"] == grouped["groups"] == 12
+    assert grouped["rule"] == "vote"
+    assert grouped["accuracy"] == report["aggregation"]["vote"]["estimate"]
+    assert read_table(folder / "mine_by_group_predictions.csv").filenames[:2] == ("g0", "g1")
+    assert "accuracy over 12 groups" in capsys.readouterr().out
+    single = predictions(2, n=12)
+    write_table(tmp_path / "single.csv", single)
+    command(predictions=tmp_path / "single.csv", aggregate="mean")
+    assert "nothing to aggregate" in capsys.readouterr().out
+
+
+def test_outliers_are_told_apart(command, tmp_path, capsys):
+    table = predictions(0)
+    write_table(tmp_path / "mine.csv", table)
+    flat = table.with_probabilities(0.1 * table.probabilities + 0.3)
+    write_table(tmp_path / "strange.csv", flat)
+    command(predictions=tmp_path / "mine.csv", outliers=tmp_path / "strange.csv")
+    found = json.loads((tmp_path / "mine_evaluation" / "mine_outliers.json").read_text())
+    assert found["max_softmax"]["estimate"] > 0.9
+    assert found["energy"]["why"] == "the logits were not kept"
+    assert "by max_softmax: 0.9" in capsys.readouterr().out
+
+
+def test_compared_runs(trained, command, tmp_path, capsys):
+    folder, report = trained
+    command(str(folder), compare=folder)
+    right = round(report["accuracy"] * report["n"])
+    assert (
+        f"A is right on {right} and B on {right}: 0 images of {report['n']} apart; p = 1"
+        in capsys.readouterr().out
+    )
+    write_table(tmp_path / "other.csv", predictions(0))
+    with pytest.raises(InputError, match="only predictions of the same classes compare"):
+        command(compare=f"{folder},{tmp_path / 'other.csv'}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values", "message"),
+    [
+        ((), {}, "give one of --workdir"),
+        ((), {"workdir": "a", "predictions": "b"}, "give one of --workdir"),
+        (("b",), {"workdir": "a"}, "unexpected argument 'b'"),
+        ((), {"compare": "a"}, "not 1"),
+        (("b", "c"), {"compare": "a"}, "not 3"),
+        (("none.csv",), {"compare": "none.csv"}, "none.csv: there is no such file"),
+        ((), {"predictions": "none.csv"}, "none.csv: there is no such file"),
+    ],
+)
+def test_what_cannot_be_asked(command, arguments, values, message):
+    with pytest.raises(InputError) as error:
+        command(*arguments, **values)
+    assert message in str(error.value)
+
+
+def test_from_a_shell(tmp_path):
+    """Options may follow the two files, and bad input is one line and exit code 2."""
+    write_table(tmp_path / "a.csv", predictions(0))
+    write_table(tmp_path / "b.csv", predictions(1))
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "cervix_jax.evaluate", *arguments],
+            cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+    done = run("--compare", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--split=val")
+    assert done.returncode == 0, done.stderr
+    assert "images of 60 apart" in done.stdout or "image of 60 apart" in done.stdout
+    failed = run("--compare", str(tmp_path / "a.csv"), str(tmp_path / "c.csv"))
+    assert failed.returncode == 2
+    assert failed.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path / 'c.csv'}: there")
+    assert "Traceback" not in failed.stderr

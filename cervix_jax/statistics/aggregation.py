@@ -1,0 +1,111 @@
+"""From the images of a group to the group: rules that are not learned."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cervix_jax.statistics.intervals import listed, wilson_interval
+from cervix_jax.statistics.scores import SMALLEST
+from cervix_jax.statistics.table import UNKNOWN, PredictionTable
+
+
+def mean_log_probability(probabilities: np.ndarray) -> np.ndarray:
+    """Normalised geometric mean: the product of experts (Hinton 2002), its root taken.
+
+    Args:
+      probabilities: float [N, C], of the images of one group.
+
+    Returns:
+      float [C], sums to 1; so do the other rules.
+    """
+    mean = np.log(np.maximum(probabilities, SMALLEST)).mean(0)
+    return _normalised(np.exp(mean - mean.max()))
+
+
+def mean(probabilities: np.ndarray) -> np.ndarray:
+    """Arithmetic mean."""
+    return probabilities.mean(0)
+
+
+def vote(probabilities: np.ndarray) -> np.ndarray:
+    """Share of the images that each class is most probable for.
+
+    The mean probability counts as one voter more: it settles ties and cannot settle more, as it
+    never gives one class a whole vote more than a class that some image chose.
+    """
+    votes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+    return (votes + probabilities.mean(0)) / (len(probabilities) + 1)
+
+
+def noisy_or(probabilities: np.ndarray) -> np.ndarray:
+    """Each class is there if any image shows it: 1 - prod(1 - p) (Pearl 1988), normalised.
+
+    A product of many numbers near 0 is told apart by its logarithm.
+    """
+    absent = np.log1p(-np.minimum(probabilities, 1 - SMALLEST)).sum(0)
+    return _normalised(-np.expm1(absent))
+
+
+RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean_log_probability": mean_log_probability,
+    "mean": mean,
+    "vote": vote,
+    "noisy_or": noisy_or,
+}
+
+
+def aggregate(table: PredictionTable, rule: str) -> tuple[PredictionTable, list[str]]:
+    """Predictions of groups from those of their images.
+
+    Args:
+      table: of images.
+      rule: one of `RULES`.
+
+    Returns:
+      One row a group whose images share a label, by name, and the names of the others.
+    """
+    names, index = np.unique(table.groups, return_inverse=True)
+    kept, mixed, labels, rows = [], [], [], []
+    order = np.argsort(index, kind="stable")
+    for name, members in zip(
+        names.tolist(), np.split(order, np.cumsum(np.bincount(index))[:-1]), strict=True
+    ):
+        own = np.unique(table.labels[members])
+        if len(own) != 1 or own[0] == UNKNOWN:
+            mixed.append(name)
+            continue
+        kept.append(name)
+        labels.append(own[0])
+        rows.append(RULES[rule](table.probabilities[members]))
+    probabilities = np.asarray(rows).reshape(len(rows), len(table.class_names))
+    groups = np.asarray(kept, str)
+    return PredictionTable(
+        tuple(kept), groups, np.asarray(labels, np.int64), probabilities, table.class_names
+    ), mixed
+
+
+def aggregation_report(table: PredictionTable) -> dict | None:
+    """Accuracy over groups under every rule.
+
+    Returns:
+      `groups` (how many count), `mixed` (how many hold several labels and are left out), and for
+      each rule its accuracy with a Wilson interval; None where every image is its own group.
+    """
+    if len(set(table.groups.tolist())) == len(table.groups):
+        return None
+    report: dict = {}
+    for rule in RULES:
+        groups, mixed = aggregate(table, rule)
+        report |= {"groups": len(groups.filenames), "mixed": len(mixed)}
+        right, total = int(groups.correct.sum()), len(groups.filenames)
+        report[rule] = {
+            "estimate": right / total if total else None,
+            "interval": listed(wilson_interval(right, total)) if total else None,
+            "method": "wilson",
+            "of": [right, total],
+        } | ({} if total else {"why": "no group whose images share a label"})
+    return report
+
+
+def _normalised(values: np.ndarray) -> np.ndarray:
+    return values / values.sum()

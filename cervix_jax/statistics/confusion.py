@@ -1,0 +1,118 @@
+"""Statistics of confusion matrices, for any number of matrices at once.
+
+Matrices are [..., C, C], rows true and columns predicted; every function reduces the last two axes.
+A quotient without a denominator is NaN.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# Classes from harmless to worst, where they have such an order: the Bethesda system (Nayar and
+# Wilbur 2015) and Herlev's numbering (Jantzen et al. 2005). SIPaKMeD's five have none.
+ORDERS = (
+    ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC"),
+    ("NILM", "low-grade", "high-grade"),
+    ("NILM", "LSIL", "HSIL", "CIS"),
+    (
+        "normal_superficiel",
+        "normal_intermediate",
+        "normal_columnar",
+        "light_dysplastic",
+        "moderate_dysplastic",
+        "severe_dysplastic",
+        "carcinoma_in_situ",
+    ),
+)
+
+
+def order_of(class_names: Sequence[str]) -> tuple[str, ...] | None:
+    """The classes from harmless to worst, or None where they are not ordinal."""
+    return next((order for order in ORDERS if sorted(order) == sorted(class_names)), None)
+
+
+def quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """`numerator / denominator`, NaN where the denominator is 0."""
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
+    out = np.full(numerator.shape, np.nan)
+    return np.divide(numerator, denominator, out=out, where=denominator != 0)
+
+
+def mean_defined(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    known = ~np.isnan(values)
+    return quotient(np.where(known, values, 0.0).sum(-1), known.sum(-1))
+
+
+def one_v_rest(matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """`tp, fp, fn, tn` of each class against the others, each [..., C]."""
+    tp = np.diagonal(matrices, axis1=-2, axis2=-1)
+    fp, fn = matrices.sum(-2) - tp, matrices.sum(-1) - tp
+    return {"tp": tp, "fp": fp, "fn": fn, "tn": matrices.sum((-2, -1))[..., None] - tp - fp - fn}
+
+
+def accuracy(matrices: np.ndarray) -> np.ndarray:
+    """Share of the diagonal."""
+    return quotient(np.trace(matrices, axis1=-2, axis2=-1), matrices.sum((-2, -1)))
+
+
+def balanced_accuracy(matrices: np.ndarray) -> np.ndarray:
+    """Mean sensitivity of the classes that occur."""
+    counts = one_v_rest(matrices)
+    return mean_defined(quotient(counts["tp"], counts["tp"] + counts["fn"]))
+
+
+def f1(matrices: np.ndarray) -> np.ndarray:
+    """F1 of each class [..., C]; 0 for a class that neither occurs nor is predicted."""
+    counts = one_v_rest(matrices)
+    value = quotient(2 * counts["tp"], 2 * counts["tp"] + counts["fp"] + counts["fn"])
+    return np.nan_to_num(value, nan=0.0)
+
+
+def macro_f1(matrices: np.ndarray) -> np.ndarray:
+    """Mean F1 of all classes."""
+    return f1(matrices).mean(-1)
+
+
+def weighted_f1(matrices: np.ndarray) -> np.ndarray:
+    """Mean F1, each class weighted by how often it occurs."""
+    support = matrices.sum(-1)
+    return quotient((support * f1(matrices)).sum(-1), support.sum(-1))
+
+
+def matthews(matrices: np.ndarray) -> np.ndarray:
+    """Correlation of true and predicted class (Gorodkin 2004, eq. 8), in [-1, 1].
+
+    NaN where all examples are of one class, or are predicted to be.
+    """
+    true, predicted = matrices.sum(-1), matrices.sum(-2)
+    total = matrices.sum((-2, -1))
+    covariance = total * np.trace(matrices, axis1=-2, axis2=-1) - (true * predicted).sum(-1)
+    spread = (total**2 - (true**2).sum(-1)) * (total**2 - (predicted**2).sum(-1))
+    return quotient(covariance, np.sqrt(spread))
+
+
+def kappa(matrices: np.ndarray, disagreement: np.ndarray | None = None) -> np.ndarray:
+    """Agreement beyond chance, in [-1, 1] (Cohen 1960; weighted, 1968).
+
+    Args:
+      matrices: [..., C, C].
+      disagreement: [C, C], how bad each confusion is; None takes all for equally bad.
+
+    Returns:
+      [...]; NaN where chance alone would agree always (one class).
+    """
+    if disagreement is None:
+        disagreement = 1.0 - np.eye(matrices.shape[-1])
+    true, predicted = matrices.sum(-1), matrices.sum(-2)
+    total = matrices.sum((-2, -1))[..., None, None]
+    by_chance = quotient(true[..., :, None] * predicted[..., None, :], total)
+    return 1 - quotient(
+        (disagreement * matrices).sum((-2, -1)), (disagreement * by_chance).sum((-2, -1))
+    )
+
+
+def squared_distances(class_names: Sequence[str], order: Sequence[str]) -> np.ndarray:
+    """Disagreement of the quadratically weighted kappa, [C, C]: squared steps in the order."""
+    rank = np.asarray([list(order).index(name) for name in class_names], float)
+    return (rank[:, None] - rank[None, :]) ** 2

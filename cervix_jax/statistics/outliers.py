@@ -1,0 +1,60 @@
+"""How strange an image is to a model, and whether that tells another data set apart."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import logsumexp
+
+from cervix_jax.errors import InputError
+from cervix_jax.statistics.intervals import by_group
+from cervix_jax.statistics.ranking import auroc_and_average_precision
+from cervix_jax.statistics.resampling import Resamples
+from cervix_jax.statistics.table import PredictionTable
+
+
+def max_softmax(table: PredictionTable) -> np.ndarray:
+    """1 - the greatest probability (Hendrycks and Gimpel 2017), float [N]; higher is stranger."""
+    return 1 - table.probabilities.max(-1)
+
+
+def energy(table: PredictionTable) -> np.ndarray:
+    """-log sum exp of the logits (Liu et al. 2020, eq. 4, T = 1), float [N]; higher is stranger.
+
+    Raises:
+      InputError: the logits are not known; probabilities do not hold their sum.
+    """
+    if table.logits is None:
+        raise InputError("the energy needs logits, which these predictions do not have.")
+    return -logsumexp(table.logits, axis=-1)
+
+
+SCORES: dict[str, Callable[[PredictionTable], np.ndarray]] = {
+    "max_softmax": max_softmax,
+    "energy": energy,
+}
+
+
+def outlier_report(known: PredictionTable, strange: PredictionTable, *, seed: int = 0) -> dict:
+    """How well each score tells images of another kind from images like those of training.
+
+    Args:
+      known: predictions on the model's own test images.
+      strange: predictions of the same model on images of another data set; labels are not used.
+      seed: of the bootstrap. Groups of both sets are drawn together, so shares of the two vary,
+        which the AUROC does not depend on.
+
+    Returns:
+      `n` and, per score, the AUROC with its interval; an entry with `why` where logits are missing.
+    """
+    groups = [*(f"known {g}" for g in known.groups), *(f"strange {g}" for g in strange.groups)]
+    resamples = Resamples(groups, seed=seed)
+    is_strange = np.repeat([False, True], [len(known.labels), len(strange.labels)])
+    report: dict = {"n": len(known.labels), "n_outliers": len(strange.labels)}
+    for name, score in SCORES.items():
+        if name == "energy" and (known.logits is None or strange.logits is None):
+            report[name] = {"estimate": None, "interval": None, "why": "the logits were not kept"}
+            continue
+        values = np.concatenate([score(known), score(strange)])
+        auroc, _ = auroc_and_average_precision(resamples, values, is_strange)
+        report[name] = by_group(auroc, "one of the two sets is missing")
+    return report

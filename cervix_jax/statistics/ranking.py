@@ -1,0 +1,84 @@
+"""How well scores put one class above the rest: AUROC, average precision, operating points."""
+
+import dataclasses
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from cervix_jax.statistics.confusion import quotient
+from cervix_jax.statistics.resampling import Resamples
+
+
+def auroc_and_average_precision(
+    resamples: Resamples, scores: np.ndarray, positive: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Area under the ROC curve and average precision, in the data and in every resample.
+
+    The definitions are scikit-learn's: ties count one half in the AUROC (Mann-Whitney), and the
+    average precision sums precision times gain of recall over the distinct scores.
+
+    Args:
+      resamples: of the N examples.
+      scores: float [N], higher for the class.
+      positive: bool [N], whether an example is of the class.
+
+    Returns:
+      Two float64 [1 + R]; NaN where the class, or (for the AUROC) the rest, has no example.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    is_positive = positive[order].astype(np.float64)
+    auroc, precision = np.empty((2, len(resamples.weights)))
+    for rows, weights in resamples.example_weights(order):
+        predicted = np.cumsum(weights, axis=1)[:, ends]
+        hits = np.cumsum(weights * is_positive, axis=1)[:, ends]
+        gained = np.diff(hits, prepend=0.0)
+        false = np.diff(predicted - hits, prepend=0.0)
+        # Every negative counts the positives above it, and half of those level with it.
+        pairs = (false * (hits - gained / 2)).sum(1)
+        total = hits[:, -1]
+        auroc[rows] = quotient(pairs, total * (predicted[:, -1] - total))
+        # Where the first groups have weight 0 nothing is predicted yet, and nothing gained.
+        found = (gained * hits / np.maximum(predicted, 1.0)).sum(1)
+        precision[rows] = quotient(found, total)
+    return auroc, precision
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatingPoint:
+    """A threshold: whatever scores at least this much is called positive.
+
+    Attributes:
+      held: "specificity" or "sensitivity", which was held.
+      target: at what, in (0, 1).
+      threshold: the score; infinite where nothing may be called positive.
+    """
+
+    held: str
+    target: float
+    threshold: float
+
+
+def choose_threshold(
+    scores: np.ndarray, positive: np.ndarray, held: str, target: float
+) -> OperatingPoint | None:
+    """The threshold that keeps one of sensitivity and specificity, and has most of the other.
+
+    Args:
+      scores: float [N], higher for the class.
+      positive: bool [N].
+      held: "specificity" or "sensitivity".
+      target: what it must be at least, in (0, 1).
+
+    Returns:
+      None where one of the two sides has no example.
+    """
+    if not 0 < positive.sum() < len(positive):
+        return None
+    false_rate, true_rate, thresholds = roc_curve(positive, scores, drop_intermediate=False)
+    # Thresholds fall, so sensitivity rises and specificity falls along them.
+    if held == "specificity":
+        chosen = np.flatnonzero(1 - false_rate >= target)[-1]
+    else:
+        chosen = np.flatnonzero(true_rate >= target)[0]
+    return OperatingPoint(held, target, float(thresholds[chosen]))

@@ -1,0 +1,249 @@
+"""Two runs, cross-validations or files of predictions, read from disk and compared in one table."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cervix_jax.errors import InputError
+from cervix_jax.statistics.comparison import METRICS, FoldTest, fold_test, mcnemar, paired_bootstrap
+from cervix_jax.statistics.delong import delong
+from cervix_jax.statistics.intervals import percentile_interval
+from cervix_jax.statistics.resampling import Resamples
+from cervix_jax.statistics.table import SUFFIX, PredictionTable, align, concatenate, read_table
+
+Member = tuple[int, int]  # seed, fold
+NOTE = (
+    "Intervals of accuracy, balanced accuracy and NLL: whole groups resampled, both sides alike. "
+    "McNemar's and DeLong's tests take images for independent, so they see differences too easily "
+    "where images share a slide or cluster."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One of the two that are compared.
+
+    Attributes:
+      name: where it lies.
+      tables: predictions by seed and fold; one entry (0, 0) where it is no cross-validation.
+      test_per_train: n_test / n_train, by seed and fold, as far as it is known.
+    """
+
+    name: str
+    tables: dict[Member, PredictionTable]
+    test_per_train: dict[Member, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the table; what is None stays empty."""
+
+    metric: str
+    first: float | None = None
+    second: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+    test: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What `--compare` prints.
+
+    Attributes:
+      rows: of the table.
+      sentences: what it comes to, in plain words.
+    """
+
+    rows: list[Row]
+    sentences: list[str]
+
+
+def read_side(path: str | Path, split: str = "test") -> Side:
+    """Read a file of predictions, or those of a workdir or of a cross-validation.
+
+    Raises:
+      InputError: there are none, or they cannot be read.
+    """
+    path = Path(path)
+    if path.is_file():
+        return Side(str(path), {(0, 0): read_table(path)}, {})
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder; give a workdir or a CSV.")
+    name = f"{split}{SUFFIX}"
+    members = {}
+    for folder in path.glob("seed*/fold*"):
+        found = re.fullmatch(r"seed(\d+)/fold(\d+)", folder.relative_to(path).as_posix())
+        if found and (folder / "evaluate" / name).is_file():
+            members[int(found[1]), int(found[2])] = folder
+    if not members:
+        if not (path / "evaluate" / name).is_file():
+            raise InputError(
+                f"{path}/evaluate/{name}: there is no such file; run python -m "
+                f"cervix_jax.evaluate --workdir={path} --split={split} first."
+            )
+        members = {(0, 0): path}
+    tables = {key: read_table(members[key] / "evaluate" / name) for key in sorted(members)}
+    ratios = {key: _test_per_train(members[key], split) for key in tables}
+    return Side(str(path), tables, {key: value for key, value in ratios.items() if value})
+
+
+def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
+    """Compare two sides on the images that both were tested on.
+
+    Of cross-validations the folds that both have count; those of a seed are pooled, and over the
+    folds, each averaged over its seeds (which share a division into folds), differences are tested.
+
+    Args:
+      first: A.
+      second: B.
+      seed: of the bootstrap.
+
+    Raises:
+      InputError: they were not tested on the same images, or have no seed and fold in common.
+    """
+    seeds, folds = _common(first, second)
+    names = (first.name, second.name)
+    pairs = {
+        (s, f): (first.tables[s, f], align(first.tables[s, f], second.tables[s, f], names))
+        for s in seeds
+        for f in folds
+    }
+    pooled = [
+        (concatenate([pairs[s, f][0] for f in folds]), concatenate([pairs[s, f][1] for f in folds]))
+        for s in seeds
+    ]
+    # Seeds may keep their images in another order.
+    pooled = [tuple(align(pooled[0][0], table, names) for table in pair) for pair in pooled]
+    tests = [mcnemar(a.correct, b.correct) for a, b in pooled]
+    rows, sentences = [], []
+    for name, (a, b) in paired_bootstrap(pooled, seed=seed).items():
+        row = Row(name, a[0], b[0], a[0] - b[0], percentile_interval(a[1:] - b[1:]))
+        if name == "accuracy" and len(tests) == 1:
+            row = dataclasses.replace(row, p_value=tests[0].p_value, test="exact McNemar")
+        rows.append(row)
+    if len(pairs) == 1:  # scores of different models do not rank together
+        rows += _areas(*pooled[0])
+    for s, (a, b), test in zip(seeds, pooled, tests, strict=True):
+        right, other, total = int(a.correct.sum()), int(b.correct.sum()), len(a.labels)
+        apart = abs(right - other)
+        sentences.append(
+            f"{f'seed {s}: ' if len(seeds) > 1 else ''}A is right on {right} and B on {other}: "
+            f"{apart} image{'' if apart == 1 else 's'} of {total} apart; "
+            f"{_p_is(test.p_value)} (exact McNemar; {test.only_first} right by A alone, "
+            f"{test.only_second} by B alone)."
+        )
+    if len(folds) > 1:
+        ratios = second.test_per_train | first.test_per_train
+        fold_rows, sentence = _over_folds(pairs, seeds, folds, ratios)
+        rows += fold_rows
+        sentences.append(sentence)
+    return Comparison(rows, sentences)
+
+
+def text(comparison: Comparison, first: Side, second: Side) -> str:
+    """The comparison as lines of text."""
+    width = max(len(row.metric) for row in comparison.rows)
+    lines = [
+        f"A: {first.name}",
+        f"B: {second.name}",
+        f"{'':{width}}  {'A':>8}  {'B':>8}  {'A - B':>8}  {'95 % interval':>20}  {'p':>8}",
+    ]
+    for row in comparison.rows:
+        numbers = "  ".join(
+            f"{'' if value is None else format(value, form):>8}"
+            for value, form in ((row.first, ".4f"), (row.second, ".4f"), (row.difference, "+.4f"))
+        )
+        interval = f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}" if row.interval else ""
+        p_value = "" if row.p_value is None else _p(row.p_value)
+        line = f"{row.metric:{width}}  {numbers}  {interval:>20}  {p_value:>8}  {row.test}"
+        lines.append(line.rstrip())
+    return "\n".join([*lines, NOTE, *comparison.sentences])
+
+
+def _common(first: Side, second: Side) -> tuple[list[int], list[int]]:
+    """Seeds that both have, and the folds that both have of each of them."""
+    both = first.tables.keys() & second.tables.keys()
+    seeds = sorted({seed for seed, _ in both})
+    folds = sorted({f for _, f in both if all((seed, f) in both for seed in seeds)})
+    if not folds:
+        raise InputError(
+            f"{first.name} and {second.name} have no seed and fold in common; compare two runs, or "
+            "two cross-validations of the same protocol."
+        )
+    return seeds, folds
+
+
+def _areas(first: PredictionTable, second: PredictionTable) -> list[Row]:
+    """DeLong's test of each class against the rest; of two classes one says it all."""
+    rows = []
+    names = first.class_names
+    for number in range(len(names)) if len(names) > 2 else (1,):
+        scores = first.probabilities[:, number], second.probabilities[:, number]
+        found = delong(*scores, first.labels == number)
+        if found is not None:
+            a, b = found.aurocs
+            row = Row(f"AUROC {names[number]}", a, b, a - b, found.interval, found.p_value)
+            rows.append(dataclasses.replace(row, test="DeLong"))
+    return rows
+
+
+def _over_folds(
+    pairs: dict[Member, tuple[PredictionTable, PredictionTable]],
+    seeds: Sequence[int],
+    folds: Sequence[int],
+    test_per_train: dict[Member, float],
+) -> tuple[list[Row], str]:
+    known = [test_per_train[key] for key in pairs if key in test_per_train]
+    # Of k folds one is test and half of one validation.
+    ratio = float(np.mean(known)) if known else 1 / (len(folds) - 1.5)
+    rows, tests = [], {}
+    for name, metric in METRICS.items():
+        values = np.array(
+            [
+                np.mean([[_value(metric, table) for table in pairs[s, f]] for s in seeds], axis=0)
+                for f in folds
+            ]
+        )
+        tests[name] = test = fold_test(values[:, 0] - values[:, 1], ratio)
+        label = f"{name}, mean of {len(folds)} folds"
+        means = [float(value) for value in values.mean(0)]
+        rows.append(Row(label, *means, test.mean, test.interval, test.p_t, "corrected t"))
+        rows.append(Row("", p_value=test.p_wilcoxon, test="Wilcoxon"))
+    return rows, _fold_sentence(tests["accuracy"], len(folds))
+
+
+def _fold_sentence(test: FoldTest, folds: int) -> str:
+    return (
+        f"Over {folds} folds the accuracies differ by {test.mean:+.4f} on average; "
+        f"{_p_is(test.p_t)} (corrected resampled t), {_p_is(test.p_wilcoxon)} (Wilcoxon, which "
+        f"cannot go below {_p(2 / 2**folds)} with {folds} folds)."
+    )
+
+
+def _value(metric, table: PredictionTable) -> float:
+    return float(metric(Resamples(table.groups, number=0), table)[0])
+
+
+def _test_per_train(folder: Path, split: str) -> float | None:
+    try:
+        counts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+        examples = counts["dataset"]["examples"]
+        return examples[split] / examples["train"]
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def _p_is(value: float | None) -> str:
+    if value is None:
+        return "p undefined"
+    return f"p {_p(value)}" if value < 0.001 else f"p = {_p(value)}"

@@ -1,0 +1,246 @@
+"""Predictions as a table, and the CSV file that keeps them."""
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cervix_jax.atomic import replacing
+from cervix_jax.data import hierarchies
+from cervix_jax.errors import InputError
+
+SUFFIX = "_predictions.csv"
+FIELDS = ("filename", "group", "label")
+PREFIX = "p_"
+UNKNOWN = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionTable:
+    """Predictions on N images.
+
+    Attributes:
+      filenames: N unique names.
+      groups: str [N], what each image shares a slide, cluster or field with.
+      labels: int [N]; -1 where unknown.
+      probabilities: float64 [N, C]; rows sum to 1.
+      class_names: C names.
+      logits: float [N, C], where they are known; their softmax is `probabilities`.
+    """
+
+    filenames: tuple[str, ...]
+    groups: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    class_names: tuple[str, ...]
+    logits: np.ndarray | None = None
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each image, int [N]."""
+        return self.probabilities.argmax(-1)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Bool [N]."""
+        return self.predicted == self.labels
+
+    def take(self, rows: np.ndarray) -> "PredictionTable":
+        """Some of the images, by their positions."""
+        return dataclasses.replace(
+            self,
+            filenames=tuple(self.filenames[row] for row in rows),
+            groups=self.groups[rows],
+            labels=self.labels[rows],
+            probabilities=self.probabilities[rows],
+            logits=None if self.logits is None else self.logits[rows],
+        )
+
+    def with_probabilities(self, probabilities: np.ndarray) -> "PredictionTable":
+        """The same images, predicted otherwise."""
+        return dataclasses.replace(self, probabilities=probabilities, logits=None)
+
+    def coarsen(self, level: int) -> "PredictionTable":
+        """Joined classes, whose probabilities are sums; see `cervix_jax.data.hierarchies`."""
+        names, index = hierarchies.coarsen(self.class_names, level)
+        joined = self.probabilities @ np.eye(len(names))[index]
+        labels = np.where(self.labels == UNKNOWN, UNKNOWN, index[self.labels])
+        return PredictionTable(self.filenames, self.groups, labels, joined, names)
+
+
+def logits_path(path: Path) -> Path:
+    """Where the logits of a predictions file lie, if they were kept."""
+    return path.with_name(path.name.removesuffix(".csv") + "_logits.npy")
+
+
+def write_table(path: Path, table: PredictionTable) -> None:
+    """Write `filename, group, label, p_<class>...`, six digits, and any logits beside it."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow([*FIELDS, *(f"{PREFIX}{name}" for name in table.class_names)])
+        for filename, group, label, row in zip(
+            table.filenames, table.groups, table.labels, table.probabilities, strict=True
+        ):
+            rows.writerow([filename, group, table.class_names[label], *(f"{p:.6g}" for p in row)])
+    if table.logits is not None:
+        with replacing(logits_path(path)) as temporary, temporary.open("wb") as file:
+            np.save(file, np.asarray(table.logits, np.float32), allow_pickle=False)
+
+
+def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
+    """Read a predictions file: `filename, p_<class>...`, `label`, and `group` if there is one.
+
+    Without groups every image is its own. Logits are taken from beside it where they agree.
+
+    Args:
+      path: the CSV file.
+      labelled: whether every image must have the label of a known class.
+
+    Raises:
+      InputError: there is no such file, or it does not hold predictions.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or [])
+            names = tuple(name.removeprefix(PREFIX) for name in header if name.startswith(PREFIX))
+            wanted = [*FIELDS[:: 2 if labelled else 3], *([] if names else [f"{PREFIX}<class>"])]
+            missing = [name for name in wanted if name not in header]
+            if missing or len(set(header)) != len(header):
+                raise InputError(
+                    f"{path}: not a file of predictions: "
+                    f"{'no column ' + ', '.join(missing) if missing else 'columns occur twice'}; "
+                    "give a CSV with filename, group, label and p_<class> of every class."
+                )
+            rows = list(reader)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: there is no such file; give a file of predictions.") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a readable CSV file ({error}).") from error
+    if not rows:
+        raise InputError(f"{path}: holds no predictions.")
+    filenames = tuple(row["filename"] or "" for row in rows)
+    if len(set(filenames)) != len(filenames):
+        twice = next(name for name in filenames if filenames.count(name) > 1)
+        raise InputError(f"{path}: {twice!r} occurs more than once; give each image one row.")
+    table = PredictionTable(
+        filenames,
+        np.asarray([row.get("group") or row["filename"] for row in rows], str),
+        _labels(path, rows, names, labelled),
+        _probabilities(path, rows, names),
+        names,
+    )
+    return dataclasses.replace(table, logits=_logits(path, table))
+
+
+def align(first: PredictionTable, second: PredictionTable, names: Sequence[str]) -> PredictionTable:
+    """The second table in the order of the first, its columns too.
+
+    Args:
+      first: sets the order.
+      second: predictions of the same images.
+      names: what to call the two in an error.
+
+    Raises:
+      InputError: they have other classes, other images, or other labels.
+    """
+    a, b = names
+    if sorted(first.class_names) != sorted(second.class_names):
+        raise InputError(
+            f"{a} has the classes {', '.join(first.class_names)} and {b} has "
+            f"{', '.join(second.class_names)}; only predictions of the same classes compare."
+        )
+    place = {filename: row for row, filename in enumerate(second.filenames)}
+    alone = [name for name in first.filenames if name not in place]
+    if alone or len(first.filenames) != len(second.filenames):
+        known = set(first.filenames)
+        example = alone[0] if alone else next(n for n in second.filenames if n not in known)
+        raise InputError(
+            f"{a} has {len(first.filenames)} images and {b} {len(second.filenames)}, and they are "
+            f"not the same ({example} is only in {a if alone else b}); compare runs that were "
+            "tested on the same images: one protocol, fold and data set."
+        )
+    second = second.take(np.asarray([place[name] for name in first.filenames]))
+    columns = np.asarray([second.class_names.index(name) for name in first.class_names])
+    labels = np.argsort(columns)[second.labels]
+    differing = np.flatnonzero(labels != first.labels)
+    if len(differing):
+        raise InputError(
+            f"{a} and {b} label {len(differing)} images differently, "
+            f"{first.filenames[differing[0]]} first; one of the two is wrong."
+        )
+    return dataclasses.replace(
+        second,
+        labels=labels,
+        probabilities=second.probabilities[:, columns],
+        class_names=first.class_names,
+        logits=None if second.logits is None else second.logits[:, columns],
+    )
+
+
+def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
+    """Tables below each other; without their logits, as models differ.
+
+    Raises:
+      InputError: they have other classes, or an image is in several of them.
+    """
+    first = tables[0]
+    filenames = tuple(name for table in tables for name in table.filenames)
+    if len({table.class_names for table in tables}) > 1 or len(set(filenames)) < len(filenames):
+        raise InputError(
+            f"the predictions of {len(tables)} folds are not of one division into folds: their "
+            "classes differ, or some images are in several; compare folds of one cross-validation."
+        )
+    return PredictionTable(
+        filenames,
+        np.concatenate([table.groups for table in tables]),
+        np.concatenate([table.labels for table in tables]),
+        np.concatenate([table.probabilities for table in tables]),
+        first.class_names,
+    )
+
+
+def _labels(path: Path, rows: list[dict], names: tuple[str, ...], labelled: bool) -> np.ndarray:
+    number = {name: index for index, name in enumerate(names)}
+    labels = [number.get(row.get("label") or "", UNKNOWN) for row in rows]
+    if labelled and UNKNOWN in labels:
+        row = labels.index(UNKNOWN)
+        raise InputError(
+            f"{path}: line {row + 2}: the label {rows[row]['label']!r} is none of the classes "
+            f"{', '.join(names)}."
+        )
+    return np.asarray(labels, np.int64)
+
+
+def _probabilities(path: Path, rows: list[dict], names: tuple[str, ...]) -> np.ndarray:
+    values = np.empty((len(rows), len(names)))
+    for number, row in enumerate(rows):
+        try:
+            values[number] = [float(row[f"{PREFIX}{name}"]) for name in names]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: line {number + 2}: not a number ({error}).") from error
+    total = values.sum(1)
+    wrong = ~((values >= 0).all(1) & (np.abs(total - 1) < 1e-3))
+    if wrong.any():
+        number = int(np.flatnonzero(wrong)[0])
+        raise InputError(
+            f"{path}: line {number + 2}: {', '.join(f'{p:g}' for p in values[number])} are no "
+            "probabilities; they must be at least 0 and sum to 1."
+        )
+    return values / total[:, None]
+
+
+def _logits(path: Path, table: PredictionTable) -> np.ndarray | None:
+    """Kept logits, unless they are of another version of the file."""
+    try:
+        logits = np.load(logits_path(path), allow_pickle=False).astype(np.float64)
+    except (OSError, ValueError):
+        return None
+    if logits.shape != table.probabilities.shape:
+        return None
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(1, keepdims=True)
+    return logits if np.allclose(probabilities, table.probabilities, atol=1e-4) else None

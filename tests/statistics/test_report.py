@@ -1,0 +1,237 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from random_tables import random_table
+from sklearn import metrics
+
+from cervix_jax.metrics import classification_report
+from cervix_jax.statistics.decisions import decisions_report
+from cervix_jax.statistics.report import operating_points_report, statistics_report
+from cervix_jax.statistics.resampling import Resamples
+from cervix_jax.statistics.summary import readable_json
+from cervix_jax.statistics.table import PredictionTable
+
+SIPAKMED = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
+HERLEV = (
+    "normal_superficiel", "normal_intermediate", "normal_columnar", "light_dysplastic",
+    "moderate_dysplastic", "severe_dysplastic", "carcinoma_in_situ",
+)  # fmt: skip
+
+
+def named(seed, names, **given):
+    table = random_table(seed, num_classes=len(names), **given)
+    return dataclasses.replace(table, class_names=names)
+
+
+def report_of(table, number=200):
+    return statistics_report(table, Resamples(table.groups, number=number))
+
+
+def estimates(value):
+    """All estimates in a report."""
+    if isinstance(value, dict):
+        if "estimate" in value:
+            yield value
+        for each in value.values():
+            yield from estimates(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from estimates(each)
+
+
+def test_estimates_are_scikit_learns():
+    table = named(0, SIPAKMED, n=120)
+    labels, predicted, p = table.labels, table.predicted, table.probabilities
+    report = report_of(table)
+    for name, value in {
+        "accuracy": metrics.accuracy_score(labels, predicted),
+        "balanced_accuracy": metrics.balanced_accuracy_score(labels, predicted),
+        "macro_f1": metrics.f1_score(labels, predicted, average="macro"),
+        "weighted_f1": metrics.f1_score(labels, predicted, average="weighted"),
+        "matthews": metrics.matthews_corrcoef(labels, predicted),
+        "cohen_kappa": metrics.cohen_kappa_score(labels, predicted),
+        "macro_auroc": metrics.roc_auc_score(labels, p, multi_class="ovr"),
+        "macro_average_precision": metrics.average_precision_score(np.eye(5)[labels], p),
+    }.items():
+        assert report["overall"][name]["estimate"] == pytest.approx(value), name
+    assert report["probabilities"]["nll"]["estimate"] == pytest.approx(metrics.log_loss(labels, p))
+    for number, name in enumerate(SIPAKMED):
+        row = report["one_v_rest"][name]
+        truth, said = labels == number, predicted == number
+        for rate, value in {
+            "sensitivity": metrics.recall_score(truth, said),
+            "specificity": metrics.recall_score(~truth, ~said),
+            "ppv": metrics.precision_score(truth, said),
+            "npv": metrics.precision_score(~truth, ~said),
+            "auroc": metrics.roc_auc_score(truth, p[:, number]),
+            "average_precision": metrics.average_precision_score(truth, p[:, number]),
+        }.items():
+            assert row[rate]["estimate"] == pytest.approx(value), (name, rate)
+    short = classification_report(labels, p, SIPAKMED)
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert short[name] == pytest.approx(report["overall"][name]["estimate"])
+    assert short["nll"] == pytest.approx(report["probabilities"]["nll"]["estimate"])
+    for name in SIPAKMED:
+        sensitivity = report["one_v_rest"][name]["sensitivity"]["estimate"]
+        assert short["per_class"][name]["recall"] == pytest.approx(sensitivity)
+
+
+def test_every_estimate_is_in_range_and_inside_its_percentile_interval():
+    report = report_of(named(1, HERLEV, n=300, num_groups=60))
+    found = list(estimates(report))
+    assert len(found) > 60
+    for each in found:
+        low, high = each["interval"]
+        assert -1 <= low <= high
+        assert each["method"] in ("wilson", "bootstrap over groups", "basic bootstrap over groups")
+        assert low <= each["estimate"] <= high
+
+
+def test_quadratic_kappa_says_its_order_and_only_where_there_is_one():
+    table = named(2, HERLEV, n=200)
+    report = report_of(table)
+    kappa = report["overall"]["quadratic_kappa"]
+    expected = metrics.cohen_kappa_score(table.labels, table.predicted, weights="quadratic")
+    assert kappa["estimate"] == pytest.approx(expected)
+    assert kappa["order"] == list(HERLEV)
+    assert report["hierarchy"]["4"]["quadratic_kappa"]["order"] == ["NILM", "LSIL", "HSIL", "CIS"]
+    assert "quadratic_kappa" not in report_of(named(2, SIPAKMED))["overall"]
+
+
+def test_joined_classes_by_hand():
+    """Abnormal are the classes 0 and 1; their probabilities add up."""
+    p = np.array([
+        [0.30, 0.25, 0.25, 0.10, 0.10],  # abnormal 0.55
+        [0.20, 0.15, 0.45, 0.10, 0.10],  # 0.35
+        [0.10, 0.30, 0.10, 0.25, 0.25],  # 0.40, though class 1 is the likeliest of five
+        [0.05, 0.05, 0.30, 0.30, 0.30],  # 0.10
+    ])  # fmt: skip
+    labels = np.array([0, 1, 3, 2])
+    table = PredictionTable(tuple("wxyz"), np.array(list("wxyz")), labels, p, SIPAKMED)
+    two = report_of(table)["hierarchy"]["2"]
+    assert two["class_names"] == ["normal", "abnormal"]
+    assert two["confusion_matrix"] == [[2, 0], [1, 1]]
+    assert two["abnormal"]["sensitivity"]["of"] == [1, 2]
+    assert two["abnormal"]["specificity"]["of"] == [2, 2]
+    assert two["abnormal"]["auroc"]["estimate"] == 0.75
+    assert two["accuracy"]["estimate"] == 0.75
+    assert report_of(random_table(0))["hierarchy"] == {}
+
+
+def test_an_absent_class_is_null_with_the_reason():
+    table = named(3, SIPAKMED)
+    table = table.take(np.flatnonzero(table.labels != 2))
+    report = report_of(table)
+    absent = report["one_v_rest"]["Metaplastic"]
+    for name in ("sensitivity", "auroc", "average_precision"):
+        assert absent[name]["estimate"] is None
+        assert absent[name]["interval"] is None
+        assert "no example of this class" in absent[name]["why"]
+    assert absent["specificity"]["estimate"] is not None
+    others = [name for name in SIPAKMED if name != "Metaplastic"]
+    aurocs = [report["one_v_rest"][name]["auroc"]["estimate"] for name in others]
+    assert report["overall"]["macro_auroc"]["estimate"] == pytest.approx(np.mean(aurocs))
+
+
+@pytest.mark.parametrize("case", ["one image", "one group", "one class", "perfect"])
+def test_degenerate_predictions_give_json_and_no_false_certainty(case):
+    table = named(4, SIPAKMED)
+    if case == "one image":
+        table = table.take(np.array([0]))
+    elif case == "one group":
+        table = dataclasses.replace(table, groups=np.full(60, "only"))
+    elif case == "one class":
+        table = table.take(np.flatnonzero(table.labels == 1))
+    else:
+        table = table.with_probabilities(np.eye(5)[table.labels])
+    report = report_of(table) | {
+        "decisions": decisions_report(table, table, Resamples(table.groups, number=50))
+    }
+    json.dumps(report, allow_nan=False)
+    for each in estimates(report):
+        if each["interval"] is None:
+            assert each["why"]
+        else:
+            assert each["interval"][0] < each["interval"][1]
+    if case == "perfect":
+        assert report["overall"]["accuracy"]["estimate"] == 1
+        assert report["accuracy_interval_by_group"] is None
+        assert report["overall"]["matthews"]["why"] == "all resamples agree, so they show no spread"
+    if case in ("one group", "one image"):
+        assert "too narrow" in report["intervals"]["warning"]
+
+
+def test_order_of_the_images_changes_nothing():
+    table = named(5, SIPAKMED)
+    shuffled = table.take(np.random.default_rng(0).permutation(60))
+    first, second = (list(estimates(report_of(t))) for t in (table, shuffled))
+    for a, b in zip(first, second, strict=True):
+        assert a["estimate"] == pytest.approx(b["estimate"])
+        assert a["interval"] == pytest.approx(b["interval"], abs=2e-6)
+
+
+def test_operating_points_are_chosen_on_validation_and_measured_on_test():
+    validation, table = (random_table(s, n=200, num_classes=2) for s in (6, 7))
+    resamples = Resamples(table.groups, number=50)
+    report = operating_points_report(table, resamples, validation)
+    assert report["chosen_on"] == "val"
+    point = report["b"][0]
+    assert (point["held"], point["target"]) == ("specificity", 0.9)
+    called = table.probabilities[:, 1] >= point["threshold"]
+    sick = table.labels == 1
+    assert point["sensitivity"]["of"] == [(called & sick).sum(), sick.sum()]
+    assert point["specificity"]["of"] == [(~called & ~sick).sum(), (~sick).sum()]
+    negatives = validation.probabilities[validation.labels == 0, 1]
+    assert (negatives < point["threshold"]).mean() >= 0.9
+    same = operating_points_report(table, resamples)
+    assert same["chosen_on"] == "the same data"
+    assert same["b"][0]["specificity"]["estimate"] >= 0.9
+    assert set(report) == {"chosen_on", "a", "b"}
+    joined = named(8, SIPAKMED)
+    assert set(operating_points_report(joined, Resamples(joined.groups, number=9))) == {
+        "chosen_on", "abnormal",
+    }  # fmt: skip
+
+
+def test_decisions_never_see_the_labels_they_are_judged_by():
+    validation, table = random_table(9, n=150), random_table(10, n=150)
+    relabelled = dataclasses.replace(table, labels=(table.labels + 1) % 3)
+    resamples = Resamples(table.groups, number=50)
+    first, second = (decisions_report(t, validation, resamples) for t in (table, relabelled))
+    assert first["temperature"]["temperature"] == second["temperature"]["temperature"]
+    for method in ("lac", "aps"):
+        for a, b in zip(first["conformal"][method], second["conformal"][method], strict=True):
+            assert (a["threshold"], a["mean_size"]) == (b["threshold"], b["mean_size"])
+            assert a["coverage"] != b["coverage"]
+    for a, b in zip(first["operating_points"]["a"], second["operating_points"]["a"], strict=True):
+        assert a["threshold"] == b["threshold"]
+
+
+def test_temperature_helps_the_overconfident():
+    validation, table = random_table(11, n=400), random_table(12, n=400)
+    sure = [
+        dataclasses.replace(t, logits=5 * t.logits).with_probabilities(
+            np.exp(5 * t.logits) / np.exp(5 * t.logits).sum(1, keepdims=True)
+        )
+        for t in (table, validation)
+    ]
+    report = decisions_report(*sure, Resamples(table.groups, number=50))["temperature"]
+    assert report["temperature"] > 2
+    for name in ("nll", "ece_equal_width"):
+        assert report["after"][name]["estimate"] < report["before"][name]["estimate"]
+    assert report["before"]["nll"]["estimate"] == pytest.approx(
+        metrics.log_loss(table.labels, sure[0].probabilities), rel=1e-6
+    )
+
+
+def test_readable_json_is_the_same_json():
+    report = report_of(named(13, SIPAKMED))
+    text = readable_json(report)
+    assert json.loads(text) == report
+    assert '"interval": [' in text
+    assert max(len(line) for line in text.splitlines()) <= 260
+    assert readable_json({"a": [], "b": {}}) == '{"a": [], "b": {}}'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        readable_json({"a": float("nan")})

@@ -1,0 +1,146 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from random_tables import random_table
+
+from cervix_jax.errors import InputError
+from cervix_jax.statistics.table import (
+    PredictionTable,
+    align,
+    concatenate,
+    logits_path,
+    read_table,
+    write_table,
+)
+
+
+def test_written_and_read_again(tmp_path):
+    table = random_table(0)
+    path = tmp_path / "test_predictions.csv"
+    write_table(path, table)
+    again = read_table(path)
+    assert path.read_text().splitlines()[0] == "filename,group,label,p_a,p_b,p_c"
+    assert (again.filenames, again.class_names) == (table.filenames, table.class_names)
+    np.testing.assert_array_equal(again.groups, table.groups)
+    np.testing.assert_array_equal(again.labels, table.labels)
+    np.testing.assert_allclose(again.probabilities, table.probabilities, rtol=6e-6)
+    np.testing.assert_allclose(again.logits, table.logits, atol=1e-6)
+
+
+def test_logits_of_another_version_are_not_taken(tmp_path):
+    path = tmp_path / "test_predictions.csv"
+    write_table(path, random_table(0))
+    kept = logits_path(path)
+    assert kept.name == "test_predictions_logits.npy"
+    for wrong in (random_table(1).logits, np.zeros((3, 3))):
+        np.save(kept, wrong)
+        assert read_table(path).logits is None
+    kept.write_text("no array")
+    assert read_table(path).logits is None
+
+
+def test_groups_are_optional_and_labels_if_said_so(tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("filename,label,p_a,p_b\nx.png,b,0.25,0.75\ny.png,a,1,0\n")
+    table = read_table(path)
+    assert table.groups.tolist() == ["x.png", "y.png"]
+    assert table.labels.tolist() == [1, 0]
+    path.write_text("filename,p_a,p_b\nx.png,0.25,0.75\n")
+    assert read_table(path, labelled=False).labels.tolist() == [-1]
+
+
+HEADER = "filename,group,label,p_a,p_b\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no column filename, label, p_<class>"),
+        ("name,score\nx,1\n", "no column filename, label, p_<class>"),
+        ("filename,label,p_a,p_a\nx,a,1,0\n", "columns occur twice"),
+        (HEADER, "holds no predictions"),
+        (HEADER + "x,g,c,0.5,0.5\n", "line 2: the label 'c' is none of the classes a, b"),
+        (HEADER + "x,g,a,1,0\ny,g,a,0.5,half\n", "line 3: not a number"),
+        (HEADER + "x,g,a,1\n", "line 2: not a number"),
+        (HEADER + "x,g,a,0.9,0.9\n", "line 2: 0.9, 0.9 are no probabilities"),
+        (HEADER + "x,g,a,1.5,-0.5\n", "no probabilities"),
+        (HEADER + "x,g,a,nan,nan\n", "no probabilities"),
+        (HEADER + "x,g,a,1,0\nx,g,a,1,0\n", "'x' occurs more than once"),
+        (HEADER + '"x,g,a,1,0\n', "not a readable CSV"),
+    ],
+)  # fmt: skip
+def test_what_is_no_file_of_predictions_is_said_in_one_line(tmp_path, content, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"bad\.csv") as error:
+        read_table(path)
+    assert message in str(error.value)
+
+
+def test_absent_folders_and_pictures(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_table(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="not a readable CSV"):
+        read_table(tmp_path)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
+    with pytest.raises(InputError, match="not a readable CSV"):
+        read_table(tmp_path / "picture.png")
+
+
+def test_aligned_whatever_the_order_of_rows_and_columns():
+    table = random_table(3)
+    order, columns = np.random.default_rng(0).permutation(60), [2, 0, 1]
+    shuffled = table.take(order)
+    shuffled = dataclasses.replace(
+        shuffled,
+        labels=np.argsort(columns)[shuffled.labels],
+        probabilities=shuffled.probabilities[:, columns],
+        class_names=tuple(table.class_names[c] for c in columns),
+        logits=shuffled.logits[:, columns],
+    )
+    again = align(table, shuffled, ("A", "B"))
+    for name in ("filenames", "class_names"):
+        assert getattr(again, name) == getattr(table, name)
+    for name in ("groups", "labels", "probabilities", "logits"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(table, name))
+
+
+def test_what_cannot_be_aligned():
+    table = random_table(4)
+    for other, message in (
+        (table.take(np.arange(59)), "A has 60 images and B 59"),
+        (table.take(np.arange(60)[::-1][:60]), None),
+        (dataclasses.replace(table, filenames=("new.png", *table.filenames[1:])),
+         "image000.png is only in A"),
+        (dataclasses.replace(table, labels=(table.labels + 1) % 3), "label 60 images differently"),
+        (random_table(4, num_classes=4), "only predictions of the same classes compare"),
+    ):  # fmt: skip
+        if message is None:
+            align(table, other, "AB")
+        else:
+            with pytest.raises(InputError, match=message):
+                align(table, other, "AB")
+    with pytest.raises(InputError, match=r"image059\.png is only in B"):
+        align(table.take(np.arange(59)), table, "AB")
+
+
+def test_folds_are_put_below_each_other():
+    table = random_table(5)
+    halves = [table.take(np.arange(30)), table.take(np.arange(30, 60))]
+    whole = concatenate(halves)
+    assert whole.filenames == table.filenames
+    np.testing.assert_array_equal(whole.probabilities, table.probabilities)
+    with pytest.raises(InputError, match="some images are in several"):
+        concatenate([table, halves[0]])
+
+
+def test_joined_classes_sum_their_probabilities():
+    names = ("HSIL", "NILM", "ASC-US", "SCC", "LSIL", "ASC-H")
+    p = np.array([[0.3, 0.2, 0.1, 0.15, 0.05, 0.2]])
+    table = PredictionTable(("x",), np.array(["x"]), np.array([2]), p, names)
+    three = table.coarsen(3)
+    assert three.class_names == ("NILM", "low-grade", "high-grade")
+    np.testing.assert_allclose(three.probabilities, [[0.2, 0.15, 0.65]])
+    assert three.labels.tolist() == [1]
+    assert table.coarsen(2).labels.tolist() == [1]

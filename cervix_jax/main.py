@@ -84,8 +84,12 @@ def report_failures_once() -> None:
     coroutines and callbacks behind whose event loop is closed (seen in 0.12.8).
     """
     orbax = f"{os.sep}orbax{os.sep}"
-    handler = logging.get_absl_handler()
-    handler.addFilter(lambda record: not (record.exc_info and orbax in record.pathname))
+
+    def keep(record) -> bool:
+        repeats = orbax in record.pathname or record.name == "asyncio"
+        return not (repeats and record.exc_info)
+
+    logging.get_absl_handler().addFilter(keep)
     previous = sys.unraisablehook
 
     def hook(unraisable) -> None:

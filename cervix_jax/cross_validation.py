@@ -16,6 +16,7 @@ from cervix_jax import distributed, workdir
 from cervix_jax.atomic import write_json
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.metrics import wilson_interval
+from cervix_jax.preemption import StopRequest
 from cervix_jax.train import check_config, train_and_evaluate
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
@@ -51,7 +52,11 @@ def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dic
       InputError, Preempted, NonFiniteLossError: as `train_and_evaluate`; the runs finished so far
         stay, and the same command goes on with the rest.
     """
-    folder = Path(folder)
+    with StopRequest() as stop:
+        return _cross_validate(config, Path(folder), stop)
+
+
+def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopRequest) -> dict:
     mesh = distributed.make_mesh()
     check_config(config, mesh)
     configs = members(config)
@@ -63,8 +68,9 @@ def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dic
         own = folder / f"seed{member.seed}" / f"fold{member.split.fold}"
         report = _finished(own)
         if report is None:
-            shared = data or open_data(member, mesh, progress=distributed.is_main_process())
-            data = shared.divided_by(member)
+            with stop.at_once("the preparation of the data"), distributed.all_or_none():
+                show = distributed.is_main_process()
+                data = (data or open_data(member, mesh, progress=show)).divided_by(member)
             workdir.claim(folder, config)
             logging.info("Run %d of %d: seed %d, fold %d", number, len(configs), member.seed,
                          member.split.fold)  # fmt: skip

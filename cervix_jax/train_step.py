@@ -121,8 +121,8 @@ def make_train_step(
     """A jitted `step(state, batch, inputs) -> state`; the old state's memory goes to the new one.
 
     Randomness (augmentation, dropout) depends only on the seed and the step, so the same batches
-    give the same run however often it is resumed. An update with a loss or gradient that is not
-    finite is left out: parameters, statistics and metrics stay as they were, and
+    give the same run however often it is resumed. An update with a loss, gradient or result that is
+    not finite is left out: parameters, statistics and metrics stay as they were, and
     `state["nonfinite"]` counts it ("total", "current" run of such steps, "longest" run).
 
     Args:
@@ -177,7 +177,9 @@ def _make_train_step(graphdef, compiled_part: str, num_classes: int, mesh: Mesh)
             share = 1 - jnp.minimum(config.ema_decay, (1.0 + number) / (10.0 + number))
             moved = {"params": params, "stats": stats}
             new["ema"] = optax.incremental_update(moved, state["ema"], share)
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
+        # The parameters too: a finite gradient may still overflow them.
+        finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(grads), optax.tree.norm(params)]))
+        finite = finite.all()
         old = {name: state[name] for name in new}
         new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, old)
         counts = _count_nonfinite(state["nonfinite"], finite)

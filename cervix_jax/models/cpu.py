@@ -15,7 +15,7 @@ from jax import lax
 
 # From this many pixels on, the kernel's gradient is computed image by image.
 LARGE_IMAGE = 28 * 28
-MOST_PARTS = 4
+MOST_PARTS = 16
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

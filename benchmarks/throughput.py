@@ -3,7 +3,8 @@ r"""Images per second of this package beside PyTorch: same networks, same weight
   python benchmarks/throughput.py --models=densenet121,resnet50 --batch_sizes=16
 
 PyTorch must be installed (`pip install torch`). Each side runs in a process of its own; the two
-take turns, a few steps each, so that a machine that slows down slows both. Before any time is
+take turns, a few steps each after one that is not timed, so that a machine that slows down slows
+both. Before any time is
 taken, both must give the same logits for the same weights. On an NVIDIA card both compute in
 bfloat16 (PyTorch by autocast, channels_last and torch.compile); on the CPU in float32
 (channels_last). A training step is forward, backward and AdamW. PyTorch runs with and without huge
@@ -176,6 +177,7 @@ def serve(args: argparse.Namespace) -> None:
     print(json.dumps(about), flush=True)
     for message in sys.stdin:
         times = []
+        run()  # after the wait for its turn a process first has to get its memory back
         for _ in range(json.loads(message)["steps"]):
             began = time.perf_counter()
             run()

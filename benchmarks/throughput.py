@@ -4,11 +4,10 @@ r"""Images per second of this package beside PyTorch: same networks, same weight
 
 PyTorch must be installed (`pip install torch`). Each side runs in a process of its own; the two
 take turns, a few steps each after one that is not timed, so that a machine that slows down slows
-both. Before any time is
-taken, both must give the same logits for the same weights. On an NVIDIA card both compute in
-bfloat16 (PyTorch by autocast, channels_last and torch.compile); on the CPU in float32
-(channels_last). A training step is forward, backward and AdamW. PyTorch runs with and without huge
-pages of memory on the CPU, and the faster counts.
+both. Before any time is taken, both must give the same logits for the same weights. On an NVIDIA
+card both compute in bfloat16 (PyTorch by autocast, channels_last and torch.compile); on the CPU in
+float32 (channels_last). A training step is forward, backward and AdamW. PyTorch runs with and
+without huge pages of memory on the CPU, and the faster counts.
 """
 
 import argparse
@@ -24,6 +23,8 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+# Or JAX would take most of the card's memory before PyTorch comes.
+ON_DEMAND = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 TOLERANCE = 1e-3
 
 
@@ -91,7 +92,7 @@ class Side:
 def compare(args: argparse.Namespace, model: str, task: str, batch_size: int) -> dict:
     """One row: both sides on the same job, in turns."""
     job = {"model": model, "task": task, "batch_size": batch_size, "size": args.image_size}
-    sides = {"jax": Side("jax", job, HUGE_PAGES), "torch": Side("torch", job, {})}
+    sides = {"jax": Side("jax", job, HUGE_PAGES | ON_DEMAND), "torch": Side("torch", job, {})}
     if sides["jax"].about["device"] == "cpu":
         sides["torch, huge pages"] = Side("torch", job, HUGE_PAGES)
     ours, theirs = (np.array(sides[name].about["logits"]) for name in ("jax", "torch"))
@@ -306,8 +307,10 @@ def torch_job(job: dict):
     images = torch.from_numpy(images_of(job).transpose(0, 3, 1, 2).copy()).to(device)
     images = images.to(memory_format=torch.channels_last)
     labels = torch.zeros(len(images), dtype=torch.long, device=device)
+    torch.backends.cudnn.allow_tf32 = False  # while the logits are compared
     with torch.inference_mode():
         logits = model.eval()(images[:2]).float().cpu().numpy()
+    torch.backends.cudnn.allow_tf32 = True
     model.train(job["task"] == "train")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=accelerated)
     called = torch.compile(model) if accelerated else model

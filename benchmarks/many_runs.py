@@ -29,7 +29,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--ways", default="separate,together,two at once")
+    parser.add_argument("--ways", default="together,two at once,separate")
     args = parser.parse_args()
     ways = {"separate": separate, "together": together, "two at once": two_at_once}
     # Prepared once, outside the measurement.

@@ -28,8 +28,19 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory, data):
-    """A run of the small config that nothing interrupts."""
+    """A run of the small config that nothing interrupts, in a process of its own.
+
+    A process of pytest in which other tests set compiler options rounds differently.
+    """
     folder = tmp_path_factory.mktemp("reference")
+    finish(start(folder, data))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reference_here(tmp_path_factory, data):
+    """The same in this process, for the tests that interrupt it here."""
+    folder = tmp_path_factory.mktemp("reference_here")
     train.train_and_evaluate(get_config(str(data)), folder)
     return folder
 
@@ -44,7 +55,7 @@ def long_config(data):
 def long_reference(tmp_path_factory, data):
     """A run with saves after every step, which ends early because it no longer improves."""
     folder = tmp_path_factory.mktemp("long_reference")
-    train.train_and_evaluate(long_config(data), folder)
+    finish(start(folder, data, *ARGUMENTS))
     assert 8 < len(rows_of(folder)) < 30
     return folder
 
@@ -78,7 +89,7 @@ def test_killed_at_any_moment_it_ends_as_if_never_killed(long_reference, data, t
         mid_save += bool(unfinished(tmp_path))
         done = list_steps(steps)[-1]
     assert mid_save
-    train.train_and_evaluate(long_config(data), tmp_path)
+    finish(start(tmp_path, data, *ARGUMENTS))
     assert_same_run(tmp_path, long_reference)
 
 
@@ -93,7 +104,7 @@ def test_a_real_process_saves_on_sigterm_and_says_so_by_its_exit_code(
     assert "saved. The same command goes on from there." in output
     stopped = list_steps(tmp_path / "checkpoints")[-1]
     assert f"stopped at step {stopped} of 90" in output
-    train.train_and_evaluate(long_config(data), tmp_path)
+    finish(start(tmp_path, data, *ARGUMENTS))
     assert_same_run(tmp_path, long_reference)
 
 
@@ -138,7 +149,9 @@ def make_forward_terminating_at(patch, call):
         ("evaluation", "the final evaluation", [9, 12]),
     ],
 )
-def test_sigterm_outside_of_steps(reference, data, tmp_path, monkeypatch, moment, message, steps):
+def test_sigterm_outside_of_steps(
+    reference_here, data, tmp_path, monkeypatch, moment, message, steps
+):
     """Where there is nothing to save it stops at once; a validation is repeated."""
     config = get_config(str(data))
     config.eval_batch_size = 4  # three batches of validation and of test
@@ -158,11 +171,11 @@ def test_sigterm_outside_of_steps(reference, data, tmp_path, monkeypatch, moment
     assert bool(steps) == bool(list_steps(tmp_path / "checkpoints"))
     assert not (tmp_path / "evaluate" / "test.json").exists()
     train.train_and_evaluate(config, tmp_path)
-    assert rows_of(tmp_path) == rows_of(reference)
+    assert rows_of(tmp_path) == rows_of(reference_here)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(tmp_path / "evaluate")
-    shutil.copytree(reference / "evaluate", tmp_path / "evaluate")
-    assert_same_run(tmp_path, reference)
+    shutil.copytree(reference_here / "evaluate", tmp_path / "evaluate")
+    assert_same_run(tmp_path, reference_here)
 
 
 def damage(path, how):
@@ -226,7 +239,7 @@ def test_full_disk_is_one_line_and_the_checkpoints_before_it_go_on(reference, da
     assert f"{folder} cannot be written" in line
     assert list_steps(folder / "checkpoints") == kept
     assert unfinished(folder)
-    train.train_and_evaluate(get_config(str(data)), folder)
+    finish(start(folder, data))
     assert_same_run(folder, reference)
     assert not unfinished(folder)
 
@@ -244,7 +257,7 @@ def test_read_only_workdir_is_one_line(reference, data, tmp_path):
     line = error_line(finish(start(folder, data, prefix=prefix), 2))
     folder.chmod(0o755)
     assert str(folder) in line
-    train.train_and_evaluate(get_config(str(data)), folder)
+    finish(start(folder, data))
     assert_same_run(folder, reference)
 
 

@@ -127,8 +127,10 @@ def test_models_with_lists_of_layers_are_loaded_too(tiny_config, monkeypatch, tm
     def tiny_resnet(*, dropout_rate: float, **fixed):
         return ResNet(blocks=(1, 1, 1, 1), dropout_rate=dropout_rate, **fixed)
 
-    monkeypatch.setitem(models._FACTORIES, "tiny", tiny_resnet)
+    monkeypatch.setitem(models._FACTORIES, "tiny_resnet", tiny_resnet)
+    monkeypatch.setattr(models, "NAMES", (*models.NAMES, "tiny_resnet"))
     config = tiny_config()
+    config.model.name = "tiny_resnet"
     config.num_epochs = 1
     report = train_and_evaluate(config, tmp_path)
     run = load_run(tmp_path)

@@ -135,3 +135,17 @@ def test_only_the_head_learns_as_long_as_the_run_says(tiny_config, head_only_ste
     head = np.abs(after["classifier"]["kernel"] - before["classifier"]["kernel"])
     assert head.max() > 0
     assert (body.max() == 0) == (head_only_steps > 0)
+
+
+def test_bfloat16_keeps_parameters_statistics_and_loss_in_float32(tiny_config):
+    exact, half = (
+        run(plain(tiny_config, **{"model.dtype": dtype}), make_batch(), make_inputs(), steps=2)
+        for dtype in ("float32", "bfloat16")
+    )
+    dtypes = {
+        leaf.dtype for name in ("params", "stats", "ema") for leaf in jax.tree.leaves(half[name])
+    }
+    assert dtypes == {np.dtype(np.float32)}
+    losses = [state["metrics"].loss.compute() for state in (half, exact)]
+    assert half["metrics"].loss.total.dtype == np.float32
+    assert 0 < abs(losses[0] - losses[1]) < 0.05 * losses[1]

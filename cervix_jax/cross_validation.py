@@ -63,7 +63,7 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
     if (folder / "config.json").is_file():
         workdir.claim(folder, config)  # is it the same experiment?
     data: ExperimentData | None = None
-    reports = []
+    reports, summary = [], {}
     for number, member in enumerate(configs, 1):
         own = folder / f"seed{member.seed}" / f"fold{member.split.fold}"
         report = _finished(own)
@@ -76,9 +76,10 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
                          member.split.fold)  # fmt: skip
             report = train_and_evaluate(member, own, data)
         reports.append(report | {"seed": member.seed})
+        summary = summarise(reports)
         if distributed.is_main_process():
-            write_json(folder / "summary.json", summarise(reports))
-    return summarise(reports)
+            write_json(folder / "summary.json", summary)
+    return summary
 
 
 def _finished(folder: Path) -> dict | None:

@@ -176,7 +176,7 @@ class Loop:
 
     def _check_finite(self, state: State, step: int) -> None:
         """See that no more updates in a row were left out than `skip_nonfinite` allows."""
-        total, _, longest = (int(state["nonfinite"][n]) for n in ("total", "current", "longest"))
+        total, longest = (int(state["nonfinite"][name]) for name in ("total", "longest"))
         since, self._checked = self._checked, step
         if longest > self._config.optimizer.skip_nonfinite:
             raise NonFiniteLossError(

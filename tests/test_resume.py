@@ -30,7 +30,8 @@ def data(tmp_path_factory):
 def reference(tmp_path_factory, data):
     """A run of the small config that nothing interrupts, in a process of its own.
 
-    A process of pytest in which other tests set compiler options rounds differently.
+    A process of pytest that has run other test files was seen to differ in the last bit; why is
+    not known.
     """
     folder = tmp_path_factory.mktemp("reference")
     finish(start(folder, data))

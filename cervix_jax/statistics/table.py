@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
 from cervix_jax.atomic import replacing
 from cervix_jax.data import hierarchies
@@ -241,6 +242,5 @@ def _logits(path: Path, table: PredictionTable) -> np.ndarray | None:
         return None
     if logits.shape != table.probabilities.shape:
         return None
-    exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(1, keepdims=True)
-    return logits if np.allclose(probabilities, table.probabilities, atol=1e-4) else None
+    agrees = np.allclose(softmax(logits, axis=1), table.probabilities, atol=1e-4)
+    return logits if agrees else None

@@ -90,6 +90,7 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
             "fold": 0,
             "folds": 5,
             "seed": 0,  # of the division
+            "refit": False,  # train on the validation images too, and keep the last epoch
             "seeds": 0,  # all folds, with so many seeds each; 0 is the one fold
         }
     )

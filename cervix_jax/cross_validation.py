@@ -15,6 +15,7 @@ from absl import logging
 from cervix_jax import distributed, workdir
 from cervix_jax.atomic import write_json
 from cervix_jax.data.experiment import ExperimentData, open_data
+from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.metrics import wilson_interval
 from cervix_jax.preemption import StopRequest
 from cervix_jax.train import check_config, train_and_evaluate
@@ -26,9 +27,9 @@ def members(config: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict
     """The configs of all runs, seed by seed.
 
     The seed of a run decides its weights, batches and augmentation; the division into folds stays
-    that of `split.seed`. The protocol "paper" has one split, so only its seeds vary.
+    that of `split.seed`. The paper's protocols have one split, so only their seeds vary.
     """
-    folds = 1 if config.split.protocol == "paper" else config.split.folds
+    folds = 1 if config.split.protocol in ONE_SPLIT else config.split.folds
     configs = []
     for seed in range(config.seed, config.seed + config.split.seeds):
         for fold in range(folds):

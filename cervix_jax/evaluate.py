@@ -17,7 +17,7 @@ from cervix_jax.atomic import write_text
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
-from cervix_jax.inference import Predictions, make_forward, predict_split
+from cervix_jax.inference import Predictions, make_forward, over_symmetries, predict_split
 from cervix_jax.metrics import classification_report, wilson_interval
 from cervix_jax.run import load_run
 from cervix_jax.statistics import side_by_side
@@ -37,6 +37,7 @@ from cervix_jax.statistics.summary import (
 )
 from cervix_jax.statistics.table import SUFFIX, PredictionTable, read_table, write_table
 
+TTA = "_tta"  # how the names of files end whose predictions are means over symmetries
 __all__ = ["headline", "summary", "write_evaluation", "write_report"]
 
 
@@ -47,6 +48,8 @@ def write_evaluation(
     data: ExperimentData,
     config: ml_collections.ConfigDict,
     step: int,
+    *,
+    tta: bool = False,
 ) -> dict:
     """Write the report, the predictions and the pictures of one split.
 
@@ -57,12 +60,14 @@ def write_evaluation(
       data: where they came from.
       config: the run's config.
       step: training step of the weights.
+      tta: the predictions are means over 8 symmetries; the files are then `<split>_tta...`.
 
     Returns:
       What `<split>.json` holds: the metrics of `classification_report`, `dataset, split, protocol,
-      fold, folds, groups` (number of groups), `leakage` (share of the examples whose group is also
-      in the data the model was made with, train or val), `leakage_train` (the same for train
-      alone), `step`, and the groups of `statistics_report`.
+      fold, folds, refit` (whether it was trained on train and val), `groups` (number of groups),
+      `leakage` (share of the examples whose group is also in the data the model was made with,
+      train or val), `leakage_train` (the same for train alone), `step`, and the groups of
+      `statistics_report`.
     """
     dataset = data.dataset
     table = PredictionTable(
@@ -80,13 +85,16 @@ def write_evaluation(
         "protocol": config.split.protocol,
         "fold": config.split.fold,
         "folds": config.split.folds,
+        "refit": config.split.get("refit", False),
         "groups": len(set(table.groups.tolist())),
         "leakage": seen.share,
         "leakage_train": seen.num_seen_in_train / seen.num_test,
         "step": step,
+        "tta": tta,
     }
-    validation = _stored(folder, "val", step) if split == "test" else None
-    return write_report(folder, split, table, facts, validation)
+    ending = TTA if tta else ""
+    validation = _stored(folder, f"val{ending}", step) if split == "test" else None
+    return write_report(folder, f"{split}{ending}", table, facts, validation)
 
 
 def write_report(
@@ -154,11 +162,11 @@ def _draw(folder: Path, name: str, table: PredictionTable, report: dict) -> None
     figures.roc_curves(curves, f"{title}: AUROC, 95 % by group", folder / f"{name}_roc.png")
 
 
-def _stored(folder: Path, split: str, step: int) -> PredictionTable | None:
+def _stored(folder: Path, name: str, step: int) -> PredictionTable | None:
     """Predictions of the same weights on another split, if they lie there."""
     try:
-        report = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
-        return read_table(folder / f"{split}{SUFFIX}") if report["step"] == step else None
+        report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        return read_table(folder / f"{name}{SUFFIX}") if report["step"] == step else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -188,7 +196,7 @@ def main(argv: list[str]) -> None:
     if args.predictions:
         folder, name = _evaluate_file(Path(args.predictions), args.validation)
     else:
-        folder, name = _evaluate_run(args), args.split
+        folder, name = _evaluate_run(args), f"{args.split}{TTA if args.tta else ''}"
     report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     print(summary(report))
     decisions = folder / f"{name}_decisions.json"
@@ -213,8 +221,12 @@ def _evaluate_run(args: flags.FlagValues) -> Path:
     data = open_data(run.config, mesh, manual_dir=args.manual_dir, data_dir=args.data_dir)
     forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
     folder = Path(args.workdir) / "evaluate"
+    ending = ""
+    if args.tta:
+        forward, ending = over_symmetries(forward), TTA
     splits = [args.split]
-    if args.split == "test" and "val" in data.splits and not _stored(folder, "val", run.step):
+    known = _stored(folder, f"val{ending}", run.step)
+    if args.split == "test" and "val" in data.splits and not known:
         splits.insert(0, "val")
     for split in splits:
         predictions = predict_split(
@@ -225,7 +237,7 @@ def _evaluate_run(args: flags.FlagValues) -> Path:
             run.config.eval_batch_size,
             progress=split,
         )
-        write_evaluation(folder, split, predictions, data, run.config, run.step)
+        write_evaluation(folder, split, predictions, data, run.config, run.step, tta=args.tta)
     return folder
 
 
@@ -247,7 +259,7 @@ def _write_groups(folder: Path, name: str, table: PredictionTable, rule: str, re
     groups, _ = aggregate(table, rule)
     if not len(groups.labels):
         raise InputError(f"--aggregate={rule}: there is no group whose images share a label.")
-    kept = ("dataset", "protocol", "fold", "folds", "leakage", "leakage_train", "step")
+    kept = ("dataset", "protocol", "fold", "folds", "refit", "leakage", "leakage_train", "step")
     facts = {key: report[key] for key in kept if key in report}
     facts |= {"split": f"{report['split']} by group", "rule": rule, "groups": len(groups.labels)}
     write_report(folder, f"{name}_by_group", groups, facts)
@@ -257,6 +269,7 @@ def define_flags() -> None:
     """Flags of this command."""
     flags.DEFINE_string("workdir", None, "Folder of the run.")
     flags.DEFINE_enum("split", "test", SPLITS, "Which split to evaluate.")
+    flags.DEFINE_bool("tta", False, "Mean of the probabilities over 8 turned and mirrored views.")
     flags.DEFINE_string("step", "best", "Checkpoint: best, latest, or a step.")
     flags.DEFINE_string("manual_dir", "", "Where the raw data lies, if it moved since training.")
     flags.DEFINE_string("data_dir", "", "Where prepared data lies, if it moved since training.")

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from cervix_jax import distributed
+from cervix_jax.data.augment.geometry import dihedral
 from cervix_jax.data.normalization import normalize
 from cervix_jax.data.pipeline import Pipeline
 
@@ -36,6 +37,24 @@ def make_forward(graphdef: nnx.GraphDef, normalization: str, mesh: Mesh) -> Forw
         return logits
 
     return jax.jit(forward, out_shardings=distributed.replicated(mesh))
+
+
+def over_symmetries(forward: Forward) -> Forward:
+    """Test-time augmentation: the mean of the probabilities over the 8 symmetries of the square.
+
+    A cell has no natural orientation, so all 8 views are equally good. What it gives back are the
+    logarithms of the mean probabilities (float32 [B, C]), whose softmax they are.
+    """
+    turned = jax.jit(dihedral, static_argnums=1)
+    mean = jax.jit(
+        lambda views: jax.nn.logsumexp(jnp.stack(views), axis=0, b=1 / len(views)),
+    )
+
+    def averaged(variables: Variables, images: jax.Array) -> jax.Array:
+        views = [forward(variables, turned(images, number)) for number in range(8)]
+        return mean([jax.nn.log_softmax(view, axis=-1) for view in views])
+
+    return averaged
 
 
 @dataclasses.dataclass(frozen=True)

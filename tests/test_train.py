@@ -213,6 +213,24 @@ def test_without_validation_images_the_last_checkpoint_is_taken(tiny_config, tmp
     assert not any(name.startswith("val/") for row in rows_of(tmp_path) for name in row)
 
 
+def test_refit_trains_on_validation_images_too_and_takes_the_last_checkpoint(
+    trained, tiny_config, tmp_path
+):
+    config = tiny_config()
+    config.split.refit = True
+    report = train.train_and_evaluate(config, tmp_path)
+    first, before = trained
+    assert (report["n"], report["leakage"]) == (before["n"], 0)
+    assert report["refit"]
+    assert not before["refit"]
+    counts = [json.loads((run / "env.json").read_text())["dataset"]["examples"]
+              for run in (first, tmp_path)]  # fmt: skip
+    assert counts[1] == {
+        "train": counts[0]["train"] + counts[0]["val"], "val": 0, "test": counts[0]["test"]
+    }  # fmt: skip
+    assert load_run(tmp_path).step == max(row["step"] for row in rows_of(tmp_path))
+
+
 def test_a_window_of_steps_is_recorded(tiny_config, tmp_path):
     config = tiny_config()
     config.num_epochs = 1

@@ -16,7 +16,7 @@ from cervix_jax.audit.duplicates import (
 )
 from cervix_jax.audit.features import DESCRIPTIONS, Measurements, measure
 from cervix_jax.data.catalog import Dataset, count_groups, find_builder
-from cervix_jax.data.splits import PAPER_RATIOS, SPLITS, assign_splits, leakage
+from cervix_jax.data.splits import ONE_SPLIT, PAPER_RATIOS, SPLITS, assign_splits, leakage
 from cervix_jax.errors import InputError
 
 PROTOCOLS = ("random", "cluster", "block")
@@ -39,7 +39,7 @@ def audit_dataset(
 
     Args:
       dataset: the prepared data set.
-      protocol: the one that is looked at closely; "paper" is added if it is that.
+      protocol: the one that is looked at closely; a protocol of the paper's is added if it is that.
       folds: folds of every protocol.
       seed: of the splits.
       trees: size of the random forests.
@@ -73,7 +73,7 @@ def audit_dataset(
             splits[JOINED] = _folds(dataset, joined, "cluster", folds, seed)
         except InputError as error:
             unavailable[JOINED] = str(error)
-    order = ("paper", "random", "cluster", JOINED, "block")
+    order = (*ONE_SPLIT, "random", "cluster", JOINED, "block")
     splits = {name: splits[name] for name in order if name in splits}
     baselines = shortcut_table(
         found.features, dataset.labels, splits, trees=trees, jobs=jobs, progress=progress
@@ -132,7 +132,7 @@ def _folds(
             seed=seed,
             ratios=ratios,
         )
-        for fold in range(1 if protocol == "paper" else max(folds, 1))
+        for fold in range(1 if protocol in ONE_SPLIT else max(folds, 1))
     ]
 
 

@@ -18,7 +18,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from cervix_jax.data import catalog
 from cervix_jax.errors import InputError
 
-PROTOCOLS = ("paper", "random", "cluster", "block")
+PROTOCOLS = ("paper", "paper_clusters", "random", "cluster", "block")
+ONE_SPLIT = ("paper", "paper_clusters")  # no folds
 SPLITS = ("train", "val", "test")
 PAPER_SEED = 230
 # Shares of train and validation; the rest is test.
@@ -43,13 +44,15 @@ def assign_splits(
       labels: class of each example.
       groups: group of each example, e.g. the cluster that a cell lies in.
       protocol: "paper" (one fixed split by file name, as arXiv 2106.00557 with split-folders),
+        "paper_clusters" (the same of whole groups: cells fall where the paper's multi-cell images
+        fall, so that their predictions can be joined to predictions of its 101 test images),
         "random" (stratified; test 1/k, validation 1/2k), "cluster" (the same without dividing a
         group) or "block" (per class the groups in the order of their numbers in 2k contiguous
         blocks: test is blocks 2f and 2f + 1, validation the next).
       fold: which of the folds is test, in [0, folds).
       folds: number of folds k, at least 2.
       seed: shuffles of "random" and "cluster".
-      ratios: shares of train and validation of "paper".
+      ratios: shares of train and validation of "paper" and "paper_clusters".
 
     Returns:
       array [N] of "train", "val" or "test".
@@ -78,7 +81,9 @@ def assign_splits(
     sorted_names = [names[i] for i in order]
     labels_, groups_ = classes[order], group_names[order]
     if protocol == "paper":
-        assigned = _paper(sorted_names, labels_, ratios)
+        assigned = _paper(labels_, ratios)
+    elif protocol == "paper_clusters":
+        assigned = _paper_clusters(labels_, groups_, ratios)
     elif protocol == "random":
         assigned = _random(sorted_names, labels_, fold, folds, seed)
     elif protocol == "cluster":
@@ -86,7 +91,7 @@ def assign_splits(
     else:
         assigned = _block(labels_, groups_, fold, folds)
     empty = [name for name in SPLITS if name not in assigned]
-    if empty and not (protocol == "paper" and ratios[1] == 0 and empty == ["val"]):
+    if empty and not (protocol in ONE_SPLIT and ratios[1] == 0 and empty == ["val"]):
         raise InputError(
             f"split.protocol={protocol!r}, split.folds={folds}: {len(names)} examples in "
             f"{len(np.unique(group_names))} groups leave nothing for {' and '.join(empty)}; "
@@ -98,9 +103,11 @@ def assign_splits(
 
 
 def _check_fold(protocol: str, fold: int, folds: int) -> None:
-    if protocol == "paper":
+    if protocol in ONE_SPLIT:
         if fold != 0:
-            raise InputError(f"split.fold={fold}: the protocol 'paper' is one split; use fold 0.")
+            raise InputError(
+                f"split.fold={fold}: the protocol {protocol!r} is one split; use fold 0."
+            )
         return
     if isinstance(folds, bool) or int(folds) != folds or folds < 2:
         raise InputError(f"split.folds={folds}: give a whole number of at least 2.")
@@ -114,12 +121,12 @@ def _stem(name: str) -> tuple[str, str]:
     return (stem, suffix) if dot else (name, "")
 
 
-def _paper(names: list[str], labels: np.ndarray, ratios: tuple[float, float]) -> np.ndarray:
-    """As split-folders: each class shuffled with the same seed, then cut at the floors."""
+def _paper(labels: np.ndarray, ratios: tuple[float, float]) -> np.ndarray:
+    """As split-folders, of names in order: each class shuffled alike, then cut at the floors."""
     train, val = ratios
     if min(ratios) < 0 or not 0 < train < 1 or train + val >= 1:
         raise InputError(f"ratios={ratios}: give shares of train and validation that leave a test.")
-    splits = np.full(len(names), "test", dtype="<U5")
+    splits = np.full(len(labels), "test", dtype="<U5")
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label).tolist()
         random.Random(PAPER_SEED).shuffle(members)
@@ -127,6 +134,15 @@ def _paper(names: list[str], labels: np.ndarray, ratios: tuple[float, float]) ->
         splits[members[:stop]] = "train"
         splits[members[stop : stop + int(val * len(members))]] = "val"
     return splits
+
+
+def _paper_clusters(
+    labels: np.ndarray, groups: np.ndarray, ratios: tuple[float, float]
+) -> np.ndarray:
+    class_of = _main_class(labels, groups)
+    units = sorted(class_of)
+    splits = _paper(np.asarray([class_of[unit] for unit in units]), ratios)
+    return splits[np.searchsorted(units, groups)]
 
 
 def _half_blocks(units: Sequence, folds: int) -> dict[Any, int]:
@@ -251,15 +267,29 @@ def leakage(splits: Sequence[str] | np.ndarray, groups: Sequence[str] | np.ndarr
 
 
 def split_dataset(
-    dataset: catalog.Dataset, *, protocol: str, fold: int = 0, folds: int = 5, seed: int = 0
+    dataset: catalog.Dataset,
+    *,
+    protocol: str,
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 0,
+    refit: bool = False,
 ) -> np.ndarray:
     """`assign_splits` of a prepared data set, with the shares that its builder gives "paper".
+
+    Args:
+      dataset: the prepared data set.
+      protocol: see `assign_splits`, as `fold`, `folds` and `seed`.
+      fold: see there.
+      folds: see there.
+      seed: see there.
+      refit: the validation examples are trained on too, so that none is left to choose by.
 
     Returns:
       array [N] of "train", "val" or "test", in the order of the data set.
     """
     builder_cls = catalog.find_builder(dataset.name)
-    return assign_splits(
+    splits = assign_splits(
         dataset.filenames,
         dataset.labels,
         dataset.groups,
@@ -269,6 +299,7 @@ def split_dataset(
         seed=seed,
         ratios=getattr(builder_cls, "PAPER_RATIOS", PAPER_RATIOS),
     )
+    return np.where(splits == "val", "train", splits) if refit else splits
 
 
 def split_table(

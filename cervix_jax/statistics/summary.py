@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.statistics.aggregation import RULES
 
 LINE = 180
@@ -99,7 +100,9 @@ def _origin(report: dict) -> str:
     if report.get("protocol") is None:
         return "protocol and leakage are not known of a file of predictions"
     protocol = report["protocol"]
-    if protocol != "paper":  # which is one fixed split
+    if protocol not in ONE_SPLIT:
         protocol += f", fold {report['fold']} of {report['folds']}"
     share = f"{report['leakage']:.1%} of the examples come from groups in train or val"
-    return f"protocol {protocol}; {share}"
+    refit = "; trained on train and val" if report.get("refit") else ""
+    views = "; mean over 8 symmetries" if report.get("tta") else ""
+    return f"protocol {protocol}{refit}{views}; {share}"

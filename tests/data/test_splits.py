@@ -52,6 +52,18 @@ def test_paper_split_of_herlev_is_the_published_one(shared):
     assert got.tolist() == expected
 
 
+def test_paper_clusters_puts_cells_where_their_fields_are(shared, cells):
+    names, labels, groups = cells
+    got = splits.assign_splits(names, labels, groups, protocol="paper_clusters")
+    fields, _, expected = reference(shared, "paper_split_sipakmed_multi_cell.csv")
+    split_of = {
+        name.removesuffix(".bmp"): part for name, part in zip(fields, expected, strict=True)
+    }
+    assert got.tolist() == [split_of[group] for group in groups]
+    assert len({g for g, part in zip(groups, got, strict=True) if part == "test"}) == 101
+    assert splits.leakage(got, groups).share == 0
+
+
 def test_paper_split_of_cells_has_the_published_sizes_and_leakage(cells):
     names, labels, groups = cells
     got = splits.assign_splits(names, labels, groups, protocol="paper")

@@ -56,6 +56,21 @@ def random_dihedral(
     return jnp.where(up_down, images[:, ::-1], images)
 
 
+def dihedral(images: jax.Array, number: int) -> jax.Array:
+    """One of the 8 symmetries of the square, the same for every image.
+
+    Args:
+      images: `[B, S, S, C]` of any dtype.
+      number: in 0 to 7; bit 0 mirrors left-right, bit 1 up-down, bit 2 transposes first; 0 leaves
+        everything as it is.
+    """
+    if number & 4:
+        images = images.swapaxes(1, 2)
+    if number & 1:
+        images = images[:, :, ::-1]
+    return images[:, ::-1] if number & 2 else images
+
+
 def random_affine(
     key: jax.Array, batch: int, height: int, width: int, settings: Settings
 ) -> jax.Array:

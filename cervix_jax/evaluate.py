@@ -1,7 +1,8 @@
 """`python -m cervix_jax.evaluate`: metrics of predictions, with what a reader must know of them.
 
 Writes `evaluate/<split>.json`, `<split>_predictions.csv` and pictures; where validation predictions
-of the same weights lie there, also `<split>_decisions.json`. With `--compare` it compares two runs.
+of the same weights lie there, also `<split>_decisions.json`. With `--compare` it compares two runs,
+with `--ensemble` it makes several one.
 """
 
 import json
@@ -23,6 +24,7 @@ from cervix_jax.run import load_run
 from cervix_jax.statistics import side_by_side
 from cervix_jax.statistics.aggregation import RULES, aggregate
 from cervix_jax.statistics.decisions import decisions_report
+from cervix_jax.statistics.ensemble import common_facts, ensemble
 from cervix_jax.statistics.outliers import outlier_report
 from cervix_jax.statistics.report import statistics_report
 from cervix_jax.statistics.resampling import Resamples
@@ -37,6 +39,7 @@ from cervix_jax.statistics.summary import (
 )
 from cervix_jax.statistics.table import SUFFIX, PredictionTable, read_table, write_table
 
+SOURCES = ("workdir", "predictions", "compare", "ensemble")
 TTA = "_tta"  # how the names of files end whose predictions are means over symmetries
 __all__ = ["headline", "summary", "write_evaluation", "write_report"]
 
@@ -178,25 +181,29 @@ def _write_json(path: Path, report: dict) -> None:
 def main(argv: list[str]) -> None:
     """Command line."""
     args = flags.FLAGS
-    given = [name for name in ("workdir", "predictions", "compare") if args[name].value]
+    stem = f"{args.split}{TTA if args.tta else ''}"
+    given = [name for name in SOURCES if args[name].value]
     if len(given) != 1:
         raise InputError(
-            "give one of --workdir=DIR (a run), --predictions=FILE (a CSV) and --compare A B."
+            "give one of --workdir=DIR (a run), --predictions=FILE (a CSV), --compare A B and "
+            "--ensemble A B."
         )
     others = argv[1:]
     if args.compare:
-        paths = [part for part in [*args.compare.split(","), *others] if part]
+        paths = _paths(args.compare, others)
         if len(paths) != 2:
             raise InputError(f"--compare takes two runs or files, not {len(paths)}: --compare A B.")
-        sides = [side_by_side.read_side(path, args.split) for path in paths]
+        sides = [side_by_side.read_side(path, stem) for path in paths]
         print(side_by_side.text(side_by_side.compare(*sides), *sides))
         return
-    if others:
+    if others and not args.ensemble:
         raise InputError(f"unexpected argument {others[0]!r}; options are written --name=value.")
-    if args.predictions:
+    if args.ensemble:
+        folder, name = _evaluate_ensemble(_paths(args.ensemble, others), stem, args.out), stem
+    elif args.predictions:
         folder, name = _evaluate_file(Path(args.predictions), args.validation)
     else:
-        folder, name = _evaluate_run(args), f"{args.split}{TTA if args.tta else ''}"
+        folder, name = _evaluate_run(args), stem
     report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     print(summary(report))
     decisions = folder / f"{name}_decisions.json"
@@ -212,6 +219,27 @@ def main(argv: list[str]) -> None:
         for score in ("max_softmax", "energy"):
             print(f"AUROC against {args.outliers} by {score}: {shown(found[score])}")
     print(f"written to {folder}")
+
+
+def _paths(first: str, others: list[str]) -> list[str]:
+    return [part for part in [*first.split(","), *others] if part]
+
+
+def _evaluate_ensemble(paths: list[str], stem: str, out: str) -> Path:
+    """Evaluate several runs as one."""
+    if not out:
+        raise InputError("--ensemble needs --out=DIR, where its evaluation goes.")
+    sides = [side_by_side.read_side(path, stem) for path in paths]
+    joined = ensemble(sides)
+    reports = [report for path in paths for report in side_by_side.read_reports(path, stem)]
+    facts = common_facts(reports) | {
+        "members": joined.members,
+        "groups": len(set(joined.table.groups.tolist())),
+    }
+    if len(joined.folds) > 1:
+        facts |= {"fold": list(joined.folds)}
+    write_report(Path(out), stem, joined.table, facts)
+    return Path(out)
 
 
 def _evaluate_run(args: flags.FlagValues) -> Path:
@@ -284,6 +312,12 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "compare", None, "Compare two runs, cross-validations or CSV files: --compare A B."
     )
+    flags.DEFINE_string(
+        "ensemble",
+        None,
+        "Average runs of the same folds, e.g. seeds, and put folds together: --ensemble A B C.",
+    )
+    flags.DEFINE_string("out", "", "With --ensemble: the folder that is written.")
     flags.DEFINE_enum(
         "aggregate",
         None,

@@ -3,18 +3,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from cervix_jax import evaluate
+from cervix_jax import evaluate, load_run
+from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
+from cervix_jax.inference import make_forward, over_symmetries
 from cervix_jax.statistics.table import PredictionTable, read_table, write_table
 
 FLAGS = (
     "workdir", "split", "step", "manual_dir", "data_dir", "predictions", "validation", "compare",
-    "aggregate", "outliers",
+    "aggregate", "outliers", "tta", "ensemble", "out",
 )  # fmt: skip
 
 
@@ -173,9 +177,59 @@ def test_compared_runs(trained, command, tmp_path, capsys):
         command(compare=f"{folder},{tmp_path / 'other.csv'}")
 
 
+def test_mean_over_symmetries(trained, command, capsys):
+    folder, report = trained
+    command(workdir=folder, tta=True)
+    evaluated = folder / "evaluate"
+    found = json.loads((evaluated / "test_tta.json").read_text())
+    assert found["tta"]
+    assert not report["tta"]
+    assert "mean over 8 symmetries" in capsys.readouterr().out
+    run = load_run(folder)
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    views = [np.rot90(side, k, (1, 2)) for side in (images, images[:, :, ::-1]) for k in range(4)]
+    forward = make_forward(run.graphdef, run.config.model.normalization, make_mesh())
+    averaged = over_symmetries(forward)(run.variables, jnp.asarray(images))
+    expected = np.mean([run.predict(view) for view in views], axis=0)
+    np.testing.assert_allclose(jax.nn.softmax(averaged, -1), expected, atol=1e-6)
+    decisions = json.loads((evaluated / "test_tta_decisions.json").read_text())
+    assert (
+        decisions["temperature"]["n"] == json.loads((evaluated / "val_tta.json").read_text())["n"]
+    )
+    plain = read_table(evaluated / "test_predictions.csv").probabilities
+    assert (
+        np.abs(plain - read_table(evaluated / "test_tta_predictions.csv").probabilities).max() > 0
+    )
+
+
+def test_seeds_are_averaged_and_folds_put_together(command, tmp_path, capsys):
+    whole = [predictions(seed) for seed in range(2)]
+    for seed, table in enumerate(whole):
+        for fold in range(3):
+            rows = np.random.default_rng(seed).permutation(
+                np.flatnonzero(np.arange(60) % 3 == fold)
+            )
+            facts = {"dataset": "d", "split": "test", "protocol": "block", "fold": fold, "folds": 3}
+            facts |= {"leakage": fold / 10, "leakage_train": 0.0, "groups": 4, "step": 1}
+            path = tmp_path / "cv" / f"seed{seed}" / f"fold{fold}" / "evaluate"
+            evaluate.write_report(path, "test", table.take(rows), facts)
+    command(ensemble=tmp_path / "cv", out=tmp_path / "out")
+    assert "protocol block, 3 folds of 3; mean of 2 models; 10.0%" in capsys.readouterr().out
+    found = read_table(tmp_path / "out" / "test_predictions.csv")
+    place = [whole[0].filenames.index(name) for name in found.filenames]
+    expected = (whole[0].probabilities + whole[1].probabilities)[place] / 2
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert json.loads((tmp_path / "out" / "test.json").read_text())["n"] == 60
+    (tmp_path / "cv" / "seed1" / "fold2" / "evaluate" / "test_predictions.csv").unlink()
+    with pytest.raises(InputError, match="have 2, 2, 1 models"):
+        command(ensemble=tmp_path / "cv", out=tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("arguments", "values", "message"),
     [
+        ((), {"ensemble": "a"}, "needs --out"),
+        ((), {"ensemble": "none", "out": "o"}, "none: there is no such file"),
         ((), {}, "give one of --workdir"),
         ((), {"workdir": "a", "predictions": "b"}, "give one of --workdir"),
         (("b",), {"workdir": "a"}, "unexpected argument 'b'"),

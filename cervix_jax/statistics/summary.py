@@ -101,8 +101,11 @@ def _origin(report: dict) -> str:
         return "protocol and leakage are not known of a file of predictions"
     protocol = report["protocol"]
     if protocol not in ONE_SPLIT:
-        protocol += f", fold {report['fold']} of {report['folds']}"
+        fold, folds = report["fold"], report["folds"]
+        protocol += f", {f'{len(fold)} folds' if isinstance(fold, list) else f'fold {fold}'}"
+        protocol += f" of {folds}"
     share = f"{report['leakage']:.1%} of the examples come from groups in train or val"
     refit = "; trained on train and val" if report.get("refit") else ""
     views = "; mean over 8 symmetries" if report.get("tta") else ""
-    return f"protocol {protocol}{refit}{views}; {share}"
+    members = f"; mean of {report['members']} models" if report.get("members", 1) > 1 else ""
+    return f"protocol {protocol}{refit}{views}{members}; {share}"

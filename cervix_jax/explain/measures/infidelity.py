@@ -1,0 +1,184 @@
+"""Infidelity: does the map predict how the score answers to perturbations of the image?
+
+Yeh et al. (2019), "On the (In)fidelity and Sensitivity of Explanations", definition 2.1.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cervix_jax import rng
+from cervix_jax.errors import InputError
+from cervix_jax.explain.measures.maps import checked_ids, checked_maps
+from cervix_jax.explain.measures.scoring import (
+    LogitsFn,
+    Output,
+    checked_at_least_one,
+    checked_images,
+    repeated,
+    score,
+    score_rows,
+)
+
+# (key, image [H, W, 3]) -> what is taken away from the image, [H, W, 3]; hashable, traceable.
+Perturbation = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianNoise:
+    """Independent normal noise on every value.
+
+    Attributes:
+      deviation: standard deviation in the units of the images.
+    """
+
+    deviation: float = 0.2
+
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
+        """The noise, float32 [H, W, 3]."""
+        return self.deviation * jax.random.normal(key, image.shape, image.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class SquareRemoval:
+    """A square anywhere in the image turns into a constant (Yeh et al., section 3.2).
+
+    Attributes:
+      side: of the square in pixels; at most the height and width.
+      value: the constant, in the units of the images.
+    """
+
+    side: int
+    value: float = 0.0
+
+    def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
+        """The image less the constant inside the square, 0 outside, float32 [H, W, 3]."""
+        height, width = image.shape[:2]
+        if not 1 <= self.side <= min(height, width):
+            raise InputError(
+                f"SquareRemoval(side={self.side}): give 1 to {min(height, width)} pixels."
+            )
+        ends = jnp.array([height - self.side + 1, width - self.side + 1])
+        top, left = jax.random.randint(key, (2,), 0, ends)
+        row, column = jnp.arange(height)[:, None], jnp.arange(width)[None]
+        inside = (row >= top) & (row < top + self.side)
+        inside &= (column >= left) & (column < left + self.side)
+        return jnp.where(inside[..., None], image - self.value, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Infidelity:
+    """Attributes are float64 [N].
+
+    Attributes:
+      infidelity: E[(I . a - (f(x) - f(x - I)))^2], in squared units of the score; low is good.
+      beta: the factor on the map that makes it least, E[(I . a) df] / E[(I . a)^2]; NaN where
+        I . a is always 0, as for a map of zeros.
+      normalised: infidelity of the map times beta, which does not depend on the map's scale.
+      change: E[df^2], the infidelity of a map of zeros, to hold the others against.
+    """
+
+    infidelity: np.ndarray
+    beta: np.ndarray
+    normalised: np.ndarray
+    change: np.ndarray
+
+
+def infidelity(
+    logits_fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
+    maps: ArrayLike,
+    *,
+    perturbation: Perturbation = GaussianNoise(),  # noqa: B008 (frozen)
+    multiplied_by: ArrayLike | None = None,
+    samples: int = 32,
+    output: Output = "logit",
+    batch_size: int = 32,
+    seed: int = 0,
+    ids: Sequence[int] | None = None,
+    progress: str = "",
+) -> Infidelity:
+    """Mean squared error of predicting the change of the score as I . a.
+
+    Args:
+      logits_fn: float32 [B, H, W, 3] to logits [B, C]; see `scoring.score_rows`.
+      images: float32 [N, H, W, 3].
+      targets: int [N].
+      maps: float [N, H, W, 3], not reduced; or [N, H, W], taken for each channel alike.
+      perturbation: makes I; `GaussianNoise`, `SquareRemoval` or a function of one's own.
+      multiplied_by: broadcastable to the images; what the method multiplied the sensitivities by
+        (the image, or the image less the baseline, for `input_x_gradient` and
+        `integrated_gradients`). It is divided out again, since I . a needs sensitivities; where it
+        is 0, the sensitivity counts as 0.
+      samples: number of perturbations for each image.
+      output: the score that the maps explain.
+      batch_size: most images that `logits_fn` sees at a time.
+      seed: of the perturbations.
+      ids: see `maps.checked_ids`.
+      progress: name of a progress bar; "" shows none.
+
+    Raises:
+      InputError: an argument that cannot be used.
+    """
+    pixels, classes = checked_images(images, targets)
+    slopes = _sensitivities(checked_maps(maps, pixels.shape[:3]), pixels, multiplied_by)
+    checked_at_least_one(samples=samples)
+    image_of_row, number = repeated(len(pixels), samples)
+    streams = np.asarray(checked_ids(ids, len(pixels)), np.int32)[image_of_row]
+    seeds = np.full(len(streams), seed, np.int32)
+    before = score(logits_fn, pixels, classes, output=output, batch_size=batch_size)
+    after, _, predicted = score_rows(
+        logits_fn,
+        _TakeAway(perturbation),
+        (pixels, slopes),
+        image_of_row,
+        (seeds, streams, number.astype(np.int32)),
+        classes,
+        output=output,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    change = before[:, None] - after.reshape(-1, samples)
+    predicted = predicted.reshape(-1, samples).astype(np.float64)
+    power = (predicted**2).mean(axis=1)
+    beta = np.full(len(pixels), np.nan)
+    np.divide((predicted * change).mean(axis=1), power, out=beta, where=power > 0)
+    best = np.nan_to_num(beta)[:, None] * predicted
+    return Infidelity(
+        infidelity=((predicted - change) ** 2).mean(axis=1),
+        beta=beta,
+        normalised=((best - change) ** 2).mean(axis=1),
+        change=(change**2).mean(axis=1),
+    )
+
+
+def _sensitivities(
+    maps: np.ndarray, images: np.ndarray, multiplied_by: ArrayLike | None
+) -> np.ndarray:
+    maps = np.broadcast_to(maps if maps.ndim == 4 else maps[..., None], images.shape)
+    if multiplied_by is not None:
+        try:
+            factor = np.broadcast_to(np.asarray(multiplied_by, np.float64), maps.shape)
+        except ValueError:
+            raise InputError(
+                f"multiplied_by has shape {np.shape(multiplied_by)}; give what can be broadcast "
+                f"to the images, {images.shape}."
+            ) from None
+        maps = np.divide(maps, factor, out=np.zeros(maps.shape), where=factor != 0)
+    return maps.astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _TakeAway:
+    perturbation: Perturbation
+
+    def __call__(self, image_and_slopes, row):
+        (image, slopes), (seed, stream, number) = image_and_slopes, row
+        key = jax.random.fold_in(rng.stream(seed, "infidelity", stream), number)
+        taken = self.perturbation(key, image)
+        return image - taken, jnp.sum(taken * slopes)

@@ -1,0 +1,204 @@
+"""ROAD, remove and debias: pixels are removed by imputing them from their neighbours.
+
+A constant in the place of a pixel tells the network where pixels were removed, so that the shape of
+the mask leaks; noisy linear imputation leaves little of it. Rong et al. (2022), "A Consistent and
+Efficient Evaluation Strategy for Attribution Methods".
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import splu
+from tqdm import tqdm
+
+from cervix_jax.errors import InputError
+from cervix_jax.explain.measures.maps import (
+    Reduction,
+    checked_ids,
+    checked_maps,
+    is_constant,
+    pixel_ranks,
+    reduce_channels,
+)
+from cervix_jax.explain.measures.scoring import (
+    LogitsFn,
+    Output,
+    checked_at_least_one,
+    checked_images,
+    score_rows,
+)
+
+PERCENTAGES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+# (down, right, weight) of half of the neighbours; the others lie opposite.
+_NEIGHBOURS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
+
+
+@dataclasses.dataclass(frozen=True)
+class Road:
+    """Scores after removal; NaN (and False) for a map that is constant, which ranks no pixel.
+
+    Attributes:
+      percentages: float64 [P], of the pixels removed.
+      morf: float64 [N, P], score with the most relevant pixels removed first; low is good.
+      lerf: float64 [N, P], score with the least relevant removed first; high is good.
+      morf_kept: float64 [N, P], 1 where the target is still the class predicted, else 0.
+      lerf_kept: float64 [N, P], as `morf_kept`.
+    """
+
+    percentages: np.ndarray
+    morf: np.ndarray
+    lerf: np.ndarray
+    morf_kept: np.ndarray
+    lerf_kept: np.ndarray
+
+    @property
+    def combined(self) -> np.ndarray:
+        """Mean over the percentages of (LeRF - MoRF) / 2, float64 [N]; high is good, 0 is chance."""
+        return (self.lerf - self.morf).mean(axis=1) / 2
+
+
+def road(
+    logits_fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
+    maps: ArrayLike,
+    *,
+    percentages: Sequence[float] = PERCENTAGES,
+    noise: float = 0.01,
+    reduction: Reduction = "sum",
+    output: Output = "probability",
+    batch_size: int = 32,
+    seed: int = 0,
+    ids: Sequence[int] | None = None,
+    progress: str = "",
+) -> Road:
+    """The score after the most and after the least relevant pixels were removed.
+
+    Images are imputed on the host, one sparse factorisation for each image, percentage and order.
+
+    Args:
+      logits_fn: float32 [B, H, W, 3] to logits [B, C]; see `scoring.score_rows`.
+      images: float32 [N, H, W, 3].
+      targets: int [N].
+      maps: float [N, H, W, 3] or [N, H, W].
+      percentages: shares of pixels to remove, above 0 and below 100.
+      noise: standard deviation of the noise added to imputed pixels, in the units of `images`.
+      reduction: see `reduce_channels`.
+      output: which score.
+      batch_size: most images that `logits_fn` sees at a time.
+      seed: of the noise, and of the order of pixels with equal relevance.
+      ids: see `checked_ids`.
+      progress: name of a progress bar; "" shows none.
+
+    Raises:
+      InputError: an argument that cannot be used.
+    """
+    pixels, classes = checked_images(images, targets)
+    reduced = reduce_channels(checked_maps(maps, pixels.shape[:3]), reduction)
+    shares = _checked_percentages(percentages, reduced[0].size)
+    checked_at_least_one(batch_size=batch_size)
+    ranks = pixel_ranks(reduced, seed=seed, ids=ids)
+    numbers = np.rint(shares / 100 * reduced[0].size).astype(int)
+    scores = np.full((len(pixels), 2, len(shares)), np.nan)
+    kept = scores.copy()
+    systems = NeighbourSystem(*reduced.shape[1:])
+    # As many images at a time as fill a batch, since imputed images take memory.
+    for chunk in _chunks(np.flatnonzero(~is_constant(reduced)), batch_size, 2 * len(shares)):
+        imputed = []
+        for i in tqdm(chunk, desc=progress, unit="image", leave=False, disable=not progress):
+            # One image has one noise: orders and shares differ only in what is removed.
+            generator = np.random.default_rng([seed, checked_ids(ids, len(pixels))[i], 1])
+            noises = generator.normal(0, noise, pixels[i].shape) if noise else 0.0
+            for first in (ranks[i], reduced[i].size - 1 - ranks[i]):
+                imputed += [systems.impute(pixels[i], first < n, noises) for n in numbers]
+        rows = np.arange(len(imputed))
+        found, still, _ = score_rows(
+            logits_fn,
+            _as_it_is,
+            np.stack(imputed),
+            rows,
+            rows,
+            np.repeat(classes[chunk], 2 * len(shares)),
+            output=output,
+            batch_size=batch_size,
+        )
+        scores[chunk] = found.reshape(len(chunk), 2, -1)
+        kept[chunk] = still.reshape(len(chunk), 2, -1)
+    return Road(shares, scores[:, 0], scores[:, 1], kept[:, 0], kept[:, 1])
+
+
+class NeighbourSystem:
+    """Every pixel as the weighted mean of its up to eight neighbours.
+
+    Direct neighbours weigh 1/6 and diagonal ones 1/12; at the border, where some are missing, the
+    weights of the others are scaled to sum to 1.
+
+    Args:
+      height: of the images in pixels.
+      width: of the images in pixels.
+    """
+
+    def __init__(self, height: int, width: int):
+        number = np.arange(height * width).reshape(height, width)
+        rows, columns, weights = [], [], []
+        for down, right, weight in _NEIGHBOURS:
+            here = number[: height - down, max(-right, 0) : width - max(right, 0)].ravel()
+            there = number[down:, max(right, 0) : width + min(right, 0)].ravel()
+            rows += [here, there]
+            columns += [there, here]
+            weights.append(np.full(2 * len(here), weight))
+        cells = np.concatenate(rows), np.concatenate(columns)
+        size = (number.size, number.size)
+        self._weights = csr_array((np.concatenate(weights), cells), size)
+        self._totals = self._weights.sum(axis=1)
+
+    def impute(self, image: np.ndarray, removed: np.ndarray, noise: ArrayLike = 0.0) -> np.ndarray:
+        """The image with its removed pixels imputed.
+
+        Args:
+          image: float [H, W, C].
+          removed: bool [H, W]; not all True.
+          noise: number or float [H, W, C], added to the imputed pixels.
+
+        Returns:
+          float32 [H, W, C].
+        """
+        unknown, known = np.flatnonzero(removed), np.flatnonzero(~removed)
+        result = image.reshape(-1, image.shape[-1]).astype(np.float64)
+        if len(unknown):
+            among = self._weights[unknown]
+            system = diags_array(self._totals[unknown]) - among[:, unknown]
+            # The system is symmetric and diagonally dominant: no pivoting is needed.
+            factors = splu(
+                system.tocsc(),
+                permc_spec="MMD_AT_PLUS_A",
+                diag_pivot_thresh=0.0,
+                options={"SymmetricMode": True},
+            )
+            result[unknown] = factors.solve(among[:, known] @ result[known])
+        result = result.reshape(image.shape)
+        return np.where(removed[..., None], result + noise, image).astype(np.float32)
+
+
+def _checked_percentages(percentages: Sequence[float], count: int) -> np.ndarray:
+    shares = np.asarray(percentages, np.float64)
+    if shares.ndim != 1 or not len(shares) or not ((shares > 0) & (shares < 100)).all():
+        raise InputError(f"percentages={percentages!r}: give numbers above 0 and below 100.")
+    if np.rint(shares / 100 * count).max() >= count:
+        raise InputError(
+            f"percentages={percentages!r} remove all {count} pixels; give smaller ones."
+        )
+    return shares
+
+
+def _chunks(indices: np.ndarray, batch_size: int, rows_each: int) -> list[np.ndarray]:
+    size = max(1, batch_size // rows_each)
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def _as_it_is(image, row):
+    del row
+    return image, ()

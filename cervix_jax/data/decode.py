@@ -1,5 +1,6 @@
-"""Encoded image bytes to square uint8 arrays, on the host."""
+"""Encoded image bytes to square uint8 arrays, on the host; and where masks and points lie on these."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -28,18 +29,85 @@ def resize_square(image: np.ndarray | Image.Image, size: int, mode: str = "stret
     """
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
-    if mode == "stretch":
-        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-    if mode == "crop":
-        return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+    colour = None
     if mode == "pad":
         pixels = np.asarray(image)
         border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
         colour = tuple(int(value) for value in np.median(border, axis=0))
-        return np.asarray(
-            ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=colour)
+    return _squared(image, size, mode, Image.Resampling.BILINEAR, colour)
+
+
+def resize_labels(labels: np.ndarray, size: int, mode: str = "stretch") -> np.ndarray:
+    """Resize a map of labels to lie over the image that `resize_square` gives.
+
+    Args:
+      labels: uint8 [H, W].
+      size: side of the result in pixels.
+      mode: as for the image; "pad" fills the rest with 0.
+
+    Returns:
+      uint8 [size, size], each pixel the label nearest to its middle.
+
+    Raises:
+      InputError: `mode` is unknown.
+    """
+    return _squared(Image.fromarray(labels), size, mode, Image.Resampling.NEAREST, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """Where `resize_square` puts a point: at `point * scale + offset`, in pixels.
+
+    Points are (x, y) from the upper left corner of the image, which is (0, 0); the middle of the
+    first pixel is (0.5, 0.5).
+
+    Attributes:
+      scale: float64 [2].
+      offset: float64 [2].
+    """
+
+    scale: np.ndarray
+    offset: np.ndarray
+
+    @classmethod
+    def of(cls, image_size: tuple[int, int], size: int, mode: str = "stretch") -> "Frame":
+        """The frame of an image.
+
+        Args:
+          image_size: its width and height in pixels.
+          size: side of the resized image in pixels.
+          mode: see `resize_square`.
+
+        Raises:
+          InputError: `mode` is unknown.
+        """
+        _check_mode(mode)
+        sides = np.asarray(image_size, np.float64)
+        if mode == "stretch":
+            scaled = np.full(2, float(size))
+        elif mode == "crop":
+            scaled = sides * size / sides.min()
+        else:  # Pillow pads whole pixels.
+            scaled = np.array([max(1, round(s / sides.max() * size)) for s in sides], np.float64)
+        margin = (size - scaled) / 2
+        offset = np.array([round(m) for m in margin], np.float64) if mode == "pad" else margin
+        return cls(scaled / sides, offset)
+
+
+def _squared(image: Image.Image, size: int, mode: str, resampling, colour) -> np.ndarray:
+    _check_mode(mode)
+    if mode == "stretch":
+        return np.asarray(image.resize((size, size), resampling))
+    if mode == "crop":
+        return np.asarray(ImageOps.fit(image, (size, size), resampling))
+    return np.asarray(ImageOps.pad(image, (size, size), resampling, color=colour))
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in RESIZE_MODES:
+        raise InputError(
+            f"data.resize={mode!r} is unknown; choose one of {', '.join(RESIZE_MODES)}."
         )
-    raise InputError(f"data.resize={mode!r} is unknown; choose one of {', '.join(RESIZE_MODES)}.")
 
 
 def decode_square(

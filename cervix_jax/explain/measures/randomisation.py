@@ -24,7 +24,7 @@ from cervix_jax.explain.measures.maps import (
     reduce_channels,
 )
 from cervix_jax.explain.measures.scoring import checked_images
-from cervix_jax.explain.measures.sensitivity import ExplainFn
+from cervix_jax.explain.measures.robustness import ExplainFn
 from cervix_jax.models.stages import HEAD, STEM, stage_of
 
 # From the output downwards, by the number that `stage_of` gives.

@@ -1,4 +1,4 @@
-"""Encoded image bytes to square uint8 arrays, on the host; and where masks and points lie on these."""
+"""Encoded image bytes to square uint8 arrays, on the host; where masks and points lie on them."""
 
 import dataclasses
 import io

@@ -94,7 +94,7 @@ def infidelity(
     targets: ArrayLike,
     maps: ArrayLike,
     *,
-    perturbation: Perturbation = GaussianNoise(),  # noqa: B008 (frozen)
+    perturbation: Perturbation = GaussianNoise(),
     multiplied_by: ArrayLike | None = None,
     samples: int = 32,
     output: Output = "logit",

@@ -56,7 +56,7 @@ class Road:
 
     @property
     def combined(self) -> np.ndarray:
-        """Mean over the percentages of (LeRF - MoRF) / 2, float64 [N]; high is good, 0 is chance."""
+        """Mean over the percentages of (LeRF - MoRF) / 2, float64 [N]; 0 is chance, high good."""
         return (self.lerf - self.morf).mean(axis=1) / 2
 
 

@@ -1,7 +1,7 @@
 """What every measure does with maps first: check them, reduce their channels, rank their pixels."""
 
 from collections.abc import Sequence
-from typing import get_args, Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike

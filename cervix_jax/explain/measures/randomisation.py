@@ -23,8 +23,8 @@ from cervix_jax.explain.measures.maps import (
     is_constant,
     reduce_channels,
 )
-from cervix_jax.explain.measures.scoring import checked_images
 from cervix_jax.explain.measures.robustness import ExplainFn
+from cervix_jax.explain.measures.scoring import checked_images
 from cervix_jax.models.stages import HEAD, STEM, stage_of
 
 # From the output downwards, by the number that `stage_of` gives.

@@ -33,7 +33,7 @@ class Regions:
 
     @property
     def masks(self) -> np.ndarray:
-        """bool [N, K, S, S], disjoint; they cover every image that has regions."""
+        """Disjoint masks, bool [N, K, S, S]; they cover every image that has regions."""
         return self.index[:, None] == np.arange(len(self.names))[:, None, None]
 
     @property
@@ -138,7 +138,7 @@ def _mask(encoded: bytes) -> np.ndarray:
 
 
 def _disc(frame: Frame, point: np.ndarray, size: int, radius: float) -> np.ndarray:
-    """bool [S, S]."""
+    """The disc about a point of the stored image, bool [S, S]."""
     centre = point * frame.scale + frame.offset
     pixels = np.arange(size)
     # Pixel 0 reaches from 0 to 1, so its middle is at 0.5.

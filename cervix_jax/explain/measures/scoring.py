@@ -5,7 +5,7 @@ batch at a time, so that memory is bounded by the images and one batch, whatever
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
 import jax

@@ -5,6 +5,7 @@ Needs `gcloud` and Python alone. `--dry_run` prints every command instead of run
 """
 
 import argparse
+import functools
 import re
 import shlex
 import subprocess
@@ -55,7 +56,7 @@ class Launch:
     def sync(self) -> int:
         """Copy the committed code to every host and install it there."""
         self.check_key()
-        commit = self.commit()
+        commit = self.commit
         folder, archive = f"{HOME}/{commit[:12]}", f"{commit[:12]}.tar.gz"
         with tempfile.TemporaryDirectory() as scratch:
             # A fixed name in a dry run, so that its output is the same every time.
@@ -119,6 +120,7 @@ class Launch:
     def babysit(self) -> int:
         """Keep the run going until it is done, whatever happens to the machines."""
         self.check_key()
+        _ = self.commit  # before there are machines, which cost
         self.check_regions()
 
         def start() -> None:
@@ -206,8 +208,9 @@ class Launch:
                 f"{SSH_KEY} is missing; make it once with `ssh-keygen -t rsa -f {SSH_KEY} -N ''`."
             )
 
+    @functools.cached_property
     def commit(self) -> str:
-        """The commit that is copied.
+        """The commit that is copied: the one checked out at first, however long this goes on.
 
         Raises:
           LaunchError: there are changes that it does not have.
@@ -221,7 +224,7 @@ class Launch:
 
     def commit_time(self) -> str:
         """When the code was committed: newer packages are not installed, on any host."""
-        return self._git("show", "-s", "--format=%cI", "HEAD")
+        return self._git("show", "-s", "--format=%cI", self.commit)
 
     def _git(self, *arguments: str) -> str:
         asked = subprocess.run(

@@ -76,14 +76,16 @@ done
 # `exec`, so that signals reach Python once and its exit code is this script's.
 [ -n "$remote$record" ] || exec "$python" -m cervix_jax.main "${arguments[@]}"
 
-if [ -n "$remote" ]; then mkdir -p "$workdir"; fi
-if [ -n "$remote" ] && [ ! -e "$workdir/config.json" ]; then
-  # Only a bucket that says that it has nothing there may start a run from nothing.
+if [ -n "$remote" ] && [ ! -e "$workdir" ]; then
+  # Only a bucket that says that it has nothing there may start a run from nothing. What is fetched
+  # becomes the run when it is complete: half of it would be mirrored over what is whole.
+  mkdir -p "$workdir.fetched"
   if said=$(gcloud storage ls "$remote/" 2>&1); then
-    gcloud storage rsync --recursive --quiet "$remote" "$workdir"
+    gcloud storage rsync --recursive --quiet "$remote" "$workdir.fetched"
   elif ! grep -qi "matched no objects" <<<"$said"; then
     fail "$remote cannot be read: $said"
   fi
+  mv "$workdir.fetched" "$workdir"
 fi
 
 mirror() {

@@ -27,6 +27,10 @@ if sys.argv[2] == "ls":
         sys.exit(os.environ.get("LS_SAYS", "One or more URLs matched no objects."))
 else:
     source, target = map(place, plain)
+    if os.environ.get("FETCH_FAILS") and "gs:" in plain[0]:
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / "config.json", target)
+        sys.exit("the network is gone")
     if "--delete-unmatched-destination-objects" in sys.argv:
         shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, dirs_exist_ok=True)
@@ -110,6 +114,22 @@ def test_a_run_in_a_bucket_outlives_its_machine(worker, tmp_path):
     assert json.loads((tmp_path / "buckets/b/run/config.json").read_text()) == 3
 
 
+def test_half_a_fetch_is_never_taken_for_the_run(worker, tmp_path, monkeypatch):
+    kept = tmp_path / "buckets/b/run"
+    kept.mkdir(parents=True)
+    (kept / "config.json").write_text("1")
+    (kept / "checkpoint").write_text("whole")
+    monkeypatch.setenv("FETCH_FAILS", "yes")
+    for _ in range(2):
+        code, output = end(worker("--workdir=gs://b/run", "--steps=2"))
+        assert code == 1
+        assert "the network is gone" in output
+    monkeypatch.delenv("FETCH_FAILS")
+    assert end(worker("--workdir=gs://b/run", "--steps=2"))[0] == 0
+    assert (kept / "checkpoint").read_text() == "whole"
+    assert json.loads((kept / "config.json").read_text()) == 2
+
+
 def test_a_bucket_that_cannot_be_asked_starts_nothing(worker, tmp_path, monkeypatch):
     monkeypatch.setenv("LS_SAYS", "403 no permission")
     code, output = end(worker("--workdir=gs://b/run", "--steps=1"))
@@ -155,7 +175,7 @@ def test_two_processes_stop_and_go_on_through_the_worker(tmp_path):
     def start_two(port):
         common = [
             f"--config=tests/small.py:{tmp_path / 'data'}", f"--workdir={tmp_path / 'run'}",
-            "--config.num_epochs=40", "--config.checkpoint.every_steps=3",
+            "--config.num_epochs=30", "--config.checkpoint.every_steps=3",
             f"--coordinator_address=localhost:{port}", "--num_processes=2",
         ]  # fmt: skip
         return [
@@ -177,7 +197,7 @@ def test_two_processes_stop_and_go_on_through_the_worker(tmp_path):
         time.sleep(0.01)
     processes[1].terminate()
     finish_all(processes, 75)
-    assert len(rows_of(tmp_path / "run")) < 40
+    assert len(rows_of(tmp_path / "run")) < 30
     outputs = finish_all(start_two(free_port()))
     assert any("Resuming from step" in output for output in outputs)
-    assert len(rows_of(tmp_path / "run")) == 40
+    assert len(rows_of(tmp_path / "run")) == 30

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 from babysit import judge
-from tpu import Launch, main
+from gcloud import Runner
+from tpu import Launch, main, parser
 from tpu_types import LaunchError, parse_type
 
 # Answers by what a command asks for, from lists in the file FAKE_GCLOUD; the last answer stays.
@@ -39,7 +40,7 @@ NOT_FOUND = "ERROR NOT_FOUND: rcan"
 
 @pytest.fixture
 def committed(monkeypatch):
-    monkeypatch.setattr(Launch, "commit", lambda self: "0123456789abcdef")
+    monkeypatch.setattr(Launch, "commit", "0123456789abcdef")
     monkeypatch.setattr(Launch, "commit_time", lambda self: "2026-01-02T03:04:05+00:00")
 
 
@@ -134,7 +135,7 @@ def gcloud(executable, tmp_path, monkeypatch, committed):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()
     (tmp_path / ".ssh/google_compute_engine").touch()
-    monkeypatch.setattr(Launch, "commit", lambda self: "HEAD")  # git must have it
+    executable("git", "")
 
     def run(*argv, **answers):
         path.write_text(json.dumps({"calls": [], "answers": answers}))
@@ -166,6 +167,21 @@ def test_a_run_from_request_to_end(gcloud, capsys):
     workers = [NONE, RUNNING, RUNNING, EXIT(0) + EXIT(0)]
     assert sit(gcloud, queue=queue, node=node, workers=workers) == (0, 1, 1, 1)
     assert "The run is done" in capsys.readouterr().out
+
+
+def test_uncommitted_changes_are_refused_before_there_are_machines(monkeypatch, capsys):
+    monkeypatch.setattr(Launch, "check_key", lambda self: None)
+    monkeypatch.setattr(Launch, "_git", lambda self, *argv: " M x" if "status" in argv else "abc")
+    monkeypatch.setattr(Runner, "_start", lambda *argv, **pipes: pytest.fail("a command was run"))
+    assert main(["babysit", *SLICE, *TRAIN]) == 2
+    assert "not committed" in capsys.readouterr().err
+
+
+def test_the_commit_stays_that_of_the_start(monkeypatch):
+    heads = iter(["first", "second"])
+    monkeypatch.setattr(Launch, "_git", lambda self, *a: next(heads) if a[0] == "rev-parse" else "")
+    launch = Launch(parser().parse_args(["sync", *SLICE]))
+    assert [launch.commit, launch.commit] == ["first", "first"]
 
 
 def test_suspended_requests_are_made_anew(gcloud):

@@ -1,13 +1,14 @@
 """How an explanation is spread over the pixels: on few, or on all of them.
 
-All take the absolute value after reducing the channels, do not depend on the map's scale, and are
-NaN for a map of zeros.
+All take the absolute value after reducing the channels, do not depend on the map's scale (but for
+an absolute threshold), and are NaN for a map of zeros.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import entropy
 
+from cervix_jax.errors import InputError
 from cervix_jax.explain.measures.maps import Reduction, reduce_channels
 
 
@@ -45,21 +46,36 @@ def complexity(maps: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
 
 
 def effective_complexity(
-    maps: ArrayLike, *, threshold: float = 1e-5, reduction: Reduction = "sum"
+    maps: ArrayLike,
+    *,
+    threshold: float = 1e-5,
+    relative: bool = False,
+    reduction: Reduction = "sum",
 ) -> np.ndarray:
-    """Number of pixels that count (Nguyen and Martinez 2020).
+    """Number of pixels with |a| above a threshold (after Nguyen and Martinez 2020).
+
+    An absolute threshold depends on the scale of the logits and of the images, so compare only
+    methods in the same units by it; a relative one compares all.
 
     Args:
       maps: float [N, H, W, C] or [N, H, W].
-      threshold: a pixel counts when |a| exceeds this share of the map's largest |a|.
+      threshold: a finite number, 0 or more.
+      relative: whether `threshold` is a share of the map's largest |a|.
       reduction: see `reduce_channels`.
 
     Returns:
-      float64 [N], whole numbers from 1 to n, or NaN.
+      float64 [N], whole numbers from 0 to n, or NaN.
+
+    Raises:
+      InputError: maps, a threshold or a reduction that cannot be used.
     """
-    shares = _shares(maps, reduction)
-    counts = (shares > threshold * shares.max(axis=1, keepdims=True)).sum(axis=1)
-    return np.where(np.isnan(shares).any(axis=1), np.nan, counts)
+    if not 0 <= threshold < np.inf:
+        raise InputError(f"threshold={threshold!r}: give a finite number, 0 or more.")
+    reduced = np.abs(reduce_channels(maps, reduction))
+    flat = reduced.reshape(len(reduced), -1)
+    largest = flat.max(axis=1)
+    limit = threshold * largest[:, None] if relative else threshold
+    return np.where(largest > 0, (flat > limit).sum(axis=1), np.nan)
 
 
 def _shares(maps: ArrayLike, reduction: Reduction) -> np.ndarray:

@@ -110,12 +110,11 @@ def parameter_randomisation(
       The stages from the head to the stem, and the similarity after each, float64 [stages, N].
 
     Raises:
-      InputError: the variables are not of one network known here, or a map cannot be used.
+      InputError: the variables are not of one network known here, names and shapes, or a map
+        cannot be used.
     """
     pixels, classes = checked_images(images, targets)
-    if jax.tree.structure(variables) != jax.tree.structure(fresh):
-        raise InputError("fresh variables have other names than those of the network; create the "
-                         "same network with the same options.")  # fmt: skip
+    _check_alike(variables, fresh)
     first = explain_fn(variables, pixels, classes)
     found = []
     for stage in tqdm(
@@ -187,6 +186,21 @@ def random_logit(
     shifts = [np.random.default_rng([seed, i, 2]).integers(1, num_classes) for i in streams]
     others = (classes + shifts) % num_classes
     return similarity(explain_fn(pixels, classes), explain_fn(pixels, others), reduction=reduction)
+
+
+def _check_alike(variables: Variables, fresh: Variables) -> None:
+    ours, theirs = _shapes(variables), _shapes(fresh)
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise InputError(
+                f"fresh: {name} is {theirs.get(name, 'missing')}, but {ours.get(name, 'missing')} "
+                "in the network; create the same network with the same options."
+            )
+
+
+def _shapes(variables: Variables) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree.leaves_with_path(variables)
+    return {"/".join(str(part.key) for part in path): np.shape(leaf) for path, leaf in leaves}
 
 
 def _for_each(compare, first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -48,7 +48,9 @@ def cell_regions(
     """Nucleus, cytoplasm and background of some examples, read when asked for.
 
     From the masks that `herlev`, `sipakmed` and `cervix_phantom` store. The phantom's koilocytes
-    also have a halo, which is then no cytoplasm, and its crops may show other cells.
+    also have a halo, which is then no cytoplasm, and its crops may show other cells. Light passes
+    through all cells that overlap, so what they share belongs to the cell that the crop is about,
+    also where another lies on top; "other_cells" is what is theirs alone.
 
     Args:
       dataset: the prepared data set.

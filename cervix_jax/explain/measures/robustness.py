@@ -39,7 +39,8 @@ def sensitivity_max(
 ) -> np.ndarray:
     """The largest relative change of a map, over images within `radius` of the given one.
 
-    max over x' of ||a(x) - a(x')|| / ||a(x)||, Frobenius norms, x' uniform in the L-infinity ball.
+    max over x' of ||a(x) - a(x')|| / ||a(x)||, Frobenius norms, x' uniform in the L-infinity ball;
+    where a(x) is zero everywhere, the denominator is 1.
 
     Args:
       explain_fn: float32 [B, H, W, 3] and int [B] to maps; must be deterministic (give a method
@@ -54,8 +55,8 @@ def sensitivity_max(
       progress: name of a progress bar; "" shows none.
 
     Returns:
-      float64 [N], 0 or more. NaN where a(x) is zero everywhere: a map that says nothing would
-      otherwise look perfectly robust.
+      float64 [N], 0 or more; 0 also for a map that is zero here and nearby, whose `sparseness` and
+      other measures are NaN.
 
     Raises:
       InputError: an argument or a map that cannot be used.
@@ -89,7 +90,7 @@ def sensitivity_max(
                 changes[i, 0] = np.linalg.norm(found)
     norms = changes[:, 0]
     worst = changes[:, 1:].max(axis=1)
-    return np.divide(worst, norms, out=np.full(len(norms), np.nan), where=norms > 0)
+    return worst / np.where(norms > 0, norms, 1)
 
 
 @functools.partial(jax.vmap, in_axes=(0, None, 0, 0, None))

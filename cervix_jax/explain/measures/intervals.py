@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cervix_jax.errors import InputError
-from cervix_jax.statistics.intervals import by_group
+from cervix_jax.statistics.intervals import by_group, percentile_interval
 from cervix_jax.statistics.resampling import RESAMPLES, Resamples
 
 UNDEFINED = "no image in it has a defined value"
@@ -59,19 +59,19 @@ def summarise(
         "undefined": int((~defined).sum()),
     }
     if not defined.any():
-        return by_group(np.full(1 + number, np.nan), UNDEFINED) | counts
+        return _estimate(np.full(1 + number, np.nan), UNDEFINED) | counts
     # Undefined images are left out before groups are drawn: a group without any value cannot vary.
     resamples = Resamples(names[defined], number=number, seed=seed)
     means = resamples.means(given[defined])
-    summary = by_group(means, UNDEFINED) | counts
+    summary = _estimate(means, UNDEFINED) | counts
     if expected is None:
         return summary
     by_chance = resamples.means(expected[defined])
     ratio = np.divide(means, by_chance, out=np.full(len(means), np.nan), where=by_chance > 0)
     return summary | {
         "chance": float(by_chance[0]),
-        "above_chance": by_group(means - by_chance, UNDEFINED),
-        "times_chance": by_group(ratio, "chance is 0"),
+        "above_chance": _estimate(means - by_chance, UNDEFINED),
+        "times_chance": _estimate(ratio, "chance is 0"),
     }
 
 
@@ -112,6 +112,13 @@ def summarise_by_class(
             own = None if chance is None else np.asarray(chance)[rows]
             found[name] = summarise(given[rows], names[rows], chance=own, number=number, seed=seed)
     return found
+
+
+def _estimate(statistic: np.ndarray, undefined: str) -> dict:
+    """`by_group`, but not rounded to decimals: an infidelity may be of any size."""
+    found = by_group(statistic, undefined)
+    interval = percentile_interval(statistic[1:]) if found["interval"] else None
+    return found | {"interval": list(interval) if interval else None}
 
 
 def _checked(name: str, values: ArrayLike) -> np.ndarray:

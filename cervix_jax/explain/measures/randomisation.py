@@ -43,8 +43,11 @@ class Similarity:
     Attributes:
       spearman_signed: rank correlation over the pixels, float64 [N] (or [stages, N]).
       spearman_absolute: the same of absolute values.
-      ssim_signed: structural similarity of the maps divided by their largest absolute value.
-      ssim_absolute: the same of absolute values.
+      ssim_signed: structural similarity of the maps as a colour map with 0 in its middle shows
+        them: a / max |a| from -1 to 1 becomes 0 to 1, since SSIM takes intensities for positive (of
+        signed values with means of opposite sign it would call the negative of a map alike).
+      ssim_absolute: the same of |a| / max |a|. Where both maps are almost 0, SSIM is almost 1, so
+        that sparse maps look alike: read it beside the rank correlation.
     """
 
     spearman_signed: np.ndarray
@@ -75,8 +78,8 @@ def similarity(maps: ArrayLike, others: ArrayLike, *, reduction: Reduction = "su
     return Similarity(
         spearman_signed=_for_each(_spearman, *signed),
         spearman_absolute=_for_each(_spearman, *absolute),
-        ssim_signed=_for_each(lambda a, b: _ssim(a, b, 2.0), *signed),
-        ssim_absolute=_for_each(lambda a, b: _ssim(a, b, 1.0), *absolute),
+        ssim_signed=_for_each(lambda a, b: _ssim((a + 1) / 2, (b + 1) / 2), *map(_scaled, signed)),
+        ssim_absolute=_for_each(_ssim, *map(_scaled, absolute)),
     )
 
 
@@ -213,6 +216,10 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> float:
     return float(spearmanr(first.ravel(), second.ravel()).statistic)
 
 
-def _ssim(first: np.ndarray, second: np.ndarray, data_range: float) -> float:
-    first, second = first / np.abs(first).max(), second / np.abs(second).max()
-    return float(structural_similarity(first, second, win_size=WINDOW, data_range=data_range))
+def _scaled(maps: np.ndarray) -> np.ndarray:
+    largest = np.abs(maps).max(axis=(1, 2), keepdims=True)
+    return maps / np.where(largest > 0, largest, 1)
+
+
+def _ssim(first: np.ndarray, second: np.ndarray) -> float:
+    return float(structural_similarity(first, second, win_size=WINDOW, data_range=1.0))

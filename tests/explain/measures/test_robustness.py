@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cervix_jax.errors import InputError
+from cervix_jax.explain.measures import sensitivity_max
+from tests.explain.measures.models_of_maps import IMAGES, TARGETS, WEIGHTS
+
+BY_CLASS = np.moveaxis(WEIGHTS, -1, 0)
+VALUES = IMAGES[0].size
+
+
+def gradient_of_linear(images, targets):
+    del images
+    return BY_CLASS[targets]
+
+
+def gradient_of_quadratic(images, targets):
+    return BY_CLASS[targets] * images
+
+
+def identity(images, targets):
+    del targets
+    return images
+
+
+def test_the_gradient_of_a_linear_model_never_changes():
+    found = sensitivity_max(gradient_of_linear, IMAGES, TARGETS, radius=5.0)
+    np.testing.assert_array_equal(found, np.zeros(4))
+
+
+def test_what_the_image_itself_as_a_map_gives():
+    """|d| / |x| for uniform d of n values: about r sqrt(n / 3) / |x|, at most r sqrt(n) / |x|."""
+    found = sensitivity_max(identity, IMAGES, TARGETS, radius=0.1, samples=50)
+    unit = 0.1 * np.sqrt(VALUES) / np.linalg.norm(IMAGES.reshape(4, -1), axis=1)
+    assert (found <= unit).all()
+    assert (found > unit / np.sqrt(3)).all()  # the mean: the largest of 50 lies above it
+    assert (found < 1.25 * unit / np.sqrt(3)).all()
+
+
+def test_it_is_the_largest_change_of_all_samples():
+    few, many = (sensitivity_max(identity, IMAGES, TARGETS, samples=samples) for samples in (3, 30))
+    assert (many >= few).all()
+    assert (many > few).any()
+
+
+def test_a_map_of_zeros_is_divided_by_one():
+    nothing = sensitivity_max(lambda x, y: 0 * identity(x, y), IMAGES, TARGETS)
+    np.testing.assert_array_equal(nothing, np.zeros(4))
+    here_only = sensitivity_max(
+        lambda x, y: 3 * (identity(x, y) - IMAGES[:1]), IMAGES[:1], TARGETS[:1], radius=0.1
+    )
+    assert 0.3 * np.sqrt(VALUES / 3) * 0.8 < here_only[0] < 0.3 * np.sqrt(VALUES)
+
+
+def test_maps_without_channels():
+    found = sensitivity_max(lambda x, y: identity(x, y).sum(-1), IMAGES, TARGETS)
+    assert found.shape == (4,)
+    assert (found > 0).all()
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    factor=st.floats(1e-6, 1e6),
+    radius=st.floats(1e-3, 1.0),
+    batch_size=st.sampled_from([1, 7, 60]),
+    order=st.permutations(range(4)),
+)
+def test_scale_order_and_batch_size_do_not_matter(factor, radius, batch_size, order):
+    order, seen = np.array(order), []
+
+    def scaled(images, targets):
+        seen.append(len(images))
+        return -factor * gradient_of_quadratic(images, targets).astype(np.float64)
+
+    options = {"radius": radius, "samples": 4}
+    first = sensitivity_max(gradient_of_quadratic, IMAGES, TARGETS, **options)
+    again = sensitivity_max(
+        scaled, IMAGES[order], TARGETS[order], ids=order, batch_size=batch_size, **options
+    )
+    np.testing.assert_allclose(again, first[order], rtol=1e-5)
+    assert max(seen) <= batch_size
+    bound = radius * np.linalg.norm(BY_CLASS[TARGETS].reshape(4, -1), axis=1)
+    norms = np.linalg.norm(gradient_of_quadratic(IMAGES, TARGETS).reshape(4, -1), axis=1)
+    assert (first <= bound / norms * (1 + 1e-4)).all()
+
+
+def test_the_seed_decides():
+    found = [sensitivity_max(identity, IMAGES, TARGETS, seed=seed) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"radius": 0.0}, "radius=0.0"), ({"radius": np.nan}, "radius"), ({"samples": 0}, "samples")],
+)
+def test_bad_options(options, message):
+    with pytest.raises(InputError, match=message):
+        sensitivity_max(identity, IMAGES, TARGETS, **options)
+
+
+def test_maps_that_are_not_finite():
+    with pytest.raises(InputError, match="NaN or infinite"):
+        sensitivity_max(lambda x, y: x * np.nan, IMAGES, TARGETS)

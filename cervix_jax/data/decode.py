@@ -81,7 +81,7 @@ class Frame:
         Raises:
           InputError: `mode` is unknown.
         """
-        _check_mode(mode)
+        check_mode(mode)
         sides = np.asarray(image_size, np.float64)
         if mode == "stretch":
             scaled = np.full(2, float(size))
@@ -95,7 +95,7 @@ class Frame:
 
 
 def _squared(image: Image.Image, size: int, mode: str, resampling, colour) -> np.ndarray:
-    _check_mode(mode)
+    check_mode(mode)
     if mode == "stretch":
         return np.asarray(image.resize((size, size), resampling))
     if mode == "crop":
@@ -103,7 +103,8 @@ def _squared(image: Image.Image, size: int, mode: str, resampling, colour) -> np
     return np.asarray(ImageOps.pad(image, (size, size), resampling, color=colour))
 
 
-def _check_mode(mode: str) -> None:
+def check_mode(mode: str) -> None:
+    """Raises InputError unless `mode` is one of `RESIZE_MODES`."""
     if mode not in RESIZE_MODES:
         raise InputError(
             f"data.resize={mode!r} is unknown; choose one of {', '.join(RESIZE_MODES)}."

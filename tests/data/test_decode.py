@@ -2,9 +2,17 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from cervix_jax.data.decode import RESIZE_MODES, decode_square, resize_square
+from cervix_jax.data.decode import (
+    RESIZE_MODES,
+    Frame,
+    decode_square,
+    resize_labels,
+    resize_square,
+)
 from cervix_jax.errors import InputError
 
 
@@ -71,3 +79,69 @@ def test_damaged_bytes_are_bad_input_by_name(damage):
 def test_unknown_mode_is_bad_input():
     with pytest.raises(InputError, match=r"data\.resize='zoom'"):
         resize_square(np.zeros((8, 8, 3), np.uint8), 8, "zoom")
+
+
+# --- where labels and points lie ------------------------------------------------------------------
+
+sides = st.integers(24, 150)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.sampled_from(RESIZE_MODES), sides, sides, st.integers(16, 64))
+def test_a_point_drawn_into_an_image_lands_where_its_frame_says(data, mode, width, height, size):
+    """A bright block's centre of brightness is that of the resized block."""
+    block = min(width, height) // 4
+    left = data.draw(st.integers(1, width - block - 1), label="left")
+    top = data.draw(st.integers(1, height - block - 1), label="top")
+    image = np.zeros((height, width, 3), np.uint8)
+    image[top : top + block, left : left + block] = 255
+    frame = Frame.of((width, height), size, mode)
+    corners = np.array([[left, top], [left + block, top + block]]) * frame.scale + frame.offset
+    # The whole block must be seen, and not be mirrored or cut where the filter ends.
+    blur = np.maximum(frame.scale, 1)
+    assume((corners[0] >= 1.5 * blur).all() and (corners[1] <= size - 1.5 * blur).all())
+    bright = resize_square(image, size, mode)[..., 0].astype(float)
+    middle = np.arange(size) + 0.5
+    centroid = [(bright.sum(axis) * middle).sum() / bright.sum() for axis in (0, 1)]
+    np.testing.assert_allclose(centroid, corners.mean(axis=0), atol=0.15)
+    assert bright.sum() / 255 == pytest.approx(np.prod(corners[1] - corners[0]), rel=0.1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(RESIZE_MODES), sides, sides, st.integers(8, 200))
+def test_a_label_is_the_one_nearest_to_the_middle_of_its_pixel(mode, width, height, size):
+    column, row = np.meshgrid(np.arange(width), np.arange(height))
+    x, y = (resize_labels((1 + a).astype(np.uint8), size, mode) for a in (column, row))
+    frame = Frame.of((width, height), size, mode)
+    middle = np.arange(size)[:, None] + 0.5
+    source = (middle - frame.offset) / frame.scale
+    inside = (source > 0) & (source < [width, height])
+    # On the border of two pixels rounding decides.
+    clear = np.abs(source - np.rint(source)) > 1e-4
+    expected = np.where(inside, np.floor(source) + 1, 0)
+    shown = inside[:, 1, None] & inside[None, :, 0]
+    for found, axis in ((x.T, 0), (y, 1)):
+        seen = shown.T if axis == 0 else shown
+        want = np.where(seen, expected[:, axis, None], 0)
+        np.testing.assert_array_equal(found[clear[:, axis]], want[clear[:, axis]])
+
+
+@pytest.mark.parametrize("mode", RESIZE_MODES)
+@pytest.mark.parametrize("shape", [(60, 90), (90, 60), (64, 64)])
+def test_labels_lie_over_the_image(mode, shape):
+    """Wherever the resized image shows one colour only, the label is its."""
+    labels = np.zeros(shape, np.uint8)
+    labels[20:45, 15:50] = 1
+    image = (labels * 255)[..., None].repeat(3, -1)
+    bright, found = resize_square(image, 32, mode)[..., 0], resize_labels(labels, 32, mode)
+    assert found.dtype == np.uint8
+    assert (found[bright == 255] == 1).all()
+    assert (found[bright == 0] == 0).all()
+    assert (bright == 255).sum() / (bright > 0).sum() > 0.2
+
+
+def test_frame_and_labels_of_an_unknown_mode():
+    for call in (Frame.of, resize_labels):
+        first = (8, 8) if call is Frame.of else np.zeros((8, 8), np.uint8)
+        with pytest.raises(InputError, match=r"data\.resize='zoom'"):
+            call(first, 8, "zoom")

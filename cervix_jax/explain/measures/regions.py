@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cervix_jax.data.catalog import Dataset
-from cervix_jax.data.decode import Frame, resize_labels
+from cervix_jax.data.decode import Frame, check_mode, resize_labels
 from cervix_jax.errors import InputError
 
 NOWHERE = -1
@@ -67,6 +67,7 @@ def cell_regions(
             f"{dataset.name} has no masks of nucleus and cytoplasm; take herlev, sipakmed or "
             "cervix_phantom (cric has nucleus positions: nucleus_discs)."
         )
+    check_mode(resize)  # also where no example has masks to resize
     more = [key for key in MORE_REGIONS if key in dataset.info.features]
     names = (*REGIONS, *(MORE_REGIONS[key] for key in more))
     index = np.full((len(indices), size, size), NOWHERE, np.int8)

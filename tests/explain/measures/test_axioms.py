@@ -2,11 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import softmax
-
-from cervix_jax.errors import InputError
-from cervix_jax.explain.measures import completeness
-from tests.explain.measures.models_of_maps import (
+from models_of_maps import (
     IMAGES,
     SIDE,
     TARGETS,
@@ -14,6 +10,10 @@ from tests.explain.measures.models_of_maps import (
     linear,
     quadratic,
 )
+from scipy.special import softmax
+
+from cervix_jax.errors import InputError
+from cervix_jax.explain.measures import completeness
 
 BASELINES = np.random.default_rng(3).normal(size=(2, *IMAGES.shape)).astype(np.float32)
 SQUARES = gradients() * IMAGES**2  # gradient times input of `quadratic`

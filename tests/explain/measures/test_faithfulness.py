@@ -2,10 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from cervix_jax.errors import InputError
-from cervix_jax.explain.measures import GaussianNoise, SquareRemoval, infidelity
-from tests.explain.measures.models_of_maps import (
+from models_of_maps import (
     IMAGES,
     SIDE,
     TARGETS,
@@ -13,6 +10,9 @@ from tests.explain.measures.models_of_maps import (
     linear,
     quadratic,
 )
+
+from cervix_jax.errors import InputError
+from cervix_jax.explain.measures import GaussianNoise, SquareRemoval, infidelity
 
 
 @pytest.mark.parametrize("perturbation", [GaussianNoise(0.5), SquareRemoval(3, 0.25)])

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models_of_maps import IMAGES, SIDE, TARGETS, gradients, linear
 
 from cervix_jax.errors import InputError
 from cervix_jax.explain.measures import road
 from cervix_jax.explain.measures.imputation import NeighbourSystem
-from tests.explain.measures.models_of_maps import IMAGES, SIDE, TARGETS, gradients, linear
 
 
 def dense(image: np.ndarray, removed: np.ndarray) -> np.ndarray:

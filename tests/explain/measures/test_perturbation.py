@@ -3,10 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from cervix_jax.errors import InputError
-from cervix_jax.explain.measures import deletion, insertion, insertion_deletion
-from tests.explain.measures.models_of_maps import (
+from models_of_maps import (
     BIAS,
     IMAGES,
     SIDE,
@@ -14,6 +11,9 @@ from tests.explain.measures.models_of_maps import (
     gradients,
     linear,
 )
+
+from cervix_jax.errors import InputError
+from cervix_jax.explain.measures import deletion, insertion, insertion_deletion
 
 PIXELS = SIDE * SIDE
 

@@ -39,6 +39,24 @@ def test_what_the_image_itself_as_a_map_gives():
     assert (found < 1.25 * unit / np.sqrt(3)).all()
 
 
+def test_images_are_drawn_from_the_ball_on_both_sides():
+    seen = []
+
+    def explain(images, targets):
+        del targets
+        seen.append(images)
+        return images
+
+    sensitivity_max(explain, IMAGES[:1], TARGETS[:1], radius=0.3, samples=31)
+    moved = np.concatenate(seen)[1:] - IMAGES[0]
+    np.testing.assert_array_equal(seen[0][0], IMAGES[0])
+    assert np.abs(moved).max() <= 0.3 * (1 + 1e-5)
+    # Of a uniform variable: mean 0, standard deviation r / sqrt(3); 3348 values.
+    assert abs(moved.mean()) < 4 * 0.3 / np.sqrt(3 * moved.size)
+    assert moved.std() == pytest.approx(0.3 / np.sqrt(3), rel=0.05)
+    assert len(np.unique(moved)) > 3000
+
+
 def test_it_is_the_largest_change_of_all_samples():
     few, many = (sensitivity_max(identity, IMAGES, TARGETS, samples=samples) for samples in (7, 31))
     assert (many >= few).all()

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # A module may import those of lower levels only.
 LEVELS = [
     {"errors", "huge_pages", "rng"},
-    {"atomic", "cli", "profiling", "distributed", "models", "preemption", "storage"},
+    {"atomic", "cli", "profiling", "distributed", "models", "preemption", "startup", "storage"},
     {"data"},
     {"statistics"},
     {"base_config", "checkpoint", "figures", "losses", "metrics", "optim", "workdir", "writers"},
@@ -22,7 +22,7 @@ LEVELS = [
     {"loop"},
     {"train"},
     {"cross_validation"},
-    {"main"},
+    {"main", "reproduce"},
 ]
 FORBIDDEN = {"tensorflow", "torch", "pickle", "keras"}
 

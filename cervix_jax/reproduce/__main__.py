@@ -27,7 +27,14 @@ from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
 from cervix_jax.reproduce import results
-from cervix_jax.reproduce.experiments import Experiment, Settings, missing_data, plan, run_all
+from cervix_jax.reproduce.experiments import (
+    Experiment,
+    Settings,
+    left_out,
+    missing_data,
+    plan,
+    run_all,
+)
 from cervix_jax.reproduce.rows import ROWS
 from cervix_jax.startup import cache_compilations, report_failures_once
 from cervix_jax.train import NonFiniteLossError, Preempted
@@ -52,9 +59,10 @@ def main(argv: list[str]) -> int | None:
     if not experiments:
         raise InputError("--only and --protocols leave nothing to run; see --help.")
     if args.dry_run:
+        missing = left_out(experiments)
         for experiment in experiments:
-            state = "finished" if experiment.is_finished else missing_data(experiment) or "to run"
-            print(f"{experiment.name}: {state}")
+            state = "finished" if experiment.is_finished else "to run"
+            print(f"{experiment.name}: {missing.get(experiment.folder, state)}")
         return None
     report_failures_once()
     cache_compilations()

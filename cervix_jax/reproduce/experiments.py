@@ -146,6 +146,20 @@ def _override(config: ml_collections.ConfigDict, row: Row, overrides: Sequence[s
             ) from error
 
 
+def left_out(experiments: Sequence[Experiment]) -> dict[Path, str]:
+    """The experiments that are not finished and cannot be run: folder to reason."""
+    found: dict[Path, str] = {}
+    for experiment in experiments:
+        source = Path(experiment.config.model.init_from or ".")
+        if experiment.is_finished:
+            continue
+        if any(source.is_relative_to(folder) for folder in found):
+            found[experiment.folder] = f"it starts from {experiment.init}, which is left out"
+        elif reason := missing_data(experiment):
+            found[experiment.folder] = reason
+    return found
+
+
 def missing_data(experiment: Experiment) -> str:
     """Why an experiment cannot be run for want of data; "" where it can."""
     config = experiment.config
@@ -204,21 +218,17 @@ def run_all(
     Raises:
       Preempted, NonFiniteLossError, InputError: as `cross_validate`; the same call goes on.
     """
-    skipped: dict[Path, str] = {}
     for experiment in experiments:
         if experiment.is_finished:
             _require_same_config(experiment)
-        elif reason := missing_data(experiment):
-            skipped[experiment.folder] = reason
-            tell(f"{experiment.name}: left out. {reason}")
+    skipped = left_out(experiments)
+    for experiment in experiments:
+        if experiment.folder in skipped:
+            tell(f"{experiment.name}: left out, {skipped[experiment.folder]}")
     todo = [e for e in experiments if not e.is_finished and e.folder not in skipped]
     done, since = 0, time.monotonic()
     total = sum(_work(experiment) for experiment in todo)
     for number, experiment in enumerate(todo, 1):
-        source = Path(experiment.config.model.init_from or ".")
-        if any(source.is_relative_to(folder) for folder in skipped):
-            skipped[experiment.folder] = f"it starts from {experiment.init}, which was left out"
-            continue
         elapsed = time.monotonic() - since
         left = f"; about {elapsed / done * (total - done) / 60:.0f} min left" if done else ""
         tell(f"{number} of {len(todo)}: {experiment.name}{left}")

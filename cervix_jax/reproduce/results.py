@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 
 from cervix_jax.metrics import wilson_interval
 from cervix_jax.reproduce.experiments import Experiment
-from cervix_jax.reproduce.rows import ROWS
+from cervix_jax.reproduce.rows import ROWS, Row
 from cervix_jax.statistics.aggregation import RULES, aggregate
 from cervix_jax.statistics.intervals import percentile_interval
 from cervix_jax.statistics.resampling import Resamples
@@ -157,9 +157,9 @@ def _paper_table(outcomes: Sequence[dict]) -> str:
                 str(ours["epochs"]),
                 str(ours["n"]),
             ]
-        data = row.config.partition(":")[2].partition(",")[0]
-        data = data if "/" in data else "herlev/default"
-        lines.append(f"| {row.id} | {row.title} | {data} | {paper} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {row.id} | {row.title} | {_dataset(row)} | {paper} | {' | '.join(cells)} |"
+        )
     return "\n".join(lines)
 
 
@@ -244,6 +244,11 @@ def _skipped(skipped: dict[str, str]) -> str:
     return "\n".join(["## Left out", "", *lines])
 
 
+def _dataset(row: Row) -> str:
+    named = row.config.partition(":")[2].partition(",")[0]
+    return named if "/" in named else "herlev/default"
+
+
 def _percent(value: float, interval: Sequence[float]) -> str:
     return f"{100 * value:.2f} % ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
@@ -252,7 +257,7 @@ def intervals_to_draw(results: dict) -> dict[str, dict[str, tuple[float, float, 
     """What the picture shows: line to series to (value, low, high), all in [0, 1]."""
     lines: dict[str, dict[str, tuple[float, float, float]]] = {}
     for row in ROWS:
-        label = f"{row.id}: {row.title}"
+        label = f"{row.id}: {row.title}, {_dataset(row)}"
         if row.correct is not None and row.tested:
             interval = wilson_interval(row.correct, row.tested)
             lines[label] = {"paper, as published": (row.correct / row.tested, *interval)}
@@ -261,13 +266,13 @@ def intervals_to_draw(results: dict) -> dict[str, dict[str, tuple[float, float, 
                 interval = o["interval_by_group"] or o["interval"]
                 if o["protocol"] == "paper":
                     interval = o["interval"]
-                series = f"ours, {o['protocol']}"
+                series = f"split {o['protocol']}"
                 lines.setdefault(label, {})[series] = (o["accuracy"], *interval)
     shortcuts = results["shortcuts"]
     for name, by_protocol in (shortcuts["baselines"] if shortcuts else {}).items():
         for protocol, found in by_protocol.items():
             mean, deviation = found["mean"], found["deviation"] or 0.0
-            series = f"ours, {protocol}"
+            series = f"split {protocol}"
             line = lines.setdefault(f"shortcut: {name}", {})
             line[series] = (mean, mean - deviation, mean + deviation)
     return lines

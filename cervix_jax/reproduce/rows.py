@@ -48,7 +48,7 @@ class Row:
 
 _MULTI, _MASKED = "sipakmed/multi_cell,recipe=paper", "sipakmed/multi_cell_masked,recipe=paper"
 _SINGLE = "sipakmed/single_cell,recipe=paper"
-_RCAN = "RCAN (DenseNet-121, channel attention)"
+_RCAN = "RCAN"
 _RAN = "Residual Attention Network-92"
 _NO_BLOCKS = ("paper", "cluster")  # Herlev's slides have no order
 

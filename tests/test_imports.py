@@ -19,6 +19,7 @@ LEVELS = [
     {"run"},
     {"init_from"},
     {"audit", "evaluate", "train_step"},
+    {"aggregate"},
     {"loop"},
     {"train"},
     {"cross_validation"},

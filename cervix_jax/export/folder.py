@@ -14,7 +14,7 @@ from jax import export as jax_export
 
 from cervix_jax import atomic
 from cervix_jax.errors import InputError
-from cervix_jax.export.card import make_card
+from cervix_jax.export.card import FORMAT, make_card
 from cervix_jax.export.model_card import model_card
 from cervix_jax.export.program import Weights, named_weights, portable, trace
 from cervix_jax.run import Run
@@ -141,28 +141,29 @@ def load_exported(folder: str | Path) -> ExportedModel:
             )
     try:
         program = jax_export.deserialize(bytearray((folder / PROGRAM).read_bytes()))
-    except Exception as error:  # of a newer jax, which raises many kinds
+        weights = safetensors.load_file(folder / WEIGHTS)
+    except Exception as error:  # of files from a newer jax, which raises many kinds
         raise InputError(
-            f"{folder / PROGRAM}: this jax {jax.__version__} cannot read it ({error}); install "
-            f"jax {card['versions']['jax']} or newer, or export again."
+            f"{folder}: jax {jax.__version__} cannot read it ({error}); it was exported with "
+            f"{card.get('versions')}: install these, or export again."
         ) from error
-    return ExportedModel(card, program, safetensors.load_file(folder / WEIGHTS))
+    return ExportedModel(card, program, weights)
 
 
 def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_bytes())
-        complete = set(card["sha256"]) == {PROGRAM, WEIGHTS} and int(card["size"]) > 0
-        complete = complete and isinstance(card["versions"]["jax"], str)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); give a folder that "
             "cervix_jax.export wrote."
         ) from error
-    except (ValueError, KeyError, TypeError):
-        complete = False
-    if not complete:
-        raise InputError(f"{path}: is no card of an export, or is damaged; export again.")
+    except ValueError:
+        card = None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise InputError(f"{path}: is not the card of an export ({FORMAT}); export again.")
+    if set(card.get("sha256", ())) != {PROGRAM, WEIGHTS}:
+        raise InputError(f"{path}: has no checksums of {PROGRAM} and {WEIGHTS}; export again.")
     return card
 
 

@@ -55,8 +55,9 @@ def model_card(card: dict[str, Any]) -> str:
       card: what `card.json` says.
     """
     title = f"{card['model']} on {card['data']['name']}"
+    front = yaml.safe_dump(_front_matter(card, title), sort_keys=False, allow_unicode=True)
     parts = [
-        f"---\n{yaml.safe_dump(_front_matter(card, title), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{front}---",
         f"# {title}",
         f"Sorts images of cervical cells into {len(card['class_names'])} classes: "
         f"{', '.join(map(_plain, card['class_names']))}. {WARNING}",
@@ -151,8 +152,8 @@ def _limits(card: dict[str, Any]) -> str:
     leaky = card["data"]["leakage"] > 0
     limits = [
         f"{WARNING} No clinical validation was made.",
-        f"It was trained on `{card['data']['name']}` alone. Other stains, scanners, magnifications and "
-        "preparations were not tested; expect less there.",
+        f"It was trained on `{card['data']['name']}` alone. Other stains, scanners, magnifications "
+        "and preparations were not tested; expect less there.",
         "It names one of its classes for any image, also for one that shows no cell.",
         f"Groups (`{card['data']['group_feature']}`) need not be patients: a patient's images may "
         "be on both sides of the split.",

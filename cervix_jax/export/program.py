@@ -1,7 +1,7 @@
 """A run's way from uint8 images to probabilities, as one serialisable StableHLO program."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -39,12 +39,12 @@ def _name(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=".")
 
 
-def trace(run: Run) -> jax_export.Exported:
+def trace(run: Run, platforms: Sequence[str] = PLATFORMS) -> jax_export.Exported:
     """The program `call(weights, images) -> probabilities`.
 
     `weights` is what `named_weights` gives, `images` uint8 [b, S, S, 3] for any b of at least 1,
-    RGB; the result is float32 [b, C] with rows that sum to 1. It runs on every platform of
-    `PLATFORMS`: on the CPU in the forms that are faster there (EfficientNet-Lite0 is 8 times faster
+    RGB; the result is float32 [b, C] with rows that sum to 1. It runs on each of
+    `platforms`: on the CPU in the forms that are faster there (EfficientNet-Lite0 is 8 times faster
     than in XLA's), elsewhere in XLA's. Matrix products have full float32 precision everywhere, so
     that all platforms agree.
     """
@@ -61,7 +61,7 @@ def trace(run: Run) -> jax_export.Exported:
         return jax.lax.platform_dependent(weights, images, cpu=on_cpu, default=elsewhere)
 
     with jax.default_matmul_precision("highest"), _without_locations():
-        return jax_export.export(jax.jit(by_platform), platforms=PLATFORMS)(spec, images)
+        return jax_export.export(jax.jit(by_platform), platforms=platforms)(spec, images)
 
 
 @contextlib.contextmanager

@@ -10,13 +10,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jax import export as jax_export
 
 from cervix_jax import atomic
 from cervix_jax.errors import InputError
 from cervix_jax.export.card import FORMAT, make_card
 from cervix_jax.export.model_card import model_card
-from cervix_jax.export.program import Weights, named_weights, portable, trace
+from cervix_jax.export.program import PLATFORMS, Weights, named_weights, portable, trace
 from cervix_jax.run import Run
 from cervix_jax.statistics.summary import readable_json
 
@@ -84,11 +85,13 @@ def export_run(run: Run, out: str | Path, *, workdir: str | Path | None = None) 
     run = portable(run)
     with atomic.new_folder(out) as folder:
         weights = named_weights(run)
+        logging.info("Tracing the program for %s.", ", ".join(PLATFORMS))
         (folder / PROGRAM).write_bytes(trace(run).serialize())
         (folder / WEIGHTS).write_bytes(safetensors.save(weights))
         card = make_card(run, workdir, sum(array.size for array in weights.values()))
         card["sha256"] = {name: _sha256(folder / name) for name in (PROGRAM, WEIGHTS)}
         _write_card(folder, card)
+        logging.info("Compiling the run and the program, to see that they agree.")
         card["check"] = _check(load_exported(folder), run)
         _write_card(folder, card)
         atomic.write_text(folder / MODEL_CARD, model_card(card))

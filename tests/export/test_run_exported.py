@@ -35,6 +35,7 @@ def photographs(tmp_path):
     return paths
 
 
+@pytest.mark.slow
 def test_it_gives_the_classes_of_the_run_without_this_package(exported, trained, photographs):
     found = subprocess.run(
         [sys.executable, "-c", ALONE, EXAMPLE, exported, *photographs],

@@ -18,7 +18,7 @@ LEVELS = [
     {"inference", "prepare"},
     {"run"},
     {"init_from"},
-    {"audit", "evaluate", "train_step"},
+    {"audit", "evaluate", "export", "train_step"},
     {"aggregate"},
     {"loop"},
     {"train"},
@@ -78,7 +78,7 @@ def test_forbidden_modules_are_never_imported():
 def test_nothing_drags_tensorflow_in():
     code = (
         "import importlib, sys, cervix_jax.main, cervix_jax.evaluate, cervix_jax.prepare\n"
-        "import cervix_jax.audit.__main__, cervix_jax.audit.model\n"
+        "import cervix_jax.audit.__main__, cervix_jax.audit.model, cervix_jax.export.__main__\n"
         "from cervix_jax.data import catalog\n"
         "[importlib.import_module(f'tfds_builders.{name}.{name}_dataset_builder')"
         " for name in catalog.BUILDERS]\n"

@@ -13,7 +13,9 @@ from absl import logging as absl_logging
 
 from cervix_jax.errors import InputError
 
+EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+EXIT_PREEMPTED = 75  # saved before it stopped; the same command goes on (EX_TEMPFAIL)
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

@@ -165,6 +165,43 @@ def grouped_bars(
     _save(figure, path)
 
 
+def intervals(
+    lines: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    *,
+    xlabel: str,
+    title: str,
+    path: Path,
+) -> None:
+    """Draw values with their intervals, one line of text for each group of them.
+
+    Args:
+      lines: label to series to (value, low, high), all in [0, 1]; a series keeps its colour.
+      xlabel: what the values are.
+      title: above the plot.
+      path: PNG to write.
+    """
+    series = list(dict.fromkeys(name for found in lines.values() for name in found))
+    colours = {name: f"C{number}" for number, name in enumerate(series)}
+    figure = Figure(figsize=(9, 1.6 + 0.45 * len(lines)), layout="constrained")
+    axes = figure.subplots()
+    for row, found in enumerate(lines.values()):
+        for place, (name, (value, low, high)) in enumerate(found.items()):
+            height = row + 0.6 * ((place + 0.5) / len(found) - 0.5)
+            axes.plot([low, high], [height, height], color=colours[name], linewidth=1.6)
+            axes.plot(value, height, "o", color=colours[name], markersize=4.5)
+        if row % 2:
+            axes.axhspan(row - 0.5, row + 0.5, color="0.95", zorder=0)
+    for name in series:
+        axes.plot([], [], "o-", color=colours[name], label=name)
+    axes.set_yticks(np.arange(len(lines)), list(lines), fontsize=LABEL_SIZE)
+    axes.set(ylim=(len(lines) - 0.5, -0.5), xlabel=xlabel)
+    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=min(len(series), 5), fontsize=LABEL_SIZE)
+    _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as temporary, matplotlib.rc_context({"savefig.dpi": 130}):
         figure.savefig(temporary, format="png")

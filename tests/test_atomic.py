@@ -44,3 +44,49 @@ def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         atomic.write_text(tmp_path / "file" / "a.txt", "x")
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_appears_whole(tmp_path):
+    (tmp_path / "out").mkdir()  # an empty one is taken
+    with atomic.new_folder(tmp_path / "out") as folder:
+        (folder / "a.txt").write_text("a")
+        assert not os.listdir(tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == ["a.txt"]
+    assert os.listdir(tmp_path) == ["out"]
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_that_fails_leaves_nothing_behind(tmp_path):
+    def fail_halfway():
+        with atomic.new_folder(tmp_path / "deep" / "out") as folder:
+            (folder / "a.txt").write_text("half")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        fail_halfway()
+    assert not os.listdir(tmp_path / "deep")
+
+
+@pytest.mark.parametrize("kind", ["full", "file", "link"])
+def test_a_folder_takes_the_place_of_nothing(tmp_path, kind):
+    path = tmp_path / "out"
+    if kind == "full":
+        path.mkdir()
+        (path / "precious").write_text("x")
+    elif kind == "file":
+        path.write_text("x")
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="exists already"), atomic.new_folder(path):
+        pass
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_folder_in_a_file_is_bad_input(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        atomic.new_folder(tmp_path / "file" / "a"),
+    ):
+        pass

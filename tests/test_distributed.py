@@ -35,6 +35,7 @@ def test_every_batch_size_must_divide():
         distributed.check_divides("batch_size", 0, mesh)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_same_losses(trained, prepared, tmp_path):
     folder, _ = trained
     subprocess.run(

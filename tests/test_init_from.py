@@ -53,6 +53,7 @@ def start(config, class_names=NAMES):
     return values, make_train_step(graphdef, config, 5, mesh), state
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_file_with_a_fresh_head(tiny_config, weights_file):
     path, source = weights_file
     config = tiny_config()
@@ -102,6 +103,7 @@ def test_a_finished_run_is_a_start(trained):
         starting_values(config, run.class_names)
 
 
+@pytest.mark.slow
 def test_a_run_that_resumes_needs_its_start_no_more(tiny_config, weights_file, tmp_path):
     path = tmp_path / "start.npz"
     shutil.copy(weights_file[0], path)

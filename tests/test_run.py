@@ -121,6 +121,7 @@ def test_compute_dtype():
         compute_dtype("half")
 
 
+@pytest.mark.slow
 def test_models_with_lists_of_layers_are_loaded_too(tiny_config, monkeypatch, tmp_path):
     """ResNet-50 and RAN-92 hold lists, whose keys are numbers in memory and text on disk."""
 

@@ -67,6 +67,7 @@ def test_the_seed_decides_weights_and_augmentation(tiny_config):
     assert np.abs(kernels[0] - kernels[1]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_accumulation_of_equal_parts_is_the_whole_batch(tiny_config):
     half = make_batch(4)
     batch = {name: np.repeat(value, 2, axis=0) for name, value in half.items()}  # a a b b c c d d
@@ -88,6 +89,7 @@ def test_accumulation_of_equal_parts_is_the_whole_batch(tiny_config):
     np.testing.assert_allclose(moved[1], 1.9 * moved[0], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_remat_gives_the_same_step(tiny_config):
     plainly, remat = (
         run(
@@ -137,6 +139,7 @@ def test_only_the_head_learns_as_long_as_the_run_says(tiny_config, head_only_ste
     assert (body.max() == 0) == (head_only_steps > 0)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_parameters_statistics_and_loss_in_float32(tiny_config):
     exact, half = (
         run(plain(tiny_config, **{"model.dtype": dtype}), make_batch(), make_inputs(), steps=2)

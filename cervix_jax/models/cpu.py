@@ -5,8 +5,11 @@ takes half as long image by image. Its gradient of max-pooling finds every maxim
 variadic reduction, and takes four times as long as comparing shifted images.
 """
 
+import contextlib
+import contextvars
 import functools
 import math
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +19,27 @@ from jax import lax
 # From this many pixels on, the kernel's gradient is computed image by image.
 LARGE_IMAGE = 28 * 28
 MOST_PARTS = 16
+_forced: contextvars.ContextVar[bool | None] = contextvars.ContextVar("forced", default=None)
+
+
+def preferred() -> bool:
+    """Whether what is traced now takes the CPU's own forms; else it takes XLA's."""
+    forced = _forced.get()
+    return jax.default_backend() == "cpu" if forced is None else forced
+
+
+@contextlib.contextmanager
+def prefer(own_forms: bool) -> Iterator[None]:
+    """In the block, traced models take the CPU's own forms or XLA's, whatever the backend is.
+
+    For programs that are traced here and run elsewhere. JAX does not know of this choice: a
+    function that it has traced before is not traced again because of it.
+    """
+    token = _forced.set(own_forms)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
+from cervix_jax.models import cpu
 from cervix_jax.models.layers import Conv
 
 
@@ -134,7 +135,6 @@ class DepthwiseConv(Conv):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve float [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C]."""
-        on_cpu = jax.default_backend() == "cpu"
-        convolve = depthwise_shifted if on_cpu else depthwise_grouped
+        convolve = depthwise_shifted if cpu.preferred() else depthwise_grouped
         kernel = self.kernel[...][:, :, 0].astype(self.dtype)
         return convolve(x.astype(self.dtype), kernel, self.stride)

@@ -58,3 +58,18 @@ def test_max_pooling_has_the_same_value_and_gradient_also_among_equals(size, lev
         jax.grad(lambda x, p=pool: (p(x) * weight).sum())(x) for pool in (cpu.max_pool, theirs)
     )
     np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_the_forms_that_a_trace_takes_can_be_chosen():
+    def nested():
+        with cpu.prefer(True):
+            assert cpu.preferred()
+            raise RuntimeError("inside")
+
+    assert cpu.preferred(), "the tests run on the CPU"
+    with cpu.prefer(False):
+        assert not cpu.preferred()
+        with pytest.raises(RuntimeError, match="inside"):
+            nested()
+        assert not cpu.preferred()
+    assert cpu.preferred()

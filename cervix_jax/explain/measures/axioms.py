@@ -50,8 +50,8 @@ def completeness(
       images: float32 [N, H, W, 3].
       targets: int [N].
       maps: float [N, H, W, 3] or [N, H, W].
-      baselines: those of the method, broadcastable to the images; or [K, N, H, W, 3] where it
-        averaged over K baselines, and f(b) is averaged likewise.
+      baselines: those of the method, broadcastable to the images; or [K, N, H, W, 3] (N may be 1)
+        where it averaged over K baselines, and f(b) is averaged likewise.
       output: the score that the maps explain.
       batch_size: most images that `logits_fn` sees at a time.
 

@@ -48,6 +48,12 @@ def test_maps_averaged_over_several_baselines():
     assert (np.abs(one.delta) > 0.01).all()
 
 
+def test_several_baselines_that_all_images_share():
+    shared = BASELINES[:, :1]
+    maps = (integrated(shared[0]) + integrated(shared[1])) / 2
+    assert np.abs(completeness(quadratic, IMAGES, TARGETS, maps, shared).delta).max() < 1e-4
+
+
 def test_a_map_of_zeros_is_all_wrong_and_no_change_is_undefined():
     found = completeness(linear, IMAGES, TARGETS, np.zeros(IMAGES.shape[:3]), 0.0)
     np.testing.assert_allclose(found.relative, 1)

@@ -1,0 +1,47 @@
+"""`python -m cervix_jax.export --workdir=DIR --out=DIR2`: a run as files that need no cervix_jax.
+
+`DIR2` then holds the program (`model.stablehlo`, any number of uint8 images to probabilities, for
+CPU, CUDA and TPU), `weights.safetensors`, `card.json` and a model card, `README.md`.
+`examples/run_exported.py` runs it.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from cervix_jax import cli
+from cervix_jax.errors import InputError
+from cervix_jax.export.folder import PROGRAM, WEIGHTS, export_run
+from cervix_jax.run import load_run
+
+
+def main(argv: list[str]) -> None:
+    """Command line."""
+    del argv
+    args = flags.FLAGS
+    for name in ("workdir", "out"):
+        if not args[name].value:
+            raise InputError(f"--{name} is missing; give --workdir=<run> and --out=<new folder>.")
+    out = Path(args.out)
+    card = export_run(load_run(args.workdir, args.step), out, workdir=args.workdir)
+    for name in (PROGRAM, WEIGHTS):
+        print(f"{name}: {(out / name).stat().st_size / 1e6:.2f} MB")
+    print(f"largest difference to the run: {card['check']['largest_difference']:.1e}")
+    if card["evaluation"] is None:
+        print(
+            f"step {card['step']} has no test evaluation, so the cards have no metrics; "
+            f"python -m cervix_jax.evaluate --workdir={args.workdir} makes one."
+        )
+    print(f"exported {card['model']}, step {card['step']}, to {out}")
+
+
+def define_flags() -> None:
+    """Flags of this command."""
+    flags.DEFINE_string("workdir", "", "Folder of the run.")
+    flags.DEFINE_string("out", "", "Folder to make; must not exist, or be empty.")
+    flags.DEFINE_string("step", "best", "Checkpoint: best, latest, or a step.")
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

@@ -1,0 +1,106 @@
+"""What `card.json` says of an export, for machines and for the model card."""
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from cervix_jax import __version__
+from cervix_jax.errors import InputError
+from cervix_jax.export.program import PLATFORMS
+from cervix_jax.run import Run
+
+FORMAT = "cervix_jax export 1"
+PACKAGES = ("jax", "jaxlib", "flax", "numpy", "safetensors")
+RESIZE_RULES = {
+    "stretch": "scaled to the square; the aspect ratio changes",
+    "crop": "shorter side scaled to fit, centre cut out",
+    "pad": "longer side scaled to fit, the rest filled with the median colour of the border",
+}
+# What the evaluation in the card keeps of evaluate/test.json.
+_FACTS = ("split", "n", "groups", "protocol", "fold", "folds", "leakage", "leakage_train")
+_METRICS = ("overall", "probabilities", "one_v_rest", "per_class", "confusion_matrix", "intervals")
+
+
+def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[str, Any]:
+    """What `card.json` says, but for the checksums and the check.
+
+    Args:
+      run: the run as it is exported.
+      workdir: its folder, for its evaluation and environment; None leaves them out.
+      num_weights: how many numbers the weights are, statistics included.
+
+    Returns:
+      JSON-ready dict. Paths of this machine are not in it.
+
+    Raises:
+      InputError: `evaluate/test.json` or `env.json` is there and cannot be read.
+    """
+    config, size = run.config, run.config.image_size
+    known = Path(workdir) if workdir else None
+    environment = (_read(known / "env.json") if known else None) or {}
+    versions = {"cervix_jax": __version__} | {name: metadata.version(name) for name in PACKAGES}
+    return {
+        "format": FORMAT,
+        "model": config.model.name,
+        "attention": config.model.attention.replace("none", ""),
+        "step": run.step,
+        "weights": num_weights,
+        "class_names": list(run.class_names),
+        "size": size,
+        "resize": config.data.resize,
+        "input": f"uint8 [b, {size}, {size}, 3], RGB, 0 to 255, for any b of at least 1; upright, "
+        f"resized outside of the program with Pillow's antialiased bilinear filter: "
+        f"{RESIZE_RULES[config.data.resize]}",
+        "output": f"float32 [b, {len(run.class_names)}], probabilities in the order of class_names",
+        "normalization": f"{config.model.normalization}, inside the program",
+        "dtype": config.model.dtype,
+        "platforms": list(PLATFORMS),
+        "versions": versions,
+        "data": run.dataset,
+        "split": config.split.to_dict(),
+        "training": {
+            "start": _start(config.model.init_from),
+            "epochs": config.num_epochs,
+            "batch_size": config.batch_size,
+            "optimizer": config.optimizer.name,
+            "learning_rate": config.learning_rate,
+            "ema_decay": config.ema_decay,
+            "seed": config.seed,
+            "git_commit": environment.get("git_commit"),
+            "versions": environment.get("versions", {}),
+        },
+        "evaluation": _evaluation(known, run.step) if known else None,
+    }
+
+
+def _start(init_from: str) -> str:
+    """What the weights started from, without folders of this machine."""
+    if not init_from:
+        return "scratch"
+    return init_from if init_from.startswith(("hf:", "package:")) else Path(init_from).name
+
+
+def _evaluation(workdir: Path, step: int) -> dict[str, Any] | None:
+    """The test evaluation of the same weights, or None."""
+    report = _read(workdir / "evaluate" / "test.json")
+    # Earlier versions wrote fewer metrics: then it must be evaluated again.
+    if not report or report.get("step") != step or not set(_METRICS) <= set(report):
+        return None
+    return {name: report.get(name) for name in (*_FACTS, *_METRICS)} | {
+        "refit": report.get("refit", False)
+    }
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); make it again or remove it."
+        ) from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: holds no JSON object; make it again or remove it.")
+    return found

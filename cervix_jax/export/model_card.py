@@ -1,0 +1,185 @@
+"""The model card: Markdown with the front matter of the Hugging Face hub.
+
+Its sections are those of Mitchell et al., "Model Cards for Model Reporting", 2019 (arXiv
+1810.03993), as far as a run knows them.
+"""
+
+from typing import Any
+
+import yaml
+
+from cervix_jax.data.splits import ONE_SPLIT
+from cervix_jax.statistics.summary import shown
+
+WARNING = "**Research use only; not for clinical use.**"
+METRICS = {  # group of the report, name there: name here, the hub's type of metric
+    ("overall", "accuracy"): ("accuracy", "accuracy"),
+    ("overall", "balanced_accuracy"): ("balanced accuracy", "balanced_accuracy"),
+    ("overall", "macro_f1"): ("macro F1", "f1"),
+    ("overall", "macro_auroc"): ("macro AUROC", "roc_auc"),
+    ("overall", "matthews"): ("Matthews' correlation", "matthews_correlation"),
+    ("overall", "cohen_kappa"): ("Cohen's kappa", "cohen_kappa"),
+    ("probabilities", "nll"): ("negative log-likelihood (lower is better)", "nll"),
+    ("probabilities", "brier"): ("Brier score (lower is better)", "brier_score"),
+    ("probabilities", "ece_equal_width"): ("calibration error (lower is better)", "ece"),
+}
+_SQUARE = {
+    "stretch": "image = image.resize(side, Image.Resampling.BILINEAR)",
+    "crop": "image = ImageOps.fit(image, side, Image.Resampling.BILINEAR)",
+    "pad": """\
+pixels = np.asarray(image)
+border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+colour = tuple(int(value) for value in np.median(border, axis=0))
+image = ImageOps.pad(image, side, Image.Resampling.BILINEAR, color=colour)""",
+}
+_USE = """\
+import json
+from pathlib import Path
+import jax, numpy as np, safetensors.numpy
+from jax import export
+from PIL import Image, ImageOps
+
+card = json.loads(Path("card.json").read_text(encoding="utf-8"))
+program = export.deserialize(bytearray(Path("model.stablehlo").read_bytes()))
+weights = safetensors.numpy.load_file("weights.safetensors")
+image, side = ImageOps.exif_transpose(Image.open("cell.png")).convert("RGB"), (card["size"],) * 2
+{square}
+(probabilities,) = jax.jit(program.call)(weights, np.asarray(image)[None])
+print(dict(zip(card["class_names"], probabilities.tolist())))"""
+
+
+def model_card(card: dict[str, Any]) -> str:
+    """`README.md` of an export.
+
+    Args:
+      card: what `card.json` says.
+    """
+    title = f"{card['model']} on {card['data']['name']}"
+    front = yaml.safe_dump(_front_matter(card, title), sort_keys=False, allow_unicode=True)
+    parts = [
+        f"---\n{front}---",
+        f"# {title}",
+        f"Sorts images of cervical cells into {len(card['class_names'])} classes: "
+        f"{', '.join(map(_plain, card['class_names']))}. {WARNING}",
+        f"## Use\n\n```sh\npip install jax flatbuffers safetensors pillow\n```\n\n"
+        f"```python\n{_USE.format(square=_SQUARE[card['resize']])}\n```\n\n{_use_notes(card)}",
+        f"## Data\n\n{_data(card)}",
+        f"## Results\n\n{_results(card)}",
+        f"## Limits\n\n{_limits(card)}",
+        f"## How it was made\n\n{_making(card)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(card: dict[str, Any], title: str) -> dict[str, Any]:
+    front: dict[str, Any] = {
+        "license": "other",
+        "license_name": "to-be-chosen-by-the-publisher",
+        "library_name": "jax",
+        "pipeline_tag": "image-classification",
+        "tags": ["cervical-cytology", "pap-smear", "medical", "stablehlo", card["model"]],
+    }
+    start = card["training"]["start"]
+    if start.startswith("hf:"):
+        front["base_model"] = start.split(":")[1]
+    if card["evaluation"]:
+        found = [
+            {"type": kind, "name": name, "value": value}
+            for (group, key), (name, kind) in METRICS.items()
+            if (value := card["evaluation"][group][key]["estimate"]) is not None
+        ]
+        dataset = {"type": card["data"]["name"], "name": card["data"]["name"], "split": "test"}
+        task = {"type": "image-classification"}
+        front["model-index"] = [
+            {"name": title, "results": [{"task": task, "dataset": dataset, "metrics": found}]}
+        ]
+    return front
+
+
+def _use_notes(card: dict[str, Any]) -> str:
+    return (
+        f"The program takes {card['input']}. It gives {card['output']}. Normalisation "
+        f"({card['normalization'].partition(',')[0]}) is inside. It runs on "
+        f"{', '.join(card['platforms'])} in {card['dtype']}; the weights are an argument. It needs "
+        f"jax {card['versions']['jax']} or newer; jax keeps such files readable for at least six "
+        "months. `card.json` has the SHA-256 of both files."
+    )
+
+
+def _data(card: dict[str, Any]) -> str:
+    data, split = card["data"], card["split"]
+    counts = ", ".join(f"{count} for {name}" for name, count in data["examples"].items())
+    protocol = f"`{split['protocol']}`"
+    if split["protocol"] not in ONE_SPLIT:
+        protocol += f", fold {split['fold']} of {split['folds']}, seed {split['seed']}"
+    if split.get("refit"):
+        protocol += "; trained on the validation images too"
+    return (
+        f"`{data['name']}` {data['version']}: {counts}. Split by {protocol}. Images are grouped by "
+        f"`{data['group_feature']}`; **leakage: {data['leakage']:.1%}** of the test images come "
+        "from a group that training or validation saw too."
+    )
+
+
+def _results(card: dict[str, Any]) -> str:
+    found = card["evaluation"]
+    if not found:
+        return "These weights were not evaluated on test images."
+    rows = [
+        f"| {name} | {shown(found[group][key])} |" for (group, key), (name, _) in METRICS.items()
+    ]
+    by_group = found["overall"]["accuracy"]["interval_by_group"]
+    note = f"{found['n']} test images of {found['groups']} groups."
+    if by_group:
+        note += f" Accuracy by resampling whole groups: {by_group[0]:.3f} to {by_group[1]:.3f}."
+    if warning := found["intervals"].get("warning"):
+        note += f" Note: {warning}."
+    classes = [
+        f"| {_plain(name)} | {found['per_class'][name]['support']} | {shown(row['sensitivity'])} | "
+        f"{shown(row['specificity'])} | {shown(row['auroc'])} |"
+        for name, row in found["one_v_rest"].items()
+    ]
+    return "\n".join(
+        [
+            *[note, "", "| metric | value (95 % interval) |", "|---|---|", *rows, ""],
+            *["| class | images | sensitivity | specificity | AUROC |", "|---|---|---|---|---|"],
+            *classes,
+        ]
+    )
+
+
+def _limits(card: dict[str, Any]) -> str:
+    leaky = card["data"]["leakage"] > 0
+    limits = [
+        f"{WARNING} No clinical validation was made.",
+        f"It was trained on `{card['data']['name']}` alone. Other stains, scanners, magnifications "
+        "and preparations were not tested; expect less there.",
+        "It names one of its classes for any image, also for one that shows no cell.",
+        f"Groups (`{card['data']['group_feature']}`) need not be patients: a patient's images may "
+        "be on both sides of the split.",
+        *(["The leakage above makes the results too good for new slides."] if leaky else []),
+        f"Checked beside the run it was made from on {card['check']['backend']} alone: "
+        f"{card['check']['images']} random images, largest difference of a probability "
+        f"{card['check']['largest_difference']:.1e}.",
+        "Before publishing choose a licence: the images have terms of their own.",
+    ]
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _making(card: dict[str, Any]) -> str:
+    training, versions = card["training"], card["versions"]
+    attention = f", attention `{card['attention']}`" if card["attention"] else ""
+    start = training["start"] if training["start"] == "scratch" else f"`{training['start']}`"
+    commit = f", commit `{training['git_commit']}`" if training["git_commit"] else ""
+    return (
+        f"`{card['model']}`{attention}, {card['weights']:,} numbers, step {card['step']}. Started "
+        f"from {start}; {training['optimizer']}, learning rate {training['learning_rate']:g}, "
+        f"batches of {training['batch_size']}, at most {training['epochs']} epochs, "
+        f"{card['size']} pixels, seed {training['seed']}{commit}. Exported by cervix_jax "
+        f"{versions['cervix_jax']} with jax {versions['jax']}."
+    )
+
+
+def _plain(name: str) -> str:
+    """A class name that does not break a table."""
+    return " ".join(name.replace("|", "\\|").split())

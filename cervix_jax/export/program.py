@@ -1,0 +1,91 @@
+"""A run's way from uint8 images to probabilities, as one serialisable StableHLO program."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import export as jax_export
+
+from cervix_jax.data.normalization import normalize
+from cervix_jax.models import cpu
+from cervix_jax.run import Run
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+Weights = dict[str, np.ndarray]  # by dotted name
+
+
+def portable(run: Run) -> Run:
+    """The same run with arithmetic that does not depend on the machine.
+
+    A `model.dtype` of "auto" becomes float32: else a program would depend on where it was exported.
+    """
+    config = run.config.copy_and_resolve_references()
+    with config.unlocked():
+        config.model.dtype = "float32" if config.model.dtype == "auto" else config.model.dtype
+        config.model.remat = False  # nothing here goes backwards
+    return Run(config, run.dataset, run.variables, run.step)
+
+
+def named_weights(run: Run) -> Weights:
+    """Parameters and statistics by name, such as `params.features.conv0.kernel`, float32."""
+    found = jax.tree_util.tree_leaves_with_path(run.variables)
+    return {_name(path): np.asarray(array) for path, array in found}
+
+
+def _name(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def trace(run: Run, platforms: Sequence[str] = PLATFORMS) -> jax_export.Exported:
+    """The program `call(weights, images) -> probabilities`.
+
+    `weights` is what `named_weights` gives, `images` uint8 [b, S, S, 3] for any b of at least 1,
+    RGB; the result is float32 [b, C] with rows that sum to 1. It runs on each of
+    `platforms`: on the CPU in the forms that are faster there (EfficientNet-Lite0 is 8 times faster
+    than in XLA's), elsewhere in XLA's. Matrix products have full float32 precision everywhere, so
+    that all platforms agree.
+    """
+    spec = {
+        name: jax.ShapeDtypeStruct(array.shape, array.dtype)
+        for name, array in named_weights(run).items()
+    }
+    (batch,) = jax_export.symbolic_shape("b")
+    size = run.config.image_size
+    images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)
+    on_cpu, elsewhere = (classify(run, own_forms) for own_forms in (True, False))
+
+    def by_platform(weights: Weights, images: jax.Array) -> jax.Array:
+        return jax.lax.platform_dependent(weights, images, cpu=on_cpu, default=elsewhere)
+
+    with jax.default_matmul_precision("highest"), _without_locations():
+        return jax_export.export(jax.jit(by_platform), platforms=platforms)(spec, images)
+
+
+@contextlib.contextmanager
+def _without_locations() -> Iterator[None]:
+    """Programs traced in the block do not name the source files of this machine."""
+    before = jax.config.jax_traceback_in_locations_limit
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)
+
+
+def classify(run: Run, own_forms: bool) -> Callable[[Weights, jax.Array], jax.Array]:
+    """The function that `trace` traces, with the CPU's own forms of layers or with XLA's."""
+    treedef = jax.tree.structure(run.variables)
+    names = list(named_weights(run))  # in the order of the leaves
+
+    def probabilities(weights: Weights, images: jax.Array) -> jax.Array:
+        variables = jax.tree.unflatten(treedef, [weights[name] for name in names])
+        model = nnx.merge(run.graphdef, variables["params"], variables["stats"])
+        model.eval()
+        with cpu.prefer(own_forms):
+            logits, _ = model(normalize(images, run.config.model.normalization))
+        return jax.nn.softmax(logits, axis=-1)
+
+    return probabilities

@@ -1,0 +1,244 @@
+"""The runs behind the table: which there are, in which order, and which cannot be had."""
+
+import ast
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import ml_collections
+
+from cervix_jax import workdir
+from cervix_jax.cross_validation import cross_validate, members
+from cervix_jax.data import catalog
+from cervix_jax.data.splits import split_dataset
+from cervix_jax.errors import InputError
+from cervix_jax.reproduce.rows import Row, find_row, row_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the user decides for all runs.
+
+    Attributes:
+      out: folder of RESULTS.md and the runs.
+      manual_dirs: builder name to the folder of its raw files; "" is the default place of TFDS.
+      densenet121: weights that DenseNet-121 and RCAN start from (`model.init_from`); "" is none.
+      seeds: how many each run is repeated with.
+      overrides: `<field>=<value>` of the config of all rows, or `<row>:<field>=<value>` of one, or
+        `paper:<field>=<value>` of those that the paper has.
+      data_dir: folder of prepared data; "" is the default of TFDS.
+    """
+
+    out: Path
+    manual_dirs: dict[str, str]
+    densenet121: str = ""
+    seeds: int = 1
+    overrides: tuple[str, ...] = ()
+    data_dir: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One row under one split protocol: all folds, all seeds.
+
+    Attributes:
+      row: of the table.
+      protocol: of the split.
+      config: as `cross_validate` takes it.
+      folder: the workdir of the whole.
+      init: what the weights start from, in words.
+    """
+
+    row: Row
+    protocol: str
+    config: ml_collections.ConfigDict
+    folder: Path
+    init: str
+
+    @property
+    def name(self) -> str:
+        """For the user."""
+        return f"{self.row.id}, {self.protocol}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every fold of every seed is evaluated."""
+        return all((run / "evaluate" / "test.json").is_file() for run in self.runs)
+
+    @property
+    def runs(self) -> list[Path]:
+        """Folders of its runs."""
+        return [
+            self.folder / f"seed{member.seed}" / f"fold{member.split.fold}"
+            for member in members(self.config)
+        ]
+
+
+def plan(only: Sequence[str], protocols: Sequence[str], settings: Settings) -> list[Experiment]:
+    """The experiments of some rows; a row that another starts from goes before it.
+
+    Args:
+      only: ids of rows, or `<id>/<protocol>`, which `protocols` does not restrict.
+      protocols: those that are wanted of a row, as far as it has them.
+      settings: for all.
+
+    Raises:
+      InputError: a row, a protocol or an override is unknown.
+    """
+    for item in settings.overrides:
+        scope = item.partition("=")[0].rpartition(":")[0]
+        if scope and scope != "paper":
+            find_row(scope)
+    experiments: list[Experiment] = []
+    for name in only:
+        row_id, _, protocol = name.partition("/")
+        row = find_row(row_id)
+        if protocol and protocol not in row.protocols:
+            raise InputError(f"--only={name}: {row_id} is run under {', '.join(row.protocols)}.")
+        for own in row.protocols:
+            if own == protocol or (not protocol and own in protocols):
+                experiments += _with_sources(row, own, settings)
+    unique = {experiment.folder: experiment for experiment in experiments}
+    return list(unique.values())
+
+
+def _with_sources(row: Row, protocol: str, settings: Settings) -> list[Experiment]:
+    config = row_config(row)
+    config.split.protocol, config.split.seeds = protocol, settings.seeds
+    builder = config.data.dataset.partition("/")[0]
+    config.data.manual_dir = settings.manual_dirs.get(builder, "")
+    config.data.data_dir = settings.data_dir
+    before: list[Experiment] = []
+    init = "ImageNet" if config.model.init_from else "scratch"
+    if row.init not in ("scratch", "imagenet"):
+        before = _with_sources(find_row(row.init), "paper", settings)
+        config.model.init_from = str(before[-1].runs[0])
+        init = row.init
+    elif row.init == "imagenet" and config.model.name in ("densenet121", "rcan"):
+        config.model.init_from = settings.densenet121
+        init = "ImageNet" if settings.densenet121 else "scratch, as no weights were given"
+    _override(config, row, settings.overrides)
+    folder = settings.out / "runs" / row.id / protocol
+    return [*before, Experiment(row, protocol, config, folder, init)]
+
+
+def _override(config: ml_collections.ConfigDict, row: Row, overrides: Sequence[str]) -> None:
+    for item in overrides:
+        field, equals, text = item.partition("=")
+        scope, _, field = field.rpartition(":")
+        if scope not in ("", row.id, "paper" if row.is_paper else ""):
+            continue
+        try:
+            if not equals:
+                raise ValueError("write <field>=<value>")
+            before = config
+            for part in field.split("."):
+                before = before[part]
+            value = text if isinstance(before, str) else ast.literal_eval(text)
+            config.update_from_flattened_dict({field: value})
+        except (KeyError, TypeError, ValueError, SyntaxError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"--set={item}: cannot be set ({reason}); give a field of the config, e.g. "
+                "--set=num_epochs=10 or --set=augment.hue=0.1."
+            ) from error
+
+
+def left_out(experiments: Sequence[Experiment]) -> dict[Path, str]:
+    """The experiments that are not finished and cannot be run: folder to reason."""
+    found: dict[Path, str] = {}
+    for experiment in experiments:
+        source = Path(experiment.config.model.init_from or ".")
+        if experiment.is_finished:
+            continue
+        if any(source.is_relative_to(folder) for folder in found):
+            found[experiment.folder] = f"it starts from {experiment.init}, which is left out"
+        elif reason := missing_data(experiment):
+            found[experiment.folder] = reason
+    return found
+
+
+def missing_data(experiment: Experiment) -> str:
+    """Why an experiment cannot be run for want of data; "" where it can."""
+    config = experiment.config
+    dataset = _load(
+        config.data.dataset,
+        config.data.manual_dir or None,
+        config.data.data_dir or None,
+        config.data.check_counts,
+    )
+    if isinstance(dataset, str):
+        return dataset
+    try:
+        split_dataset(dataset, protocol=experiment.protocol, folds=config.split.folds)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+@functools.lru_cache
+def _load(*where: str | bool | None) -> catalog.Dataset | str:
+    """A data set, or why it cannot be had."""
+    name, manual_dir, data_dir, check_counts = where
+    try:
+        return catalog.load(
+            name, manual_dir=manual_dir, data_dir=data_dir, check_counts=check_counts
+        )
+    except InputError as error:
+        return str(error)
+
+
+def _require_same_config(experiment: Experiment) -> None:
+    """See that what is finished was run with this config.
+
+    Raises:
+      InputError: it was not.
+    """
+    for member, folder in zip(members(experiment.config), experiment.runs, strict=True):
+        workdir.claim(folder, member)
+
+
+def run_all(
+    experiments: Sequence[Experiment],
+    tell: Callable[[str], None],
+    after_each: Callable[[dict[Path, str]], None],
+) -> dict[Path, str]:
+    """Run what is not finished, one experiment after the other.
+
+    Args:
+      experiments: in their order.
+      tell: is given each line of progress.
+      after_each: is called after every experiment with what is returned so far.
+
+    Returns:
+      Folder to reason, of those that were left out.
+
+    Raises:
+      Preempted, NonFiniteLossError, InputError: as `cross_validate`; the same call goes on.
+    """
+    for experiment in experiments:
+        if experiment.is_finished:
+            _require_same_config(experiment)
+    skipped = left_out(experiments)
+    for experiment in experiments:
+        if experiment.folder in skipped:
+            tell(f"{experiment.name}: left out, {skipped[experiment.folder]}")
+    todo = [e for e in experiments if not e.is_finished and e.folder not in skipped]
+    done, since = 0, time.monotonic()
+    total = sum(_work(experiment) for experiment in todo)
+    for number, experiment in enumerate(todo, 1):
+        elapsed = time.monotonic() - since
+        left = f"; about {elapsed / done * (total - done) / 60:.0f} min left" if done else ""
+        tell(f"{number} of {len(todo)}: {experiment.name}{left}")
+        cross_validate(experiment.config, experiment.folder)
+        done += _work(experiment)
+        after_each(skipped)
+    return skipped
+
+
+def _work(experiment: Experiment) -> float:
+    """A measure of how long an experiment takes: epochs by pixels by runs."""
+    config = experiment.config
+    return config.num_epochs * config.image_size**2 * len(members(config))

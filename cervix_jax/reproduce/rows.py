@@ -1,0 +1,126 @@
+"""The eleven rows of the paper's table (arXiv 2106.00557) as configs, and two of our own."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_collections
+
+from cervix_jax.errors import InputError
+
+# Beside this package in a checkout, inside it in a wheel.
+_HOMES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+      id: its name, as `--only` takes it.
+      title: the network in words.
+      config: the config file and its argument, as `--config` takes them.
+      init: what the paper's weights start from, and ours where they can be had: "scratch",
+        "imagenet", or the id of another row.
+      correct: right answers on the paper's test images; None where the paper has no such row.
+      tested: how many test images the paper has.
+      protocols: splits that the row is run under.
+      f1: the paper's F1 by class; empty where it gives none.
+      refit: whether the validation images are trained on too.
+    """
+
+    id: str
+    title: str
+    config: str
+    init: str
+    correct: int | None = None
+    tested: int | None = None
+    protocols: tuple[str, ...] = ("paper", "cluster", "block")
+    f1: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    refit: bool = False
+
+    @property
+    def is_paper(self) -> bool:
+        """Whether the paper has this row."""
+        return self.correct is not None
+
+
+_MULTI, _MASKED = "sipakmed/multi_cell,recipe=paper", "sipakmed/multi_cell_masked,recipe=paper"
+_SINGLE = "sipakmed/single_cell,recipe=paper"
+_RCAN = "RCAN"
+_RAN = "Residual Attention Network-92"
+_NO_BLOCKS = ("paper", "cluster")  # Herlev's slides have no order
+
+_SIPAKMED = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
+_HERLEV_F1 = {
+    "carcinoma_in_situ": 0.604,
+    "light_dysplastic": 0.683,
+    "moderate_dysplastic": 0.410,
+    "normal_columnar": 0.500,
+    "normal_intermediate": 0.803,
+    "normal_superficiel": 0.862,
+    "severe_dysplastic": 0.367,
+}
+
+
+def _by_class(*values: float) -> dict[str, float]:
+    return dict(zip(_SIPAKMED, values, strict=True))
+
+
+# The paper gives percentages, to which these counts of right answers round. Its F1 of model 6 for
+# the superficial-intermediate class follows from its precision and recall.
+ROWS = (
+    Row("baseline1", "ResNet-50", f"resnet50.py:{_MULTI}", "scratch", 86, 101,
+        f1=_by_class(0.869, 0.744, 0.839, 0.960, 0.846)),
+    Row("baseline2", "ResNet-50", f"resnet50.py:{_SINGLE}", "scratch", 389, 409,
+        f1=_by_class(0.963, 0.911, 0.950, 0.994, 0.988)),
+    Row("baseline3", "ResNet-50", f"resnet50.py:{_MASKED}", "scratch", 87, 101),
+    Row("transfer", "ResNet-50", "transfer_herlev.py:resnet50", "baseline2", 424, 736, _NO_BLOCKS,
+        f1=_HERLEV_F1),
+    Row("model1", _RAN, f"ran92.py:{_MULTI}", "scratch", 85, 101),
+    Row("model2", "DenseNet-121", f"densenet121.py:{_MULTI}", "imagenet", 90, 101,
+        f1=_by_class(0.898, 0.809, 0.929, 0.957, 0.889)),
+    Row("model3", "DenseNet-121", f"densenet121.py:{_SINGLE}", "imagenet", 392, 409,
+        f1=_by_class(0.958, 0.896, 0.943, 0.994, 0.977)),
+    Row("model4", "DenseNet-121", f"densenet121.py:{_MASKED}", "imagenet", 91, 101),
+    Row("model5", _RCAN, f"rcan.py:{_MULTI}", "imagenet", 92, 101,
+        f1=_by_class(0.978, 0.869, 0.896, 1.000, 0.889)),
+    Row("model6", _RCAN, f"rcan.py:{_SINGLE}", "imagenet", 394, 409,
+        f1=_by_class(0.958, 0.923, 0.956, 0.994, 0.976)),
+    Row("model7", _RCAN, f"rcan.py:{_MASKED}", "imagenet", 88, 101),
+    Row("own", "EfficientNet-Lite0", "efficientnet_lite0.py:sipakmed/single_cell", "imagenet",
+        protocols=("paper", "paper_clusters", "cluster", "block"), refit=True),
+    Row("own_herlev", "EfficientNet-Lite0", "transfer_herlev.py", "imagenet",
+        protocols=_NO_BLOCKS),
+)  # fmt: skip
+
+
+def find_row(name: str) -> Row:
+    """A row by its id.
+
+    Raises:
+      InputError: there is none of that id.
+    """
+    for row in ROWS:
+        if row.id == name:
+            return row
+    raise InputError(f"--only={name}: no such row; choose from {', '.join(r.id for r in ROWS)}.")
+
+
+def row_config(row: Row) -> ml_collections.ConfigDict:
+    """The config of a row, without the weights that it starts from where the user has to name them.
+
+    Raises:
+      InputError: the config files are not installed.
+    """
+    name, _, argument = row.config.partition(":")
+    path = next((home / name for home in _HOMES if (home / name).is_file()), None)
+    if path is None:
+        raise InputError(f"configs/{name}: not found beside the package; install it again.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config(argument)
+    config.split.refit = row.refit
+    return config

@@ -87,7 +87,7 @@ def gate_statistics(gates: np.ndarray, labels: np.ndarray, num_classes: int) -> 
     gates, labels = np.asarray(gates, np.float64), np.asarray(labels)
     if gates.ndim != 2 or labels.shape != (len(gates),):
         raise InputError(f"gates {list(gates.shape)} and labels {list(labels.shape)} do not fit.")
-    if len(labels) and not (0 <= labels.min() and labels.max() < num_classes):
+    if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
         raise InputError(f"labels reach from {labels.min()} to {labels.max()}, classes from 0 to "
                          f"{num_classes - 1}.")  # fmt: skip
     count = np.bincount(labels, minlength=num_classes)

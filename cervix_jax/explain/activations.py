@@ -8,7 +8,7 @@ import numpy as np
 
 from cervix_jax.errors import InputError
 from cervix_jax.explain.chunks import check_choice, sum_samples
-from cervix_jax.explain.scores import LogitsFn, Score, as_pytree, call, check_inputs, score_of
+from cervix_jax.explain.scores import LogitsFn, Output, as_pytree, call, check_inputs, score_of
 
 Interpolation = Literal["bilinear", "nearest", "none"]
 
@@ -21,7 +21,7 @@ def grad_cam(
     key: str = "pre_logits_2d",
     relu: bool = False,
     interpolation: Interpolation = "bilinear",
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -39,7 +39,7 @@ def grad_cam(
       relu: whether negative values become 0, as in the paper. They are kept by default, or a map of
         evidence against the class could not be told from one of no evidence.
       interpolation: how the map is enlarged to the size of the images; "none" leaves its size.
-      score: "logit", "log_probability" or "probability".
+      output: "logit", "log_probability" or "probability".
       batch_size: images at a time.
       progress: what the progress bar is called; "" shows none.
 
@@ -49,7 +49,7 @@ def grad_cam(
     Raises:
       InputError: bad shapes, types or values, no such feature map, or values that are not finite.
     """
-    return _map(_grad_cam, features_fn, images, targets, key, relu, interpolation, score,
+    return _map(_grad_cam, features_fn, images, targets, key, relu, interpolation, output,
                 batch_size, progress)  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def grad_cam_plus_plus(
     key: str = "pre_logits_2d",
     relu: bool = False,
     interpolation: Interpolation = "bilinear",
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -73,7 +73,7 @@ def grad_cam_plus_plus(
 
     Arguments, result and errors are those of `grad_cam`.
     """
-    return _map(_grad_cam_plus_plus, features_fn, images, targets, key, relu, interpolation, score,
+    return _map(_grad_cam_plus_plus, features_fn, images, targets, key, relu, interpolation, output,
                 batch_size, progress)  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def layer_cam(
     key: str = "pre_logits_2d",
     relu: bool = False,
     interpolation: Interpolation = "bilinear",
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -95,13 +95,13 @@ def layer_cam(
 
     Arguments, result and errors are those of `grad_cam`.
     """
-    return _map(_layer_cam, features_fn, images, targets, key, relu, interpolation, score,
+    return _map(_layer_cam, features_fn, images, targets, key, relu, interpolation, output,
                 batch_size, progress)  # fmt: skip
 
 
-def _map(method, fn, images, targets, key, relu, interpolation, score, batch_size, progress):
+def _map(method, fn, images, targets, key, relu, interpolation, output, batch_size, progress):
     check_choice("interpolation", interpolation, get_args(Interpolation))
-    fn, examples = check_inputs(fn, images, targets, score)
+    fn, examples = check_inputs(fn, images, targets, output)
     check_feature_map(fn, examples["images"].shape[1:], key)
     return sum_samples(
         method,
@@ -114,7 +114,7 @@ def _map(method, fn, images, targets, key, relu, interpolation, score, batch_siz
         key=key,
         relu=relu,
         interpolation=interpolation,
-        score=score,
+        output=output,
     )
 
 
@@ -137,28 +137,28 @@ def feature_shapes(fn: LogitsFn, shape: tuple[int, ...]) -> dict[str, jax.ShapeD
 _features = jax.jit(lambda fn, images: call(fn, images)[1])
 
 
-def _features_and_gradient(fn, examples, key, score):
+def _features_and_gradient(fn, examples, key, output):
     """The feature map and the score's gradient with respect to it, float32 [B, h, w, c]."""
     images = examples["images"]
     shape = jax.eval_shape(lambda x: call(fn, x)[1][key], images).shape
 
     def total(perturbation: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits, out = call(fn, images, perturbations={key: perturbation})
-        scores = score_of(logits, examples["targets"], score)
+        scores = score_of(logits, examples["targets"], output)
         return scores.sum(), out[key].astype(jnp.float32)
 
     gradient, features = jax.grad(total, has_aux=True)(jnp.zeros(shape, jnp.float32))
     return features, gradient
 
 
-def _grad_cam(fn, examples, sample, shared, *, key, relu, interpolation, score):
-    features, gradient = _features_and_gradient(fn, examples, key, score)
+def _grad_cam(fn, examples, sample, shared, *, key, relu, interpolation, output):
+    features, gradient = _features_and_gradient(fn, examples, key, output)
     weights = gradient.mean((1, 2), keepdims=True)
     return _finish((weights * features).sum(-1), examples, relu, interpolation)
 
 
-def _grad_cam_plus_plus(fn, examples, sample, shared, *, key, relu, interpolation, score):
-    features, gradient = _features_and_gradient(fn, examples, key, score)
+def _grad_cam_plus_plus(fn, examples, sample, shared, *, key, relu, interpolation, output):
+    features, gradient = _features_and_gradient(fn, examples, key, output)
     # Scaled by its largest value, or its cube could underflow: a factor an image, taken back below.
     scale = jnp.abs(gradient).max((1, 2, 3), keepdims=True)
     g = gradient / jnp.where(scale > 0, scale, 1)
@@ -168,8 +168,8 @@ def _grad_cam_plus_plus(fn, examples, sample, shared, *, key, relu, interpolatio
     return _finish((weights * features).sum(-1), examples, relu, interpolation)
 
 
-def _layer_cam(fn, examples, sample, shared, *, key, relu, interpolation, score):
-    features, gradient = _features_and_gradient(fn, examples, key, score)
+def _layer_cam(fn, examples, sample, shared, *, key, relu, interpolation, output):
+    features, gradient = _features_and_gradient(fn, examples, key, output)
     return _finish((jax.nn.relu(gradient) * features).sum(-1), examples, relu, interpolation)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from cervix_jax import rng
 from cervix_jax.errors import InputError
 from cervix_jax.explain.chunks import check_choice, check_count, sum_samples
-from cervix_jax.explain.scores import LogitsFn, Score, check_inputs, gradient
+from cervix_jax.explain.scores import LogitsFn, Output, check_inputs, gradient
 
 Kind = Literal["mean", "squared", "variance"]
 
@@ -19,7 +19,7 @@ def saliency(
     images: np.ndarray | jax.Array,
     targets: Any,
     *,
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -35,7 +35,7 @@ def saliency(
         compiled into the program.
       images: float [N, H, W, 3], as the model takes them (see `Run.preprocess`).
       targets: int [N], the class explained for each image; or one for all.
-      score: what of the class is explained: its logit, log-probability or probability.
+      output: what of the class is explained: its logit, log-probability or probability.
       batch_size: images at a time.
       progress: what the progress bar is called; "" shows none.
 
@@ -45,8 +45,8 @@ def saliency(
     Raises:
       InputError: bad shapes, types or values, or gradients that are not finite.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, score)
-    run = {"batch_size": batch_size, "progress": progress, "score": score}
+    fn, examples = check_inputs(logits_fn, images, targets, output)
+    run = {"batch_size": batch_size, "progress": progress, "output": output}
     return sum_samples(_gradient, fn, examples, (), samples=1, **run)
 
 
@@ -55,7 +55,7 @@ def input_x_gradient(
     images: np.ndarray | jax.Array,
     targets: Any,
     *,
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -66,7 +66,7 @@ def input_x_gradient(
 
     Arguments, result and errors are those of `saliency`.
     """
-    run = {"score": score, "batch_size": batch_size, "progress": progress}
+    run = {"output": output, "batch_size": batch_size, "progress": progress}
     return saliency(logits_fn, images, targets, **run) * np.asarray(images, np.float32)
 
 
@@ -79,7 +79,7 @@ def smooth_grad(
     samples: int = 50,
     noise: float = 0.15,
     seed: int = 0,
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -94,14 +94,14 @@ def smooth_grad(
     on which others come with it.
 
     Args:
-      logits_fn: as for `saliency`, and so are images, targets, score, batch_size and progress.
+      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
       images: float [N, H, W, 3].
       targets: int [N].
       kind: "mean" (signed), "squared" or "variance" (neither is ever negative).
       samples: noisy copies of each image; at least 2 for the variance.
       noise: standard deviation of the Gaussian noise as a share of the image's range.
       seed: decides the noise.
-      score: "logit", "log_probability" or "probability".
+      output: "logit", "log_probability" or "probability".
       batch_size: noisy copies at a time.
       progress: what the progress bar is called.
 
@@ -115,7 +115,7 @@ def smooth_grad(
     check_count("samples", samples, 2 if kind == "variance" else 1)
     if not (np.isfinite(noise) and noise >= 0):
         raise InputError(f"noise is {noise}; give a share of the image's range, 0 or more.")
-    fn, examples = check_inputs(logits_fn, images, targets, score)
+    fn, examples = check_inputs(logits_fn, images, targets, output)
     key = rng.stream(seed, "smooth_grad")
     moments = sum_samples(
         _noisy_gradient,
@@ -125,7 +125,7 @@ def smooth_grad(
         samples=samples,
         batch_size=batch_size,
         progress=progress,
-        score=score,
+        output=output,
         kind=kind,
     )
     moments = {name: total / samples for name, total in moments.items()}
@@ -134,16 +134,16 @@ def smooth_grad(
     return moments[kind]
 
 
-def _gradient(fn, examples, sample, shared, *, score):
-    return gradient(fn, examples["images"], examples["targets"], score)
+def _gradient(fn, examples, sample, shared, *, output):
+    return gradient(fn, examples["images"], examples["targets"], output)
 
 
-def _noisy_gradient(fn, examples, sample, shared, *, score, kind):
+def _noisy_gradient(fn, examples, sample, shared, *, output, kind):
     images = examples["images"]
     spread = images.max((1, 2, 3), keepdims=True) - images.min((1, 2, 3), keepdims=True)
     draws = normal(shared["key"], sample, images.shape[1:])
     noisy = images + shared["noise"] * spread * draws
-    found = gradient(fn, noisy, examples["targets"], score)
+    found = gradient(fn, noisy, examples["targets"], output)
     if kind == "mean":
         return {"mean": found}
     if kind == "squared":

@@ -8,7 +8,7 @@ import numpy as np
 from cervix_jax.explain.activations import grad_cam
 from cervix_jax.explain.chunks import sum_samples
 from cervix_jax.explain.rectifiers import with_guided_rectifiers
-from cervix_jax.explain.scores import LogitsFn, Score, call, check_inputs, score_of
+from cervix_jax.explain.scores import LogitsFn, Output, call, check_inputs, score_of
 
 
 def guided_backprop(
@@ -16,7 +16,7 @@ def guided_backprop(
     images: np.ndarray | jax.Array,
     targets: Any,
     *,
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -29,8 +29,8 @@ def guided_backprop(
 
     Arguments, result and errors are those of `saliency`.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, score)
-    run = {"batch_size": batch_size, "progress": progress, "score": score}
+    fn, examples = check_inputs(logits_fn, images, targets, output)
+    run = {"batch_size": batch_size, "progress": progress, "output": output}
     return sum_samples(_guided_gradient, fn, examples, (), samples=1, **run)
 
 
@@ -40,7 +40,7 @@ def guided_grad_cam(
     targets: Any,
     *,
     key: str = "pre_logits_2d",
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -53,7 +53,7 @@ def guided_grad_cam(
       images: float [N, H, W, 3].
       targets: int [N].
       key: the feature map of Grad-CAM.
-      score: "logit", "log_probability" or "probability".
+      output: "logit", "log_probability" or "probability".
       batch_size: images at a time.
       progress: what the progress bar is called.
 
@@ -63,13 +63,13 @@ def guided_grad_cam(
     Raises:
       InputError: as for `grad_cam`, or a model without ReLU.
     """
-    run = {"score": score, "batch_size": batch_size, "progress": progress}
+    run = {"output": output, "batch_size": batch_size, "progress": progress}
     cam = grad_cam(features_fn, images, targets, key=key, relu=True, **run)
     return guided_backprop(features_fn, images, targets, **run) * cam[..., None]
 
 
-def _guided_gradient(fn, examples, sample, shared, *, score):
+def _guided_gradient(fn, examples, sample, shared, *, output):
     logits_fn = with_guided_rectifiers(lambda images: call(fn, images)[0])
-    return jax.grad(lambda x: score_of(logits_fn(x), examples["targets"], score).sum())(
+    return jax.grad(lambda x: score_of(logits_fn(x), examples["targets"], output).sum())(
         examples["images"]
     )

@@ -13,7 +13,7 @@ from cervix_jax.explain.chunks import each_sample, sum_samples
 from cervix_jax.explain.quadrature import Quadrature, nodes_and_weights
 from cervix_jax.explain.scores import (
     LogitsFn,
-    Score,
+    Output,
     call,
     check_inputs,
     gradient,
@@ -34,7 +34,7 @@ def integrated_gradients(
     steps: int = ...,
     quadrature: Quadrature = ...,
     return_delta: Literal[False] = ...,
-    score: Score = ...,
+    output: Output = ...,
     batch_size: int = ...,
     progress: str = ...,
 ) -> np.ndarray: ...
@@ -48,7 +48,7 @@ def integrated_gradients(
     steps: int = ...,
     quadrature: Quadrature = ...,
     return_delta: Literal[True],
-    score: Score = ...,
+    output: Output = ...,
     batch_size: int = ...,
     progress: str = ...,
 ) -> tuple[np.ndarray, np.ndarray]: ...
@@ -61,7 +61,7 @@ def integrated_gradients(
     steps: int = 50,
     quadrature: Quadrature = "gauss_legendre",
     return_delta: bool = False,
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> Result:
@@ -71,17 +71,17 @@ def integrated_gradients(
     of an image sum to the score of the image less that of the baseline, up to the error of the
     quadrature. With several baselines this is the mean over them. The paper's setting is
     `baselines=baselines.uniform(run.input_range, 10)`, `steps=50`, `quadrature="riemann_left"`
-    and `score="probability"`.
+    and `output="probability"`.
 
     Args:
-      logits_fn: as for `saliency`, and so are images, targets, score, batch_size and progress.
+      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
       images: float [N, H, W, 3].
       targets: int [N].
       baselines: one of `explain.baselines`, or an array that broadcasts to the images.
       steps: gradients on each line.
       quadrature: see `nodes_and_weights`; every rule's weights sum to 1.
       return_delta: whether to return the convergence delta too.
-      score: "logit", "log_probability" or "probability".
+      output: "logit", "log_probability" or "probability".
       batch_size: gradients at a time, over images, baselines and steps alike.
       progress: what the progress bar is called.
 
@@ -92,7 +92,7 @@ def integrated_gradients(
     Raises:
       InputError: as for `saliency`, or bad settings.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, score)
+    fn, examples = check_inputs(logits_fn, images, targets, output)
     nodes, weights = nodes_and_weights(quadrature, steps)
     own, many = check_baselines(baselines, examples["images"])
     count = 1 if many is None else many.count
@@ -101,7 +101,7 @@ def integrated_gradients(
         "weights": np.float32(weights / count),
         "baselines": many,
     }
-    run = {"batch_size": batch_size, "score": score}
+    run = {"batch_size": batch_size, "output": output}
     with_own = examples if own is None else examples | {"baseline": own}
     maps = sum_samples(_line, fn, with_own, shared, samples=count * steps, progress=progress, **run)
     if not return_delta:
@@ -118,7 +118,7 @@ def expected_gradients(
     references: Images,
     samples: int = 50,
     seed: int = 0,
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -130,14 +130,14 @@ def expected_gradients(
     the references, up to the noise of the sampling. The draws are the same for every image.
 
     Args:
-      logits_fn: as for `saliency`, and so are images, targets, score, batch_size and progress.
+      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
       images: float [N, H, W, 3].
       targets: int [N].
       references: float [K, H, W, 3], for example training images, preprocessed; all are held on
         the device.
       samples: gradients for each image.
       seed: decides references and points.
-      score: "logit", "log_probability" or "probability".
+      output: "logit", "log_probability" or "probability".
       batch_size: gradients at a time.
       progress: what the progress bar is called.
 
@@ -147,7 +147,7 @@ def expected_gradients(
     Raises:
       InputError: as for `saliency`, or references that do not fit the images.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, score)
+    fn, examples = check_inputs(logits_fn, images, targets, output)
     held = several(references)
     check_baselines(held, examples["images"])
     key = rng.stream(seed, "expected_gradients")
@@ -159,7 +159,7 @@ def expected_gradients(
         samples=samples,
         batch_size=batch_size,
         progress=progress,
-        score=score,
+        output=output,
     )
     return total / np.float32(samples)
 
@@ -174,7 +174,7 @@ def blur_integrated_gradients(
     steps: int = ...,
     quadrature: Quadrature = ...,
     return_delta: Literal[False] = ...,
-    score: Score = ...,
+    output: Output = ...,
     batch_size: int = ...,
     progress: str = ...,
 ) -> np.ndarray: ...
@@ -188,7 +188,7 @@ def blur_integrated_gradients(
     steps: int = ...,
     quadrature: Quadrature = ...,
     return_delta: Literal[True],
-    score: Score = ...,
+    output: Output = ...,
     batch_size: int = ...,
     progress: str = ...,
 ) -> tuple[np.ndarray, np.ndarray]: ...
@@ -201,7 +201,7 @@ def blur_integrated_gradients(
     steps: int = 50,
     quadrature: Quadrature = "gauss_legendre",
     return_delta: bool = False,
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> Result:
@@ -213,7 +213,7 @@ def blur_integrated_gradients(
     most blurred one, up to the error of the quadrature.
 
     Args:
-      logits_fn: as for `saliency`, and so are images, targets, score, batch_size and progress.
+      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
       images: float [N, H, W, 3].
       targets: int [N].
       max_sigma: strongest blur, standard deviation in pixels.
@@ -221,7 +221,7 @@ def blur_integrated_gradients(
       quadrature: see `nodes_and_weights`; only rules without a node at no blur at all, that is
         "gauss_legendre", "riemann_middle" and "riemann_left".
       return_delta: whether to return the convergence delta too, as in `integrated_gradients`.
-      score: "logit", "log_probability" or "probability".
+      output: "logit", "log_probability" or "probability".
       batch_size: gradients at a time.
       progress: what the progress bar is called.
 
@@ -233,7 +233,7 @@ def blur_integrated_gradients(
     """
     if not (np.isfinite(max_sigma) and max_sigma > 0):
         raise InputError(f"max_sigma is {max_sigma}; give a positive number of pixels.")
-    fn, examples = check_inputs(logits_fn, images, targets, score)
+    fn, examples = check_inputs(logits_fn, images, targets, output)
     nodes, weights = nodes_and_weights(quadrature, steps)
     if nodes.max() == 1:
         raise InputError(
@@ -243,7 +243,7 @@ def blur_integrated_gradients(
     sigmas = np.float32(max_sigma * (1 - nodes))
     # From the blurred image to the sharp one sigma falls.
     shared = {"sigmas": sigmas, "weights": np.float32(-max_sigma * weights)}
-    run = {"batch_size": batch_size, "score": score}
+    run = {"batch_size": batch_size, "output": output}
     maps = sum_samples(_less_blur, fn, examples, shared, samples=steps, progress=progress, **run)
     if not return_delta:
         return maps
@@ -257,13 +257,13 @@ def _delta(maps, fn, examples, before, run) -> np.ndarray:
     return maps.sum((1, 2, 3), dtype=np.float64) - (after - before)
 
 
-def _line(fn, examples, sample, shared, *, score):
+def _line(fn, examples, sample, shared, *, output):
     images, weights = examples["images"], shared["weights"]
     number, step = jnp.divmod(sample, len(weights))
     difference = images - _baseline(examples, number, shared)
     # From the image backwards, so that a node of 1 is exactly the image.
     points = images - _column(1 - shared["nodes"][step]) * difference
-    found = gradient(fn, points, examples["targets"], score)
+    found = gradient(fn, points, examples["targets"], output)
     return _column(weights[step]) * difference * found
 
 
@@ -273,7 +273,7 @@ def _baseline(examples, number, shared) -> jax.Array:
     return shared["baselines"].pick(number, examples["images"].shape[1:])
 
 
-def _random_point(fn, examples, sample, shared, *, score):
+def _random_point(fn, examples, sample, shared, *, output):
     images, held = examples["images"], shared["references"]
 
     def draw(number: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -283,30 +283,30 @@ def _random_point(fn, examples, sample, shared, *, score):
     number, place = jax.vmap(draw)(sample)
     difference = images - held.pick(number, images.shape[1:])
     points = images - _column(1 - place) * difference
-    return difference * gradient(fn, points, examples["targets"], score)
+    return difference * gradient(fn, points, examples["targets"], output)
 
 
-def _less_blur(fn, examples, sample, shared, *, score):
+def _less_blur(fn, examples, sample, shared, *, output):
     images, sigma = examples["images"], shared["sigmas"][sample]
     blurred, direction = jax.jvp(
         lambda s: gaussian_blur(images, s), (sigma,), (jnp.ones_like(sigma),)
     )
-    found = gradient(fn, blurred, examples["targets"], score)
+    found = gradient(fn, blurred, examples["targets"], output)
     return _column(shared["weights"][sample]) * direction * found
 
 
-def _score(fn, examples, sample, shared, *, score):
-    return score_of(call(fn, examples["images"])[0], examples["targets"], score)
+def _score(fn, examples, sample, shared, *, output):
+    return score_of(call(fn, examples["images"])[0], examples["targets"], output)
 
 
-def _score_of_baseline(fn, examples, sample, shared, *, score):
+def _score_of_baseline(fn, examples, sample, shared, *, output):
     images = jnp.broadcast_to(_baseline(examples, sample, shared), examples["images"].shape)
-    return score_of(call(fn, images)[0], examples["targets"], score)
+    return score_of(call(fn, images)[0], examples["targets"], output)
 
 
-def _score_of_blurred(fn, examples, sample, shared, *, score):
+def _score_of_blurred(fn, examples, sample, shared, *, output):
     blurred = gaussian_blur(examples["images"], shared["sigmas"][sample])
-    return score_of(call(fn, blurred)[0], examples["targets"], score)
+    return score_of(call(fn, blurred)[0], examples["targets"], output)
 
 
 def _column(values: jax.Array) -> jax.Array:

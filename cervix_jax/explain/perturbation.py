@@ -10,7 +10,7 @@ from cervix_jax import rng
 from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Baselines, check_baselines
 from cervix_jax.explain.chunks import check_count, each_sample, sum_samples
-from cervix_jax.explain.scores import LogitsFn, Score, call, check_inputs, score_of
+from cervix_jax.explain.scores import LogitsFn, Output, call, check_inputs, score_of
 
 
 def occlusion(
@@ -21,7 +21,7 @@ def occlusion(
     baselines: Baselines,
     window: int | tuple[int, int] = 15,
     stride: int | tuple[int, int] | None = None,
-    score: Score = "logit",
+    output: Output = "logit",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -32,14 +32,14 @@ def occlusion(
     the last ones may be cut off by it. A pixel has the mean over the windows that cover it.
 
     Args:
-      logits_fn: as for `saliency`, and so are images, targets, score, batch_size and progress.
+      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
       images: float [N, H, W, 3].
       targets: int [N].
       baselines: what covers: a single baseline for each image, see `explain.baselines`.
       window: side, or height and width, in pixels.
       stride: pixels between windows, down and across; half the window if None. At most the window,
         so that every pixel is covered.
-      score: "logit", "log_probability" or "probability".
+      output: "logit", "log_probability" or "probability".
       batch_size: covered images at a time.
       progress: what the progress bar is called.
 
@@ -49,7 +49,7 @@ def occlusion(
     Raises:
       InputError: as for `saliency`, or bad settings.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, score)
+    fn, examples = check_inputs(logits_fn, images, targets, output)
     examples["baseline"] = _single(baselines, examples["images"])
     size = examples["images"].shape[1:3]
     window = _pair("window", window)
@@ -63,7 +63,7 @@ def occlusion(
     counts = [
         -(-(side - wide) // step) + 1 for side, wide, step in zip(size, window, stride, strict=True)
     ]
-    run = {"batch_size": batch_size, "score": score}
+    run = {"batch_size": batch_size, "output": output}
     before = each_sample(_score, fn, examples, (), samples=1, **run)
     after = each_sample(
         _score_without_window,
@@ -96,7 +96,7 @@ def rise(
     grid: int = 7,
     keep: float = 0.5,
     seed: int = 0,
-    score: Score = "probability",
+    output: Output = "probability",
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
@@ -108,7 +108,7 @@ def rise(
     score would appear in the map. The masks are the same for every image.
 
     Args:
-      logits_fn: as for `saliency`, and so are images, targets, score, batch_size and progress.
+      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
       images: float [N, H, W, 3].
       targets: int [N].
       baselines: what covers: a single baseline for each image, see `explain.baselines`.
@@ -116,7 +116,7 @@ def rise(
       grid: cells of a mask along each side.
       keep: probability that a cell stays visible, above 0 and below 1.
       seed: decides the masks.
-      score: "logit", "log_probability" or "probability".
+      output: "logit", "log_probability" or "probability".
       batch_size: masked images at a time.
       progress: what the progress bar is called.
 
@@ -126,7 +126,7 @@ def rise(
     Raises:
       InputError: as for `saliency`, or bad settings.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, score)
+    fn, examples = check_inputs(logits_fn, images, targets, output)
     examples["baseline"] = _single(baselines, examples["images"])
     check_count("grid", grid)
     if not 0 < keep < 1:
@@ -140,7 +140,7 @@ def rise(
         batch_size=batch_size,
         progress=progress,
         grid=int(grid),
-        score=score,
+        output=output,
     )
     return total / np.float32(samples * keep)
 
@@ -168,11 +168,11 @@ def _covers(side: int, wide: int, step: int, count: int) -> np.ndarray:
     return ((places >= starts) & (places < starts + wide)).astype(np.float64)
 
 
-def _score(fn, examples, sample, shared, *, score):
-    return score_of(call(fn, examples["images"])[0], examples["targets"], score)
+def _score(fn, examples, sample, shared, *, output):
+    return score_of(call(fn, examples["images"])[0], examples["targets"], output)
 
 
-def _score_without_window(fn, examples, sample, shared, *, window, stride, across, score):
+def _score_without_window(fn, examples, sample, shared, *, window, stride, across, output):
     images = examples["images"]
 
     def inside(side: int, number: jax.Array, axis: int) -> jax.Array:
@@ -183,17 +183,17 @@ def _score_without_window(fn, examples, sample, shared, *, window, stride, acros
     rows, columns = inside(images.shape[1], row, 0), inside(images.shape[2], column, 1)
     covered = rows[:, :, None, None] & columns[:, None, :, None]
     covered = jnp.where(covered, examples["baseline"], images)
-    return score_of(call(fn, covered)[0], examples["targets"], score)
+    return score_of(call(fn, covered)[0], examples["targets"], output)
 
 
-def _masked_score(fn, examples, sample, shared, *, grid, score):
+def _masked_score(fn, examples, sample, shared, *, grid, output):
     images = examples["images"]
     size = images.shape[1:3]
     masks = jax.vmap(lambda n: _mask(jax.random.fold_in(shared["key"], n), shared["keep"], grid,
                                      size))(sample)  # fmt: skip
     seen = masks[..., None]
     masked = seen * images + (1 - seen) * examples["baseline"]
-    scores = score_of(call(fn, masked)[0], examples["targets"], score)
+    scores = score_of(call(fn, masked)[0], examples["targets"], output)
     return scores[:, None, None] * masks
 
 

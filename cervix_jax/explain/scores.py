@@ -15,7 +15,7 @@ from cervix_jax.explain.chunks import check_choice
 LogitsFn = Callable[[jax.Array], Any]
 """Maps float32 images [B, H, W, 3] to logits [B, C], or to a tuple that begins with them."""
 
-Score = Literal["logit", "log_probability", "probability"]
+Output = Literal["logit", "log_probability", "probability"]
 
 
 def as_pytree(fn: LogitsFn) -> Partial:
@@ -43,23 +43,23 @@ def call(fn: LogitsFn, images: jax.Array, **options: Any) -> tuple[jax.Array, Ma
     return logits.astype(jnp.float32), out
 
 
-def score_of(logits: jax.Array, targets: jax.Array, score: str) -> jax.Array:
+def score_of(logits: jax.Array, targets: jax.Array, output: str) -> jax.Array:
     """The scores [B] of the targets int [B] from logits [B, C]."""
     values = {
         "logit": lambda x: x,
         "log_probability": jax.nn.log_softmax,
         "probability": jax.nn.softmax,
-    }[score](logits)
+    }[output](logits)
     return jnp.take_along_axis(values, targets[:, None], axis=1)[:, 0]
 
 
-def gradient(fn: LogitsFn, images: jax.Array, targets: jax.Array, score: str) -> jax.Array:
+def gradient(fn: LogitsFn, images: jax.Array, targets: jax.Array, output: str) -> jax.Array:
     """The gradient of each image's own score with respect to it, [B, H, W, 3]."""
-    return jax.grad(lambda x: score_of(call(fn, x)[0], targets, score).sum())(images)
+    return jax.grad(lambda x: score_of(call(fn, x)[0], targets, output).sum())(images)
 
 
 def check_inputs(
-    fn: LogitsFn, images: np.ndarray | jax.Array, targets: Any, score: str
+    fn: LogitsFn, images: np.ndarray | jax.Array, targets: Any, output: str
 ) -> tuple[Partial, dict[str, np.ndarray]]:
     """The function as a pytree, and `{"images", "targets"}` as arrays on the host.
 
@@ -67,12 +67,12 @@ def check_inputs(
       fn: see `LogitsFn`.
       images: floating point [N, H, W, 3], finite.
       targets: int [N], or one class for all.
-      score: one of `Score`.
+      output: one of `Output`.
 
     Raises:
       InputError: any of these is otherwise, or `fn` does not return logits.
     """
-    check_choice("score", score, get_args(Score))
+    check_choice("output", output, get_args(Output))
     images, targets = np.asarray(images), np.asarray(targets)
     if images.ndim != 4 or images.shape[-1] != 3 or not jnp.issubdtype(images.dtype, jnp.floating):
         raise InputError(

@@ -18,7 +18,7 @@ LEVELS = [
     {"inference", "prepare"},
     {"run"},
     {"init_from"},
-    {"audit", "evaluate", "train_step"},
+    {"audit", "evaluate", "explain", "train_step"},
     {"loop"},
     {"train"},
     {"cross_validation"},

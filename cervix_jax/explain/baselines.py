@@ -7,22 +7,16 @@ over which a method averages: `Uniform` draws them, `Several` holds them.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from cervix_jax import rng
+from cervix_jax.data.normalization import InputRange
 from cervix_jax.errors import InputError
 from cervix_jax.explain.chunks import check_count
-
-
-class InputRange(NamedTuple):
-    """What the darkest and the brightest pixel become for the model, float32 [3] each."""
-
-    low: np.ndarray
-    high: np.ndarray
 
 
 @jax.tree_util.register_dataclass

@@ -15,6 +15,7 @@ from jax.extend import core
 from cervix_jax.errors import InputError
 
 _RECTIFIERS = ("relu", "relu6")  # functions of jax.nn whose own gradient rule is left out
+_REMATERIALISED = ("checkpoint", "remat2")  # JAX has called it both
 
 
 @jax.custom_vjp
@@ -73,19 +74,19 @@ def _evaluate(jaxpr: core.Jaxpr, consts: list, arguments: list) -> list:
 
     for equation in jaxpr.eqns:
         values = [read(var) for var in equation.invars]
-        results = _apply(equation, values)
+        results = _apply(equation, values, jaxpr.debug_info)
         for var, value in zip(equation.outvars, results, strict=True):
             known[var] = value
     return [read(var) for var in jaxpr.outvars]
 
 
-def _apply(equation: core.JaxprEqn, values: list) -> list:
+def _apply(equation: core.JaxprEqn, values: list, info: Any) -> list:
     rectified = _rectified(equation)
     if rectified is not None:
         return [guided_relu(values[rectified])]
     inner = _inlined(equation)
     if inner is not None and _has_rectifier(inner.jaxpr):
-        if equation.primitive is core.primitives.remat_p:
+        if equation.primitive.name in _REMATERIALISED:
             call = jax.checkpoint(lambda *args: _evaluate(inner.jaxpr, inner.consts, list(args)))
             return call(*values)
         return _evaluate(inner.jaxpr, inner.consts, values)
@@ -94,9 +95,19 @@ def _apply(equation: core.JaxprEqn, values: list) -> list:
             f"a ReLU inside {equation.primitive.name!r} cannot be given the guided rule; choose "
             "another method."
         )
-    functions, options = equation.primitive.get_bind_params(equation.params)
-    result = equation.primitive.bind(*functions, *values, **options)
-    return result if equation.primitive.multiple_results else [result]
+    return _ordinary(equation, values, info)
+
+
+def _ordinary(equation: core.JaxprEqn, values: list, info: Any) -> list:
+    # As a program of its own, since only JAX knows how the parameters of an operation are passed.
+    inputs = [(var, value) for var, value in zip(equation.invars, values, strict=True)
+              if not isinstance(var, core.Literal)]  # fmt: skip
+    unnamed = info._replace(
+        arg_names=("",) * len(inputs), result_paths=("",) * len(equation.outvars)
+    )
+    variables = [var for var, _ in inputs]
+    program = core.Jaxpr([], variables, equation.outvars, [equation], debug_info=unnamed)
+    return core.jaxpr_as_fun(core.ClosedJaxpr(program, []))(*(value for _, value in inputs))
 
 
 def _rectified(equation: core.JaxprEqn) -> int | None:
@@ -110,11 +121,11 @@ def _rectified(equation: core.JaxprEqn) -> int | None:
 
 def _inlined(equation: core.JaxprEqn) -> core.ClosedJaxpr | None:
     """The program inside an operation that may be evaluated in its place."""
-    if equation.primitive is core.primitives.jit_p:
+    if equation.primitive.name == "jit":
         return equation.params["jaxpr"]
-    if equation.primitive is core.primitives.remat_p:
+    if equation.primitive.name in _REMATERIALISED:
         return core.ClosedJaxpr(equation.params["jaxpr"], [])
-    if equation.primitive is core.primitives.custom_jvp_call_p:
+    if equation.primitive.name == "custom_jvp_call":
         inner = equation.params["call_jaxpr"]
         return inner if inner.jaxpr.debug_info.func_name in _RECTIFIERS else None
     return None

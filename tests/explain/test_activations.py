@@ -44,7 +44,7 @@ def test_layer_cam_weighs_every_value_by_its_own_positive_gradient():
 
 
 def test_grad_cam_of_a_layer_within_the_network():
-    """The gradient by finite differences of what comes after the layer."""
+    """What comes after it is linear, so its gradient is known."""
     forward, weights = make_network(), network_weights()
     fn = Partial(forward, weights)
     found = explain.grad_cam(fn, IMAGES, TARGETS, key="pre_logits_2d", interpolation="none")

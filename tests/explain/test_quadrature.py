@@ -18,7 +18,7 @@ def test_weights_sum_to_one_and_nodes_stay_inside(rule, steps):
     assert nodes.shape == weights.shape == (steps,)
     assert weights.sum() == pytest.approx(1, abs=1e-12)
     assert (np.diff(nodes) > 0).all()
-    assert 0 <= nodes[0]
+    assert nodes[0] >= 0
     assert nodes[-1] <= 1
 
 

@@ -153,7 +153,7 @@ def channel_maps(
     if block not in out or not block.startswith("attention/"):
         names = ", ".join(gate_names(fn, examples["images"].shape[1:])) or "none"
         raise InputError(f"no attention is called {block!r}; this model has: {names}.")
-    stage = f"stage{re.search(r'[0-9]', block)[0]}"
+    stage = "stage" + re.findall("[0-9]", block)[0]
     gated = out[block].shape[-1]
     channels = np.asarray(channels)
     if channels.ndim != 1 or not ((channels >= 0) & (channels < gated)).all():

@@ -52,16 +52,17 @@ def occlusion(
     fn, examples = check_inputs(logits_fn, images, targets, output)
     examples["baseline"] = _single(baselines, examples["images"])
     size = examples["images"].shape[1:3]
-    window = _pair("window", window)
-    stride = tuple(-(-w // 2) for w in window) if stride is None else _pair("stride", stride)
-    for side, wide, step in zip(size, window, stride, strict=True):
+    sides = _pair("window", window)
+    half = (-(-sides[0] // 2), -(-sides[1] // 2))
+    steps = half if stride is None else _pair("stride", stride)
+    for side, wide, step in zip(size, sides, steps, strict=True):
         if wide > side or step > wide:
             raise InputError(
-                f"window {window} with stride {stride} does not fit {size[0]} x {size[1]} pixels; "
+                f"window {sides} with stride {steps} does not fit {size[0]} x {size[1]} pixels; "
                 "the window may not exceed the image, nor the stride the window."
             )
     counts = [
-        -(-(side - wide) // step) + 1 for side, wide, step in zip(size, window, stride, strict=True)
+        -(-(side - wide) // step) + 1 for side, wide, step in zip(size, sides, steps, strict=True)
     ]
     run = {"batch_size": batch_size, "output": output}
     before = each_sample(_score, fn, examples, (), samples=1, **run)
@@ -72,15 +73,15 @@ def occlusion(
         (),
         samples=counts[0] * counts[1],
         progress=progress,
-        window=window,
-        stride=stride,
+        window=sides,
+        stride=steps,
         across=counts[1],
         **run,
     )
     falls = (before.astype(np.float64) - after).reshape(-1, *counts)
     rows, columns = (
         _covers(side, wide, step, count)
-        for side, wide, step, count in zip(size, window, stride, counts, strict=True)
+        for side, wide, step, count in zip(size, sides, steps, counts, strict=True)
     )
     total = np.einsum("nij,ih,jw->nhw", falls, rows, columns, optimize=True)
     return (total / np.outer(rows.sum(0), columns.sum(0))).astype(np.float32)
@@ -158,7 +159,7 @@ def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
         raise InputError(f"{name} is {value!r}; give a number of pixels, or two.")
     for side in pair:
         check_count(name, side)
-    return pair
+    return pair[0], pair[1]
 
 
 def _covers(side: int, wide: int, step: int, count: int) -> np.ndarray:

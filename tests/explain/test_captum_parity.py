@@ -1,5 +1,8 @@
 """The same weights, the same images: maps here and in Captum."""
 
+import importlib
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -141,13 +144,16 @@ def test_occlusion(twins):
 
 
 @pytest.mark.slow
-def test_densenet121_at_the_papers_size():
-    torch_twins = pytest.importorskip("torch_twins")
+def test_densenet121_at_the_papers_size(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "models")
+    torch_twins = importlib.import_module("torch_twins")
     twin = torch_twins.make("densenet121", 5).eval()
     model = models.create("densenet121", num_classes=5, rngs=nnx.Rngs(0), dropout_rate=0.0)
     load_torch_state_dict(model, {k: v.numpy().copy() for k, v in twin.state_dict().items()})
     images = normal(1, 224, 224, 3)
     theirs = attr.IntegratedGradients(twin).attribute(batch(images), 0.0, 2, n_steps=4)
-    assert_same(
-        explain.integrated_gradients(model, images, 2, baselines=np.zeros(3), steps=4), theirs
-    )
+    theirs = theirs.detach().numpy().transpose(0, 2, 3, 1)
+    ours = explain.integrated_gradients(model, images, 2, baselines=np.zeros(3), steps=4)
+    # In the norm: among 10 million ReLUs some are within rounding of zero and flip, which moves
+    # single pixels by 1e-3 of the largest; PyTorch's own float32 is 6e-4 from its float64.
+    assert np.linalg.norm(ours - theirs) < 1e-3 * np.linalg.norm(theirs)

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from explained_functions import make_network, network_weights, normal
+from flax import nnx
 from jax.tree_util import Partial
 
-from cervix_jax import explain
+from cervix_jax import explain, models
 from cervix_jax.errors import InputError
 from cervix_jax.explain.rectifiers import with_guided_rectifiers
 
@@ -98,3 +99,24 @@ def test_guided_grad_cam_is_the_product():
     np.testing.assert_allclose(
         explain.guided_grad_cam(fn, images, 1), guided * cam[..., None], rtol=1e-6
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.NAMES)
+def test_every_network_can_be_guided(name):
+    """Shapes only; a ReLU that cannot be given the rule would be refused."""
+    model = nnx.eval_shape(
+        lambda: models.create(name, num_classes=5, rngs=nnx.Rngs(0), dropout_rate=0.0)
+    )
+    graphdef, state = nnx.split(model)
+
+    def guided(state, images):
+        def logits(images):
+            model = nnx.merge(graphdef, state)
+            model.eval()
+            return model(images)[0]
+
+        return jax.grad(lambda x: with_guided_rectifiers(logits)(x).sum())(images)
+
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    assert jax.eval_shape(guided, state, images).shape == (1, 64, 64, 3)

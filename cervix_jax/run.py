@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax import nnx
+from jax.tree_util import Partial
 
 from cervix_jax import checkpoint, models, workdir
 from cervix_jax.data.decode import resize_square
-from cervix_jax.data.normalization import normalize
+from cervix_jax.data.normalization import InputRange, input_range, normalize
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
 from cervix_jax.inference import Variables, make_forward
@@ -121,6 +122,28 @@ class Run:
         ]
         return np.concatenate(found) if found else np.zeros((0, len(self.class_names)), np.float32)
 
+    @property
+    def logits_fn(self) -> Partial:
+        """Maps what `preprocess` makes, float32 [B, S, S, 3], to logits float32 [B, C].
+
+        Not compiled. The weights are arguments of a program that takes it as an argument, not
+        constants; so runs of the same network share a program. What `explain` asks for.
+        """
+        return Partial(_logits, self.graphdef, self.variables)
+
+    @property
+    def features_fn(self) -> Partial:
+        """As `logits_fn`, but gives what the model does, (logits, out).
+
+        Takes `perturbations` too; see `cervix_jax.models.classifier.Classifier`.
+        """
+        return Partial(_features, self.graphdef, self.variables)
+
+    @property
+    def input_range(self) -> InputRange:
+        """What `preprocess` makes of a black and of a white pixel, float32 [3] each."""
+        return input_range(self.config.model.normalization)
+
     def _batches(self, images, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
         # Every batch is filled up to one size, so that the model is compiled once.
         size = min(batch_size, max(len(images), 1))
@@ -143,6 +166,16 @@ class Run:
     def _probabilities(self):
         forward = make_forward(self.graphdef, self.config.model.normalization, make_mesh())
         return jax.jit(lambda variables, images: jax.nn.softmax(forward(variables, images), -1))
+
+
+def _features(graphdef: nnx.GraphDef, variables: Variables, images: jax.Array, **options):
+    model = nnx.merge(graphdef, variables["params"], variables["stats"], copy=True)
+    model.eval()
+    return model(images, **options)
+
+
+def _logits(graphdef: nnx.GraphDef, variables: Variables, images: jax.Array) -> jax.Array:
+    return _features(graphdef, variables, images)[0]
 
 
 def load_run(folder: str | Path, step: str | int = "best") -> Run:

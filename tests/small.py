@@ -10,7 +10,7 @@ from flax import nnx
 
 from cervix_jax import models
 from cervix_jax.base_config import base_config
-from cervix_jax.models.classifier import Classifier
+from cervix_jax.models.classifier import Classifier, Perturb
 from cervix_jax.models.layers import BatchNorm, Conv, Linear
 
 CLASSES = 5
@@ -29,7 +29,7 @@ class Small(Classifier):
     def linear(self) -> Linear:
         return self.classifier
 
-    def endpoints(self, images: jax.Array) -> dict[str, jax.Array]:
+    def endpoints(self, images: jax.Array, perturb: Perturb) -> dict[str, jax.Array]:
         stem = nnx.silu(self.norm1(self.conv1(images)))
         last = nnx.silu(self.norm2(self.conv2(stem)))
         return {"stem": stem} | dict.fromkeys(

@@ -1,5 +1,7 @@
 """Pixel scaling and the per-channel normalisations that published weights expect."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,3 +72,20 @@ def normalize(images: jax.Array | np.ndarray, name: str) -> jax.Array:
         return pixels
     mean, deviation = (jnp.asarray(values, jnp.float32) for values in NORMALIZATIONS[name])
     return (pixels - mean) / deviation
+
+
+class InputRange(NamedTuple):
+    """What the darkest and the brightest pixel become for a model, float32 [3] each."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+def input_range(name: str) -> InputRange:
+    """What a named normalisation makes of black and of white pixels.
+
+    Raises:
+      InputError: the name is unknown.
+    """
+    ends = np.array([[0] * 3, [255] * 3], np.uint8)
+    return InputRange(*np.asarray(normalize(ends, name)))

@@ -1,5 +1,7 @@
 """What every network here has in common: from images to logits, with everything between on show."""
 
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,6 +11,8 @@ from cervix_jax.errors import InputError
 from cervix_jax.models.layers import Linear, global_average_pool
 
 Endpoints = dict[str, jax.Array]
+Perturb = Callable[[str, jax.Array], jax.Array]
+FEATURE_MAPS = ("stem", "stage1", "stage2", "stage3", "stage4", "pre_logits_2d")
 
 
 class Classifier(nnx.Module):
@@ -35,13 +39,20 @@ class Classifier(nnx.Module):
         self.dropout = nnx.Dropout(dropout_rate)
 
     def __call__(
-        self, images: jax.Array, *, rngs: nnx.Rngs | None = None
+        self,
+        images: jax.Array,
+        *,
+        rngs: nnx.Rngs | None = None,
+        perturbations: Mapping[str, jax.Array] | None = None,
     ) -> tuple[jax.Array, Endpoints]:
         """Classify a batch.
 
         Args:
             images: float [B, H, W, 3], normalised as in training; H and W at least `minimum_size`.
             rngs: holds the key of the stream `dropout`; needed only in training with dropout.
+            perturbations: what is added to the feature maps of these names (`FEATURE_MAPS`) before
+                the network goes on. The gradient with respect to a zero here is that with respect
+                to the feature map, which is what Grad-CAM needs. None adds nothing to the program.
 
         Returns:
             Logits, float32 [B, num_classes], and the features on the way: `stem` (after its
@@ -50,11 +61,13 @@ class Classifier(nnx.Module):
             and `attention/<block>`, the gates between 0 and 1.
 
         Raises:
-            InputError: images of another rank, type or number of channels, or too small; or no
-                `rngs` in training with dropout.
+            InputError: images of another rank, type or number of channels, or too small; no `rngs`
+                in training with dropout; or perturbations of something else.
         """
         _check_images(images, self.minimum_size)
-        out = self.endpoints(images.astype(self.dtype))
+        perturb = _make_perturb(perturbations or {})
+        out = self.endpoints(images.astype(self.dtype), perturb)
+        out["pre_logits_2d"] = perturb("pre_logits_2d", out["pre_logits_2d"])
         out["pre_logits"] = global_average_pool(out["pre_logits_2d"])
         return self.head(out["pre_logits_2d"], rngs=rngs), out
 
@@ -70,14 +83,30 @@ class Classifier(nnx.Module):
             pooled = self.dropout(pooled, rngs=rngs)
         return self.linear(pooled)
 
-    def endpoints(self, images: jax.Array) -> Endpoints:
-        """Every output but `pre_logits`, from images in the compute type."""
+    def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
+        """Every output but `pre_logits`, from images in the compute type.
+
+        `stem` and the stages are `perturb(name, x)`, and the network goes on from there.
+        """
         raise TypeError(f"{type(self).__name__} defines no endpoints")
 
     @property
     def linear(self) -> Linear:
         """The last layer, under the name the published weights give it."""
         raise TypeError(f"{type(self).__name__} defines no linear layer")
+
+
+def _make_perturb(perturbations: Mapping[str, jax.Array]) -> Perturb:
+    for name in perturbations:
+        if name not in FEATURE_MAPS:
+            raise InputError(
+                f"no feature map is called {name!r}; choose one of {', '.join(FEATURE_MAPS)}"
+            )
+
+    def perturb(name: str, x: jax.Array) -> jax.Array:
+        return x + perturbations[name].astype(x.dtype) if name in perturbations else x
+
+    return perturb
 
 
 def _check_images(images: jax.Array, minimum_size: int) -> None:

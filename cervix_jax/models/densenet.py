@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from cervix_jax.errors import InputError
 from cervix_jax.models.attention import ChannelAttention, ResidualChannelAttentionBlock
-from cervix_jax.models.classifier import Classifier, Endpoints
+from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
 from cervix_jax.models.layers import (
     BatchNorm,
     Conv,
@@ -121,9 +121,9 @@ class Features(nnx.Module):
         self.blocks = blocks
         self.channels = channels
 
-    def __call__(self, images: jax.Array) -> Endpoints:
+    def __call__(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """Map images [B, H, W, 3] to the outputs named in `Classifier.__call__`."""
-        x = max_pool(jax.nn.relu(self.norm0(self.conv0(images))))
+        x = perturb("stem", max_pool(jax.nn.relu(self.norm0(self.conv0(images)))))
         out, gates, moments = {"stem": x}, {}, None
         for stage in range(1, len(self.blocks) + 1):
             name = f"denseblock{stage}"
@@ -133,7 +133,7 @@ class Features(nnx.Module):
             if hasattr(self, f"rcab{stage}"):
                 x, gates[f"attention/{name}"] = getattr(self, f"rcab{stage}")(x)
                 moments = None
-            out[f"stage{stage}"] = x
+            out[f"stage{stage}"] = x = perturb(f"stage{stage}", x)
             if stage < len(self.blocks):
                 x = getattr(self, f"transition{stage}")(x, moments)
         return out | {"pre_logits_2d": jax.nn.relu(self.norm5(x, moments))} | gates
@@ -175,9 +175,9 @@ class DenseNet(Classifier):
         self.features = Features(blocks, attention=attention, dtype=dtype)
         self.classifier = Linear(self.features.channels, num_classes)
 
-    def endpoints(self, images: jax.Array) -> Endpoints:
+    def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """See `Classifier.__call__`."""
-        return self.features(images)
+        return self.features(images, perturb)
 
     @property
     def linear(self) -> Linear:

@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from cervix_jax.errors import InputError
 from cervix_jax.models.attention import ResidualChannelAttentionBlock
-from cervix_jax.models.classifier import Classifier, Endpoints
+from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
 from cervix_jax.models.depthwise import DepthwiseConv
 from cervix_jax.models.layers import BatchNorm, Conv, Linear, rematerialised
 
@@ -158,18 +158,17 @@ class EfficientNet(Classifier):
         self.bn2 = _norm(HEAD, dtype)
         self.classifier = Linear(HEAD, num_classes)
 
-    def endpoints(self, images: jax.Array) -> Endpoints:
+    def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """See `Classifier.__call__`."""
-        x = jax.nn.relu6(self.bn1(self.conv_stem(images)))
+        x = perturb("stem", jax.nn.relu6(self.bn1(self.conv_stem(images))))
         out, gates = {"stem": x}, {}
         for index, group in enumerate(self.blocks):
             for block in group:
                 x = block(x)
+            if index == len(self.blocks) - 1 and self.rcab is not None:
+                x, gates["attention/stage4"] = self.rcab(x)
             if index in STAGES:
-                out[STAGES[index]] = x
-        if self.rcab is not None:
-            x, gates["attention/stage4"] = self.rcab(x)
-            out["stage4"] = x
+                out[STAGES[index]] = x = perturb(STAGES[index], x)
         return out | {"pre_logits_2d": jax.nn.relu6(self.bn2(self.conv_head(x)))} | gates
 
     @property

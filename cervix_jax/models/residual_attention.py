@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from cervix_jax.models.classifier import Classifier, Endpoints
+from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
 from cervix_jax.models.layers import BatchNorm, Conv, Linear, max_pool, rematerialised
 
 
@@ -140,10 +140,10 @@ class ResidualAttentionNetwork(Classifier):
         self.norm = BatchNorm(2048, dtype=dtype)
         self.fc = Linear(2048, num_classes)
 
-    def endpoints(self, images: jax.Array) -> Endpoints:
+    def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """See `Classifier.__call__`."""
         conv, norm = self.conv1
-        x = max_pool(jax.nn.relu(norm(conv(images))))
+        x = perturb("stem", max_pool(jax.nn.relu(norm(conv(images)))))
         out, masks = {"stem": x}, {}
         stages = (
             (self.residual_block1, [self.attention_module1]),
@@ -157,8 +157,9 @@ class ResidualAttentionNetwork(Classifier):
             x = unit(x)
             for index, module in enumerate(modules, 1):
                 x, masks[f"attention/stage{stage}_{index}"] = module(x)
-            out[f"stage{stage}"] = x
+            out[f"stage{stage}"] = x = perturb(f"stage{stage}", x)
         x = self.residual_block6(self.residual_block5(self.residual_block4(x)))
+        x = perturb("stage4", x)
         return out | {"stage4": x, "pre_logits_2d": jax.nn.relu(self.norm(x))} | masks
 
     @property

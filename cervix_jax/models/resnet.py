@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from cervix_jax.models.classifier import Classifier, Endpoints
+from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
 from cervix_jax.models.layers import BatchNorm, Conv, Linear, max_pool, rematerialised
 
 EXPANSION = 4
@@ -73,14 +73,14 @@ class ResNet(Classifier):
             setattr(self, f"layer{stage + 1}", nnx.List(layer))
         self.fc = Linear(features, num_classes)
 
-    def endpoints(self, images: jax.Array) -> Endpoints:
+    def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """See `Classifier.__call__`; `stage4` and `pre_logits_2d` are the same here."""
-        x = max_pool(jax.nn.relu(self.bn1(self.conv1(images))))
+        x = perturb("stem", max_pool(jax.nn.relu(self.bn1(self.conv1(images)))))
         out = {"stem": x}
         for stage in range(1, 5):
             for block in getattr(self, f"layer{stage}"):
                 x = block(x)
-            out[f"stage{stage}"] = x
+            out[f"stage{stage}"] = x = perturb(f"stage{stage}", x)
         return out | {"pre_logits_2d": x}
 
     @property

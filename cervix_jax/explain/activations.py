@@ -1,0 +1,181 @@
+"""Class activation maps: the feature maps of one layer, weighted by their gradients."""
+
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cervix_jax.errors import InputError
+from cervix_jax.explain.chunks import check_choice, sum_samples
+from cervix_jax.explain.scores import LogitsFn, Output, as_pytree, call, check_inputs, score_of
+
+Interpolation = Literal["bilinear", "nearest", "none"]
+
+
+def grad_cam(
+    features_fn: LogitsFn,
+    images: np.ndarray | jax.Array,
+    targets: Any,
+    *,
+    key: str = "pre_logits_2d",
+    relu: bool = False,
+    interpolation: Interpolation = "bilinear",
+    output: Output = "logit",
+    batch_size: int = 32,
+    progress: str = "",
+) -> np.ndarray:
+    """Grad-CAM: the sum of a layer's feature maps, each times its mean gradient.
+
+    Source: Selvaraju et al., "Grad-CAM", ICCV 2017, equations 1 and 2.
+
+    Args:
+      features_fn: maps float32 images [B, H, W, 3] and `perturbations={key: array}`, which it adds
+        to the feature map `key`, to logits [B, C] and a dict that has the feature map; such as
+        `run.features_fn` or a model of this package.
+      images: float [N, H, W, 3], as the model takes them.
+      targets: int [N], the class explained for each image; or one for all.
+      key: the feature map: "stem", "stage1" to "stage4" or "pre_logits_2d".
+      relu: whether negative values become 0, as in the paper. They are kept by default, or a map of
+        evidence against the class could not be told from one of no evidence.
+      interpolation: how the map is enlarged to the size of the images; "none" leaves its size.
+      output: "logit", "log_probability" or "probability".
+      batch_size: images at a time.
+      progress: what the progress bar is called; "" shows none.
+
+    Returns:
+      float32 [N, H, W], not normalised; [N, h, w] without interpolation.
+
+    Raises:
+      InputError: bad shapes, types or values, no such feature map, or values that are not finite.
+    """
+    return _map(_grad_cam, features_fn, images, targets, key, relu, interpolation, output,
+                batch_size, progress)  # fmt: skip
+
+
+def grad_cam_plus_plus(
+    features_fn: LogitsFn,
+    images: np.ndarray | jax.Array,
+    targets: Any,
+    *,
+    key: str = "pre_logits_2d",
+    relu: bool = False,
+    interpolation: Interpolation = "bilinear",
+    output: Output = "logit",
+    batch_size: int = 32,
+    progress: str = "",
+) -> np.ndarray:
+    """Grad-CAM++: as Grad-CAM, but only positive gradients count, each with its own weight.
+
+    Source: Chattopadhyay et al., "Grad-CAM++", WACV 2018, equations 10 and 19, with the
+    exponential of the score as the class's output, which cancels but for one factor an image that
+    is left out. Where the weight is 0/0 it is 0.
+
+    Arguments, result and errors are those of `grad_cam`.
+    """
+    return _map(_grad_cam_plus_plus, features_fn, images, targets, key, relu, interpolation, output,
+                batch_size, progress)  # fmt: skip
+
+
+def layer_cam(
+    features_fn: LogitsFn,
+    images: np.ndarray | jax.Array,
+    targets: Any,
+    *,
+    key: str = "pre_logits_2d",
+    relu: bool = False,
+    interpolation: Interpolation = "bilinear",
+    output: Output = "logit",
+    batch_size: int = 32,
+    progress: str = "",
+) -> np.ndarray:
+    """LayerCAM: every value of a layer times its own positive gradient; sharper in early layers.
+
+    Source: Jiang et al., "LayerCAM", IEEE Transactions on Image Processing, 2021.
+
+    Arguments, result and errors are those of `grad_cam`.
+    """
+    return _map(_layer_cam, features_fn, images, targets, key, relu, interpolation, output,
+                batch_size, progress)  # fmt: skip
+
+
+def _map(method, fn, images, targets, key, relu, interpolation, output, batch_size, progress):
+    check_choice("interpolation", interpolation, get_args(Interpolation))
+    fn, examples = check_inputs(fn, images, targets, output)
+    check_feature_map(fn, examples["images"].shape[1:], key)
+    return sum_samples(
+        method,
+        fn,
+        examples,
+        (),
+        samples=1,
+        batch_size=batch_size,
+        progress=progress,
+        key=key,
+        relu=relu,
+        interpolation=interpolation,
+        output=output,
+    )
+
+
+def check_feature_map(fn: LogitsFn, shape: tuple[int, ...], key: str) -> None:
+    """Raises InputError unless `fn` gives a feature map [B, h, w, c] called `key`."""
+    out = feature_shapes(fn, shape)
+    maps = [name for name, value in out.items() if value.ndim == 4 and "/" not in name]
+    if key not in maps:
+        known = f"choose one of {', '.join(maps)}" if maps else "it returns logits only"
+        raise InputError(f"the function has no feature map {key!r}; {known}.")
+
+
+def feature_shapes(fn: LogitsFn, shape: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of the features that `fn` returns beside the logits of an image of this shape."""
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    return dict(_features.eval_shape(as_pytree(fn), image))
+
+
+# Compiled never; but what `jit` has traced once it need not trace again.
+_features = jax.jit(lambda fn, images: call(fn, images)[1])
+
+
+def _features_and_gradient(fn, examples, key, output):
+    """The feature map and the score's gradient with respect to it, float32 [B, h, w, c]."""
+    images = examples["images"]
+    shape = jax.eval_shape(lambda x: call(fn, x)[1][key], images).shape
+
+    def total(perturbation: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits, out = call(fn, images, perturbations={key: perturbation})
+        scores = score_of(logits, examples["targets"], output)
+        return scores.sum(), out[key].astype(jnp.float32)
+
+    gradient, features = jax.grad(total, has_aux=True)(jnp.zeros(shape, jnp.float32))
+    return features, gradient
+
+
+def _grad_cam(fn, examples, sample, shared, *, key, relu, interpolation, output):
+    features, gradient = _features_and_gradient(fn, examples, key, output)
+    weights = gradient.mean((1, 2), keepdims=True)
+    return _finish((weights * features).sum(-1), examples, relu, interpolation)
+
+
+def _grad_cam_plus_plus(fn, examples, sample, shared, *, key, relu, interpolation, output):
+    features, gradient = _features_and_gradient(fn, examples, key, output)
+    # Scaled by its largest value, or its cube could underflow: a factor an image, taken back below.
+    scale = jnp.abs(gradient).max((1, 2, 3), keepdims=True)
+    g = gradient / jnp.where(scale > 0, scale, 1)
+    below = 2 * jnp.square(g) + scale * features.sum((1, 2), keepdims=True) * g**3
+    alpha = jnp.where(below == 0, 0, jnp.square(g) / jnp.where(below == 0, 1, below))
+    weights = (alpha * jax.nn.relu(gradient)).sum((1, 2), keepdims=True)
+    return _finish((weights * features).sum(-1), examples, relu, interpolation)
+
+
+def _layer_cam(fn, examples, sample, shared, *, key, relu, interpolation, output):
+    features, gradient = _features_and_gradient(fn, examples, key, output)
+    return _finish((jax.nn.relu(gradient) * features).sum(-1), examples, relu, interpolation)
+
+
+def _finish(maps, examples, relu, interpolation):
+    maps = jax.nn.relu(maps) if relu else maps
+    if interpolation == "none":
+        return maps
+    size = examples["images"].shape[:3]
+    return jax.image.resize(maps, size, interpolation, precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,177 @@
+"""What an image is compared with: the starting point of a path, or what covers a part of it.
+
+A baseline lies in the space of the images that the model is fed, where black is seldom zero.
+`black` and `white` take the range of that space (`run.input_range`) for this reason. Baselines
+are arrays that broadcast to the images [N, H, W, 3], or one of two kinds of several baselines
+over which a method averages: `Uniform` draws them, `Several` holds them.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cervix_jax import rng
+from cervix_jax.data.normalization import InputRange
+from cervix_jax.errors import InputError
+from cervix_jax.explain.chunks import check_count
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """`count` images of independent uniform noise between `low` and `high`; see `uniform`."""
+
+    low: jax.Array
+    high: jax.Array
+    key: jax.Array
+    count: int = dataclasses.field(metadata={"static": True})
+
+    def pick(self, number: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """The baselines of these numbers: int [B] to [B, *shape]."""
+        draws = jax.vmap(lambda n: jax.random.uniform(jax.random.fold_in(self.key, n), shape))
+        return self.low + (self.high - self.low) * draws(number)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Several:
+    """Given baselines, float32 [count, H, W, 3]; see `several`."""
+
+    images: jax.Array
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.images)
+
+    def pick(self, number: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """The baselines of these numbers: int [B] to [B, *shape]."""
+        return jnp.broadcast_to(self.images[number], (len(number), *shape))
+
+
+Baselines = Any  # an array that broadcasts to [N, H, W, 3], Uniform or Several
+
+
+def black(input_range: InputRange) -> np.ndarray:
+    """The darkest colour that a pixel can have, [3]."""
+    return np.asarray(input_range.low, np.float32)
+
+
+def white(input_range: InputRange) -> np.ndarray:
+    """The brightest colour that a pixel can have, [3]; nearest to an empty slide."""
+    return np.asarray(input_range.high, np.float32)
+
+
+def mean(images: np.ndarray | jax.Array) -> np.ndarray:
+    """Each image's own mean colour, [N, 1, 1, 3]."""
+    return np.asarray(images, np.float32).mean((1, 2), keepdims=True)
+
+
+def blur(images: np.ndarray | jax.Array, sigma: float) -> np.ndarray:
+    """Each image blurred by a Gaussian of standard deviation `sigma` pixels, [N, H, W, 3].
+
+    Raises:
+      InputError: `sigma` is not positive.
+    """
+    if not (np.isfinite(sigma) and sigma > 0):
+        raise InputError(f"sigma is {sigma}; give a positive number of pixels.")
+    # One at a time: a blurred image is made once, so memory counts for more than speed.
+    blurred = [np.asarray(_blur_one(image, np.float32(sigma))) for image in np.asarray(images)]
+    return np.stack(blurred) if blurred else np.zeros(np.shape(images), np.float32)
+
+
+def uniform(input_range: InputRange, count: int = 10, seed: int = 0) -> Uniform:
+    """Images of uniform noise over the range of the input, as the paper uses them.
+
+    The paper ("Towards Interpretable Attention Networks for Cervical Cancer Analysis") averages
+    integrated gradients over 10 such baselines. They depend on the seed only, and are the same
+    for every image. They are drawn where they are needed and never held all at once.
+
+    Raises:
+      InputError: a count below 1.
+    """
+    check_count("count", count)
+    low, high = (jnp.asarray(value, jnp.float32) for value in input_range)
+    return Uniform(low, high, rng.stream(seed, "baselines"), count)
+
+
+def several(images: np.ndarray | jax.Array) -> Several:
+    """Given images [count, H, W, 3] (or [count, 1, 1, 3]), each a baseline for every image.
+
+    Raises:
+      InputError: another shape, no image, or values that are not finite.
+    """
+    values = np.asarray(images, np.float32)
+    if values.ndim != 4 or values.shape[-1] != 3 or not len(values):
+        raise InputError(f"baselines have shape {list(values.shape)}; give [count, H, W, 3].")
+    if not np.isfinite(values).all():
+        raise InputError("the baselines have values that are not finite.")
+    return Several(jnp.asarray(values))
+
+
+def gaussian_blur(images: jax.Array, sigma: jax.Array) -> jax.Array:
+    """Blurs each image by its own standard deviation; differentiable in it.
+
+    Near the border the weights that fall within the image are scaled to sum to 1, so that a
+    constant image stays as it is.
+
+    Args:
+      images: [B, H, W, C].
+      sigma: [B], positive, in pixels.
+    """
+
+    def weights(size: int) -> jax.Array:
+        place = jnp.arange(size, dtype=jnp.float32)
+        squared = jnp.square(place[:, None] - place)
+        return jax.nn.softmax(-squared / (2 * jnp.square(sigma)[:, None, None]), axis=-1)
+
+    rows, columns = (weights(size) for size in images.shape[1:3])
+    high = jax.lax.Precision.HIGHEST
+    blurred = jnp.einsum("bhwc,bHh->bHwc", images, rows, precision=high)
+    return jnp.einsum("bHwc,bWw->bHWc", blurred, columns, precision=high)
+
+
+@jax.jit
+def _blur_one(image: jax.Array, sigma: jax.Array) -> jax.Array:
+    return gaussian_blur(image[None], sigma[None])[0]
+
+
+def check_baselines(given: Baselines, images: np.ndarray) -> tuple[np.ndarray | None, Any]:
+    """Baselines as either an array [N, ...] of one for each image, or several for all.
+
+    Args:
+      given: what the user gave.
+      images: [N, H, W, 3].
+
+    Returns:
+      (array [N, 1 or H, 1 or W, 1 or 3], None), or (None, `Uniform` or `Several`).
+
+    Raises:
+      InputError: it does not fit the images, or has values that are not finite.
+    """
+    hint = "give one of explain.baselines, or an array that broadcasts to the images"
+    if isinstance(given, Uniform | Several):
+        if isinstance(given, Several):
+            _check_fit(given.images.shape[1:], images.shape[1:], hint)
+        return None, given
+    try:
+        values = np.asarray(given, np.float32)
+    except (TypeError, ValueError):
+        raise InputError(f"baselines are {given!r}; {hint}.") from None
+    _check_fit(values.shape, images.shape, hint)
+    if not np.isfinite(values).all():
+        raise InputError("the baselines have values that are not finite.")
+    values = values.reshape((1,) * (4 - values.ndim) + values.shape)
+    return np.broadcast_to(values, (len(images), *values.shape[1:])), None
+
+
+def _check_fit(shape: tuple[int, ...], images: tuple[int, ...], hint: str) -> None:
+    try:
+        fits = np.broadcast_shapes(shape, images) == tuple(images)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InputError(f"baselines have shape {list(shape)}, images {list(images)}; {hint}.")

@@ -1,0 +1,176 @@
+"""What channel attention does: its gates by class, and the channels that it opens and closes."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cervix_jax.errors import InputError
+from cervix_jax.explain.activations import feature_shapes
+from cervix_jax.explain.chunks import check_count, sum_samples
+from cervix_jax.explain.scores import LogitsFn, call, check_inputs
+
+
+@dataclasses.dataclass(frozen=True)
+class GateStatistics:
+    """Gates of one block over the images of each class; NaN for a class without images.
+
+    Attributes:
+      mean: float64 [K, C], the mean gate of each class and channel.
+      deviation: float64 [K, C], the standard deviation over images (divided by n - 1; NaN for 1).
+      count: int [K], images of each class.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    count: np.ndarray
+
+
+class ExtremeChannels(NamedTuple):
+    """The channels with the largest and the smallest mean gate, int [count] each, by rank."""
+
+    most_open: np.ndarray
+    most_closed: np.ndarray
+
+
+def gate_names(features_fn: LogitsFn, image_shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """The blocks with attention, e.g. ("attention/denseblock4",), in the order of the network."""
+    out = feature_shapes(features_fn, image_shape)
+    return tuple(sorted(name for name in out if name.startswith("attention/")))
+
+
+def channel_gates(
+    features_fn: LogitsFn,
+    images: np.ndarray | jax.Array,
+    *,
+    batch_size: int = 32,
+    progress: str = "",
+) -> dict[str, np.ndarray]:
+    """The gates of every attention block.
+
+    Args:
+      features_fn: maps images to logits and a dict with `attention/<block>`, such as
+        `run.features_fn` or a model of this package.
+      images: float [N, H, W, 3], as the model takes them.
+      batch_size: images at a time.
+      progress: what the progress bar is called; "" shows none.
+
+    Returns:
+      float32 [N, C] by block, between 0 and 1. A mask with a value for every place as well as
+      channel (Residual Attention Network-92) gives its mean over the places.
+
+    Raises:
+      InputError: bad images, or a model without attention.
+    """
+    fn, examples = check_inputs(features_fn, images, 0, "logit")
+    if not gate_names(fn, examples["images"].shape[1:]):
+        raise InputError("this model has no attention; its `out` has no key attention/<block>.")
+    run = {"batch_size": batch_size, "progress": progress}
+    return sum_samples(_gates, fn, examples, (), samples=1, **run)
+
+
+def gate_statistics(gates: np.ndarray, labels: np.ndarray, num_classes: int) -> GateStatistics:
+    """Mean and spread of a block's gates by class.
+
+    Args:
+      gates: float [N, C], of one block.
+      labels: int [N], true or predicted classes.
+      num_classes: K.
+
+    Raises:
+      InputError: shapes that do not fit, or a label that is no class.
+    """
+    gates, labels = np.asarray(gates, np.float64), np.asarray(labels)
+    if gates.ndim != 2 or labels.shape != (len(gates),):
+        raise InputError(f"gates {list(gates.shape)} and labels {list(labels.shape)} do not fit.")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
+        raise InputError(f"labels reach from {labels.min()} to {labels.max()}, classes from 0 to "
+                         f"{num_classes - 1}.")  # fmt: skip
+    count = np.bincount(labels, minlength=num_classes)
+    empty = np.full((num_classes, gates.shape[1]), np.nan)
+    mean, deviation = empty, empty.copy()
+    for number in range(num_classes):
+        own = gates[labels == number]
+        if len(own):
+            mean[number] = own.mean(0)
+        if len(own) > 1:
+            deviation[number] = own.std(0, ddof=1)
+    return GateStatistics(mean, deviation, count)
+
+
+def extreme_channels(gates: np.ndarray, count: int = 5) -> ExtremeChannels:
+    """The `count` most and least open channels by their mean gate; of equals the first.
+
+    Args:
+      gates: float [N, C], of one block; of one class where that is asked for.
+      count: how many of each; at most C.
+
+    Raises:
+      InputError: no images, or `count` is not from 1 to C.
+    """
+    gates = np.asarray(gates, np.float64)
+    check_count("count", count)
+    if gates.ndim != 2 or not len(gates) or count > gates.shape[1]:
+        raise InputError(f"gates {list(gates.shape)} have no {count} channels of an image.")
+    mean = gates.mean(0)
+    return ExtremeChannels(
+        np.argsort(-mean, kind="stable")[:count], np.argsort(mean, kind="stable")[:count]
+    )
+
+
+def channel_maps(
+    features_fn: LogitsFn,
+    images: np.ndarray | jax.Array,
+    block: str,
+    channels: Sequence[int] | np.ndarray,
+    *,
+    batch_size: int = 32,
+    progress: str = "",
+) -> np.ndarray:
+    """The feature maps of channels that a block gates, after the gate.
+
+    Args:
+      features_fn: as for `channel_gates`.
+      images: float [N, H, W, 3].
+      block: e.g. "attention/denseblock4". Its channels are the last ones of the stage of that
+        number: all of them, or the 32 that the last dense layer adds.
+      channels: int [K], counted as the gates are.
+      batch_size: images at a time.
+      progress: what the progress bar is called.
+
+    Returns:
+      float32 [N, h, w, K].
+
+    Raises:
+      InputError: no such block or channel.
+    """
+    fn, examples = check_inputs(features_fn, images, 0, "logit")
+    out = feature_shapes(fn, examples["images"].shape[1:])
+    if block not in out or not block.startswith("attention/"):
+        names = ", ".join(gate_names(fn, examples["images"].shape[1:])) or "none"
+        raise InputError(f"no attention is called {block!r}; this model has: {names}.")
+    stage = "stage" + re.findall("[0-9]", block)[0]
+    gated = out[block].shape[-1]
+    channels = np.asarray(channels)
+    if channels.ndim != 1 or not ((channels >= 0) & (channels < gated)).all():
+        raise InputError(f"channels are {channels.tolist()}; {block} has 0 to {gated - 1}.")
+    places = np.int32(channels + out[stage].shape[-1] - gated)
+    run = {"batch_size": batch_size, "progress": progress}
+    return sum_samples(_channels, fn, examples, places, samples=1, stage=stage, **run)
+
+
+def _gates(fn, examples, sample, shared):
+    out = call(fn, examples["images"])[1]
+    gates = {name: value for name, value in out.items() if name.startswith("attention/")}
+    return {
+        name: value.astype(jnp.float32).mean(tuple(range(1, value.ndim - 1)))
+        for name, value in gates.items()
+    }
+
+
+def _channels(fn, examples, sample, shared, *, stage):
+    return call(fn, examples["images"])[1][stage][..., shared].astype(jnp.float32)

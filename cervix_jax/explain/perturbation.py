@@ -1,0 +1,209 @@
+"""Maps from what the score does when parts of the image are covered; no gradients needed."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cervix_jax import rng
+from cervix_jax.errors import InputError
+from cervix_jax.explain.baselines import Baselines, check_baselines
+from cervix_jax.explain.chunks import check_count, each_sample, sum_samples
+from cervix_jax.explain.scores import LogitsFn, Output, call, check_inputs, score_of
+
+
+def occlusion(
+    logits_fn: LogitsFn,
+    images: np.ndarray | jax.Array,
+    targets: Any,
+    *,
+    baselines: Baselines,
+    window: int | tuple[int, int] = 15,
+    stride: int | tuple[int, int] | None = None,
+    output: Output = "logit",
+    batch_size: int = 32,
+    progress: str = "",
+) -> np.ndarray:
+    """How much the score falls when a sliding window is covered, averaged over the windows.
+
+    Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
+    Windows start every `stride` pixels from the top left corner until they reach the other edge;
+    the last ones may be cut off by it. A pixel has the mean over the windows that cover it.
+
+    Args:
+      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
+      images: float [N, H, W, 3].
+      targets: int [N].
+      baselines: what covers: a single baseline for each image, see `explain.baselines`.
+      window: side, or height and width, in pixels.
+      stride: pixels between windows, down and across; half the window if None. At most the window,
+        so that every pixel is covered.
+      output: "logit", "log_probability" or "probability".
+      batch_size: covered images at a time.
+      progress: what the progress bar is called.
+
+    Returns:
+      float32 [N, H, W]; positive where the image speaks for the class.
+
+    Raises:
+      InputError: as for `saliency`, or bad settings.
+    """
+    fn, examples = check_inputs(logits_fn, images, targets, output)
+    examples["baseline"] = _single(baselines, examples["images"])
+    size = examples["images"].shape[1:3]
+    sides = _pair("window", window)
+    half = (-(-sides[0] // 2), -(-sides[1] // 2))
+    steps = half if stride is None else _pair("stride", stride)
+    for side, wide, step in zip(size, sides, steps, strict=True):
+        if wide > side or step > wide:
+            raise InputError(
+                f"window {sides} with stride {steps} does not fit {size[0]} x {size[1]} pixels; "
+                "the window may not exceed the image, nor the stride the window."
+            )
+    counts = [
+        -(-(side - wide) // step) + 1 for side, wide, step in zip(size, sides, steps, strict=True)
+    ]
+    run = {"batch_size": batch_size, "output": output}
+    before = each_sample(_score, fn, examples, (), samples=1, **run)
+    after = each_sample(
+        _score_without_window,
+        fn,
+        examples,
+        (),
+        samples=counts[0] * counts[1],
+        progress=progress,
+        window=sides,
+        stride=steps,
+        across=counts[1],
+        **run,
+    )
+    falls = (before.astype(np.float64) - after).reshape(-1, *counts)
+    rows, columns = (
+        _covers(side, wide, step, count)
+        for side, wide, step, count in zip(size, sides, steps, counts, strict=True)
+    )
+    total = np.einsum("nij,ih,jw->nhw", falls, rows, columns, optimize=True)
+    return (total / np.outer(rows.sum(0), columns.sum(0))).astype(np.float32)
+
+
+def rise(
+    logits_fn: LogitsFn,
+    images: np.ndarray | jax.Array,
+    targets: Any,
+    *,
+    baselines: Baselines,
+    samples: int = 4000,
+    grid: int = 7,
+    keep: float = 0.5,
+    seed: int = 0,
+    output: Output = "probability",
+    batch_size: int = 32,
+    progress: str = "",
+) -> np.ndarray:
+    """The mean score of randomly masked images, for each pixel weighted by how much it was seen.
+
+    Source: Petsiuk et al., "RISE", BMVC 2018: each mask is a grid of zeros and ones, enlarged
+    bilinearly and shifted at random; the sum of score times mask is divided by `samples * keep`.
+    Unlike everywhere else the default score is the probability, as in the paper: a constant in the
+    score would appear in the map. The masks are the same for every image.
+
+    Args:
+      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
+      images: float [N, H, W, 3].
+      targets: int [N].
+      baselines: what covers: a single baseline for each image, see `explain.baselines`.
+      samples: masks.
+      grid: cells of a mask along each side.
+      keep: probability that a cell stays visible, above 0 and below 1.
+      seed: decides the masks.
+      output: "logit", "log_probability" or "probability".
+      batch_size: masked images at a time.
+      progress: what the progress bar is called.
+
+    Returns:
+      float32 [N, H, W], not normalised.
+
+    Raises:
+      InputError: as for `saliency`, or bad settings.
+    """
+    fn, examples = check_inputs(logits_fn, images, targets, output)
+    examples["baseline"] = _single(baselines, examples["images"])
+    check_count("grid", grid)
+    if not 0 < keep < 1:
+        raise InputError(f"keep is {keep}; give a probability above 0 and below 1.")
+    total = sum_samples(
+        _masked_score,
+        fn,
+        examples,
+        {"key": rng.stream(seed, "rise"), "keep": np.float32(keep)},
+        samples=samples,
+        batch_size=batch_size,
+        progress=progress,
+        grid=int(grid),
+        output=output,
+    )
+    return total / np.float32(samples * keep)
+
+
+def _single(baselines: Baselines, images: np.ndarray) -> np.ndarray:
+    own, _ = check_baselines(baselines, images)
+    if own is None:
+        raise InputError("one baseline for each image is needed here, not several.")
+    return own
+
+
+def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise InputError(f"{name} is {value!r}; give a number of pixels, or two.")
+    for side in pair:
+        check_count(name, side)
+    return pair[0], pair[1]
+
+
+def _covers(side: int, wide: int, step: int, count: int) -> np.ndarray:
+    """1 where window i covers place j, [count, side]."""
+    starts = step * np.arange(count)[:, None]
+    places = np.arange(side)
+    return ((places >= starts) & (places < starts + wide)).astype(np.float64)
+
+
+def _score(fn, examples, sample, shared, *, output):
+    return score_of(call(fn, examples["images"])[0], examples["targets"], output)
+
+
+def _score_without_window(fn, examples, sample, shared, *, window, stride, across, output):
+    images = examples["images"]
+
+    def inside(side: int, number: jax.Array, axis: int) -> jax.Array:
+        place = jnp.arange(side) - stride[axis] * number[:, None]
+        return (place >= 0) & (place < window[axis])
+
+    row, column = jnp.divmod(sample, across)
+    rows, columns = inside(images.shape[1], row, 0), inside(images.shape[2], column, 1)
+    covered = rows[:, :, None, None] & columns[:, None, :, None]
+    covered = jnp.where(covered, examples["baseline"], images)
+    return score_of(call(fn, covered)[0], examples["targets"], output)
+
+
+def _masked_score(fn, examples, sample, shared, *, grid, output):
+    images = examples["images"]
+    size = images.shape[1:3]
+    masks = jax.vmap(lambda n: _mask(jax.random.fold_in(shared["key"], n), shared["keep"], grid,
+                                     size))(sample)  # fmt: skip
+    seen = masks[..., None]
+    masked = seen * images + (1 - seen) * examples["baseline"]
+    scores = score_of(call(fn, masked)[0], examples["targets"], output)
+    return scores[:, None, None] * masks
+
+
+def _mask(key: jax.Array, keep: jax.Array, grid: int, size: tuple[int, int]) -> jax.Array:
+    """A mask of values from 0 to 1, float32 [H, W]."""
+    for_cells, for_shift = jax.random.split(key)
+    # One cell more than the image needs, so that there is something to shift.
+    cells = jax.random.bernoulli(for_cells, keep, (grid + 1, grid + 1)).astype(jnp.float32)
+    cell = tuple(-(-side // grid) for side in size)
+    large = jax.image.resize(cells, tuple((grid + 1) * side for side in cell), "bilinear")
+    shift = jax.random.randint(for_shift, (2,), 0, jnp.array(cell))
+    return jax.lax.dynamic_slice(large, shift, size)

@@ -19,7 +19,7 @@ LEVELS = [
     {"run"},
     {"init_from"},
     {"audit", "evaluate", "explain", "export", "train_step"},
-    {"aggregate"},
+    {"aggregate", "report"},
     {"loop"},
     {"train"},
     {"cross_validation"},

@@ -101,6 +101,12 @@ class Pipeline:
             here = mask[number * batch_size : (number + 1) * batch_size]
             yield batch | {"mask": self._place(here[self._local_rows(batch_size)])}
 
+    def images(self, indices: np.ndarray) -> np.ndarray:
+        """A few examples on the host, uint8 [N, S, S, 3], without decoding the others."""
+        found = [self._load(int(index))["image"] for index in indices]
+        size = self._image_size
+        return np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)
+
     def _global_batches(
         self, order: grain.MapDataset, batch_size: int, start: int
     ) -> Iterator[Batch]:

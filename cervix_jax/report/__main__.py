@@ -1,0 +1,90 @@
+"""`python -m cervix_jax.report --workdir=DIR`: one self-contained HTML file about a run.
+
+It shows what the model is, its data and their leakage, metrics with intervals, right and wrong
+cases with explanations to lay over them, and, where `explain` and `audit` have run, their tables.
+"""
+
+from pathlib import Path
+
+import jinja2
+from absl import flags
+
+from cervix_jax import cli, distributed
+from cervix_jax.atomic import write_text
+from cervix_jax.data.experiment import open_data
+from cervix_jax.data.splits import SPLITS
+from cervix_jax.errors import InputError
+from cervix_jax.report.contents import read_contents
+from cervix_jax.report.gallery import DESCRIPTIONS, Gallery, make_gallery
+from cervix_jax.run import load_run
+from cervix_jax.statistics.table import SUFFIX, read_table
+
+SECTIONS = (
+    ("model", "Model"),
+    ("data", "Data"),
+    ("results", "Results"),
+    ("cases", "Cases"),
+    ("explanations", "Explanations"),
+    ("shortcuts", "Shortcuts"),
+    ("limits", "Limits"),
+    ("making", "Making"),
+)
+
+
+def main(argv: list[str]) -> None:
+    """Command line."""
+    del argv
+    args = flags.FLAGS
+    folder = Path(args.workdir)
+    contents = read_contents(folder, args.split)
+    gallery = None
+    if args.cases:
+        run = load_run(folder, str(contents["report"]["step"]))
+        data = open_data(
+            run.config, distributed.make_mesh(), manual_dir=args.manual_dir, data_dir=args.data_dir
+        )
+        table = read_table(folder / "evaluate" / f"{args.split}{SUFFIX}")
+        unknown = set(table.filenames) - set(data.dataset.filenames)
+        if unknown:
+            raise InputError(
+                f"{folder}/evaluate: {sorted(unknown)[0]!r} is not in {data.dataset.name}; "
+                "evaluate the run again."
+            )
+        gallery = make_gallery(run, data, table, most=args.cases, progress="explaining")
+    path = Path(args.out) if args.out else folder / "report.html"
+    write_text(path, render(contents, gallery))
+    print(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def render(contents: dict, gallery: Gallery | None) -> str:
+    """The page.
+
+    Args:
+      contents: from `read_contents`.
+      gallery: from `make_gallery`; None shows none.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("cervix_jax.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        **contents, gallery=gallery, descriptions=DESCRIPTIONS, sections=SECTIONS
+    )
+
+
+def define_flags() -> None:
+    """Flags of this command."""
+    flags.DEFINE_string("workdir", None, "Folder of the run.")
+    flags.DEFINE_enum("split", "test", SPLITS, "Whose evaluation is shown.")
+    flags.DEFINE_integer("cases", 24, "Cases in the gallery; 0 leaves it out.", lower_bound=0)
+    flags.DEFINE_string("out", "", "File to write; default <workdir>/report.html.")
+    flags.DEFINE_string("manual_dir", "", "Where the raw data lies, if it moved since training.")
+    flags.DEFINE_string("data_dir", "", "Where prepared data lies, if it moved since training.")
+    flags.mark_flag_as_required("workdir")
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(main)

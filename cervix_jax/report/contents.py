@@ -1,0 +1,183 @@
+"""What the page says, read from a run's folder; what is not there is left out, and said so."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from cervix_jax import __version__, workdir
+from cervix_jax.data.splits import ONE_SPLIT
+from cervix_jax.errors import InputError
+from cervix_jax.statistics.summary import shown
+
+# Group and name in the report, and what readers call it.
+METRICS = (
+    ("overall", "accuracy", "Accuracy"),
+    ("overall", "balanced_accuracy", "Balanced accuracy"),
+    ("overall", "macro_f1", "Macro F1"),
+    ("overall", "macro_auroc", "Macro AUROC"),
+    ("overall", "matthews", "Matthews' correlation"),
+    ("overall", "cohen_kappa", "Cohen's kappa"),
+    ("probabilities", "nll", "Negative log-likelihood (lower is better)"),
+    ("probabilities", "brier", "Brier score (lower is better)"),
+    ("probabilities", "ece_equal_width", "Calibration error (lower is better)"),
+)
+PICTURES = (
+    ("reliability", "How often predictions are right against how sure they are"),
+    ("roc", "ROC curves of every class against the others"),
+)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or None where there is none.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); make it again or remove it."
+        ) from error
+
+
+def read_contents(folder: Path, split: str) -> dict[str, Any]:
+    """Everything on the page but the gallery.
+
+    Args:
+      folder: the run's.
+      split: whose evaluation is shown.
+
+    Raises:
+      InputError: there is no evaluation of that split, or a file cannot be read.
+    """
+    report = read_json(folder / "evaluate" / f"{split}.json")
+    if report is None or "overall" not in report:
+        raise InputError(
+            f"{folder}/evaluate/{split}.json: not there, or of an earlier version; run python -m "
+            f"cervix_jax.evaluate --workdir={folder} --split={split} first."
+        )
+    config = workdir.read_config(folder)
+    return {
+        "title": f"{config.model.name} on {report['dataset']}",
+        "version": __version__,
+        "report": report,
+        "model": _model(config, report),
+        "data": _data(config, report),
+        "environment": _environment(read_json(folder / "env.json") or {}),
+        "metrics": [(name, shown(report[group][key])) for group, key, name in METRICS],
+        "classes": _classes(report),
+        "confusion": _confusion(report),
+        "pictures": _pictures(folder, split),
+        "changes": _changes(read_json(folder / "audit" / "audit.json"), report["step"]),
+        "measured": None,
+        "limits": _limits(report),
+    }
+
+
+def _model(config: ml_collections.ConfigDict, report: dict) -> list[tuple[str, str]]:
+    start = config.model.init_from or "random weights"
+    if not start.startswith(("hf:", "package:", "random")):
+        start = Path(start).name
+    attention = config.model.attention or "none"
+    return [
+        ("Network", config.model.name),
+        ("Channel attention", attention.replace("_", " ")),
+        ("Started from", start),
+        ("Images", f"{config.image_size} by {config.image_size} pixels, {config.data.resize}"),
+        ("Training", f"at most {config.num_epochs} epochs of {config.optimizer.name}, batches of "
+         f"{config.batch_size}, learning rate {config.learning_rate:g}, seed {config.seed}"),
+        ("Weights of step", str(report["step"])),
+    ]  # fmt: skip
+
+
+def _data(config: ml_collections.ConfigDict, report: dict) -> list[tuple[str, str]]:
+    protocol = report["protocol"]
+    if protocol not in ONE_SPLIT:
+        protocol += f", fold {report['fold']} of {report['folds']}"
+    if report.get("refit"):
+        protocol += "; trained on the validation images too"
+    return [
+        ("Data set", report["dataset"]),
+        ("Split protocol", protocol),
+        ("Evaluated on", f"{report['n']} images of {report['groups']} groups ({report['split']})"),
+        ("Leakage", f"{report['leakage']:.1%} of these images come from a group (cluster, slide) "
+         "that training or validation has seen"),
+    ]  # fmt: skip
+
+
+def _environment(found: dict) -> list[tuple[str, str]]:
+    versions = found.get("versions", {})
+    return [
+        ("Made with", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("On", f"{found.get('processor', 'unknown')}; {', '.join(found.get('devices', []))}"),
+        ("Commit", found.get("git_commit") or "unknown"),
+    ]
+
+
+def _classes(report: dict) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "support": report["per_class"][name]["support"],
+            "sensitivity": shown(row["sensitivity"]),
+            "specificity": shown(row["specificity"]),
+            "auroc": shown(row["auroc"]),
+        }
+        for name, row in report["one_v_rest"].items()
+    ]
+
+
+def _confusion(report: dict) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Each true class with its counts by predicted class, and their shares of it."""
+    rows = []
+    for name, counts in zip(report["class_names"], report["confusion_matrix"], strict=True):
+        total = max(sum(counts), 1)
+        rows.append((name, [(count, count / total) for count in counts]))
+    return rows
+
+
+def _pictures(folder: Path, split: str) -> list[tuple[str, str]]:
+    files = [(folder / "evaluate" / f"{split}_{name}.png", text) for name, text in PICTURES]
+    files.append((folder / "learning_curves.png", "Loss and accuracy by epoch"))
+    return [
+        (f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}", text)
+        for path, text in files
+        if path.is_file()
+    ]
+
+
+def _changes(audit: dict | None, step: int) -> list[tuple[str, str, str]]:
+    """What the run's accuracy becomes when its test images are changed, if that was audited."""
+    if audit is None or audit.get("step") != step:
+        return []
+    return [
+        (
+            name,
+            each["description"],
+            f"{each['accuracy']:.4f} ({each['accuracy_interval'][0]:.3f} to "
+            f"{each['accuracy_interval'][1]:.3f})",
+        )
+        for name, each in audit["changes"].items()
+    ]
+
+
+def _limits(report: dict) -> list[str]:
+    limits = [
+        "Research use only; not for clinical use. No clinical validation was made.",
+        f"Trained on {report['dataset']} alone. Other stains, scanners, magnifications and "
+        "preparations were not tested; expect less there.",
+        "It names one of its classes for any image, also for one that shows no cell.",
+        "Groups are clusters or slides and need not be patients: images of one patient may be in "
+        "training and in test.",
+        "Explanations show what the score depends on. They do not show that the network sees what "
+        "a cytologist sees.",
+    ]
+    if report["leakage"] > 0:
+        limits.insert(1, "The leakage stated above makes these results too good for new slides.")
+    return limits

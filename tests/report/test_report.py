@@ -1,0 +1,174 @@
+"""The report of a run: what is on the page, and that it works in a browser without a network."""
+
+import html.parser
+import io
+import json
+import re
+import shutil
+import subprocess
+from base64 import b64decode
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from PIL import Image
+
+from cervix_jax.errors import InputError
+from cervix_jax.report import __main__ as command
+from cervix_jax.report.gallery import choose, colour, outline
+from cervix_jax.statistics.table import PredictionTable, read_table
+
+FLAGS = ("workdir", "split", "cases", "out", "manual_dir", "data_dir")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def predictions(confident, labels, predicted, classes=3):
+    p = np.full((len(labels), classes), 0.0)
+    for row, (sure, name) in enumerate(zip(confident, predicted, strict=True)):
+        p[row] = (1 - sure) / (classes - 1)
+        p[row, name] = sure
+    names = tuple(f"{i}.png" for i in range(len(labels)))
+    return PredictionTable(names, np.asarray(names), np.asarray(labels), p, ("a", "b", "c"))
+
+
+def test_the_gallery_has_the_surest_errors_and_both_ends_of_every_class():
+    table = predictions(
+        [0.9, 0.6, 0.8, 0.7, 0.95, 0.5, 0.99, 0.55],
+        [0, 0, 0, 1, 1, 2, 1, 2],
+        [0, 0, 0, 1, 1, 2, 0, 1],
+    )
+    # Two errors (the surer first); then of a 0.9 and 0.6, of b 0.95 and 0.7, of c 0.5.
+    assert choose(table, 8).tolist() == [6, 7, 0, 4, 5, 1, 3, 2]
+    assert choose(table, 3).tolist() == [6, 0, 4]
+    assert choose(table, 100).tolist() == [6, 7, 0, 4, 5, 1, 3, 2]
+    assert choose(table, 0).tolist() == []
+
+
+def test_colours_are_signed_and_one_scale_holds():
+    found = colour(np.array([[2.0, -1.0], [0.5, 0.0]]), 1.0)
+    assert found[..., 3].tolist() == [[255, 255], [128, 0]]
+    assert found[0, 0, 0] > found[0, 0, 2]  # red
+    assert found[0, 1, 0] < found[0, 1, 2]  # blue
+    assert not colour(np.zeros((2, 2)), 0.0)[..., 3].any()
+
+
+def test_outlines_are_those_of_nucleus_and_cell():
+    cell, nucleus = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
+    cell[1:8, 1:8], nucleus[3:6, 3:6] = True, True
+    uri = outline({"background": ~cell, "cytoplasm": cell & ~nucleus, "nucleus": nucleus})
+    drawn = np.asarray(Image.open(io.BytesIO(b64decode(uri.partition(",")[2]))))
+    opaque = drawn[..., 3] > 0
+    assert opaque.sum() == 24 + 8  # the rims of 7 x 7 and 3 x 3
+    assert tuple(drawn[3, 3, :3]) != tuple(drawn[1, 1, :3])
+    assert not opaque[4, 4]
+
+
+@pytest.fixture(scope="module")
+def report():
+    command.define_flags()
+
+    def call(**values):
+        with flagsaver.flagsaver(**values):
+            command.main(["report"])
+
+    yield call
+    for name in FLAGS:
+        delattr(flags.FLAGS, name)
+
+
+@pytest.fixture(scope="module")
+def page(trained, report, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    report(workdir=str(trained[0]), cases=6, out=str(path))
+    return path
+
+
+class Elements(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def test_the_page_is_whole_and_asks_for_nothing_else(page, trained):
+    text = page.read_text(encoding="utf-8")
+    elements = Elements(text).found
+    for _, attributes in elements:
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("data:", "#")), attributes
+    assert not re.search(r"url\(|@import|fetch\(", text)
+    images = [attributes for tag, attributes in elements if tag == "img"]
+    assert all("alt" in attributes for attributes in images)
+    cases = [a for tag, a in elements if tag == "li" and "case" in a.get("class", "")]
+    table = read_table(trained[0] / "evaluate" / "test_predictions.csv")
+    assert len(cases) == len(choose(table, 6)) > 0
+    overlays = [a for a in images if a.get("class") == "overlay"]
+    assert len(overlays) == 3 * len(cases)
+    outlines = [a for a in images if a.get("class") == "outlines"]
+    assert len(outlines) == len(cases)  # the phantom has masks
+    evaluated = trained[1]
+    assert f"Accuracy {evaluated['accuracy']:.4f}" in text
+    assert "fold 0 of 4" in text
+    assert "not for clinical use" in text
+
+
+def test_what_was_not_made_is_said(page):
+    text = page.read_text(encoding="utf-8")
+    assert "python -m cervix_jax.audit --workdir=DIR" in text
+    assert "python -m cervix_jax.explain --workdir=DIR" in text
+
+
+def test_text_of_the_run_is_no_markup(trained, report, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    path = folder / "evaluate" / "test.json"
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"dataset": "<script>alert(1)</script>"}))
+    report(workdir=str(folder), cases=0)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
+
+
+def test_a_folder_without_evaluation_is_refused(report, tmp_path):
+    with pytest.raises(InputError, match=r"test\.json: not there"):
+        report(workdir=str(tmp_path))
+
+
+SWITCHES = """<script>
+const visible = (s) => [...document.querySelectorAll(s)].filter(x => !x.hidden).length;
+const before = [visible(".overlay"), visible(".case"), visible(".outlines")];
+document.querySelector('input[name="method"][value="Grad-CAM"]').click();
+document.getElementById("outlines").click();
+document.querySelector('input[name="show"][value="right"]').click();
+const slider = document.getElementById("opacity");
+slider.value = 20; slider.dispatchEvent(new Event("input", {bubbles: true}));
+const after = [visible(".overlay"), visible(".case"), visible(".outlines")];
+const opacity = getComputedStyle(document.querySelector(".overlay:not([hidden])")).opacity;
+const wide = document.documentElement.scrollWidth > window.innerWidth;
+document.title = JSON.stringify({before, after, opacity, wide});
+</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_switches_work_in_a_browser(page, tmp_path):
+    tried = tmp_path / "tried.html"
+    text = page.read_text(encoding="utf-8")
+    tried.write_text(text.replace("</body>", SWITCHES), encoding="utf-8")
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=500,900",
+         f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--dump-dom",
+         tried.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    found = json.loads(re.search(r"<title>(.*?)</title>", done.stdout)[1].replace("&quot;", '"'))
+    cases, right = text.count('<li class="case '), text.count('<li class="case right"')
+    assert found["before"] == [0, cases, 0]
+    assert found["after"] == [cases, right, cases]
+    assert float(found["opacity"]) == pytest.approx(0.2)
+    assert not found["wide"]

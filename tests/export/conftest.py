@@ -41,7 +41,7 @@ class TwoForms(Classifier):
     def linear(self) -> Linear:
         return self.classifier
 
-    def endpoints(self, images: jax.Array) -> dict[str, jax.Array]:
+    def endpoints(self, images: jax.Array, perturb) -> dict[str, jax.Array]:
         stem = max_pool(nnx.relu(self.norm(self.conv(images))))
         last = nnx.relu(self.point(nnx.relu(self.depthwise(stem))))
         return {"stem": stem, "pre_logits_2d": last}
@@ -79,17 +79,18 @@ def two_forms():
 @pytest.fixture(scope="session")
 def export_command():
     """Calls the command with flags, in this process (which knows the tiny model)."""
-    before = set(flags.FLAGS)
-    command.define_flags()
-    own = set(flags.FLAGS) - before
 
     def call(**values):
-        with flagsaver.flagsaver(**{name: str(value) for name, value in values.items()}):
-            command.main([])
+        before = set(flags.FLAGS)
+        command.define_flags()
+        try:
+            with flagsaver.flagsaver(**{name: str(value) for name, value in values.items()}):
+                command.main([])
+        finally:  # other commands have flags of the same names
+            for name in set(flags.FLAGS) - before:
+                delattr(flags.FLAGS, name)
 
-    yield call
-    for name in own:
-        delattr(flags.FLAGS, name)
+    return call
 
 
 @pytest.fixture(scope="session")

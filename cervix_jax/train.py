@@ -221,7 +221,7 @@ def check_config(config: ml_collections.ConfigDict, mesh) -> None:
     if config.early_stopping_epochs and config.split.refit:
         raise InputError(
             f"early_stopping_epochs={config.early_stopping_epochs} has nothing to watch with "
-            "split.refit=True, which trains on the validation images; set one of them to its default."
+            "split.refit=True, which trains on the validation images; leave one of them out."
         )
     ranges = {
         "seed": (config.seed, 0, 2**32 - 1),

@@ -17,7 +17,7 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 # Pillow's modes with 8 bits a channel; other modes would be cut off on the way to RGB.
-_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 # zlib level 1: a third larger than the default, five times as fast.
 _COMPRESS_LEVEL = 1
 
@@ -52,7 +52,7 @@ def _open(path: Path, stream: BinaryIO) -> Image.Image:
             f"{path}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; "
             "it cannot be an image of this data set."
         )
-    if image.mode not in _MODES:
+    if image.mode not in MODES:
         raise InputError(
             f"{path}: has pixels of kind {image.mode} (more than 8 bits a channel?); save it "
             "with 8 bits a channel."
@@ -74,9 +74,14 @@ def _named(path: Path) -> Iterator[None]:
         ) from error
 
 
+def is_kept(image: Image.Image) -> bool:
+    """Whether a file is stored byte for byte; then its EXIF orientation counts, else it is lost."""
+    return image.format in ("JPEG", "PNG") and image.mode == "RGB"
+
+
 def encode(image: Image.Image, data: bytes) -> bytes:
     """The file as it is stored: RGB JPEG and PNG byte for byte, anything else as RGB PNG."""
-    if image.format in ("JPEG", "PNG") and image.mode == "RGB":
+    if is_kept(image):
         return data
     return png(image.convert("RGB"))
 
@@ -91,3 +96,25 @@ def png(image: Image.Image) -> bytes:
 def mask_png(mask: np.ndarray) -> bytes:
     """A boolean mask [height, width] as a PNG file, 1 inside and 0 outside."""
     return png(Image.fromarray(mask.astype(np.uint8)))
+
+
+def squares_about(pixels: np.ndarray, positions: np.ndarray, side: int) -> Iterator[np.ndarray]:
+    """A square about every position; beyond the border the image is mirrored.
+
+    Args:
+      pixels: uint8 [H, W, 3].
+      positions: float [n, 2], x and y in pixels.
+      side: of the squares in pixels.
+
+    Yields:
+      uint8 [side, side, 3].
+    """
+    margin = (side + 1) // 2
+    padded = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    for left, top in (upper_left(positions, side) + margin).tolist():
+        yield padded[top : top + side, left : left + side]
+
+
+def upper_left(positions: np.ndarray, side: int) -> np.ndarray:
+    """Corners int64 [n, 2], x and y, of the squares about the positions."""
+    return np.floor(positions).astype(np.int64) - side // 2

@@ -225,6 +225,20 @@ def check_path(path: Path, *, resume: bool, overwrite: bool) -> None:
         raise InputError(f"--out={path}: exists already; --overwrite replaces it.")
 
 
+def make_folder(flag: str, folder: Path) -> None:
+    """Make the folder that a flag names.
+
+    Raises:
+      InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--{flag}={folder}: cannot be made ({error.strerror}); choose another folder."
+        ) from error
+
+
 def beside(path: Path, what: str) -> Path:
     """The CSV file that goes with a table: `<name>_<what>.csv`."""
     return path.with_name(f"{path.stem}_{what}.csv")

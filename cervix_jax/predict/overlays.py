@@ -11,6 +11,7 @@ from cervix_jax.atomic import replacing
 from cervix_jax.data.decode import Frame
 from cervix_jax.predict.names import picture_name
 from cervix_jax.predict.network import Network
+from cervix_jax.predict.output import make_folder
 from cervix_jax.predict.reading import read_rgb
 from cervix_jax.report.gallery import METHODS as MAPS
 from cervix_jax.report.gallery import SCALE_QUANTILE, colour
@@ -42,7 +43,7 @@ class Overlays:
     def __init__(self, folder: str | Path, method: str, network: Network, max_pixels: int):
         self._folder, self._method = Path(folder), method
         self._network, self._max_pixels = network, max_pixels
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder("overlay", self._folder)
 
     def write(self, paths: Sequence[str], squares: np.ndarray, targets: np.ndarray) -> list[str]:
         """Draw a batch.

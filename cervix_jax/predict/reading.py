@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cervix_jax.data.decode import resize_square
-from cervix_jax.errors import InputError
 from tfds_builders.images import FORMATS, MAX_PIXELS, MODES, is_kept
 from tfds_builders.parallel import map_in_order
 
@@ -83,7 +82,8 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
             image = Image.open(stream, formats=FORMATS)
             _check(image, max_pixels)
             turned = is_kept(image) and image.getexif().get(0x0112, 1) >= 5  # Orientation
-            return image.size[::-1] if turned else image.size
+            width, height = image.size
+            return (height, width) if turned else (width, height)
     except Exception:
         return None
 
@@ -110,9 +110,3 @@ def read_squares(
             return path, error
 
     return map_in_order(load, paths)
-
-
-def check_max_pixels(max_pixels: int) -> None:
-    """Raises InputError unless it is a positive number."""
-    if max_pixels < 1:
-        raise InputError(f"--max_pixels={max_pixels}: give a positive number of pixels.")

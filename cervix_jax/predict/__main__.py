@@ -62,7 +62,8 @@ def main(argv: list[str]) -> int | None:
             if not total:
                 raise InputError(f"{', '.join(argv[1:])}: there is no image in it; name one.")
         separator = b"\0" if args.null else b"\n"
-        paths = inputs.list_images(argv[1:], sys.stdin.buffer, separator)
+        stdin = sys.stdin.buffer if sys.stdin else None  # None where it was closed (`<&-`)
+        paths = inputs.list_images(argv[1:], stdin, separator)
         run = load_run(args.workdir, args.step)
         predict = _predict_fields if args.field else _predict_images
         return predict(run, args, paths, total, stop)

@@ -165,9 +165,10 @@ def test_fields_go_on_where_they_were_stopped(predict, workdir, field, tmp_path,
 
     out = tmp_path / "out.csv"
     for resume in (False, True):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr(Output, "add", interrupted)
-            predict(folder, out=out, resume=resume, **given)
+            with pytest.raises(KeyboardInterrupt):
+                predict(folder, out=out, resume=resume, **given)
     with pytest.raises(InputError, match="begun with --window=60; give the same"):
         predict(folder, out=out, resume=True, **given | {"window": 50})
     predict(folder, out=out, resume=True, **given)

@@ -1,7 +1,7 @@
-"""A finished run of the small model, its test images as files, and the command in this process."""
+"""A trained run, its images as files, and the command in this process."""
 
+import os
 import shutil
-import sys
 from pathlib import Path
 
 import jax
@@ -10,8 +10,8 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
+from small import get_config
 
-from cervix_jax import models
 from cervix_jax.data.experiment import open_data
 from cervix_jax.distributed import make_mesh
 from cervix_jax.evaluate import write_evaluation
@@ -20,70 +20,36 @@ from cervix_jax.predict import __main__ as command
 from cervix_jax.run import load_run
 from cervix_jax.train import train_and_evaluate
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import small
 
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory, prepared):
-    """The folder of a run of the small model, evaluated, and of the images of its test split."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models._FACTORIES, "small", small.small)
-        patch.setattr(models, "NAMES", models.NAMES)
-        config = small.get_config(str(prepared))
-        train_and_evaluate(config, folder)
-        data = open_data(config, make_mesh())
-        for index in data.indices("test").tolist():
-            path = folder.parent / "images" / data.dataset.filenames[index]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data.dataset.encoded_image(index))
-        yield folder
-
-
-@pytest.fixture(scope="session")
-def images(finished) -> Path:
-    """The folder of the images of the test split, one folder a class."""
-    return finished.parent / "images"
-
-
-@pytest.fixture
-def copies(images, tmp_path) -> Path:
-    """The same, to be damaged."""
-    return shutil.copytree(images, tmp_path / "images")
-
-
-@pytest.fixture
-def predict(finished):
-    """Calls the command on images, with flags, on the finished run; gives its exit code."""
+@pytest.fixture(scope="module")
+def predict():
+    """Calls the command with images and flags; gives its exit code."""
     before = set(flags.FLAGS)
     command.define_flags()
+    names = set(flags.FLAGS) - before
 
-    def call(*arguments, **values):
-        given = {"workdir": finished, "batch_size": 4} | values
-        texts = {
-            name: value if isinstance(value, bool | list | int | float) else str(value)
-            for name, value in given.items()
-        }
-        with flagsaver.flagsaver(**texts):
-            return command.main(["predict", *map(str, arguments)])
+    def call(*images, **values):
+        with flagsaver.flagsaver(**{name: _plain(value) for name, value in values.items()}):
+            return command.main(["predict", *map(str, images)])
 
-    yield call
-    for name in set(flags.FLAGS) - before:
+    with pytest.MonkeyPatch.context() as patch:
+        # Programs stay with those of the session, and so do hooks.
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(jax.config.jax_compilation_cache_dir))
+        patch.setattr(command, "report_failures_once", lambda: None)
+        yield call
+    for name in names:
         delattr(flags.FLAGS, name)
 
 
-@pytest.fixture(autouse=True)
-def _leave_the_session_alone(monkeypatch):
-    """Compiled programs stay where those of the session are, and hooks as they are."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(jax.config.jax_compilation_cache_dir))
-    monkeypatch.setattr(command, "report_failures_once", lambda: None)
+def _plain(value):
+    return str(value) if isinstance(value, Path) else value
 
 
 @pytest.fixture(scope="session")
-def decided(finished, tmp_path_factory) -> tuple[Path, Path]:
-    """The run with its validation evaluated too, and the folder of all of its 40 images."""
-    folder = shutil.copytree(finished, tmp_path_factory.mktemp("decided") / "run")
+def trained_small(prepared, tmp_path_factory):
+    """A run of the small model with evaluated validation and test images, and its data."""
+    folder = tmp_path_factory.mktemp("small")
+    train_and_evaluate(get_config(str(prepared)), folder)
     run, mesh = load_run(folder), make_mesh()
     data = open_data(run.config, mesh)
     forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
@@ -92,23 +58,24 @@ def decided(finished, tmp_path_factory) -> tuple[Path, Path]:
             forward, run.variables, data.pipeline, data.indices(split), run.config.eval_batch_size
         )
         write_evaluation(folder / "evaluate", split, found, data, run.config, run.step)
+    return folder, data
+
+
+@pytest.fixture(scope="session")
+def workdir(trained_small) -> Path:
+    """The folder of that run."""
+    return trained_small[0]
+
+
+@pytest.fixture(scope="session")
+def cells(trained_small, tmp_path_factory) -> Path:
+    """The 40 images of the run's data set as files, bytes as they were."""
+    folder, data = tmp_path_factory.mktemp("cells"), trained_small[1]
     for number, name in enumerate(data.dataset.filenames):
-        path = folder.parent / "cells" / name
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.dataset.encoded_image(number))
-    return folder, folder.parent / "cells"
-
-
-@pytest.fixture(scope="session")
-def workdir(decided) -> Path:
-    """The folder of that run."""
-    return decided[0]
-
-
-@pytest.fixture(scope="session")
-def cells(decided) -> Path:
-    """The folder of the images."""
-    return decided[1]
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -130,8 +97,9 @@ def field_pixels(field) -> np.ndarray:
 
 
 @pytest.fixture
-def undecided(workdir, tmp_path) -> Path:
+def without_decisions(workdir, tmp_path) -> Path:
     """The run as if nobody had evaluated its validation images."""
-    folder = shutil.copytree(workdir, tmp_path / "run")
-    (folder / "evaluate" / "test_decisions.json").unlink()
+    folder = tmp_path / "run"
+    shutil.copytree(workdir, folder)
+    os.remove(folder / "evaluate" / "test_decisions.json")
     return folder

@@ -79,29 +79,29 @@ def test_too_few_validation_images_make_sets_of_every_class(predict, workdir, ce
 
 
 def test_without_decisions_there_are_no_sets_and_the_command_says_so(
-    predict, undecided, cells, tmp_path, capsys
+    predict, without_decisions, cells, tmp_path, capsys
 ):
     out = tmp_path / "p.csv"
-    predict(cells, workdir=undecided, out=out)
+    predict(cells, workdir=without_decisions, out=out)
     assert "conformal_set" not in read_rows(out)[0]
     (line,) = [t for t in capsys.readouterr().err.splitlines() if "no conformal sets" in t]
     assert "test_decisions.json is not there" in line
     with pytest.raises(InputError, match="--calibrated: there is no temperature"):
-        predict(cells, workdir=undecided, out=out, calibrated=True, overwrite=True)
+        predict(cells, workdir=without_decisions, out=out, calibrated=True, overwrite=True)
 
 
-def test_decisions_of_other_weights_are_not_used(predict, undecided, workdir, cells,
+def test_decisions_of_other_weights_are_not_used(predict, without_decisions, workdir, cells,
                                                  tmp_path, capsys):  # fmt: skip
-    folder = undecided / "evaluate"
+    folder = without_decisions / "evaluate"
     shutil.copy(workdir / "evaluate" / "test_decisions.json", folder)
     report = json.loads((folder / "test.json").read_text())
     (folder / "test.json").write_text(json.dumps(report | {"step": report["step"] + 1}))
-    predict(cells, workdir=undecided, out=tmp_path / "p.csv")
+    predict(cells, workdir=without_decisions, out=tmp_path / "p.csv")
     assert "conformal_set" not in read_rows(tmp_path / "p.csv")[0]
     assert "evaluate again" in capsys.readouterr().err
     (folder / "test_decisions.json").write_text("{")
     with pytest.raises(InputError, match=r"test_decisions\.json: cannot be used"):
-        predict(cells, workdir=undecided, out=tmp_path / "q.csv")
+        predict(cells, workdir=without_decisions, out=tmp_path / "q.csv")
 
 
 def test_json_lines_hold_what_the_csv_holds(predict, workdir, cells, tmp_path):

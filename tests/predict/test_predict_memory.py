@@ -1,6 +1,5 @@
 """Memory does not grow with the number of images."""
 
-import itertools
 import os
 
 import numpy as np
@@ -9,7 +8,6 @@ from PIL import Image
 from predicted_rows import read_rows
 
 from cervix_jax.predict.output import Output
-from cervix_jax.predict.reading import read_squares
 
 IMAGES = 3000
 # All images decoded are 590 MB, and one in ten of them is more than this.
@@ -20,23 +18,6 @@ def resident() -> int:
     """Bytes of this process in memory."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def test_few_images_are_read_ahead(tmp_path):
-    path = tmp_path / "a.png"
-    Image.new("RGB", (8, 8)).save(path)
-    asked = []
-
-    def paths():
-        for number in itertools.count():
-            asked.append(number)
-            yield str(path)
-
-    squares = read_squares(paths(), 4, "stretch", 100)
-    for number in range(100):
-        next(squares)
-        assert len(asked) <= number + 40
-    squares.close()
 
 
 @pytest.mark.slow

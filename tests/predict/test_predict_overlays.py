@@ -1,14 +1,39 @@
-"""Explanations beside the table: one an image, over what the network looked at."""
+"""Explanations beside the table: named safely, one an image, where the image is."""
 
 import os
+import re
 import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from predicted_rows import read_rows
 
+from cervix_jax.predict.names import picture_name, shown
 from cervix_jax.predict.overlays import METHODS, lay_over
+
+ODD = ["../../etc/passwd", "..", ".", "/", "a/", "C:\\x.png", "CON.png", "é.png", "caf\udce9.png"]
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+PATHS = TEXT | st.sampled_from(ODD)
+
+
+@given(st.lists(PATHS, min_size=2, max_size=9, unique=True))
+def test_names_are_safe_and_unique(paths):
+    names = [picture_name(path, ".png") for path in paths]
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*-[0-9a-f]{12}\.png", name)
+        assert len(name) < 120
+    assert len(set(map(str.lower, names))) == len(paths)
+
+
+@given(PATHS)
+def test_shown_paths_are_text_and_no_formula(path):
+    assert shown(path).encode()
+    assert shown(path)[0] not in "=+-@\t\r"
+    if path.isascii() and shown(path) != path:
+        assert os.path.normpath(shown(path)) == os.path.normpath(path)
 
 
 @pytest.mark.parametrize("method", METHODS)

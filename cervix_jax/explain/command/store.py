@@ -107,7 +107,7 @@ def _read_maps(path: Path, settings: dict[str, Any], overwrite: bool) -> np.ndar
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             before, maps = json.loads(str(stored["settings"])), stored["maps"]
     except Exception as error:  # what zipfile and NumPy raise for a damaged file varies
         raise _damaged(path, error) from error

@@ -11,7 +11,7 @@ import numpy as np
 from cervix_jax.atomic import write_text
 from cervix_jax.explain import measures
 from cervix_jax.explain.command.measuring import Values
-from cervix_jax.explain.command.methods import METHODS, REFERENCES
+from cervix_jax.explain.command.methods import REFERENCES
 from cervix_jax.explain.command.selection import Selection
 from cervix_jax.statistics.summary import readable_json
 
@@ -158,37 +158,52 @@ def tables(report: dict) -> list[dict[str, Any]]:
     Returns:
       `title, notes` (one for each column), `columns` and `rows` (method, cells).
     """
-    methods = report["methods"]
-    present = list(dict.fromkeys(name for each in methods.values() for name in each["measures"]))
-    localised = tuple(name for name in present if name.partition("_")[0] in LOCALISED)
+    described, methods = report["measures"], report["methods"]
+    localised = tuple(name for name in described if name.partition("_")[0] in LOCALISED)
     found = []
     for title, names in FAMILIES.items():
-        wanted = [name for name in names or localised if name in present]
+        wanted = [name for name in names or localised if name in described]
         if not wanted:
             continue
+        columns = [_heading(name, described[name]["better"]) for name in wanted]
         rows = []
         for method, each in methods.items():
             cells = [_cell(each["measures"].get(name)) for name in wanted]
             if any(cells):
-                rows.append((_label(method), [cell or "-" for cell in cells]))
-        notes = [f"{_heading(name)}: {describe(name)[1]}" for name in wanted]
-        found.append(
-            {"title": title, "notes": notes, "columns": [_heading(name) for name in wanted],
-             "rows": rows}
-        )  # fmt: skip
+                label = method.replace("_", " ")
+                label = f"({label})" if each["reference"] else label
+                rows.append((label, [cell or "-" for cell in cells]))
+        notes = [
+            f"{column}: {described[name]['description']}"
+            for column, name in zip(columns, wanted, strict=True)
+        ]
+        found.append({"title": title, "notes": notes, "columns": columns, "rows": rows})
     return found
 
 
-def _label(method: str) -> str:
-    name = method.replace("_", " ")
-    return f"({name})" if METHODS[method].reference else name
+def headline(report: dict) -> str:
+    """Which images were explained, in a sentence or two."""
+    facts = report["selection"]
+    wrong = "" if facts["wrong"] is None else f", {facts['wrong']} predicted wrongly"
+    return (
+        f"{report['dataset']}, {report['split']}: {facts['n']} images of {facts['groups']} "
+        f"groups{wrong}; explained is the {report['target']} class. Mean (95 % by resampling "
+        "groups); methods in brackets know nothing of the network."
+    )
 
 
-def _heading(name: str) -> str:
-    arrow = {HIGHER: " ↑", LOWER: " ↓", NEITHER: ""}[describe(name)[0]]
-    kind, _, region = name.partition("_")
-    text = f"{kind} {region}".replace("_", " ").strip()
-    return text + arrow
+def text(report: dict) -> str:
+    """The tables for the terminal."""
+    lines = [headline(report)]
+    for each in tables(report):
+        rows = [["", *each["columns"]], *([name, *cells] for name, cells in each["rows"])]
+        lines += ["", each["title"], _aligned(rows)]
+    return "\n".join(lines)
+
+
+def _heading(name: str, better: str) -> str:
+    arrow = {HIGHER: " ↑", LOWER: " ↓", NEITHER: ""}[better]
+    return name.replace("_", " ").strip() + arrow
 
 
 def _cell(summary: dict | None) -> str:
@@ -205,21 +220,6 @@ def _cell(summary: dict | None) -> str:
         text += f", area {summary['chance']:.2g}"
         text += "" if times is None else f", x{times:.2g}"
     return text
-
-
-def text(report: dict) -> str:
-    """The tables for the terminal."""
-    facts = report["selection"]
-    lines = [
-        f"{report['dataset']}, {report['split']}: {facts['n']} images of {facts['groups']} groups"
-        + ("" if facts["wrong"] is None else f", {facts['wrong']} predicted wrongly")
-        + f"; explained is the {report['target']} class. Mean (95 % by resampling groups); "
-        "methods in brackets know nothing of the network."
-    ]
-    for each in tables(report):
-        rows = [["", *each["columns"]], *([name, *cells] for name, cells in each["rows"])]
-        lines += ["", each["title"], _aligned(rows)]
-    return "\n".join(lines)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

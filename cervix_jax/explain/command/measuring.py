@@ -185,6 +185,12 @@ def _random_logit(subject: Subject, progress: str) -> Values:
     return {"random_logit": found.spearman_signed}
 
 
+def _average_map(subject: Subject, progress: str) -> Values:
+    del progress
+    found = measures.average_map_similarity(subject.maps, reduction=subject.reduction)
+    return {"average_map": found.spearman_signed}
+
+
 def _localisation(subject: Subject, progress: str) -> Values:
     del progress
     assert subject.masks is not None
@@ -227,9 +233,10 @@ GROUPS: Mapping[str, Group] = {
     "sensitivity_max": Group(_sensitivity, "repeated_images", ("sensitivity_samples",)),
     "parameter_randomisation": Group(_randomisation, "repeated_images"),
     "random_logit": Group(_random_logit, "repeated_images"),
+    "average_map": Group(_average_map, of_network=False),
     "localisation": Group(_localisation, of_network=False),
 }
-COMPLETENESS, LOCALISATION = "completeness", "localisation"
+COMPLETENESS, AVERAGE_MAP, LOCALISATION = "completeness", "average_map", "localisation"
 
 
 def measure(
@@ -279,10 +286,8 @@ def measure(
     values: Values = {}
     for key in groups:
         group = GROUPS[key]
-        if not _applies(key, name, annotations):
-            continue
         count = min(getattr(effort, group.images), len(maps)) if group.images else len(maps)
-        if not count:
+        if not count or not _applies(key, name, count, annotations):
             continue
         settings = made_with | {"images": count}
         settings |= {field: getattr(effort, field) for field in group.effort}
@@ -299,9 +304,11 @@ def measure(
     return values
 
 
-def _applies(group: str, method: str, annotations: Annotations | None) -> bool:
+def _applies(group: str, method: str, count: int, annotations: Annotations | None) -> bool:
     if group == LOCALISATION:
         return annotations is not None
+    if group == AVERAGE_MAP:
+        return count > 1
     return group != COMPLETENESS or METHODS[method].start is not None
 
 

@@ -42,6 +42,11 @@ DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
         "rank correlation of the map with that of another class; near 1 it does not depend on the "
         "class",
     ),
+    "average_map": (
+        LOWER,
+        "rank correlation of the map with the mean map of the other images; near 1 it does not "
+        "depend on the image",
+    ),
     "sparseness": (NEITHER, "Gini index: 0 all pixels alike, 1 one pixel; no sign of faithfulness"),
     "complexity": (NEITHER, "entropy in nats; no sign of faithfulness"),
 }
@@ -55,6 +60,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "Faithfulness": ("insertion", "deletion", "road", "infidelity", "completeness"),
     "Robustness and sanity checks": (
         "sensitivity_max", "randomisation_head", "randomisation_stem", "random_logit",
+        "average_map",
     ),
     "Spread (says nothing of faithfulness)": ("sparseness", "complexity"),
     "Localisation": (),

@@ -16,7 +16,13 @@ from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
 from cervix_jax.explain.command import gates, paper_figure, sheets, summary
 from cervix_jax.explain.command.annotations import Annotations, read_annotations
-from cervix_jax.explain.command.measuring import GROUPS, LOCALISATION, Effort, fresh_variables
+from cervix_jax.explain.command.measuring import (
+    AVERAGE_MAP,
+    GROUPS,
+    LOCALISATION,
+    Effort,
+    fresh_variables,
+)
 from cervix_jax.explain.command.measuring import measure as measure_maps
 from cervix_jax.explain.command.methods import (
     GUIDED,
@@ -241,8 +247,8 @@ def _measure(
     effort = Effort(args.perturbed_images, args.repeated_images, args.curve_steps,
                     args.infidelity_samples, args.sensitivity_samples)  # fmt: skip
     # Of another data set only where maps lie: on it the network has no right and wrong.
-    groups = tuple(GROUPS) if own else (LOCALISATION,)
-    logits_fn, fresh = run.logits_fn, fresh_variables(explainer)
+    groups = tuple(GROUPS) if own else (AVERAGE_MAP, LOCALISATION)
+    logits_fn, fresh = run.logits_fn, fresh_variables(explainer) if own else {}
     values = {
         name: measure_maps(
             name, found, settings[name], selection, explainer, annotations, effort,

@@ -108,6 +108,7 @@ def test_the_report_has_every_measure_with_interval_and_counts(report):
         assert set(measured) <= set(report["measures"])
         assert {"insertion", "deletion", "road", "infidelity", "sparseness", "complexity",
                 "sensitivity_max", "random_logit", "randomisation_stem", "mass_nucleus",
+                "average_map",
                 "rank_nucleus", "pointing_nucleus"} <= set(measured)  # fmt: skip
         assert ("completeness" in measured) == (name == "integrated_gradients")
         assert found["reference"] == METHODS[name].reference
@@ -139,6 +140,8 @@ def test_references_score_as_theory_says(report):
         assert measured["random_logit"]["estimate"] == pytest.approx(1)
     centre = report["methods"]["centre"]["measures"]
     assert centre["sensitivity_max"]["estimate"] == 0
+    assert centre["average_map"]["estimate"] == pytest.approx(1)
+    assert random["average_map"]["estimate"] == pytest.approx(0, abs=0.1)
     assert random["insertion"]["minus"]["edges"]["estimate"] == pytest.approx(
         random["insertion"]["estimate"]
         - report["methods"]["edges"]["measures"]["insertion"]["estimate"]
@@ -237,7 +240,7 @@ def test_figure_and_another_data_set(explained, call, tmp_path, monkeypatch):
     assert found["dataset"] == "cervix_phantom/multi_cell"
     names = set(found["measures"])
     assert "mass_nucleus" in names
-    assert {name.partition("_")[0] for name in names} == {"mass", "rank", "pointing"}
+    assert {name.partition("_")[0] for name in names} == {"mass", "rank", "pointing", "average"}
     alone = _width(tmp_path / "figure.png")
     call(folder, **options, compare=str(folder))
     assert _width(tmp_path / "figure.png") > 1.9 * alone

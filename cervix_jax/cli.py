@@ -11,6 +11,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
+from cervix_jax.config_files import find_config
 from cervix_jax.errors import InputError
 
 EXIT_FAILED = 1
@@ -75,16 +76,25 @@ def _fail(message: str) -> None:
 
 
 def _config_first(argv: Sequence[str], default: str | None) -> list[str]:
-    """Put `--config` before its overrides, where ml_collections wants it; add the default."""
+    """Put `--config` before its overrides, where ml_collections wants it; add the default.
+
+    Its path becomes that of the file which `find_config` finds.
+    """
     program, rest = argv[0], list(argv[1:])
     options = rest[: rest.index("--")] if "--" in rest else rest
+    given = default
     for number, argument in enumerate(options):
         if argument.startswith(("--config=", "-config=")):
-            return [program, rest.pop(number), *rest]
+            given = rest.pop(number).partition("=")[2]
+            break
         if argument in ("--config", "-config") and number + 1 < len(options):
-            value = rest.pop(number + 1)
-            return [program, f"{rest.pop(number)}={value}", *rest]
-    return [program, *([f"--config={default}"] if default else []), *rest]
+            given = rest.pop(number + 1)
+            rest.pop(number)
+            break
+    if given is None:
+        return [program, *rest]
+    path, colon, argument = given.partition(":")
+    return [program, f"--config={find_config(path)}{colon}{argument}", *rest]
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from flax import nnx
 from jax.tree_util import Partial
 
 from cervix_jax.explain import measures
@@ -15,7 +13,6 @@ from cervix_jax.explain.command.annotations import Annotations
 from cervix_jax.explain.command.methods import METHODS, Explainer
 from cervix_jax.explain.command.selection import Selection
 from cervix_jax.explain.command.store import load_or_make_values
-from cervix_jax.run import build_model
 
 Values = dict[str, np.ndarray]
 
@@ -267,7 +264,7 @@ def measure(
       effort: how many images, steps and samples.
       folder: gets `<group>.json`.
       logits_fn: of the run; always the same object.
-      fresh: from `fresh_variables`.
+      fresh: from `fresh.fresh_variables`.
       groups: names of `GROUPS`.
       overwrite: whether files of other settings are replaced.
       progress: what bars are called.
@@ -310,25 +307,3 @@ def _applies(group: str, method: str, count: int, annotations: Annotations | Non
     if group == AVERAGE_MAP:
         return count > 1
     return group != COMPLETENESS or METHODS[method].start is not None
-
-
-def fresh_variables(explainer: Explainer) -> dict[str, Any]:
-    """The network's variables as its own initialiser draws them from the seed."""
-    run = explainer.run
-
-    def draw():
-        model = build_model(run.config, len(run.class_names), explainer.settings.seed)
-        _, params, stats = nnx.split(model, nnx.Param, ...)
-        return {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
-
-    return _keyed_like(jax.jit(draw)(), run.variables)
-
-
-def _keyed_like(tree: Any, other: Any) -> Any:
-    """The tree with the keys of `other`, where a checkpoint has "0" and a model 0."""
-    if not isinstance(other, Mapping):
-        return tree
-    return {
-        key: _keyed_like(tree[key] if key in tree else tree[int(key)], below)
-        for key, below in other.items()
-    }

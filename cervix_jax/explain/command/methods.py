@@ -1,15 +1,14 @@
 """Every method by name: how the command calls it, and what the measures must know of it."""
 
 import dataclasses
-import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
-from skimage.filters import sobel
 
 from cervix_jax import explain
 from cervix_jax.errors import InputError
+from cervix_jax.explain.command import references
 from cervix_jax.explain.measures.maps import Reduction
 from cervix_jax.explain.scores import Output
 from cervix_jax.run import Run
@@ -114,7 +113,8 @@ class Explainer:
         """Side of the occluding square in pixels."""
         return self.settings.window or max(1, int(self.run.config.image_size) // 4)
 
-    def _fixed(self, progress: str) -> dict[str, Any]:
+    def fixed(self, progress: str) -> dict[str, Any]:
+        """Arguments that every method takes."""
         settings = self.settings
         return {"output": settings.output, "batch_size": settings.batch_size, "progress": progress}
 
@@ -156,7 +156,7 @@ def _of_logits(method: Callable[..., np.ndarray], **options: str) -> Function:
     def function(explainer, images, targets, progress):
         given = {key: getattr(explainer.settings, field) for key, field in options.items()}
         return method(explainer.run.logits_fn, images, targets, **given,
-                      **explainer._fixed(progress))  # fmt: skip
+                      **explainer.fixed(progress))  # fmt: skip
 
     return function
 
@@ -164,7 +164,7 @@ def _of_logits(method: Callable[..., np.ndarray], **options: str) -> Function:
 def _of_features(method: Callable[..., np.ndarray]) -> Function:
     def function(explainer, images, targets, progress):
         return method(explainer.run.features_fn, images, targets,
-                      key=explainer.settings.feature_map, **explainer._fixed(progress))  # fmt: skip
+                      key=explainer.settings.feature_map, **explainer.fixed(progress))  # fmt: skip
 
     return function
 
@@ -172,7 +172,7 @@ def _of_features(method: Callable[..., np.ndarray]) -> Function:
 def _integrated_gradients(explainer, images, targets, progress):
     return explain.integrated_gradients(
         explainer.run.logits_fn, images, targets, baselines=explainer.baseline(images),
-        steps=explainer.settings.steps, **explainer._fixed(progress),
+        steps=explainer.settings.steps, **explainer.fixed(progress),
     )  # fmt: skip
 
 
@@ -180,59 +180,31 @@ def _expected_gradients(explainer, images, targets, progress):
     settings = explainer.settings
     return explain.expected_gradients(
         explainer.run.logits_fn, images, targets, references=explainer.references,
-        samples=settings.samples, seed=settings.seed, **explainer._fixed(progress),
+        samples=settings.samples, seed=settings.seed, **explainer.fixed(progress),
     )  # fmt: skip
 
 
 def _blur_integrated_gradients(explainer, images, targets, progress):
     return explain.blur_integrated_gradients(
         explainer.run.logits_fn, images, targets, max_sigma=MAX_SIGMA,
-        steps=explainer.settings.steps, **explainer._fixed(progress),
+        steps=explainer.settings.steps, **explainer.fixed(progress),
     )  # fmt: skip
 
 
 def _occlusion(explainer, images, targets, progress):
     return explain.occlusion(
         explainer.run.logits_fn, images, targets, baselines=explainer.baseline(images),
-        window=explainer.window, **explainer._fixed(progress),
+        window=explainer.window, **explainer.fixed(progress),
     )  # fmt: skip
 
 
 def _rise(explainer, images, targets, progress):
     settings = explainer.settings
-    fixed = explainer._fixed(progress) | {"output": explainer.score_of("rise")}
+    fixed = explainer.fixed(progress) | {"output": explainer.score_of("rise")}
     return explain.rise(
         explainer.run.logits_fn, images, targets, baselines=explainer.baseline(images),
         samples=settings.masks, seed=settings.seed, **fixed,
     )  # fmt: skip
-
-
-def _random(explainer, images, targets, progress):
-    # Seeded by the pixels, so that it is a function of the image as explanations are.
-    seed = explainer.settings.seed
-    seeds = [[seed, zlib.crc32(np.ascontiguousarray(image).tobytes())] for image in images]
-    shape = images.shape[1:3]
-    return np.stack([np.random.default_rng(s).random(shape, np.float32) for s in seeds])
-
-
-def _edges(explainer, images, targets, progress):
-    return np.stack([sobel(image) for image in _grey(explainer, images)]).astype(np.float32)
-
-
-def _darkness(explainer, images, targets, progress):
-    return (1 - _grey(explainer, images)).astype(np.float32)
-
-
-def _centre(explainer, images, targets, progress):
-    place = (np.arange(images.shape[1]) + 0.5) / images.shape[1] - 0.5
-    map_ = np.exp(-(place[:, None] ** 2 + place**2) / (2 * 0.2**2)).astype(np.float32)
-    return np.broadcast_to(map_, images.shape[:3])
-
-
-def _grey(explainer: Explainer, images: np.ndarray) -> np.ndarray:
-    """From 0, black, to 1, white, [N, S, S]."""
-    low, high = explainer.run.input_range
-    return ((images - low) / (high - low)).mean(-1)
 
 
 METHODS: Mapping[str, Method] = {
@@ -311,10 +283,27 @@ METHODS: Mapping[str, Method] = {
         "mean probability of randomly masked images",
         depends_on=("baseline", "masks", "seed"),
     ),
-    "random": Method(_random, "uniform noise", depends_on=("seed",), reference=True),
-    "edges": Method(_edges, "Sobel magnitude of the grey image", reference=True),
-    "darkness": Method(_darkness, "how dark the pixel is", reference=True),
-    "centre": Method(_centre, "a Gaussian about the middle of the image", reference=True),
+    "random": Method(
+        lambda explainer, images, *_: references.random(images, explainer.settings.seed),
+        "uniform noise",
+        depends_on=("seed",),
+        reference=True,
+    ),
+    "edges": Method(
+        lambda explainer, images, *_: references.edges(images, explainer.run.input_range),
+        "Sobel magnitude of the grey image",
+        reference=True,
+    ),
+    "darkness": Method(
+        lambda explainer, images, *_: references.darkness(images, explainer.run.input_range),
+        "how dark the pixel is",
+        reference=True,
+    ),
+    "centre": Method(
+        lambda explainer, images, *_: references.centre(images),
+        "a Gaussian about the middle of the image",
+        reference=True,
+    ),
 }
 REFERENCES = tuple(name for name, method in METHODS.items() if method.reference)
 EXPLANATIONS = tuple(name for name in METHODS if name not in REFERENCES)
@@ -344,6 +333,3 @@ def parse_methods(text: str) -> tuple[str, ...]:
             f"{', '.join(EXPLANATIONS)}, or all."
         )
     return names
-
-
-BASELINES = get_args(Baseline)

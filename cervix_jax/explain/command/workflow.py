@@ -14,15 +14,11 @@ from cervix_jax.data import catalog
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
+from cervix_jax.explain.activations import check_feature_map
 from cervix_jax.explain.command import gates, paper_figure, sheets, summary
 from cervix_jax.explain.command.annotations import Annotations, read_annotations
-from cervix_jax.explain.command.measuring import (
-    AVERAGE_MAP,
-    GROUPS,
-    LOCALISATION,
-    Effort,
-    fresh_variables,
-)
+from cervix_jax.explain.command.fresh import fresh_variables
+from cervix_jax.explain.command.measuring import AVERAGE_MAP, GROUPS, LOCALISATION, Effort
 from cervix_jax.explain.command.measuring import measure as measure_maps
 from cervix_jax.explain.command.methods import (
     GUIDED,
@@ -54,6 +50,7 @@ def explain_run(args: Flags) -> None:
     names = parse_methods(args.method)
     cache_compilations()
     run = load_run(args.workdir, args.step)
+    other = _other_run(args, run)
     own = args.dataset in ("", run.config.data.dataset)
     folder = Path(args.out or Path(args.workdir) / "explain" / _subfolder(args, own))
     if own:
@@ -64,11 +61,11 @@ def explain_run(args: Flags) -> None:
         data = None
         dataset = _other_dataset(args)
         pipeline, candidates = _pipeline(run, dataset), np.arange(len(dataset))
+    names = _possible(names, args.method, args.feature_map, run, own)
     selection = select(
         run, dataset, pipeline, candidates, count=args.images, target=args.target, seed=args.seed,
         batch_size=args.batch_size, progress="predicting",
     )  # fmt: skip
-    names = _possible(names, args.method, run, own)
     explainer = _explainer(args, run, data, names)
     annotations = read_annotations(
         selection, resize=run.config.data.resize, nucleus_radius=args.nucleus_radius
@@ -95,7 +92,7 @@ def explain_run(args: Flags) -> None:
         )
     _draw_sheets(args, run, selection, {name: maps[name] for name in names}, folder)
     if args.figure_images:
-        _draw_figure(args, run, selection, folder)
+        _draw_figure(args, run, other, selection, folder)
     blocks = gates.write_gates(run, selection, folder, batch_size=args.batch_size, progress="gates")
     if measured:
         report = _measure(args, run, selection, explainer, annotations, maps, settings, own, folder)
@@ -103,6 +100,18 @@ def explain_run(args: Flags) -> None:
     if blocks:
         print(f"gates of {', '.join(blocks)}: channel_attention.csv")
     print(f"written to {folder}")
+
+
+def _other_run(args: Flags, run: Run) -> Run | None:
+    if not args.compare:
+        return None
+    other = load_run(args.compare, args.step)
+    if other.class_names != run.class_names:
+        raise InputError(
+            f"--compare={args.compare}: its classes are {', '.join(other.class_names)}, not those "
+            f"of {args.workdir}; compare runs of one data set."
+        )
+    return other
 
 
 def _subfolder(args: Flags, own: bool) -> str:
@@ -128,8 +137,16 @@ def _pipeline(run: Run, dataset: catalog.Dataset) -> Pipeline:
     )  # fmt: skip
 
 
-def _possible(names: tuple[str, ...], given: str, run: Run, own: bool) -> tuple[str, ...]:
-    """The methods but those of the default list that this network or data set does not allow."""
+def _possible(
+    names: tuple[str, ...], given: str, feature_map: str, run: Run, own: bool
+) -> tuple[str, ...]:
+    """The methods but those of the default list that this network or data set does not allow.
+
+    Raises:
+      InputError: the network has no such feature map.
+    """
+    if any("feature_map" in METHODS[name].depends_on for name in names):
+        check_feature_map(run.features_fn, _image_shape(run)[1:], feature_map)
     if given not in ("", "all"):
         return names
     left_out = {}
@@ -204,16 +221,12 @@ def _draw_sheets(
         )
 
 
-def _draw_figure(args: Flags, run: Run, selection: Selection, folder: Path) -> None:
+def _draw_figure(
+    args: Flags, run: Run, other: Run | None, selection: Selection, folder: Path
+) -> None:
     chosen = np.arange(len(selection.indices))[: args.figure_images]
     sides = [_side(args, run, selection.take(chosen), args.workdir, folder / "figure")]
-    if args.compare:
-        other = load_run(args.compare, args.step)
-        if other.class_names != run.class_names:
-            raise InputError(
-                f"--compare={args.compare}: its classes are {', '.join(other.class_names)}, not "
-                f"those of {args.workdir}; compare runs of one data set."
-            )
+    if other is not None:
         theirs = selection_of(
             other, selection.dataset, _pipeline(other, selection.dataset),
             selection.indices[chosen], args.target, batch_size=args.batch_size,
@@ -248,7 +261,7 @@ def _measure(
                     args.infidelity_samples, args.sensitivity_samples)  # fmt: skip
     # Of another data set only where maps lie: on it the network has no right and wrong.
     groups = tuple(GROUPS) if own else (AVERAGE_MAP, LOCALISATION)
-    logits_fn, fresh = run.logits_fn, fresh_variables(explainer) if own else {}
+    logits_fn, fresh = run.logits_fn, fresh_variables(run, args.seed) if own else {}
     values = {
         name: measure_maps(
             name, found, settings[name], selection, explainer, annotations, effort,

@@ -6,7 +6,6 @@ from pathlib import Path
 _HOMES = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
 
 
-
 def packaged_config(name: str) -> Path | None:
     """The package's own config file of that name, e.g. `rcan.py`, or None."""
     return next((home / name for home in _HOMES if (home / name).is_file()), None)

@@ -31,7 +31,6 @@ from cervix_jax.evaluate import summary
 from cervix_jax.startup import cache_compilations, report_failures_once
 from cervix_jax.train import NonFiniteLossError, Preempted, train_and_evaluate
 
-
 GROUPS = {
     "The run": ["config", "workdir", "profile"],
     "Several processes (found by themselves under Slurm, Open MPI and on Cloud TPU)": [
@@ -84,7 +83,10 @@ def main(argv: list[str]) -> int | None:
 def define_flags() -> None:
     """Flags of this command."""
     config_flags.DEFINE_config_file(
-        "config", None, "A config file, with its argument after a colon.", lock_config=True,
+        "config",
+        None,
+        "A config file, with its argument after a colon.",
+        lock_config=True,
     )
     flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<config>-<time>.")
     flags.DEFINE_string(

@@ -2,6 +2,8 @@
 
   python -m cervix_jax.prepare --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
   python -m cervix_jax.prepare --dataset=sipakmed/single_cell --instructions
+
+Training does this by itself on first use.
 """
 
 import inspect

@@ -2,9 +2,9 @@
 
   python -m cervix_jax.export --workdir=runs/rcan --out=rcan
 
-The folder `--out` then holds the program (`model.stablehlo`, any number of uint8 images to probabilities, for
-CPU, CUDA and TPU), `weights.safetensors`, `card.json` and a model card, `README.md`.
-`examples/run_exported.py` runs it.
+The folder `--out` then holds the program (`model.stablehlo`, any number of uint8 images to
+probabilities, for CPU, CUDA and TPU), `weights.safetensors`, `card.json` and a model card,
+`README.md`. `examples/run_exported.py` runs it.
 """
 
 from pathlib import Path

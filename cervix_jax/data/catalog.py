@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,9 +19,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from PIL import Image
 
 from cervix_jax import atomic
 from cervix_jax.errors import InputError
+from cervix_jax.paths import user_path
 
 BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "sipakmed")
 # Builders whose configs can be varied: the function of their module that does it.
@@ -136,7 +139,7 @@ def load(
     manual = _existing_folder(manual_dir)
     kwargs: dict[str, Any] = {"config": _vary(name, config, module, settings)}
     if data_dir is not None:
-        kwargs["data_dir"] = Path(data_dir).expanduser()
+        kwargs["data_dir"] = user_path(data_dir, "data_dir")
     # What else a builder wants to know; the folder decides the classes of `image_folder`.
     offered = {"check_counts": check_counts, "manual_dir": manual}
     accepted = inspect.signature(builder_cls.__init__).parameters
@@ -188,7 +191,10 @@ def _prepare(name: str, builder, manual: Path | None, reopen) -> tfds.core.Datas
     start = time.monotonic()
     config = tfds.download.DownloadConfig(manual_dir=manual) if manual else None
     try:
-        builder.download_and_prepare(download_config=config, file_format="array_record")
+        with warnings.catch_warnings():
+            # For the threads that read images: what Pillow only warns of is refused.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            builder.download_and_prepare(download_config=config, file_format="array_record")
     except OSError:
         # Another process may have finished the same data set first: its result is as good.
         builder = reopen()
@@ -309,10 +315,18 @@ def count_groups(dataset: Dataset) -> dict[str, int]:
 def _existing_folder(manual_dir: str | Path | None) -> Path | None:
     if manual_dir is None or str(manual_dir) == "":
         return None
-    path = Path(manual_dir).expanduser()
+    path = user_path(manual_dir, "manual_dir")
     if not path.is_dir():
         problem = "is not a folder" if path.exists() else "does not exist"
         raise InputError(f"manual_dir={manual_dir}: {problem}; give the folder of the images.")
+    try:
+        empty = not any(path.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"manual_dir={manual_dir}: cannot be listed ({error.strerror}); check its permissions."
+        ) from error
+    if empty:
+        raise InputError(f"manual_dir={manual_dir}: is empty; give the folder of the images.")
     return path
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from cervix_jax.errors import InputError
 from cervix_jax.models.torch_file import read_torch_file
+from cervix_jax.paths import user_path
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")
@@ -47,7 +48,7 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
     elif kind == "hf":
         path = _hub_file(rest)
     else:
-        path = Path(source).expanduser()
+        path = user_path(source)
         if not path.is_file():
             raise InputError(f"{source}: no such file of weights; check the path.")
     reader = {".safetensors": _read_safetensors, ".npz": _read_npz}.get(path.suffix.lower())

@@ -207,7 +207,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     if not kept.is_dir():
         raise InputError(f"{folder}: has no checkpoint yet; train it first.")
     steps = checkpoint.list_steps(kept)
-    if isinstance(step, str) and step.isdigit():  # as a flag gives it
+    if isinstance(step, str) and step.isdecimal():  # as a flag gives it
         step = int(step)
     try:
         latest = max(steps, default=None)
@@ -219,6 +219,8 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
                 f"{kept}: has no checkpoint {step!r}; give best, latest or one of {steps}."
             )
         dataset = checkpoint.read_json(kept, chosen, "dataset")
+        if not (isinstance(dataset, dict) and dataset.get("class_names")):
+            raise ValueError("it does not say what its classes are")
         arrays = checkpoint.read_arrays(kept, chosen, "ema")
         variables = arrays.get("ema") or checkpoint.read_arrays(kept, chosen, "params", "stats")
     except InputError:
@@ -227,4 +229,31 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
         raise InputError(
             f"{kept}: checkpoint {step!r} cannot be read ({error}); give another step of {steps}."
         ) from error
+    _check_fits(kept / str(chosen), config, len(dataset["class_names"]), variables)
     return Run(config, dataset, variables, chosen)
+
+
+def _check_fits(
+    path: Path, config: ml_collections.ConfigDict, num_classes: int, variables: Variables
+) -> None:
+    """See that weights are those of the config's model.
+
+    Raises:
+      InputError: they are not, or the model is unknown.
+    """
+    abstract = nnx.eval_shape(lambda: build_model(config, num_classes))
+    _, params, stats = nnx.split(abstract, nnx.Param, ...)
+    wanted = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+    expected, found = (
+        {name: tuple(leaf.shape) for name, leaf in jax.tree.leaves_with_path(tree)}
+        for tree in (wanted, dict(variables))
+    )
+    differing = [n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)]
+    if differing:
+        first = min(differing, key=jax.tree_util.keystr)
+        raise InputError(
+            f"{path}: these are not the weights of {config.model.name} with {num_classes} classes: "
+            f"{jax.tree_util.keystr(first, simple=True, separator='/')} has the shape "
+            f"{found.get(first, 'absent')}, not {expected.get(first, 'absent')}; restore "
+            "config.json and the checkpoint from one backup."
+        )

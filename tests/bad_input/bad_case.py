@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -103,6 +104,22 @@ def call(command: str, arguments: list[str]) -> tuple[int, str, str]:
             delattr(flags.FLAGS, name)
         flags.FLAGS.set_gnu_getopt(False)
     return code, out.getvalue(), err.getvalue()
+
+
+@contextlib.contextmanager
+def deadline(seconds: float):
+    """Raises TimeoutError in a block that hangs."""
+
+    def stop(signum, frame):
+        raise TimeoutError(f"still running after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def contents(folder: Path) -> dict[str, str]:

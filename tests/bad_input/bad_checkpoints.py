@@ -97,7 +97,7 @@ CASES = [
         for command in READERS
     ),
     *(
-        _damaged(f"weights are cut ({command})", _cut("checkpoints/*/state/ocdbt.process_0/d/*"),
+        _damaged(f"weights are cut ({command})", _cut("checkpoints/*/state/**/d/*"),
                  "{tmp}/run/checkpoints", "cannot be read", command=command, args=OUT.get(command, ()))
         for command in READERS
     ),
@@ -141,12 +141,12 @@ CASES = [
     _damaged("report of an evaluation with half its fields", _text("evaluate/test.json", '{"overall": {}}'), "{tmp}/run/evaluate/test.json", command="report"),
     _damaged("report of cut predictions", _cut("evaluate/test_predictions.csv"), "{tmp}/run/evaluate/test_predictions.csv", command="report"),
     _damaged("report with a cut env.json", _cut("env.json"), "{tmp}/run/env.json", command="report"),
-    _damaged("report with a list for env.json", _text("env.json", "[]"), "{tmp}/run/env.json", command="report"),
+    _damaged("report with a list for env.json", _text("env.json", "[1]"), "{tmp}/run/env.json", command="report"),
     _damaged("export with a cut env.json", _cut("env.json"), "{tmp}/run/env.json", command="export", args=OUT["export"]),
     _damaged("export of a cut evaluation", _cut("evaluate/test.json"), "{tmp}/run/evaluate/test.json", command="export", args=OUT["export"]),
     Case("training goes on from damaged checkpoints", "main",
          ("--config={root}/tests/small.py:{data}", "--workdir={run}"), ("{tmp}/run/checkpoints", "none of the checkpoints"),
-         lambda tmp: _cut("checkpoints/*/state/ocdbt.process_0/d/*")(tmp / "run")),
+         lambda tmp: _cut("checkpoints/*/state/**/d/*")(tmp / "run")),
     Case("training goes on with another config", "main",
          ("--config={root}/tests/small.py:{data}", "--config.seed=5", "--workdir={run}"), ("{tmp}/run", "seed is 0 there and 5 here"),),
     Case("training goes on with a cut config.json", "main",
@@ -156,10 +156,10 @@ CASES = [
          ("--config={root}/tests/small.py:{data}", "--workdir={tmp}/new", "--config.model.init_from={run}"),
          ("{tmp}/run/checkpoints",), lambda tmp: _remove("checkpoints/*/state")(tmp / "run")),
     _prepared("prepared data without description", _remove("dataset_info.json"), "{tmp}/prepared", "delete that folder"),
-    _prepared("prepared data with a cut description", _cut("dataset_info.json"), "{tmp}/prepared", "delete that folder"),
-    _prepared("prepared data with another description", _text("dataset_info.json", "[]"), "{tmp}/prepared", "delete that folder"),
-    _prepared("prepared data without features", _remove("features.json"), "{tmp}/prepared", "delete that folder"),
-    _prepared("prepared data with cut features", _cut("features.json"), "{tmp}/prepared", "delete that folder"),
+    _prepared("prepared data with a cut description", _cut("dataset_info.json"), "{tmp}/prepared", "run again"),
+    _prepared("prepared data with another description", _text("dataset_info.json", "[]"), "{tmp}/prepared", "run again"),
+    _prepared("prepared data without features", _remove("features.json"), handled=_evaluated),
+    _prepared("prepared data with cut features", _cut("features.json"), handled=_evaluated),
     _prepared("prepared data without examples", _remove("*array_record*"), "{tmp}/prepared", "delete that folder"),
     _prepared("prepared data that are cut", _cut("*array_record*"), "{tmp}/prepared", "delete that folder"),
     _prepared("prepared data that are overwritten", lambda path: [p.write_bytes(bytes(p.stat().st_size)) for p in path.glob("*array_record*")], "{tmp}/prepared", "delete that folder"),

@@ -10,12 +10,13 @@ import bad_tables
 import bad_trees
 import bad_weights
 import pytest
-from bad_case import Case, Done, call, contents
+from bad_case import Case, Done, call, contents, deadline
 
 TOPICS = (
     bad_images, bad_trees, bad_tables, bad_configs, bad_checkpoints, bad_weights, bad_outputs,
 )  # fmt: skip
 CASES: list[Case] = [case for topic in TOPICS for case in topic.CASES]
+SECONDS = 40  # a case takes far less than one, or a few where a network is compiled
 
 
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.command}: {case.id}" for case in CASES])
@@ -35,7 +36,7 @@ def test_bad_input(case, finished_run, tmp_path, monkeypatch, request):
     for name, place in places.items():
         arguments = [argument.replace(f"{{{name}}}", str(place)) for argument in arguments]
     before = contents(tmp_path)
-    with case.around():
+    with case.around(), deadline(SECONDS):
         code, out, err = call(case.command, arguments)
     if case.handled:
         assert code == 0, err

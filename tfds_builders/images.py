@@ -17,7 +17,7 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 # Pillow's modes with 8 bits a channel; other modes would be cut off on the way to RGB.
-_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 # zlib level 1: a third larger than the default, five times as fast.
 _COMPRESS_LEVEL = 1
 
@@ -83,7 +83,7 @@ def _open(name: Path | str, stream: BinaryIO) -> Image.Image:
             f"{name}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; "
             "cut or shrink it."
         )
-    if image.mode not in _MODES:
+    if image.mode not in MODES:
         raise InputError(
             f"{name}: has pixels of kind {image.mode} (more than 8 bits a channel?); save it "
             "with 8 bits a channel."

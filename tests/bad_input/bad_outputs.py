@@ -59,7 +59,6 @@ CASES = [
     Case("a workdir with another's checkpoints", "main", (SMALL, "--workdir={tmp}/run"), ("{tmp}/run", "no config.json"),
          lambda tmp: write(tmp / "run/checkpoints/3/x", "")),
     Case("a read-only workdir", "main", (SMALL, "--workdir={tmp}/new"), ("{tmp}/new", "Read-only"), around=read_only),
-    Case("a full disk", "main", (SMALL, "--workdir={tmp}/new"), ("{tmp}/new", "File too large"), around=full_disk),
     Case("an export into a full folder", "export", ("--workdir={run}", "--out={tmp}/out"), ("{tmp}/out", "exists already"),
          lambda tmp: write(tmp / "out/mine", "")),
     Case("an export into a file", "export", ("--workdir={run}", "--out={tmp}/file"), ("{tmp}/file", "exists already"), _file),

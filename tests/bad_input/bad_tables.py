@@ -61,7 +61,8 @@ def _fine(id_: str, text: str | bytes, accuracy: float) -> Case:
                 make=lambda tmp: write(tmp / "p.csv", text), handled=_accuracy(accuracy))  # fmt: skip
 
 
-def _json(**cell) -> str:
+def annotation(**cell) -> str:
+    """CRIC's JSON of one cell."""
     whole = {"cell_id": 1, "bethesda_system": "HSIL", "nucleus_x": 5, "nucleus_y": 5} | cell
     return json.dumps([{"image_name": "x.png", "classifications": [whole]}])
 
@@ -106,12 +107,12 @@ CASES = [
     _annotated("annotations of a path", HEAD + "../x.png,1,HSIL,5,5\n", "line 2", "name of a file"),
     _annotated("annotations with a cell twice", HEAD + CELL + CELL, "line 3", "there already"),
     _annotated("annotations of other images", HEAD + "y.png,1,HSIL,5,5\n", "none of its images"),
-    _annotated("JSON that is cut", _json()[:30], "is no JSON", name="classifications.json"),
+    _annotated("JSON that is cut", annotation()[:30], "is no JSON", name="classifications.json"),
     _annotated("JSON that is an object", "{}", "must be a list", name="classifications.json"),
     _annotated("JSON nested a million deep", "[" * 10**6, "is no JSON", name="classifications.json"),
-    _annotated("JSON with a number of 400 digits", _json(nucleus_x=10**399), "nucleus_x", name="classifications.json"),
-    _annotated("JSON with a list for a number", _json(nucleus_x=[1]), "nucleus_x", name="classifications.json"),
-    _annotated("JSON without a class", _json(bethesda_system=None), "bethesda_system", name="classifications.json"),
+    _annotated("JSON with a number of 400 digits", annotation(nucleus_x=10**399), "nucleus_x", name="classifications.json"),
+    _annotated("JSON with a list for a number", annotation(nucleus_x=[1]), "nucleus_x", name="classifications.json"),
+    _annotated("JSON without a class", annotation(bethesda_system=None), "bethesda_system", name="classifications.json"),
     _predicted("predictions that are absent", None, "{tmp}/p.csv", "no such file"),
     _predicted("predictions that are a folder", None, "{tmp}/p.csv", make=lambda tmp: (tmp / "p.csv").mkdir()),
     _predicted("empty predictions", "", "{tmp}/p.csv", "no column"),

@@ -40,7 +40,12 @@ class _Code:
         return os.mkdir, ("harm",)
 
 
-def _pth(pickled: bytes, **members: bytes) -> bytes:
+def hostile(protocol: int) -> bytes:
+    """A pickle that makes a folder when it is loaded."""
+    return pickle.dumps({"state_dict": {"w": _Code()}}, protocol)
+
+
+def pth(pickled: bytes, **members: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("model/data.pkl", pickled)
@@ -49,7 +54,7 @@ def _pth(pickled: bytes, **members: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _npz(**arrays) -> bytes:
+def npz(**arrays) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -76,12 +81,12 @@ def _bomb(size: int) -> bytes:
     return buffer.getvalue()
 
 
-def _safetensors(header: dict | bytes, data: bytes = bytes(16), length: int | None = None) -> bytes:
+def safetensors(header: dict | bytes, data: bytes = bytes(16), length: int | None = None) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
-def _tensor(shape, offsets) -> dict:
+def tensor(shape, offsets) -> dict:
     return {"w": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}
 
 
@@ -92,27 +97,27 @@ CASES = [
     _weights("weights of a kind that is not read", "w.h5", b"x", ".safetensors"),
     _weights("an empty .pth", "w.pth", b"", "is damaged"),
     _weights("a .pth that is text", "w.pth", b"version https://git-lfs.github.com/spec/v1\n", "w.pth"),
-    _weights("a .pth that is a cut zip", "w.pth", _pth(pickle.dumps({}, 2))[:-30], "is damaged"),
-    _weights("a .pth with code", "w.pth", _pth(pickle.dumps({"state_dict": {"w": _Code()}}, 2)), "refused", "mkdir"),
-    _weights("a .pth with code in the old format", "w.pth", pickle.dumps({"w": _Code()}, 2), "refused", "mkdir"),
-    _weights("a .pth with nested lists", "w.pth", _pth(b"(" * 10**5 + b"l" * 10**5 + b"."), "w.pth"),
-    _weights("a .pth that makes its reader search", "w.pth", _pth(b"N" * 300_000 + b"(t" * 30_000 + b"."), "w.pth"),
-    _weights("a .pth with a text of 16 exabytes", "w.pth", _pth(b"\x8d" + b"\xff" * 7 + b"\x0f."), "is damaged"),
+    _weights("a .pth that is a cut zip", "w.pth", pth(pickle.dumps({}, 2))[:-30], "is damaged"),
+    _weights("a .pth with code", "w.pth", pth(hostile(2)), "refused", "mkdir"),
+    _weights("a .pth with code in the old format", "w.pth", hostile(2), "refused", "mkdir"),
+    _weights("a .pth with nested lists", "w.pth", pth(b"(" * 10**5 + b"l" * 10**5 + b"."), "w.pth"),
+    _weights("a .pth that makes its reader search", "w.pth", pth(b"N" * 300_000 + b"(t" * 30_000 + b"."), "w.pth"),
+    _weights("a .pth with a text of 16 exabytes", "w.pth", pth(b"\x8d" + b"\xff" * 7 + b"\x0f."), "is damaged"),
     _weights("a .pth in the old format with a text of a terabyte", "w.pth", b"\x8d" + struct.pack("<Q", 2**40) + b".", "is damaged"),
-    _weights("a .pth without weights", "w.pth", _pth(pickle.dumps({"epoch": 3}, 2)), "no state dict"),
-    _weights("weights of another network", "w.npz", _npz(**{"features.0.weight": ARRAYS["conv1.weight"]}), "conv1"),
-    _weights("weights of another shape", "w.npz", _npz(**{"conv1.weight": np.ones((8, 1, 5, 5), np.float32)}), "w.npz"),
-    _weights("weights without most keys", "w.npz", _npz(**ARRAYS), "conv2"),
+    _weights("a .pth without weights", "w.pth", pth(pickle.dumps({"epoch": 3}, 2)), "no state dict"),
+    _weights("weights of another network", "w.npz", npz(**{"features.0.weight": ARRAYS["conv1.weight"]}), "conv1"),
+    _weights("weights of another shape", "w.npz", npz(**{"conv1.weight": np.ones((8, 1, 5, 5), np.float32)}), "w.npz"),
+    _weights("weights without most keys", "w.npz", npz(**ARRAYS), "conv2"),
     _weights("an .npz with objects", "w.npz", lambda path: np.savez(path, w=np.array([_Code()], object)), "plain arrays"),
-    _weights("an .npz that is cut", "w.npz", _npz(**ARRAYS)[:-40], "is damaged"),
+    _weights("an .npz that is cut", "w.npz", npz(**ARRAYS)[:-40], "is damaged"),
     _weights("an .npz that claims a terabyte", "w.npz", _npz_that_claims(2**38), "w.npz"),
     _weights("an .npz that unpacks to gigabytes", "w.npz", _bomb(2**40), "w.npz", "unpack"),
-    _weights("an .npz with deep names", "w.npz", _npz(**{"module." * 9000 + "w": np.ones(1)}), "w.npz"),
-    _weights("a .safetensors that is cut", "w.safetensors", _safetensors(_tensor([4], [0, 16]))[:-4], "is damaged"),
-    _weights("a .safetensors whose head lies about its length", "w.safetensors", _safetensors(b"{}", length=2**62), "is damaged"),
-    _weights("a .safetensors whose head lies about a shape", "w.safetensors", _safetensors(_tensor([2**40], [0, 16])), "is damaged"),
-    _weights("a .safetensors whose head lies about a place", "w.safetensors", _safetensors(_tensor([4], [16, 32])), "is damaged"),
-    _weights("a .safetensors with a head that is no JSON", "w.safetensors", _safetensors(b"{{{{"), "is damaged"),
+    _weights("an .npz with deep names", "w.npz", npz(**{"module." * 9000 + "w": np.ones(1)}), "w.npz"),
+    _weights("a .safetensors that is cut", "w.safetensors", safetensors(tensor([4], [0, 16]))[:-4], "is damaged"),
+    _weights("a .safetensors whose head lies about its length", "w.safetensors", safetensors(b"{}", length=2**62), "is damaged"),
+    _weights("a .safetensors whose head lies about a shape", "w.safetensors", safetensors(tensor([2**40], [0, 16])), "is damaged"),
+    _weights("a .safetensors whose head lies about a place", "w.safetensors", safetensors(tensor([4], [16, 32])), "is damaged"),
+    _weights("a .safetensors with a head that is no JSON", "w.safetensors", safetensors(b"{{{{"), "is damaged"),
     _source("a package that is none", "package:os", "package:os"),
     _source("weights of a user who is not there", "~nobody_of_this_name/w.pth", "no such user"),
     _source("weights with a name too long", "x" * 300 + ".pth", "File name too long"),

@@ -58,12 +58,26 @@ def read_contents(folder: Path, split: str) -> dict[str, Any]:
       InputError: there is no evaluation of that split, or a file cannot be read.
     """
     report = read_json(folder / "evaluate" / f"{split}.json")
-    if report is None or "overall" not in report:
+    if not isinstance(report, dict) or "overall" not in report:
         raise InputError(
             f"{folder}/evaluate/{split}.json: not there, or of an earlier version; run python -m "
             f"cervix_jax.evaluate --workdir={folder} --split={split} first."
         )
     config = workdir.read_config(folder)
+    try:
+        return _contents(folder, split, config, report)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{folder}/evaluate/{split}.json, env.json or audit/audit.json: not as they were "
+            f"written ({type(error).__name__}: {error}); evaluate the run again."
+        ) from error
+
+
+def _contents(
+    folder: Path, split: str, config: ml_collections.ConfigDict, report: dict
+) -> dict[str, Any]:
     return {
         "title": f"{config.model.name} on {report['dataset']}",
         "version": __version__,

@@ -21,6 +21,7 @@ LEVELS = [
     {"init_from"},
     {"audit", "evaluate", "explain", "export", "train_step"},
     {"aggregate", "report"},
+    {"predict"},
     {"loop"},
     {"train"},
     {"cross_validation"},

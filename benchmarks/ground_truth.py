@@ -41,8 +41,8 @@ from cervix_jax.run import Run, build_model
 from cervix_jax.startup import cache_compilations
 
 REFERENCES = 64  # training images for expected gradients
-RANDOMISED = 32  # images that the randomised network explains
-FRAMED_CELLS = 3  # of each cluster of the framed class
+RANDOMISED = 24  # of the explained cells, which the randomised network explains too
+FRAMED_CELLS = 2  # of each cluster of the framed class
 FOLDS = 5
 
 
@@ -161,15 +161,17 @@ class Study:
 
     def sanity(self) -> dict:
         """How alike the maps stay when all weights are fresh, and how alike they are to edges."""
-        run = self.runs[runs.FREE]
-        rows = self.chosen(runs.FREE, [runs.FREE], self.settings["cells"])
-        rows = rows[np.linspace(0, len(rows) - 1, min(RANDOMISED, len(rows))).astype(int)]
-        given = self.explained(runs.FREE, runs.FREE, rows)
-        fresh = given.with_variables(fresh_variables(run))
-        trained = self.maps("sanity_trained", given)
+        all_rows = self.chosen(runs.FREE, [runs.FREE], self.settings["cells"])
+        few = np.linspace(0, len(all_rows) - 1, min(RANDOMISED, len(all_rows))).astype(int)
+        given = self.explained(runs.FREE, runs.FREE, all_rows)
+        trained = {name: maps[few] for name, maps in self.maps("parts", given).items()}
+        rows = all_rows[few]
+        fresh = self.explained(runs.FREE, runs.FREE, rows).with_variables(
+            fresh_variables(self.runs[runs.FREE])
+        )
         names = groups(self.data[runs.FREE].dataset, rows)
         found = {}
-        for name, maps in self.maps("sanity_fresh", fresh).items():
+        for name, maps in self.maps("fresh", fresh).items():
             if name in methods.REFERENCES:
                 continue
             reduction = methods.METHODS[name].reduction

@@ -12,9 +12,9 @@ from cervix_jax import explain
 from cervix_jax.explain.measures.maps import Reduction
 from cervix_jax.run import Run
 
-BATCH = 32
+BATCH = 24
 GRADIENTS = 16  # of a path, or noisy copies, or random points
-MASKS = 200  # of RISE
+MASKS = 100  # of RISE
 RANDOM, EDGES = "random map", "Sobel edges"
 
 
@@ -113,8 +113,8 @@ METHODS = {
     "guided Grad-CAM, stage 3": Method(
         _of_features(explain.guided_grad_cam, "stage3"), "sum_absolute"
     ),
-    "occlusion, 12 pixels": Method(
-        _of_logits(explain.occlusion, baseline="mean", window=12, stride=6)
+    "occlusion, 16 pixels": Method(
+        _of_logits(explain.occlusion, baseline="mean", window=16, stride=8)
     ),
     "RISE": Method(_of_logits(explain.rise, baseline="mean", samples=MASKS, grid=8)),
     RANDOM: Method(_random),

@@ -50,10 +50,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for runs, maps and numbers")
-    parser.add_argument("--cells", type=int, default=1, help="explained test cells of each cluster")
+    parser.add_argument("--clusters", type=int, default=12, help="of each class, a cell of each")
     args = parser.parse_args()
     cache_compilations()
-    study = Study(args.out, args.cells)
+    study = Study(args.out, args.clusters)
     found = {
         name: study.part(name, getattr(study, name))
         for name in ("parts", "sanity", "colour", "audit", "frame")
@@ -66,10 +66,10 @@ def main() -> None:
 class Study:
     """The three networks, the maps made of them, and the measures of the maps."""
 
-    def __init__(self, out: Path, cells: int):
+    def __init__(self, out: Path, clusters: int):
         self.out = out
         self.settings = {
-            "cells": cells, "image_size": runs.IMAGE_SIZE, "epochs": runs.EPOCHS,
+            "clusters": clusters, "image_size": runs.IMAGE_SIZE, "epochs": runs.EPOCHS,
             "gradients": methods.GRADIENTS, "masks": methods.MASKS, "methods": [*methods.METHODS],
         }  # fmt: skip
         kept = out / "settings.json"
@@ -96,7 +96,7 @@ class Study:
     def parts(self) -> dict:
         """Where the maps of the free network lie, and what filling each part does to it."""
         data, run = self.data[runs.FREE], self.runs[runs.FREE]
-        rows = self.chosen(runs.FREE, [runs.FREE], self.settings["cells"])
+        rows = self.chosen(runs.FREE, [runs.FREE])
         regions = measures.cell_regions(data.dataset, rows, size=runs.IMAGE_SIZE)
         given = self.explained(runs.FREE, runs.FREE, rows)
         located = {
@@ -161,7 +161,7 @@ class Study:
 
     def sanity(self) -> dict:
         """How alike the maps stay when all weights are fresh, and how alike they are to edges."""
-        all_rows = self.chosen(runs.FREE, [runs.FREE], self.settings["cells"])
+        all_rows = self.chosen(runs.FREE, [runs.FREE])
         few = np.linspace(0, len(all_rows) - 1, min(RANDOMISED, len(all_rows))).astype(int)
         given = self.explained(runs.FREE, runs.FREE, all_rows)
         trained = {name: maps[few] for name, maps in self.maps("parts", given).items()}
@@ -205,7 +205,7 @@ class Study:
             name: {images: self.accuracy(name, pixels, test) for images, pixels in mixed.items()}
             for name in data
         }
-        rows = self.chosen(runs.CONFOUNDED, list(data), self.settings["cells"])
+        rows = self.chosen(runs.CONFOUNDED, list(data))
         masks = measures.cell_regions(dataset, rows, size=runs.IMAGE_SIZE)
         maps = {
             name: self.maps(f"colour_{name}", self.explained(name, runs.CONFOUNDED, rows))
@@ -306,16 +306,17 @@ class Study:
             dataset, test[dataset.labels[test] == class_number(dataset)], FRAMED_CELLS
         )
 
-    def chosen(self, images: str, networks: list[str], count: int) -> np.ndarray:
-        """The first test cells of each cluster that all these networks get right."""
-        data = self.data[images]
-        test = data.indices("test")
-        pixels = squares(data.dataset, test)
-        right = np.all(
-            [self.runs[n].predict(pixels).argmax(-1) == data.dataset.labels[test]
-             for n in networks], axis=0,
-        )  # fmt: skip
-        return first_of_each(data.dataset, test[right], count)
+    def chosen(self, images: str, networks: list[str]) -> np.ndarray:
+        """Test cells that all these networks get right: one of each of the first clusters."""
+        dataset, test = self.data[images].dataset, self.data[images].indices("test")
+        pixels, labels = squares(dataset, test), dataset.labels[test]
+        right = [self.runs[name].predict(pixels).argmax(-1) == labels for name in networks]
+        cells = first_of_each(dataset, test[np.all(right, axis=0)], 1)
+        number = self.settings["clusters"]
+        return np.concatenate([
+            cells[dataset.labels[cells] == label][:number]
+            for label in range(len(dataset.class_names))
+        ])  # fmt: skip
 
     def explained(self, network: str, images: str, rows: np.ndarray) -> methods.Explained:
         """Images of one data set for one network, with references from its own training set."""
@@ -347,12 +348,12 @@ class Study:
 
     def picture(self) -> list[dict]:
         """Rows of the picture: a title, the image, and maps by method."""
-        rows = self.chosen(runs.CONFOUNDED, [runs.FREE, runs.CONFOUNDED], self.settings["cells"])
+        rows = self.chosen(runs.CONFOUNDED, [runs.FREE, runs.CONFOUNDED])
         dataset = self.data[runs.CONFOUNDED].dataset
         halo = int(np.argmax(dataset.labels[rows] == dataset.class_names.index("Koilocytotic")))
         wanted = [
             ("halo, free", "parts", self.data[runs.FREE].dataset, self.chosen(
-                runs.FREE, [runs.FREE], self.settings["cells"]), None),
+                runs.FREE, [runs.FREE]), None),
             ("own stain, free", "colour_free", dataset, rows, halo),
             ("own stain, confounded", "colour_confounded", dataset, rows, halo),
             ("frame, free", "frame_free", self.data[runs.FRAMED].dataset, self.framed_cells(), 0),

@@ -35,7 +35,6 @@ from cervix_jax.data.decode import resize_labels, resize_square
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import split_dataset
 from cervix_jax.distributed import make_mesh
-from cervix_jax.errors import InputError
 from cervix_jax.explain import measures
 from cervix_jax.run import Run, build_model
 from cervix_jax.startup import cache_compilations
@@ -75,7 +74,7 @@ class Study:
         kept = out / "settings.json"
         if kept.is_file():
             if json.loads(kept.read_text(encoding="utf-8")) != self.settings:
-                raise InputError(f"{kept}: made with other settings; give another --out.")
+                raise SystemExit(f"error: {kept} has other settings; give another --out.")
         else:
             atomic.write_json(kept, self.settings)
         names = (runs.FREE, runs.CONFOUNDED, runs.FRAMED)

@@ -19,7 +19,7 @@ MARKED = "Metaplastic"  # the class that gets the frame
 COLOUR = (70, 90, 200)
 FRAME_SHARE = 3 / 64  # of the side, on each side: 3 pixels of what the network sees
 FREE, CONFOUNDED, FRAMED = "free", "confounded", "framed"
-EPOCHS = {FREE: 5, CONFOUNDED: 5, FRAMED: 3}
+EPOCHS = {FREE: 5, CONFOUNDED: 5, FRAMED: 2}
 
 
 def train(name: str, out: Path) -> Run:

@@ -4,14 +4,17 @@ import difflib
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 
+from cervix_jax.config_files import find_config
 from cervix_jax.errors import InputError
+from cervix_jax.storage import storage_problem
+from cervix_jax.usage import usage, wants_help
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -24,23 +27,28 @@ def run(
     *,
     default_config: str | None = None,
     positional: bool = False,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Parse the flags of `sys.argv`, call `main(argv)` and exit.
 
-    Exit codes: what `main` returns (None is 0), 2 for `InputError` and for flags that cannot be
-    parsed, 130 for Ctrl-C; any other exception keeps its traceback and ends with 1.
+    Exit codes: what `main` returns (None is 0), 2 for `InputError`, for flags that cannot be
+    parsed and for storage that is full or cannot be used, 130 for Ctrl-C; any other exception keeps its traceback and ends with 1.
 
     Args:
       main: gets the program name and the positional arguments.
       default_config: value of the flag `--config` where the command line has none. Give it here
         and None to `DEFINE_config_file`, which would otherwise parse the command line on import.
       positional: whether arguments without a flag are allowed.
+      groups: how `--help` orders the flags, by title.
     """
     _quieten_libraries()
     try:
         sys.argv = _config_first(sys.argv, default_config)
 
         def parse(argv: Sequence[str]) -> list[str]:
+            if wants_help(argv):
+                print(usage(groups or {}, _given_config(argv)))
+                sys.exit(0)
             remaining = _parse_flags(argv)
             if len(remaining) > 1 and not positional:
                 raise InputError(
@@ -53,6 +61,12 @@ def run(
         _fail(str(error))
     except app.UsageError as error:
         _fail(str(error))
+    except Exception as error:
+        problem = storage_problem(error)
+        if problem is None:
+            raise
+        _fail(f"{getattr(error, 'filename', None) or 'a file'}: {problem}; make space, or choose "
+              "another place.")
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
@@ -70,21 +84,33 @@ def _quieten_libraries() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # Names of files may hold what a terminal takes for commands.
+    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    print(f"error: {safe}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)
 
 
 def _config_first(argv: Sequence[str], default: str | None) -> list[str]:
-    """Put `--config` before its overrides, where ml_collections wants it; add the default."""
+    """Put `--config` before its overrides, where ml_collections wants it; add the default.
+
+    Its path becomes that of the file which `find_config` finds.
+    """
     program, rest = argv[0], list(argv[1:])
     options = rest[: rest.index("--")] if "--" in rest else rest
+    given = default
     for number, argument in enumerate(options):
         if argument.startswith(("--config=", "-config=")):
-            return [program, rest.pop(number), *rest]
+            given = rest.pop(number).partition("=")[2]
+            break
         if argument in ("--config", "-config") and number + 1 < len(options):
-            value = rest.pop(number + 1)
-            return [program, f"{rest.pop(number)}={value}", *rest]
-    return [program, *([f"--config={default}"] if default else []), *rest]
+            given = rest.pop(number + 1)
+            rest.pop(number)
+            break
+    if given is None:
+        return [program, *rest]
+    path, colon, argument = given.partition(":")
+    return [program, f"--config={find_config(path)}{colon}{argument}", *rest]
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -93,12 +119,27 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         remaining = flags.FLAGS(list(argv))
         for flag in _config_flags():
             # A config file that cannot be read shows only when the config is first touched.
-            hasattr(flag.value, "lock")
+            if flag.value is not None and not hasattr(flag.value, "lock"):
+                raise InputError(
+                    f"--{flag.name}={_given(argv, flag.name)}: get_config gives "
+                    f"{type(flag.value).__name__}; it must give an ml_collections.ConfigDict."
+                )
     except SystemExit:
         sys.exit(0)  # --help and its like; absl would say 1
     except Exception as error:
         raise _explain(error, argv) from error
     return remaining
+
+
+def _given_config(argv: Sequence[str]) -> Any:
+    """The config that `argv` names, if it can be read."""
+    for flag in _config_flags():
+        path = _given(argv, flag.name)
+        try:
+            return flag.parser.parse(path) if path and flag.parser else None
+        except Exception:
+            return None  # help is given all the same
+    return None
 
 
 def _config_flags() -> Iterator[flags.Flag]:
@@ -131,7 +172,8 @@ def _explain(error: BaseException, argv: Sequence[str]) -> InputError:
         return InputError(f"{error}; --help lists the flags.")
     frames = traceback.extract_tb(cause.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return InputError(f"the flags cannot be parsed: {type(cause).__name__}: {cause}{place}")
+    where = next((f"--{name}={path}" for name, path in given.items() if path), "the flags")
+    return InputError(f"{where}: cannot be read: {type(cause).__name__}: {cause}{place}")
 
 
 def _root(error: BaseException) -> BaseException:

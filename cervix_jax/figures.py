@@ -1,4 +1,4 @@
-"""Plots: arrays in, a PNG file out; with `predict.heatmap` the only place for matplotlib."""
+"""Plots of numbers: arrays in, a PNG file out."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -10,8 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import those of lower levels only.
 LEVELS = [
-    {"errors", "huge_pages", "rng"},
-    {"atomic", "cli", "profiling", "distributed", "models", "preemption", "startup", "storage"},
+    {"config_files", "errors", "huge_pages", "rng", "storage", "usage"},
+    {"paths"},
+    {"atomic", "cli", "profiling", "distributed", "models", "preemption", "startup"},
     {"data"},
     {"statistics"},
     {"base_config", "checkpoint", "figures", "losses", "metrics", "optim", "workdir", "writers"},

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cervix_jax.data.decode import resize_square
-from tfds_builders.images import FORMATS, MAX_PIXELS, MODES, is_kept
+from tfds_builders.images import FORMATS, MAX_PIXELS, MODES, has_pages, rgb
 from tfds_builders.parallel import map_in_order
 
+_ORIENTATION = ExifTags.Base.Orientation
 KINDS = "BMP, JPEG, PNG or TIFF image"
 
 
@@ -32,8 +33,8 @@ def own_pixel_limit() -> Iterator[None]:
 def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image file to upright RGB.
 
-    The builders of the data sets keep RGB JPEG and PNG files as they are and turn any other into
-    an RGB PNG; what training saw of either is what comes back here, to the bit.
+    What comes back is what training saw of such a file, to the bit: upright, and white where it is
+    transparent.
 
     Args:
       path: the file.
@@ -51,9 +52,10 @@ def read_rgb(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
             warnings.simplefilter("ignore")  # about tags of TIFF that do not matter
             image = Image.open(stream, formats=FORMATS)
             _check(image, max_pixels)
+            if has_pages(image):
+                raise UnreadableImage("holds several images")
             image.load()
-            upright = ImageOps.exif_transpose(image) if is_kept(image) else image
-            return upright.convert("RGB")
+            return rgb(ImageOps.exif_transpose(image))
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:
@@ -81,7 +83,8 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
             warnings.simplefilter("ignore")
             image = Image.open(stream, formats=FORMATS)
             _check(image, max_pixels)
-            turned = is_kept(image) and image.getexif().get(0x0112, 1) >= 5  # Orientation
+            # Pillow turns the size of a TIFF itself.
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5
             width, height = image.size
             return (height, width) if turned else (width, height)
     except Exception:

@@ -105,7 +105,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         image, data = images.read_image(field.path)
         if self._variant.view == "cell":
             side = max(1, round(self._variant.side * field.size[0] / OFFICIAL_WIDTH))
-            return _cells(field, np.asarray(image.convert("RGB")), side)
+            return _cells(field, np.asarray(images.rgb(image)), side)
         example = {
             "image": images.encode(image, data),
             "label": int(field.labels.max()),

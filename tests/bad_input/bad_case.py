@@ -75,6 +75,10 @@ class Case:
     def __post_init__(self):
         assert bool(self.expected) != bool(self.handled), self.id
 
+    def wants(self, *names: str) -> bool:
+        """Whether an argument holds one of these placeholders."""
+        return any(f"{{{name}}}" in argument for argument in self.args for name in names)
+
 
 def call(command: str, arguments: list[str]) -> tuple[int, str, str]:
     """Run a command in this process as its `__main__` block does; exit code, stdout and stderr."""

@@ -14,8 +14,9 @@ from tfds_builders.image_folder.layout import find_items
 from tfds_builders.sipakmed.contours import cell_masks
 
 PIECES = (
-    "0", "1", "-1", "1e308", "nan", "inf", "1_0", "٣", "0x1f", "a", "HSIL", "x.png", "..", "/", "\\",
-    ",", ";", " ", "\t", "\n", "\r", "\0", '"', "'", "\ufeff", "\u2028", "[", "{", "}", "]", ":", "null",
+    "0", "1", "-1", "1e308", "nan", "inf", "1_0", "٣", "0x1f", "a", "HSIL", "x.png", "..", "/",
+    "\\", ",", ";", " ", "\t", "\n", "\r", "\0", '"', "'", "\ufeff", "\u2028", "[", "{", "}", "]",
+    ":", "null",
 )  # fmt: skip
 SQUARE = b"2,2\n2,12\n12,12\n12,2\n"
 

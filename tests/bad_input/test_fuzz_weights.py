@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import attempt, bounded, mutated
 
-from cervix_jax.errors import InputError
 from cervix_jax.models.torch_pickle import interpret
 from cervix_jax.models.weights import read_state_dict
 
@@ -97,28 +96,36 @@ def test_damaged_files(name, tmp_path):
     check()
 
 
-NAMES = (b"os\nsystem\n", b"builtins\neval\n", b"torch._utils\n_rebuild_tensor_v2\n", b"torch\nSize\n",
-         b"collections\nOrderedDict\n", b"torch\nFloatStorage\n")  # fmt: skip
-# What `read_torch_file` turns into one line.
-DAMAGE = (
-    InputError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    MemoryError,
+NAMES = (
+    b"os\nsystem\n",
+    b"builtins\neval\n",
+    b"torch._utils\n_rebuild_tensor_v2\n",
+    b"torch\nSize\n",
+    b"torch\nFloatStorage\n",
+    b"collections\nOrderedDict\n",
+)
+SINGLE = b"(.012QRabdetu}]l)sNo\x81\x85\x86\x87\x88\x89\x93\x94"
+LONGER = (
+    *(code + name for name in NAMES for code in (b"c", b"i")),
+    b"\x8a\x01\x05",
+    b"\x8b\xff\xff\xff\x7f",
+    b"X\xff\xff\xff\xff",
+    b"\x8c\x02os",
+    b"\x8c\x06system",
+    b"P0\n",
+    b"\x82\x01",
+    b"\x95" + bytes(8),
+    b"G" + bytes(8),
 )
 OPCODES = st.one_of(
-    st.sampled_from([bytes([code]) for code in b"(.012QRabdetu}]l)sNo\x81\x85\x86\x87\x88\x89\x93\x94"]),
-    st.sampled_from([b"c" + name for name in NAMES] + [b"i" + name for name in NAMES]),
+    st.sampled_from([bytes([code]) for code in SINGLE]),
+    st.sampled_from(LONGER),
     st.integers(0, 255).map(lambda value: b"K" + bytes([value])),
-    st.integers(0, 3).map(lambda value: b"q" + bytes([value])),
-    st.integers(0, 3).map(lambda value: b"h" + bytes([value])),
+    st.tuples(st.sampled_from(b"qh"), st.integers(0, 3)).map(bytes),
     st.binary(max_size=5).map(lambda text: b"X" + struct.pack("<I", len(text)) + text),
-    st.sampled_from([b"\x8a\x01\x05", b"G" + bytes(8), b"\x8b\xff\xff\xff\x7f", b"X\xff\xff\xff\xff",
-                     b"\x8c\x02os", b"\x8c\x06system", b"P0\n", b"\x82\x01", b"\x97", b"\x95" + bytes(8)]),
-)  # fmt: skip
+)
+# What `read_torch_file` turns into one line.
+DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
 
 
 @settings(max_examples=400, deadline=None)

@@ -10,7 +10,7 @@ import bad_tables
 import bad_trees
 import bad_weights
 import pytest
-from bad_case import Case, Done, call, contents, deadline
+from bad_case import MODULES, Case, Done, call, contents, deadline
 
 TOPICS = (
     bad_images, bad_trees, bad_tables, bad_configs, bad_checkpoints, bad_weights, bad_outputs,
@@ -50,3 +50,10 @@ def test_bad_input(case, in_process, tmp_path, monkeypatch, request):
     for part in case.expected:
         assert part.replace("{tmp}", str(tmp_path)) in errors[0]
     assert contents(tmp_path) == before
+
+
+def test_the_table_is_whole():
+    """At least 60 cases, of every command, and none twice."""
+    named = [(case.command, case.id) for case in CASES]
+    assert len(named) == len(set(named)) >= 60
+    assert {command for command, _ in named} == set(MODULES)

@@ -4,15 +4,17 @@ import difflib
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 
+from cervix_jax.config_files import find_config
 from cervix_jax.errors import InputError
 from cervix_jax.storage import storage_problem
+from cervix_jax.usage import usage, wants_help
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -25,6 +27,7 @@ def run(
     *,
     default_config: str | None = None,
     positional: bool = False,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Parse the flags of `sys.argv`, call `main(argv)` and exit.
 
@@ -37,12 +40,16 @@ def run(
       default_config: value of the flag `--config` where the command line has none. Give it here
         and None to `DEFINE_config_file`, which would otherwise parse the command line on import.
       positional: whether arguments without a flag are allowed.
+      groups: how `--help` orders the flags, by title.
     """
     _quieten_libraries()
     try:
         sys.argv = _config_first(sys.argv, default_config)
 
         def parse(argv: Sequence[str]) -> list[str]:
+            if wants_help(argv):
+                print(usage(groups or {}, _given_config(argv)))
+                sys.exit(0)
             remaining = _parse_flags(argv)
             if len(remaining) > 1 and not positional:
                 raise InputError(
@@ -88,16 +95,25 @@ def _fail(message: str) -> None:
 
 
 def _config_first(argv: Sequence[str], default: str | None) -> list[str]:
-    """Put `--config` before its overrides, where ml_collections wants it; add the default."""
+    """Put `--config` before its overrides, where ml_collections wants it; add the default.
+
+    Its path becomes that of the file which `find_config` finds.
+    """
     program, rest = argv[0], list(argv[1:])
     options = rest[: rest.index("--")] if "--" in rest else rest
+    given = default
     for number, argument in enumerate(options):
         if argument.startswith(("--config=", "-config=")):
-            return [program, rest.pop(number), *rest]
+            given = rest.pop(number).partition("=")[2]
+            break
         if argument in ("--config", "-config") and number + 1 < len(options):
-            value = rest.pop(number + 1)
-            return [program, f"{rest.pop(number)}={value}", *rest]
-    return [program, *([f"--config={default}"] if default else []), *rest]
+            given = rest.pop(number + 1)
+            rest.pop(number)
+            break
+    if given is None:
+        return [program, *rest]
+    path, colon, argument = given.partition(":")
+    return [program, f"--config={find_config(path)}{colon}{argument}", *rest]
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -116,6 +132,17 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     except Exception as error:
         raise _explain(error, argv) from error
     return remaining
+
+
+def _given_config(argv: Sequence[str]) -> Any:
+    """The config that `argv` names, if it can be read."""
+    for flag in _config_flags():
+        path = _given(argv, flag.name)
+        try:
+            return flag.parser.parse(path) if path and flag.parser else None
+        except Exception:
+            return None  # help is given all the same
+    return None
 
 
 def _config_flags() -> Iterator[flags.Flag]:

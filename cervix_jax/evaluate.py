@@ -1,4 +1,10 @@
-"""`python -m cervix_jax.evaluate`: metrics of predictions, with what a reader must know of them.
+"""Evaluate a run: metrics with 95 % intervals, and what a reader must know of them.
+
+  python -m cervix_jax.evaluate --workdir=runs/rcan
+  python -m cervix_jax.evaluate --workdir=runs/rcan --split=val --tta
+  python -m cervix_jax.evaluate --predictions=predictions.csv
+  python -m cervix_jax.evaluate --compare runs/rcan runs/densenet121
+  python -m cervix_jax.evaluate --ensemble runs/a runs/b --out=runs/joined
 
 Writes `evaluate/<split>.json`, `<split>_predictions.csv` and pictures; where validation predictions
 of the same weights lie there, also `<split>_decisions.json`. With `--compare` it compares two runs,
@@ -41,6 +47,11 @@ from cervix_jax.statistics.table import SUFFIX, PredictionTable, read_table, wri
 
 SOURCES = ("workdir", "predictions", "compare", "ensemble")
 TTA = "_tta"  # how the names of files end whose predictions are means over symmetries
+GROUPS = {
+    "What to evaluate": [*SOURCES, "split", "step", "out"],
+    "How": ["tta", "aggregate", "outliers", "validation"],
+    "Data": ["manual_dir", "data_dir"],
+}
 __all__ = ["headline", "summary", "write_evaluation", "write_report"]
 
 
@@ -337,4 +348,4 @@ def define_flags() -> None:
 if __name__ == "__main__":
     define_flags()
     flags.FLAGS.set_gnu_getopt(True)  # --compare A B --split=val
-    cli.run(main, positional=True)
+    cli.run(main, positional=True, groups=GROUPS)

@@ -1,4 +1,15 @@
-"""`python -m cervix_jax.main --config=configs/rcan.py`: train, then evaluate on the test split."""
+r"""Train a network, validate it every epoch, and evaluate the best checkpoint on the test split.
+
+  python -m cervix_jax.main --config=configs/rcan.py
+  python -m cervix_jax.main --config=configs/rcan.py:sipakmed/single_cell \
+      --config.data.manual_dir=/path/to/SIPaKMeD --workdir=runs/rcan
+
+The first needs no data. The same command again resumes, or says that the run is finished. Configs
+are rcan, densenet121, resnet50, ran92, efficientnet_lite0 and transfer_herlev; `configs/NAME.py`
+means this package's own where the working directory has no such file. What follows the colon is
+the data set. Every field can be set with --config.<field>=<value>; --help together with --config
+lists them. Exit code 75 means stopped by SIGTERM after saving; the same command goes on.
+"""
 
 if __name__ == "__main__":
     from cervix_jax import huge_pages
@@ -20,6 +31,13 @@ from cervix_jax.errors import InputError
 from cervix_jax.evaluate import summary
 from cervix_jax.startup import cache_compilations, report_failures_once
 from cervix_jax.train import NonFiniteLossError, Preempted, train_and_evaluate
+
+GROUPS = {
+    "The run": ["config", "workdir", "profile"],
+    "Several processes (found by themselves under Slurm, Open MPI and on Cloud TPU)": [
+        "distributed", "coordinator_address", "num_processes", "process_id",
+    ],
+}  # fmt: skip
 
 
 def default_workdir(config_path: str) -> Path:
@@ -67,7 +85,10 @@ def main(argv: list[str]) -> int | None:
 def define_flags() -> None:
     """Flags of this command."""
     config_flags.DEFINE_config_file(
-        "config", None, "A config file, with its argument after a colon.", lock_config=True
+        "config",
+        None,
+        "A config file, with its argument after a colon.",
+        lock_config=True,
     )
     flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<config>-<time>.")
     flags.DEFINE_string(
@@ -86,4 +107,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    cli.run(main, groups=GROUPS)

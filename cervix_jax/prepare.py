@@ -1,6 +1,9 @@
 """Prepare a data set: read its files, check them and write them in the form that training reads.
 
-python -m cervix_jax.prepare --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
+  python -m cervix_jax.prepare --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
+  python -m cervix_jax.prepare --dataset=sipakmed/single_cell --instructions
+
+Training does this by itself on first use.
 """
 
 import inspect

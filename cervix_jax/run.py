@@ -1,5 +1,6 @@
 """A trained run, for evaluation, explanation and analysis scripts."""
 
+import copy
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -89,13 +90,19 @@ class Run:
     ):
         self.config, self.dataset, self.step = config, dataset, step
         self.class_names = tuple(dataset["class_names"])
-        self.variables = jax.tree.map(jnp.asarray, variables)
         abstract = nnx.eval_shape(lambda: build_model(config, len(self.class_names)))
         self.graphdef = nnx.split(abstract, nnx.Param, ...)[0]
-        self.model = nnx.merge(
-            self.graphdef, self.variables["params"], self.variables["stats"], copy=True
-        )
-        self.model.eval()
+        self._take(variables)
+
+    def with_variables(self, variables: Variables) -> "Run":
+        """The same network with other weights, such as randomised ones.
+
+        Args:
+          variables: {"params", "stats"} of the same names and shapes.
+        """
+        other = copy.copy(self)
+        other._take(variables)
+        return other
 
     def preprocess(self, images: np.ndarray | Sequence[np.ndarray]) -> jax.Array:
         """What the model is fed for these images.
@@ -153,6 +160,13 @@ class Run:
     def input_range(self) -> InputRange:
         """What `preprocess` makes of a black and of a white pixel, float32 [3] each."""
         return input_range(self.config.model.normalization)
+
+    def _take(self, variables: Variables) -> None:
+        self.variables = jax.tree.map(jnp.asarray, variables)
+        self.model = nnx.merge(
+            self.graphdef, self.variables["params"], self.variables["stats"], copy=True
+        )
+        self.model.eval()
 
     def _batches(self, images, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
         # Every batch is filled up to one size, so that the model is compiled once.

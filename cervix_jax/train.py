@@ -218,6 +218,11 @@ def check_config(config: ml_collections.ConfigDict, mesh) -> None:
             f"batch_size={config.batch_size} does not divide into accumulation_steps={parts} parts "
             f"for {mesh.devices.size} devices; use a multiple of {parts * mesh.devices.size}."
         )
+    if config.early_stopping_epochs and config.split.refit:
+        raise InputError(
+            f"early_stopping_epochs={config.early_stopping_epochs} has nothing to watch with "
+            "split.refit=True, which trains on the validation images; leave one of them out."
+        )
     ranges = {
         "seed": (config.seed, 0, 2**32 - 1),
         "num_epochs": (config.num_epochs, 1, 100_000),

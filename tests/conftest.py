@@ -59,8 +59,8 @@ def register_tiny_model(patch: pytest.MonkeyPatch) -> str:
             blocks=(1, 1, 1, 1), attention=attention, dropout_rate=dropout_rate, **fixed
         )
 
-    patch.setitem(models._FACTORIES, "tiny", tiny)
-    patch.setattr(models, "NAMES", (*models.NAMES, "tiny"))
+    patch.setattr(models, "_FACTORIES", dict(models._FACTORIES))
+    models.register("tiny", tiny)
     return "tiny"
 
 

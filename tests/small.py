@@ -47,8 +47,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     Args:
       arg: folder of prepared data.
     """
-    models._FACTORIES["small"] = small
-    models.NAMES = (*(name for name in models.NAMES if name != "small"), "small")
+    models.register("small", small)
     config = base_config("cervix_phantom/single_cell")
     config.model.update({"name": "small", "dropout": 0.2})
     config.update({"batch_size": 8, "eval_batch_size": 8, "num_epochs": 4, "image_size": 32})

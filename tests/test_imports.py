@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A module may import those of lower levels only.
 LEVELS = [
-    {"errors", "huge_pages", "rng", "storage"},
+    {"config_files", "errors", "huge_pages", "rng", "storage", "usage"},
     {"paths"},
     {"atomic", "cli", "profiling", "distributed", "models", "preemption", "startup"},
     {"data"},
@@ -21,6 +21,7 @@ LEVELS = [
     {"init_from"},
     {"audit", "evaluate", "explain", "export", "train_step"},
     {"aggregate", "report"},
+    {"predict"},
     {"loop"},
     {"train"},
     {"cross_validation"},

@@ -200,6 +200,14 @@ def test_bad_fields_are_named_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_early_stopping_needs_validation_images(tiny_config, tmp_path):
+    config = tiny_config()
+    config.early_stopping_epochs, config.split.refit = 3, True
+    with pytest.raises(InputError, match=r"early_stopping_epochs=3 .* split\.refit=True"):
+        train.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_validation_images_the_last_checkpoint_is_taken(tiny_config, tmp_path, monkeypatch):
     from tfds_builders.cervix_phantom.cervix_phantom_dataset_builder import Builder
 

@@ -49,7 +49,8 @@ def decode(data: bytes, name: Path | str) -> Image.Image:
       InputError: as `read_image`.
     """
     with _named(name), _open(name, io.BytesIO(data)) as image:
-        _refuse_pages(name, image)
+        if has_pages(image):
+            raise InputError(f"{name}: holds several images; save the one that is meant by itself.")
         image.load()
         # A TIFF is turned when it is loaded, and then says so no more.
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
@@ -91,15 +92,16 @@ def _open(name: Path | str, stream: BinaryIO) -> Image.Image:
     return image
 
 
-def _refuse_pages(name: Path | str, image: Image.Image) -> None:
-    if image.format not in ("PNG", "TIFF"):  # what a phone's JPEG holds besides are previews
-        return
+def has_pages(image: Image.Image) -> bool:
+    """Whether a PNG or TIFF holds several images; what a phone's JPEG holds besides are previews."""
+    if image.format not in ("PNG", "TIFF"):
+        return False
     try:
         image.seek(1)
     except EOFError:
         image.seek(0)
-        return
-    raise InputError(f"{name}: holds several images; save the one that is meant by itself.")
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -152,3 +154,25 @@ def png(image: Image.Image) -> bytes:
 def mask_png(mask: np.ndarray) -> bytes:
     """A boolean mask [height, width] as a PNG file, 1 inside and 0 outside."""
     return png(Image.fromarray(mask.astype(np.uint8)))
+
+
+def squares_about(pixels: np.ndarray, positions: np.ndarray, side: int) -> Iterator[np.ndarray]:
+    """A square about every position; beyond the border the image is mirrored.
+
+    Args:
+      pixels: uint8 [H, W, 3].
+      positions: float [n, 2], x and y in pixels.
+      side: of the squares in pixels.
+
+    Yields:
+      uint8 [side, side, 3].
+    """
+    margin = (side + 1) // 2
+    padded = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    for left, top in (upper_left(positions, side) + margin).tolist():
+        yield padded[top : top + side, left : left + side]
+
+
+def upper_left(positions: np.ndarray, side: int) -> np.ndarray:
+    """Corners int64 [n, 2], x and y, of the squares about the positions."""
+    return np.floor(positions).astype(np.int64) - side // 2

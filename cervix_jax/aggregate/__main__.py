@@ -1,4 +1,6 @@
-"""`python -m cervix_jax.aggregate --workdir=DIR`: clusters from cells, by learned attention.
+"""Classify clusters from their cells by learned attention.
+
+  python -m cervix_jax.aggregate --workdir=runs/rcan
 
 The run's network turns each cell into features; on the clusters of its training (and validation)
 cells a small head learns which cells count (attention-based multiple-instance learning), and is

@@ -1,4 +1,7 @@
-"""`python -m cervix_jax.audit`: what a data set and its splits leak, and what a run lives on.
+"""Audit a data set and its splits for leaks and shortcuts, or a run for what it lives on.
+
+  python -m cervix_jax.audit --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
+  python -m cervix_jax.audit --workdir=runs/rcan
 
 With `--dataset` it writes `audit.json` and `baselines.png` to `--out`, with `--workdir`
 `audit.json` and `changes.png` to `<workdir>/audit`.
@@ -21,6 +24,12 @@ from cervix_jax.base_config import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
+
+GROUPS = {
+    "What to audit": ["dataset", "workdir", "step", "out"],
+    "Data": ["manual_dir", "data_dir", "setting", "check_counts"],
+    "Splits of --dataset": ["protocol", "folds", "seed"],
+}
 
 
 def main(argv: list[str]) -> None:
@@ -141,4 +150,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    cli.run(main, groups=GROUPS)

@@ -1,8 +1,10 @@
-"""`python -m cervix_jax.export --workdir=DIR --out=DIR2`: a run as files that need no cervix_jax.
+"""Export a run as files that need no cervix_jax.
 
-`DIR2` then holds the program (`model.stablehlo`, any number of uint8 images to probabilities, for
-CPU, CUDA and TPU), `weights.safetensors`, `card.json` and a model card, `README.md`.
-`examples/run_exported.py` runs it.
+  python -m cervix_jax.export --workdir=runs/rcan --out=rcan
+
+The folder `--out` then holds the program (`model.stablehlo`, any number of uint8 images to
+probabilities, for CPU, CUDA and TPU), `weights.safetensors`, `card.json` and a model card,
+`README.md`. `examples/run_exported.py` runs it.
 """
 
 from pathlib import Path

@@ -2,9 +2,13 @@
 
 Every model maps float images [B, H, W, 3] to `(logits, out)`; see `Classifier.__call__` for the
 keys of `out`, and `Classifier.head` for the way from the last feature map to the logits.
+`register` adds networks of one's own; a package that is to be found by every command names its own
+under `[project.entry-points."cervix_jax.models"]`.
 """
 
 import difflib
+import functools
+import importlib.metadata
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -53,7 +57,50 @@ _FACTORIES: dict[str, Callable[..., Classifier]] = {
     "efficientnet_lite0": _efficientnet_lite0,
 }
 
-NAMES: tuple[str, ...] = tuple(_FACTORIES)
+NAMES: tuple[str, ...] = tuple(_FACTORIES)  # those that come with this package
+ENTRY_POINTS = "cervix_jax.models"
+
+
+def register(name: str, factory: Callable[..., Classifier]) -> None:
+    """Make a network known to `create`, and so to configs, training, evaluation and explanation.
+
+    A run is loaded by the name of its network, so a process that loads one of yours registers it
+    first. Commands find it by themselves where it is installed with an entry point of the group
+    `cervix_jax.models` whose value is `module:factory`.
+
+    Args:
+        name: what `config.model.name` says; registering it again replaces the factory.
+        factory: makes the network from the keyword arguments `num_classes` and `dtype` (taken by
+            `**fixed` or by name) and its own options, of which training needs `dropout_rate`, all
+            keyword-only with a default. Parts called `stem`, `stage1` to `stage4` and `classifier`
+            get learning rates by stage.
+
+    Raises:
+        InputError: the name is one of `NAMES`, or the factory cannot be called so.
+    """
+    if name in NAMES:
+        raise InputError(f"model name {name!r} is taken by this package; choose another.")
+    parameters = inspect.signature(factory).parameters.values()
+    keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    rest = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    missing = {"dropout_rate"} - keywords
+    missing |= set() if rest else {"num_classes", "dtype"} - keywords
+    if missing:
+        raise InputError(
+            f"model {name!r}: its factory takes no keyword-only {', '.join(sorted(missing))}; "
+            "define it as factory(*, dropout_rate=0.0, **fixed)."
+        )
+    _FACTORIES[name] = factory
+
+
+def known_names() -> tuple[str, ...]:
+    """Names that `create` takes: `NAMES`, those registered, and those of installed packages."""
+    return tuple(dict.fromkeys([*_FACTORIES, *_installed()]))
+
+
+@functools.cache
+def _installed() -> dict[str, importlib.metadata.EntryPoint]:
+    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
 def create(
@@ -70,7 +117,7 @@ def create(
     Works under `jax.jit` and `nnx.eval_shape`.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `known_names()`.
         num_classes: length of the logits.
         rngs: its stream `params` gives the key (one is drawn).
         dtype: type of the computation, such as `jnp.bfloat16` or `"bfloat16"`; parameters and
@@ -96,10 +143,13 @@ def create(
 
 
 def _check_name(name: str) -> str:
-    if name not in NAMES:
-        near = difflib.get_close_matches(str(name).lower(), NAMES, 1, 0.4)
+    if name not in _FACTORIES and name in _installed():
+        register(name, _installed()[name].load())
+    if name not in _FACTORIES:
+        known = known_names()
+        near = difflib.get_close_matches(str(name).lower(), known, 1, 0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise InputError(f"no model is called {name!r}; {hint}choose one of {', '.join(NAMES)}")
+        raise InputError(f"no model is called {name!r}; {hint}choose one of {', '.join(known)}")
     return name
 
 

@@ -1,8 +1,10 @@
 """Forms of convolution and pooling that XLA runs faster on the CPU; the results are the same.
 
-XLA's gradient of a 3x3 kernel over large images is a convolution whose window is the image, and
-takes half as long image by image. Its gradient of max-pooling finds every maximum again in a
-variadic reduction, and takes four times as long as comparing shifted images.
+To fewer rows or columns than the kernel has, XLA does not convolve by its fast routine, and takes
+up to two hundred times as long as a matrix product of the patches. Its gradient of a 3x3 kernel
+over large images is a convolution whose window is the image, and takes half as long image by image.
+Its gradient of max-pooling finds every maximum again in a variadic reduction, and takes four times
+as long as comparing shifted images.
 """
 
 import contextlib
@@ -52,6 +54,44 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         ((pad, pad), (pad, pad)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def conv_fastest(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The same as `conv`, in the form that is fastest on the CPU for these sizes."""
+    side = kernel.shape[0]
+    height, width = x.shape[1:3]
+    if side == 1:
+        return conv_by_point(x, kernel, stride)
+    if -(-min(height, width) // stride) < side:
+        return conv_by_patches(x, kernel, stride)
+    if side == 3 and height * width >= LARGE_IMAGE:
+        return conv_by_image(x, kernel, stride)
+    return conv(x, kernel, stride)
+
+
+def conv_by_point(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The same as `conv` for a 1x1 kernel: a matrix product, 1.3 to 1.5 times as fast."""
+    if stride > 1:
+        x = x[:, ::stride, ::stride]
+    # Two axes, because the kernel's gradient is up to 1.5 times faster than with four.
+    y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+    return y.reshape(*x.shape[:3], -1)
+
+
+def conv_by_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The same as `conv`: a matrix product of all patches, for images of few pixels."""
+    side, pad = kernel.shape[0], kernel.shape[0] // 2
+    rows, columns = (-(-size // stride) for size in x.shape[1:3])
+    bordered = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    shifts = [
+        bordered[:, i : i + (rows - 1) * stride + 1 : stride][
+            :, :, j : j + (columns - 1) * stride + 1 : stride
+        ]
+        for i, j in np.ndindex(side, side)
+    ]
+    patches = jnp.concatenate(shifts, axis=-1)
+    y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
+    return y.reshape(x.shape[0], rows, columns, -1)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

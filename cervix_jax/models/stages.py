@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from cervix_jax.errors import InputError
+
 STEM, HEAD = 0, 5
 _TABLE: list[tuple[re.Pattern, int]] = [
     (re.compile(pattern), stage)
@@ -10,7 +12,7 @@ _TABLE: list[tuple[re.Pattern, int]] = [
         # The classifier, and attention added to a published network: what has no published weights.
         (r"^(fc|classifier)/", HEAD),
         (r"(^|/)(rcab\d?|attention)/", HEAD),
-        (r"^(conv1|conv_stem|bn1|features/conv0|features/norm0)/", STEM),
+        (r"^(stem|conv1|conv_stem|bn1|features/conv0|features/norm0)/", STEM),
         (r"^(norm|features/norm5|conv_head|bn2)/", 4),
         (r"^blocks/[01]/", 1),
         (r"^blocks/2/", 2),
@@ -18,7 +20,7 @@ _TABLE: list[tuple[re.Pattern, int]] = [
         (r"^blocks/[56]/", 4),
         (r"^residual_block[456]/", 4),
         *[
-            (rf"^(layer|features/denseblock|features/transition|residual_block){n}/", n)
+            (rf"^(stage|layer|features/denseblock|features/transition|residual_block){n}/", n)
             for n in range(1, 5)
         ],
         *[(rf"^attention_module{n}(_\d)?/", n) for n in range(1, 4)],
@@ -31,13 +33,17 @@ def stage_of(path: Sequence[str | int]) -> int:
 
     A normalisation or convolution between the last stage and the pooling counts to stage 4. Stage
     5, the head, is the classifier together with the attention that `rcan` and `efficientnet_lite0`
-    add to a published network.
+    add to a published network. A network of one's own calls its parts `stem`, `stage1` to `stage4`
+    and `classifier`.
 
     Raises:
-        KeyError: no network here has such a variable.
+        InputError: the name tells no stage.
     """
     name = "/".join(map(str, path))
     for pattern, stage in _TABLE:
         if pattern.search(name):
             return stage
-    raise KeyError(f"no network here has a variable {name}")
+    raise InputError(
+        f"variable {name}: its stage is not known, so learning rates and randomisation by stage "
+        "cannot be used; call the network's parts stem, stage1 to stage4 and classifier."
+    )

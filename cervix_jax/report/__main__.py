@@ -1,4 +1,6 @@
-"""`python -m cervix_jax.report --workdir=DIR`: one self-contained HTML file about a run.
+"""Write a report of a run: one self-contained HTML file.
+
+  python -m cervix_jax.report --workdir=runs/rcan
 
 It shows what the model is, its data and their leakage, metrics with intervals, right and wrong
 cases with explanations to lay over them, and, where `explain` and `audit` have run, their tables.

@@ -10,6 +10,7 @@ from cervix_jax import __version__, workdir
 from cervix_jax.atomic import read_json
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
+from cervix_jax.explain.command import summary
 from cervix_jax.statistics.summary import shown
 
 # Group and name in the report, and what readers call it.
@@ -73,7 +74,7 @@ def _contents(
         "confusion": _confusion(report),
         "pictures": _pictures(folder, split),
         "changes": _changes(read_json(folder / "audit" / "audit.json"), report["step"]),
-        "measured": None,
+        "measured": _measured(folder / "explain" / _subfolder(split), report),
         "limits": _limits(report),
     }
 
@@ -163,6 +164,26 @@ def _changes(audit: dict | None, step: int) -> list[tuple[str, str, str]]:
         )
         for name, each in audit["changes"].items()
     ]
+
+
+def _subfolder(split: str) -> str:
+    return "" if split == "test" else split
+
+
+def _measured(folder: Path, report: dict) -> dict[str, Any] | None:
+    """Tables of what the explanations are worth, if they were measured on these predictions."""
+    path = folder / "measures.json"
+    found = read_json(path)
+    same = ("dataset", "split", "step")
+    if found is None or any(found.get(name) != report[name] for name in same):
+        return None
+    try:
+        return {"headline": summary.headline(found), "tables": summary.tables(found)}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: of an earlier version, or damaged ({error!r}); run python -m "
+            "cervix_jax.explain again or remove it."
+        ) from error
 
 
 def _limits(report: dict) -> list[str]:

@@ -1,9 +1,10 @@
-r"""`python -m cervix_jax.reproduce`: the paper's table from the data at hand, beside the paper's.
+r"""Reproduce the paper's table from the data at hand, beside the paper's own numbers.
+
+  python -m cervix_jax.reproduce --sipakmed=/path/to/SIPaKMeD --herlev=/path/to/Herlev
+  python -m cervix_jax.reproduce --dry_run
 
 Writes RESULTS.md, results.json and results.png to `--out`, anew after every run, and the runs to
 `<out>/runs`. What is finished is not run again; what cannot be run is left out with the reason.
-
-  python -m cervix_jax.reproduce --sipakmed=/path/to/SIPaKMeD --herlev=/path/to/Herlev
 """
 
 if __name__ == "__main__":
@@ -40,6 +41,12 @@ from cervix_jax.train import NonFiniteLossError, Preempted
 
 SHORTCUTS = "sipakmed/single_cell"
 DEFAULT_PROTOCOLS = ["paper", "paper_clusters", "cluster", "block"]
+
+GROUPS = {
+    "Data and weights": ["sipakmed", "herlev", "data_dir", "densenet121"],
+    "What to run": ["only", "protocols", "seeds", "set", "shortcuts"],
+    "Output": ["out", "dry_run"],
+}
 
 
 def main(argv: list[str]) -> int | None:
@@ -140,9 +147,7 @@ def define_flags() -> None:
         [],
         f"Rows to run, of {', '.join(row.id for row in ROWS)}; or <row>/<protocol>.",
     )
-    flags.DEFINE_list(
-        "protocols", ["paper", "paper_clusters", "cluster", "block"], "Splits to run."
-    )
+    flags.DEFINE_list("protocols", DEFAULT_PROTOCOLS, "Splits to run.")
     flags.register_validator(
         "protocols",
         lambda names: set(names) <= set(PROTOCOLS),
@@ -161,4 +166,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    cli.run(main, groups=GROUPS)

@@ -3,14 +3,11 @@
 import dataclasses
 import importlib.util
 from collections.abc import Mapping
-from pathlib import Path
 
 import ml_collections
 
+from cervix_jax.config_files import packaged_config
 from cervix_jax.errors import InputError
-
-# Beside this package in a checkout, inside it in a wheel.
-_HOMES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +112,7 @@ def row_config(row: Row) -> ml_collections.ConfigDict:
       InputError: the config files are not installed.
     """
     name, _, argument = row.config.partition(":")
-    path = next((home / name for home in _HOMES if (home / name).is_file()), None)
+    path = packaged_config(name)
     if path is None:
         raise InputError(f"configs/{name}: not found beside the package; install it again.")
     spec = importlib.util.spec_from_file_location(path.stem, path)

@@ -32,6 +32,25 @@ def test_convolution_by_image_has_the_same_value_and_gradients(stride, size):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", [cpu.conv_by_patches, cpu.conv_fastest])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [1, 3, 7])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 4), (4, 3), (5, 4), (8, 9), (29, 28)])
+def test_every_form_of_convolution_has_the_same_value_and_gradients(size, side, stride, form):
+    x, kernel = random(2, *size, 3), random(side, side, 3, 4)
+    weight = random(2, *(-(-n // stride) for n in size), 4)
+
+    def loss(convolve, x, kernel):
+        return (convolve(x, kernel, stride) * weight).sum()
+
+    ours, theirs = (
+        jax.value_and_grad(lambda x, k, c=convolve: loss(c, x, k), argnums=(0, 1))(x, kernel)
+        for convolve in (form, cpu.conv)
+    )
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_the_kernels_gradient_is_float32_summed_for_bfloat16():
     x, kernel = jnp.bfloat16(random(16, 8, 8, 2)), jnp.bfloat16(random(3, 3, 2, 2))
 

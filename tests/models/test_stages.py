@@ -4,6 +4,7 @@ import pytest
 from flax import nnx
 
 from cervix_jax import models
+from cervix_jax.errors import InputError
 from cervix_jax.models.stages import HEAD, STEM, stage_of
 
 ATTENTION = {"rcan": "blocks", "efficientnet_lite0": "head"}
@@ -50,7 +51,7 @@ def needed_inputs(jaxpr):
 
 
 def test_unknown_variables_are_refused():
-    with pytest.raises(KeyError, match="mystery/kernel"):
+    with pytest.raises(InputError, match="mystery/kernel"):
         stage_of(("mystery", "kernel"))
 
 
@@ -58,6 +59,8 @@ def test_unknown_variables_are_refused():
     ("path", "stage"),
     [
         (("conv1", 0, "kernel"), 0),
+        (("stem", "kernel"), 0),
+        (("stage2", "conv", "kernel"), 2),
         (("layer2", 0, "conv1", "kernel"), 2),
         (("features", "denseblock3", "denselayer1", "norm1", "scale"), 3),
         (("features", "transition3", "conv", "kernel"), 3),

@@ -1,0 +1,83 @@
+import sys
+
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from cervix_jax import models
+from cervix_jax.errors import InputError
+from cervix_jax.models.resnet import ResNet
+
+PLUGIN = """
+from cervix_jax.models.resnet import ResNet
+
+def narrow(*, dropout_rate=0.0, **fixed):
+    return ResNet(dropout_rate=dropout_rate, **fixed)
+"""
+
+
+@pytest.fixture(autouse=True)
+def unchanged(monkeypatch):
+    """What a test registers is forgotten after it."""
+    monkeypatch.setattr(models, "_FACTORIES", dict(models._FACTORIES))
+    models._installed.cache_clear()
+    yield
+    models._installed.cache_clear()
+
+
+def narrow(*, dropout_rate: float = 0.0, **fixed) -> ResNet:
+    return ResNet(dropout_rate=dropout_rate, **fixed)
+
+
+def make(name: str, **options):
+    return nnx.eval_shape(
+        lambda: models.create(name, num_classes=3, rngs=nnx.Rngs(0), dtype="bfloat16", **options)
+    )
+
+
+def test_registered_network_is_created_with_its_options():
+    models.register("narrow", narrow)
+    model = make("narrow", dropout_rate=0.25)
+    assert (model.num_classes, model.dtype, model.dropout.rate) == (3, jnp.bfloat16, 0.25)
+    assert "narrow" in models.known_names()
+    assert "narrow" not in models.NAMES
+    with pytest.raises(InputError, match="no option 'attention'"):
+        make("narrow", attention="head")
+
+
+def test_unknown_name_lists_what_is_registered():
+    models.register("narrow", narrow)
+    with pytest.raises(InputError, match=r"did you mean 'narrow'.*resnet50.*narrow"):
+        make("narow")
+
+
+def test_own_names_cannot_be_taken():
+    with pytest.raises(InputError, match="'rcan' is taken"):
+        models.register("rcan", narrow)
+
+
+@pytest.mark.parametrize(
+    ("factory", "missing"),
+    [
+        (lambda **fixed: None, "dropout_rate"),
+        (lambda dropout_rate=0.0, **fixed: None, "dropout_rate"),
+        (lambda *, dropout_rate=0.0, dtype=None: None, "num_classes"),
+    ],
+)
+def test_factory_that_training_cannot_call(factory, missing):
+    with pytest.raises(InputError, match=missing):
+        models.register("narrow", factory)
+
+
+def test_installed_package_is_found_by_its_entry_point(tmp_path, monkeypatch):
+    (tmp_path / "plugin_networks.py").write_text(PLUGIN)
+    metadata = tmp_path / "plugin_networks-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin-networks\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(
+        "[cervix_jax.models]\nplugged = plugin_networks:narrow\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "plugged" in models.known_names()
+    assert "plugin_networks" not in sys.modules  # nothing is imported before it is asked for
+    assert make("plugged").num_classes == 3

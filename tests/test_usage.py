@@ -1,0 +1,57 @@
+"""`--help` of every command, as its user sees it."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = sorted(
+    path.stem if path.stem != "__main__" else path.parent.name
+    for path in (ROOT / "cervix_jax").rglob("*.py")
+    if "cli.run(" in path.read_text(encoding="utf-8") and path.name != "cli.py"
+)
+
+
+def help_of(command: str, *more: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", f"cervix_jax.{command}", "--help", *more],
+        cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def test_every_command_is_looked_at():
+    expected = {"main", "evaluate", "audit", "prepare", "reproduce", "export", "report"}
+    assert expected | {"aggregate"} <= set(COMMANDS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_it_does_with_an_example_and_every_flag(command):
+    text = help_of(command)
+    first, *_ = text.splitlines()
+    assert re.fullmatch(r"[A-Z][^`]*[.:]", first), first
+    assert f"\n  python -m cervix_jax.{command} " in text
+    options = re.findall(r"^  --(?:\[no\])?([a-z_0-9]+)", text, re.MULTILINE)
+    assert options
+    assert len(options) == len(set(options))
+    shown = text.partition("\n  --")[2]
+    assert str(ROOT) not in text  # absl heads its list with the path of the module
+    assert "__main__" not in text
+    for option in set(re.findall(r"--([a-z_]+)\b", text.partition("\n  --")[0])) - {"help"}:
+        assert re.search(rf"\b{option}\b", shown), f"the text speaks of --{option}"
+    assert max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.slow
+def test_help_with_a_config_lists_its_fields():
+    text = help_of("main", "--config=configs/rcan.py:sipakmed/single_cell")
+    assert "\n  batch_size = 32\n" in text
+    assert "\n  split.protocol = 'cluster'\n" in text
+    assert "\n  data.dataset = 'sipakmed/single_cell'\n" in text

@@ -25,8 +25,10 @@ MODULES = {
     "export": "cervix_jax.export.__main__",
     "report": "cervix_jax.report.__main__",
     "aggregate": "cervix_jax.aggregate.__main__",
+    "explain": "cervix_jax.explain.__main__",
+    "predict": "cervix_jax.predict.__main__",
 }
-POSITIONAL = ("evaluate",)
+POSITIONAL = ("evaluate", "predict")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,8 +82,8 @@ def _index(run: Path):
     path.write_text(json.dumps(index))
 
 
-READERS = ("evaluate", "report", "export", "audit", "aggregate")
-OUT = {"export": ("--out={tmp}/out",)}
+READERS = ("evaluate", "report", "export", "audit", "aggregate", "explain", "predict")
+OUT = {"export": ("--out={tmp}/out",), "predict": ("--out={tmp}/p.csv", "{root}/README.md")}
 
 CASES = [
     *(

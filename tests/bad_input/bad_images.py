@@ -43,7 +43,7 @@ def _left_out(id_: str, name: str, content: bytes) -> Case:
     return Case(id_, "prepare", ARGS, make=lambda tmp: tree(tmp, (name, content)), handled=handled)
 
 
-def _exif(orientation: int) -> Image.Exif:
+def exif(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[274] = orientation
     return exif
@@ -160,7 +160,7 @@ CASES = [
     _kept(
         "EXIF orientation 3 of a JPEG",
         "A/x.jpg",
-        encoded(SMOOTH, "JPEG", quality=95, exif=_exif(3)),
+        encoded(SMOOTH, "JPEG", quality=95, exif=exif(3)),
         np.rot90(SMOOTH, 2),
         within=8,
     ),
@@ -175,7 +175,7 @@ CASES = [
         _kept(
             f"EXIF orientation 6 of {kind}",
             f"A/x.{suffix}",
-            encoded(RGB, kind, exif=_exif(6)),
+            encoded(RGB, kind, exif=exif(6)),
             np.rot90(RGB, -1),
         )
         for kind, suffix in (("PNG", "png"), ("TIFF", "tif"))

@@ -14,6 +14,7 @@ from bad_case import MODULES, Case, Done, call, contents, deadline
 
 TOPICS = (
     bad_images, bad_trees, bad_tables, bad_configs, bad_checkpoints, bad_weights, bad_outputs,
+    bad_predictions,
 )  # fmt: skip
 CASES: list[Case] = [case for topic in TOPICS for case in topic.CASES]
 SECONDS = 40  # a case takes far less than one, or a few where a network is compiled

@@ -6,6 +6,7 @@ import bad_checkpoints
 import bad_configs
 import bad_images
 import bad_outputs
+import bad_predictions
 import bad_tables
 import bad_trees
 import bad_weights

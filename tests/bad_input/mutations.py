@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cervix_jax.errors import InputError
 
-SECONDS = 30  # for one file; a reader takes milliseconds, and the machine may be busy
+SECONDS = 10  # of computing for one file; a reader takes milliseconds
 MAX_GROWTH = 1 << 30  # bytes; an image of the largest allowed size takes a third of it
 
 

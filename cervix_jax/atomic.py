@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cervix_jax.errors import InputError
+from cervix_jax.storage import storage_problem
 
 
 @contextlib.contextmanager
@@ -32,9 +33,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        _open_up(temporary, 0o666)
-        os.replace(temporary, path)
+        with _storage_named(path):
+            yield temporary
+            _open_up(temporary, 0o666)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -58,11 +60,30 @@ def new_folder(path: Path | str) -> Iterator[Path]:
             f"{path}: cannot be written ({error.strerror or error}); choose a folder that can."
         ) from error
     try:
-        yield temporary
-        _open_up(temporary, 0o777)
-        temporary.replace(path)
+        with _storage_named(path):
+            yield temporary
+            _open_up(temporary, 0o777)
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _storage_named(path: Path) -> Iterator[None]:
+    """Turns what a full disk makes the block raise into one line that names what was written."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        problem = storage_problem(error)
+        # A path that cannot be replaced: there is a folder of that name.
+        if problem is None and not isinstance(error, IsADirectoryError | NotADirectoryError):
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({problem or error}); what was there is as it was. Make "
+            "space, or choose another place."
+        ) from error
 
 
 def _open_up(path: Path, mode: int) -> None:

@@ -5,7 +5,8 @@ A config file's argument is `<data set>[,recipe=<recipe>]`, e.g.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
@@ -131,6 +132,48 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
     if recipe == "paper":
         _paper(config)
     return config
+
+
+def check_fields(
+    config: ml_collections.ConfigDict, where: str, names: Sequence[str] | None = None
+) -> None:
+    """See that a config has its fields, each of the type of its default.
+
+    Args:
+      config: from a config file, or read from a run.
+      where: the file, for the message.
+      names: the fields that are needed, with dots; default all of `base_config`.
+
+    Raises:
+      InputError: names the field.
+    """
+    defaults = base_config().to_dict()
+    for name in names or [n for n in _leaves(defaults) if not n.startswith("data.settings.")]:
+        default: Any = defaults
+        found: Any = config
+        for part in name.split("."):
+            default = default[part]
+            found = found.get(part) if isinstance(found, ml_collections.ConfigDict) else None
+        if found is None:
+            raise InputError(
+                f"{where}: has no field {name}; start from cervix_jax.base_config.base_config()."
+            )
+        if isinstance(default, dict):
+            found = found.to_dict() if isinstance(found, ml_collections.ConfigDict) else found
+        number = isinstance(default, float) and isinstance(found, int)
+        if not isinstance(found, type(default)) and not number:
+            raise InputError(
+                f"{where}: {name}={found!r} is of type {type(found).__name__}; give "
+                f"{type(default).__name__}."
+            )
+
+
+def _leaves(fields: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in fields.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def known_settings(dataset: str) -> dict[str, type]:

@@ -201,7 +201,7 @@ def list_steps(folder: Path) -> list[int]:
     """Steps that have a finished checkpoint under `folder`, ascending; without Orbax."""
     if not folder.is_dir():
         return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
 
 
 def find_best_step(folder: Path, metric: str) -> int | None:

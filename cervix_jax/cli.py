@@ -13,6 +13,7 @@ from absl import logging as absl_logging
 
 from cervix_jax.config_files import find_config
 from cervix_jax.errors import InputError
+from cervix_jax.storage import storage_problem
 from cervix_jax.usage import usage, wants_help
 
 EXIT_FAILED = 1
@@ -30,8 +31,8 @@ def run(
 ) -> None:
     """Parse the flags of `sys.argv`, call `main(argv)` and exit.
 
-    Exit codes: what `main` returns (None is 0), 2 for `InputError` and for flags that cannot be
-    parsed, 130 for Ctrl-C; any other exception keeps its traceback and ends with 1.
+    Exit codes: what `main` returns (None is 0), 2 for `InputError`, for flags that cannot be
+    parsed and for storage that is full or cannot be used, 130 for Ctrl-C; any other exception keeps its traceback and ends with 1.
 
     Args:
       main: gets the program name and the positional arguments.
@@ -60,6 +61,12 @@ def run(
         _fail(str(error))
     except app.UsageError as error:
         _fail(str(error))
+    except Exception as error:
+        problem = storage_problem(error)
+        if problem is None:
+            raise
+        _fail(f"{getattr(error, 'filename', None) or 'a file'}: {problem}; make space, or choose "
+              "another place.")
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
@@ -77,7 +84,10 @@ def _quieten_libraries() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # Names of files may hold what a terminal takes for commands.
+    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    print(f"error: {safe}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)
 
 
@@ -109,7 +119,11 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         remaining = flags.FLAGS(list(argv))
         for flag in _config_flags():
             # A config file that cannot be read shows only when the config is first touched.
-            hasattr(flag.value, "lock")
+            if flag.value is not None and not hasattr(flag.value, "lock"):
+                raise InputError(
+                    f"--{flag.name}={_given(argv, flag.name)}: get_config gives "
+                    f"{type(flag.value).__name__}; it must give an ml_collections.ConfigDict."
+                )
     except SystemExit:
         sys.exit(0)  # --help and its like; absl would say 1
     except Exception as error:
@@ -158,7 +172,8 @@ def _explain(error: BaseException, argv: Sequence[str]) -> InputError:
         return InputError(f"{error}; --help lists the flags.")
     frames = traceback.extract_tb(cause.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return InputError(f"the flags cannot be parsed: {type(cause).__name__}: {cause}{place}")
+    where = next((f"--{name}={path}" for name, path in given.items() if path), "the flags")
+    return InputError(f"{where}: cannot be read: {type(cause).__name__}: {cause}{place}")
 
 
 def _root(error: BaseException) -> BaseException:

@@ -1,4 +1,4 @@
-"""Plots: arrays in, a PNG file out. The only place that imports matplotlib."""
+"""Plots of numbers: arrays in, a PNG file out."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ def confusion_matrix(
         colour = "white" if shares[row, column] > 0.55 else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=colour)
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def reliability(
@@ -72,7 +72,7 @@ def reliability(
     for each in (axes, below):
         each.grid(alpha=0.3)
         each.set_axisbelow(True)
-    _save(figure, path)
+    save(figure, path)
 
 
 def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, path: Path) -> None:
@@ -93,7 +93,7 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, 
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize=LABEL_SIZE - 1)
-    _save(figure, path)
+    save(figure, path)
 
 
 def learning_curves(rows: list[dict], path: Path) -> None:
@@ -117,7 +117,7 @@ def learning_curves(rows: list[dict], path: Path) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def grouped_bars(
@@ -162,7 +162,7 @@ def grouped_bars(
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=len(series) + 1, fontsize=LABEL_SIZE)
-    _save(figure, path)
+    save(figure, path)
 
 
 def intervals(
@@ -199,9 +199,10 @@ def intervals(
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=min(len(series), 5), fontsize=LABEL_SIZE)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     with replacing(path) as temporary, matplotlib.rc_context({"savefig.dpi": 130}):
         figure.savefig(temporary, format="png")

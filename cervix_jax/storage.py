@@ -4,9 +4,10 @@ import errno
 import os
 import re
 
-# What a user can mend: space, quota, permissions, read-only mounts, file size limits.
+# What a user can mend: space, quota, permissions, read-only mounts, limits on files and names.
 _STORAGE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO,
+    errno.ENAMETOOLONG, errno.ELOOP,
 }  # fmt: skip
 
 

@@ -45,13 +45,16 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        return ml_collections.ConfigDict(json.loads(path.read_text(encoding="utf-8")))
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(fields, dict):
+            raise ValueError("it holds no fields")
+        return ml_collections.ConfigDict(fields)
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: not found, so {workdir} is not the folder of a run; give the --workdir that "
             "training wrote to."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({error}); restore it from a backup.") from error
 
 

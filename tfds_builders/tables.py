@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cervix_jax.errors import InputError
+from tfds_builders.images import require_file
 
 # Far more than any list of images; what is larger is another file.
 _MAX_BYTES = 200_000_000
@@ -17,6 +18,7 @@ def read_text(path: Path) -> str:
     Raises:
       InputError: it cannot be read, is too large or is no text.
     """
+    require_file(path)
     try:
         with path.open("rb") as stream:
             data = stream.read(_MAX_BYTES + 1)

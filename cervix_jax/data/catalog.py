@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import time
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,9 +19,12 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
+from google.protobuf import json_format
+from PIL import Image
 
 from cervix_jax import atomic
 from cervix_jax.errors import InputError
+from cervix_jax.paths import user_path
 
 BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "sipakmed")
 # Builders whose configs can be varied: the function of their module that does it.
@@ -32,6 +36,8 @@ SETTINGS_FUNCTIONS = {
 # File beside the prepared examples that lists them, so that opening a data set need not read
 # gigabytes of pixels to learn the labels.
 INDEX_FILE = "examples.json"
+# What TFDS raises for a dataset_info.json that it did not write.
+_DAMAGED = (AssertionError, json_format.ParseError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +87,33 @@ class Dataset:
     def encoded_image(self, index: int) -> bytes:
         """The PNG or JPEG file of example `index`."""
         return self.source[int(index)]["image"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Records(Sequence):
+    """Prepared examples; picklable.
+
+    Attributes:
+      records: what TFDS reads.
+      path: the folder of the prepared data.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    path: Path
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index):
+        try:
+            return self.records[index]
+        except IndexError:
+            raise
+        except Exception as error:  # ArrayRecord and TFDS raise many kinds for damaged files
+            raise InputError(
+                f"the prepared data in {self.path} are damaged (example {index}: {error}); delete "
+                "that folder and run again."
+            ) from error
 
 
 def find_builder(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
@@ -136,7 +169,7 @@ def load(
     manual = _existing_folder(manual_dir)
     kwargs: dict[str, Any] = {"config": _vary(name, config, module, settings)}
     if data_dir is not None:
-        kwargs["data_dir"] = Path(data_dir).expanduser()
+        kwargs["data_dir"] = user_path(data_dir, "data_dir")
     # What else a builder wants to know; the folder decides the classes of `image_folder`.
     offered = {"check_counts": check_counts, "manual_dir": manual}
     accepted = inspect.signature(builder_cls.__init__).parameters
@@ -145,6 +178,12 @@ def load(
         builder = builder_cls(**kwargs)
         if not _is_prepared(builder):
             builder = _prepare(name, builder, manual, lambda: builder_cls(**kwargs))
+    except _DAMAGED as error:
+        raise InputError(
+            f"{name}: the description of the prepared data in "
+            f"{kwargs.get('data_dir', 'the default data_dir')} is damaged ({error}); delete the "
+            "folder of that data set there and run again."
+        ) from error
     except OSError as error:
         raise InputError(
             f"{name}: cannot be prepared under {kwargs.get('data_dir', 'the default data_dir')} "
@@ -188,7 +227,10 @@ def _prepare(name: str, builder, manual: Path | None, reopen) -> tfds.core.Datas
     start = time.monotonic()
     config = tfds.download.DownloadConfig(manual_dir=manual) if manual else None
     try:
-        builder.download_and_prepare(download_config=config, file_format="array_record")
+        with warnings.catch_warnings():
+            # For the threads that read images: what Pillow only warns of is refused.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            builder.download_and_prepare(download_config=config, file_format="array_record")
     except OSError:
         # Another process may have finished the same data set first: its result is as good.
         builder = reopen()
@@ -236,8 +278,8 @@ def _open(name: str, builder, manual: Path | None) -> Dataset:
         filenames=tuple(index["filenames"]),
         labels=np.asarray(index["labels"], np.int64),
         groups=tuple(index["groups"]),
-        source=source,
-        decoded_source=decoded,
+        source=_Records(source, path),
+        decoded_source=_Records(decoded, path),
         version=str(builder.version),
         group_feature=builder.GROUP_FEATURE,
         info=builder.info,
@@ -249,8 +291,9 @@ def _read_index(builder) -> dict[str, list]:
     """File name, label and group of every example, read from the prepared files."""
     features = builder.info.features
     skip = {k for k, f in features.items() if isinstance(f, tfds.features.Image)}
-    source = builder.as_data_source(
-        "train", decoders={key: tfds.decode.SkipDecoding() for key in skip}
+    source = _Records(
+        builder.as_data_source("train", decoders={key: tfds.decode.SkipDecoding() for key in skip}),
+        Path(builder.data_dir),
     )
     index: dict[str, list] = {"filenames": [], "labels": [], "groups": []}
     for position in range(len(source)):
@@ -275,8 +318,13 @@ def _load_index(builder) -> dict[str, Any]:
     try:
         text = (Path(builder.data_dir) / INDEX_FILE).read_text(encoding="utf-8")
         index = json.loads(text)
-        lengths = {len(index[key]) for key in ("filenames", "labels", "groups")}
-        if lengths == {expected} and "manual_dir" in index:
+        kinds = {"filenames": str, "labels": int, "groups": str}
+        whole = all(
+            len(index[key]) == expected and all(type(value) is kind for value in index[key])
+            for key, kind in kinds.items()
+        )
+        known = range(builder.info.features["label"].num_classes)
+        if whole and "manual_dir" in index and all(label in known for label in index["labels"]):
             return index
     except (OSError, ValueError, KeyError, TypeError):
         pass  # Prepared by other means, or interrupted in between: list the examples again.
@@ -309,10 +357,18 @@ def count_groups(dataset: Dataset) -> dict[str, int]:
 def _existing_folder(manual_dir: str | Path | None) -> Path | None:
     if manual_dir is None or str(manual_dir) == "":
         return None
-    path = Path(manual_dir).expanduser()
+    path = user_path(manual_dir, "manual_dir")
     if not path.is_dir():
         problem = "is not a folder" if path.exists() else "does not exist"
         raise InputError(f"manual_dir={manual_dir}: {problem}; give the folder of the images.")
+    try:
+        empty = not any(path.iterdir())
+    except OSError as error:
+        raise InputError(
+            f"manual_dir={manual_dir}: cannot be listed ({error.strerror}); check its permissions."
+        ) from error
+    if empty:
+        raise InputError(f"manual_dir={manual_dir}: is empty; give the folder of the images.")
     return path
 
 

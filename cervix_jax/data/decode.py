@@ -1,12 +1,12 @@
 """Encoded image bytes to square uint8 arrays, on the host; where masks and points lie on them."""
 
 import dataclasses
-import io
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from cervix_jax.errors import InputError
+from tfds_builders import images
 
 RESIZE_MODES = ("stretch", "crop", "pad")
 
@@ -114,7 +114,7 @@ def check_mode(mode: str) -> None:
 def decode_square(
     encoded: bytes, size: int, mode: str = "stretch", *, name: str = ""
 ) -> np.ndarray:
-    """Decode an encoded image (PNG, JPEG, BMP, ...) and resize it to a square.
+    """Decode an encoded image (PNG, JPEG, BMP or TIFF) and resize it to a square.
 
     Args:
       encoded: the file's bytes.
@@ -126,11 +126,7 @@ def decode_square(
       uint8 [size, size, 3], RGB.
 
     Raises:
-      InputError: the bytes are not an image, or are cut short.
+      InputError: the bytes cannot be used, see `tfds_builders.images.decode`.
     """
-    try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name or 'image'}: cannot be decoded ({error}).") from error
+    upright = images.rgb(images.decode(encoded, name or "image"))
     return resize_square(upright, size, mode)

@@ -42,7 +42,7 @@ class Pipeline:
       progress: show a bar while decoding.
 
     Raises:
-      InputError: `placement` or `resize` is unknown.
+      InputError: `placement` or `resize` is unknown, or `image_size` is no size.
     """
 
     def __init__(
@@ -63,6 +63,8 @@ class Pipeline:
                 raise InputError(
                     f"data.{name}={value!r} is unknown; choose one of {', '.join(known)}."
                 )
+        if image_size < 1:
+            raise InputError(f"image_size={image_size}: give a number of pixels.")
         self._dataset, self._mesh = dataset, mesh
         self._image_size, self._resize = image_size, resize
         self._placement, self._progress = placement, progress

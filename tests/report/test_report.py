@@ -122,6 +122,59 @@ def test_what_was_not_made_is_said(page):
     assert "python -m cervix_jax.explain --workdir=DIR" in text
 
 
+def _measures(step, **changes):
+    """What `explain` leaves behind, of two methods."""
+    chance = {"chance": 0.1, "times_chance": {"estimate": 3.0, "interval": [2.0, 4.0]}}
+    some = {"estimate": 0.3, "interval": [0.2, 0.4], "n": 8, "groups": 4, "undefined": 0}
+    none = {"estimate": None, "interval": None, "n": 0, "groups": 0, "undefined": 8}
+    described = {
+        "insertion": {"better": "higher", "description": "comes <in>"},
+        "sparseness": {"better": "neither", "description": "how sparse"},
+        "mass_nucleus": {"better": "higher", "description": "in the nucleus"},
+    }
+    method = {"description": "", "settings": {}, "reduction": "sum"}
+    return {
+        "dataset": "cervix_phantom/single_cell", "split": "test", "step": step,
+        "target": "predicted", "selection": {"n": 8, "groups": 4, "wrong": 2},
+        "measures": described,
+        "methods": {
+            "grad_cam": method | {"reference": False, "measures": {
+                "insertion": some, "sparseness": none, "mass_nucleus": some | chance}},
+            "random": method | {"reference": True, "measures": {"sparseness": some}},
+        },
+    } | changes  # fmt: skip
+
+
+def test_measures_of_explanations_are_shown_where_they_belong_to_the_predictions(
+    trained, report, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    step = json.loads((folder / "evaluate" / "test.json").read_text())["step"]
+    path = folder / "explain" / "measures.json"
+    path.parent.mkdir()
+
+    def page_with(content):
+        path.write_text(content)
+        report(workdir=str(folder), cases=0)
+        return (folder / "report.html").read_text(encoding="utf-8")
+
+    text = page_with(json.dumps(_measures(step)))
+    assert "8 images of 4 groups, 2 predicted wrongly" in text
+    assert "0.3 (0.2 to 0.4), area 0.1, x3" in text
+    assert "undefined" in text
+    assert '<th scope="row">grad cam</th>' in text
+    assert '<th scope="row">(random)</th>' in text
+    assert "insertion ↑: comes &lt;in&gt;" in text
+    assert "Not measured yet" not in text
+    for stale in ({"step": step + 1}, {"split": "val"}, {"dataset": "herlev/default"}):
+        assert "Not measured yet" in page_with(json.dumps(_measures(step) | stale))
+    with pytest.raises(InputError, match=r"measures\.json: of an earlier version, or damaged"):
+        page_with(json.dumps(_measures(step) | {"methods": {"random": {}}}))
+    with pytest.raises(InputError, match=r"measures\.json: cannot be read"):
+        page_with("{")
+
+
 def test_text_of_the_run_is_no_markup(trained, report, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained[0], folder)

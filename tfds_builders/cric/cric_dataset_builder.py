@@ -105,7 +105,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         image, data = images.read_image(field.path)
         if self._variant.view == "cell":
             side = max(1, round(self._variant.side * field.size[0] / OFFICIAL_WIDTH))
-            return _cells(field, np.asarray(image.convert("RGB")), side)
+            return _cells(field, np.asarray(images.rgb(image)), side)
         example = {
             "image": images.encode(image, data),
             "label": int(field.labels.max()),
@@ -119,21 +119,19 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 def _cells(field: Field, pixels: np.ndarray, side: int) -> Examples:
     """A square of `side` pixels about every nucleus; beyond the border the field is mirrored."""
-    margin = (side + 1) // 2
-    padded = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
-    corners = np.floor(field.positions).astype(np.int64) - side // 2
+    squares = images.squares_about(pixels, field.positions, side)
+    corners = images.upper_left(field.positions, side)
     examples = []
-    for number, (nucleus, (left, top)) in enumerate(
-        zip(field.nuclei, corners.tolist(), strict=True)
+    for number, (nucleus, square, corner) in enumerate(
+        zip(field.nuclei, squares, corners, strict=True)
     ):
-        x, y = left + margin, top + margin
-        inside = field.positions - (left, top)
+        inside = field.positions - corner
         shown = ((inside >= 0) & (inside < side)).all(axis=1)
         shown[number] = False
         order = [number, *np.flatnonzero(shown)]
         filename = f"{field.image_id}/{nucleus.cell_id}.png"
         example = {
-            "image": images.png(Image.fromarray(padded[y : y + side, x : x + side])),
+            "image": images.png(Image.fromarray(square)),
             "label": nucleus.label,
             "filename": filename,
             "image_id": field.image_id,

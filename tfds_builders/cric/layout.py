@@ -86,9 +86,9 @@ def _files(root: Path) -> tuple[dict[str, Path], Path]:
     level = [root]
     for _ in range(folders.SEARCH_DEPTH):
         for path in (path for folder in level for path in folders.entries(folder)):
-            if path.is_file() and path.suffix.lower() in images.SUFFIXES:
+            if not path.is_dir() and path.suffix.lower() in images.SUFFIXES:
                 folders.add_once(found, path.stem, path)
-            elif path.is_file() and path.name.lower() in _ANNOTATIONS:
+            elif not path.is_dir() and path.name.lower() in _ANNOTATIONS:
                 folders.add_once(annotations, path.name.lower(), path)
         level = [child for folder in level for child in folders.subfolders(folder)]
     if not annotations:

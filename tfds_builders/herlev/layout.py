@@ -143,7 +143,7 @@ def _start(root: Path) -> Path:
 def _files(folder: Path, name: str) -> Iterator[Path]:
     """Files of a class folder, also of one of the same class nested in it."""
     for path in folders.entries(folder):
-        if path.is_file():
+        if not path.is_dir():
             yield path
         elif class_of(path.name) == name:
             yield from _files(path, name)

@@ -61,6 +61,10 @@ def find_items(root: Path, *, csv: str = "", group_pattern: str = "") -> Listing
         found = _listed(root, csv or DEFAULT_CSV, has_pattern=pattern is not None)
     else:
         found = _tree(root)
+    for path, name, _, _ in found:
+        images.require_file(path)
+        if not _is_unicode(name):
+            raise InputError(f"{path}: its name is no Unicode; rename it.")
     class_names = _class_names([label for _, _, label, _ in found], root)
     number = {name: index for index, name in enumerate(class_names)}
     found = sorted(found, key=lambda entry: entry[1])
@@ -72,6 +76,14 @@ def find_items(root: Path, *, csv: str = "", group_pattern: str = "") -> Listing
             for (path, name, label, _), group in zip(found, groups, strict=True)
         ),
     )
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _class_names(labels: Sequence[str], root: Path) -> tuple[str, ...]:

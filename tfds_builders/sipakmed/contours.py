@@ -8,9 +8,12 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from cervix_jax.errors import InputError
+from tfds_builders.images import require_file
 
-# A contour has a few dozen points; anything of this size is another file.
+# A contour has a few dozen points; anything of this size is another file, and filling it would
+# take the product of points and pixels.
 MAX_BYTES = 1_000_000
+MAX_POINTS = 5_000
 # Contours may leave the image a little where the crop cuts the cell; by more than this share of
 # the longer side they belong to another image.
 MAX_OVERHANG = 0.25
@@ -30,6 +33,7 @@ def read_contour(path: Path, shape: tuple[int, int]) -> np.ndarray:
     Raises:
       InputError: the file is no contour of such an image; names the file and the line.
     """
+    require_file(path)
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
@@ -59,6 +63,11 @@ def read_contour(path: Path, shape: tuple[int, int]) -> np.ndarray:
                 f"of {shape[1]} x {shape[0]} px; is it the contour of another image?"
             )
         points.append(point)
+    if len(points) > MAX_POINTS:
+        raise InputError(
+            f"{path}: {len(points)} points are more than the {MAX_POINTS:,} that a contour may "
+            "have; repair the file, or remove all .dat files to go without masks."
+        )
     if len(points) < 3:
         raise InputError(
             f"{path}, line {len(lines)}: the file ends after {len(points)} points, a contour has "

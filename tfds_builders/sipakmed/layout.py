@@ -87,10 +87,10 @@ def _missing_message(root: Path, missing: list[str], found: list[str]) -> str:
 def _files(folder: Path, name: str) -> Iterator[tuple[Path, bool]]:
     """Files of a class folder, nested or not, and whether each lies in its CROPPED."""
     for path in folders.entries(folder):
-        if path.is_file():
+        if not path.is_dir():
             yield path, False
         elif path.name.casefold() == "cropped":
-            yield from ((file, True) for file in folders.entries(path) if file.is_file())
+            yield from ((file, True) for file in folders.entries(path) if not file.is_dir())
         elif path.name.casefold() == name.casefold():
             yield from _files(path, name)
 

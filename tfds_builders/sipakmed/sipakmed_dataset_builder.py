@@ -154,7 +154,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             nucleus = cytoplasm = np.zeros(shape, bool)
             outside = 0
         if self._variant.masked:
-            cells = remove_background(np.asarray(image.convert("RGB")))
+            cells = remove_background(np.asarray(images.rgb(image)))
             encoded = images.png(Image.fromarray(cells))
         else:
             encoded = images.encode(image, data)

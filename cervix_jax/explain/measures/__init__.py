@@ -33,6 +33,7 @@ from cervix_jax.explain.measures.perturbation import (
 from cervix_jax.explain.measures.randomisation import (
     STAGES,
     Similarity,
+    average_map_similarity,
     parameter_randomisation,
     random_logit,
     similarity,
@@ -51,6 +52,7 @@ __all__ = [
     "Similarity",
     "SquareRemoval",
     "area_share",
+    "average_map_similarity",
     "cell_regions",
     "completeness",
     "complexity",

@@ -1,7 +1,8 @@
 """Sanity checks: does the map depend on what the network learnt, and on the class it explains?
 
 Adebayo et al. (2018), "Sanity Checks for Saliency Maps"; Sixt, Granz and Landgraf (2020), "When
-Explanations Lie" (random logit). A map that stays similar does not explain the network.
+Explanations Lie" (random logit). A map that stays similar does not explain the network, and one
+that is the same for all images does not explain the image.
 """
 
 import dataclasses
@@ -189,6 +190,27 @@ def random_logit(
     shifts = [np.random.default_rng([seed, i, 2]).integers(1, num_classes) for i in streams]
     others = (classes + shifts) % num_classes
     return similarity(explain_fn(pixels, classes), explain_fn(pixels, others), reduction=reduction)
+
+
+def average_map_similarity(maps: ArrayLike, *, reduction: Reduction = "sum") -> Similarity:
+    """Similarity of each map to the mean map of the other images.
+
+    A map that is the same for every image, such as one that only peaks in the middle, does not
+    explain any of them; where all images show a cell in the middle it still looks right. Maps are
+    averaged after division by their largest absolute value.
+
+    Args:
+      maps: float [N, H, W, C] or [N, H, W], N at least 2.
+      reduction: see `reduce_channels`.
+
+    Raises:
+      InputError: fewer than two maps, or maps that cannot be used.
+    """
+    scaled = _scaled(reduce_channels(maps, reduction))
+    if len(scaled) < 2:
+        raise InputError(f"{len(scaled)} maps have no others to compare with; give 2 or more.")
+    others = (scaled.sum(axis=0) - scaled) / (len(scaled) - 1)
+    return similarity(scaled, others)
 
 
 def _check_alike(variables: Variables, fresh: Variables) -> None:

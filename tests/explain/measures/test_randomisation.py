@@ -10,6 +10,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.explain.measures import (
     STAGES,
     Similarity,
+    average_map_similarity,
     parameter_randomisation,
     random_logit,
     similarity,
@@ -275,3 +276,26 @@ def test_ids_name_the_draws():
 def test_too_few_classes(num_classes):
     with pytest.raises(InputError, match="num_classes"):
         random_logit(lambda images, targets: images, SMALL, LABELS, num_classes=num_classes)
+
+
+# --- the same map for every image ---------------------------------------------------------------
+
+
+def test_maps_that_are_one_map_at_any_scale_are_like_their_average():
+    one = RANDOM.normal(size=(1, 12, 9)).cumsum(axis=1)
+    assert_similar(average_map_similarity(one * np.array([1, 0.1, 7])[:, None, None]), 1)
+
+
+def test_independent_maps_are_not_like_their_average():
+    found = average_map_similarity(RANDOM.normal(size=(20, 40, 40)))
+    assert np.abs(found.spearman_signed).max() < 0.15
+
+
+def test_each_map_is_compared_with_the_others_alone():
+    maps = RANDOM.normal(size=(3, 8, 8, 3))
+    reduced = maps.sum(-1)
+    scaled = reduced / np.abs(reduced).max(axis=(1, 2), keepdims=True)
+    expected = spearmanr(scaled[0].ravel(), (scaled[1] + scaled[2]).ravel()).statistic
+    np.testing.assert_allclose(average_map_similarity(maps).spearman_signed[0], expected)
+    with pytest.raises(InputError, match="1 maps have no others"):
+        average_map_similarity(maps[:1])

@@ -1,0 +1,51 @@
+"""What experts marked on the chosen images, as masks; whatever the data set has."""
+
+import dataclasses
+
+import numpy as np
+
+from cervix_jax.explain.command.selection import Selection
+from cervix_jax.explain.measures import cell_regions, nucleus_discs
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """Masks of the images of a selection.
+
+    Attributes:
+      names: K regions; "nucleus" is one.
+      masks: bool [N, K, S, S]; empty where nobody marked the region.
+      settings: how they were made, JSON-ready.
+    """
+
+    names: tuple[str, ...]
+    masks: np.ndarray
+    settings: dict
+
+
+def read_annotations(
+    selection: Selection, *, resize: str, nucleus_radius: float
+) -> Annotations | None:
+    """The regions of cells, or discs about the positions of nuclei; None if there is neither.
+
+    Args:
+      selection: the images.
+      resize: how they were resized.
+      nucleus_radius: of a disc about a position, in pixels of the stored image.
+    """
+    dataset, size = selection.dataset, selection.images.shape[1]
+    features = dataset.info.features
+    if "nucleus_mask" in features:
+        regions = cell_regions(dataset, selection.indices, size=size, resize=resize)
+        if not regions.marked.any():  # copies of a data set may lack the contours
+            return None
+        return Annotations(regions.names, regions.masks, {"regions": list(regions.names)})
+    if "nucleus_positions" in features:
+        discs = nucleus_discs(
+            dataset, selection.indices, size=size, resize=resize, radius=nucleus_radius
+        ).any(axis=1)
+        masks = np.stack([discs, ~discs], axis=1)
+        return Annotations(
+            ("nucleus", "background"), masks, {"nucleus_radius": float(nucleus_radius)}
+        )
+    return None

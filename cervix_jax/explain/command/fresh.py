@@ -1,0 +1,34 @@
+"""The network before it learnt anything, for the randomisation of its parameters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from cervix_jax.run import Run, build_model
+
+
+def fresh_variables(run: Run, seed: int) -> dict[str, Any]:
+    """The variables of a run's network as its own initialiser draws them.
+
+    Returns:
+      {"params", "stats"} with the keys of `run.variables`.
+    """
+
+    def draw():
+        model = build_model(run.config, len(run.class_names), seed)
+        _, params, stats = nnx.split(model, nnx.Param, ...)
+        return {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+
+    return _keyed_like(jax.jit(draw)(), run.variables)
+
+
+def _keyed_like(tree: Any, other: Any) -> Any:
+    """The tree with the keys of `other`: a checkpoint has "0" where a model has 0."""
+    if not isinstance(other, Mapping):
+        return tree
+    return {
+        key: _keyed_like(tree[key] if key in tree else tree[int(key)], below)
+        for key, below in other.items()
+    }

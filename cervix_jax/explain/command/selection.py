@@ -1,0 +1,171 @@
+"""Which images are explained, and for which class."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from cervix_jax.data.catalog import Dataset
+from cervix_jax.data.pipeline import Pipeline
+from cervix_jax.errors import InputError
+from cervix_jax.run import Run
+
+TARGETS = ("predicted", "label")
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """N images of a data set, in an order whose beginnings are stratified too.
+
+    Attributes:
+      dataset: where they are from.
+      indices: int [N], their positions in it.
+      pixels: uint8 [N, S, S, 3].
+      images: float32 [N, S, S, 3], as the network takes them.
+      probabilities: float32 [N, C].
+      targets: int [N], the class that is explained.
+      right: bool [N], whether the prediction is the label; None where the data set has other
+        classes than the network.
+    """
+
+    dataset: Dataset
+    indices: np.ndarray
+    pixels: np.ndarray
+    images: np.ndarray
+    probabilities: np.ndarray
+    targets: np.ndarray
+    right: np.ndarray | None
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Int [N], by the classes of the data set."""
+        return self.dataset.labels[self.indices]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Str [N]."""
+        return np.asarray(self.dataset.groups, str)[self.indices]
+
+    @property
+    def filenames(self) -> list[str]:
+        """N names."""
+        return [self.dataset.filenames[index] for index in self.indices]
+
+    def take(self, rows: np.ndarray) -> "Selection":
+        """Some of the images, by their places here."""
+        return Selection(
+            self.dataset,
+            self.indices[rows],
+            self.pixels[rows],
+            self.images[rows],
+            self.probabilities[rows],
+            self.targets[rows],
+            None if self.right is None else self.right[rows],
+        )
+
+
+def choose(
+    labels: np.ndarray, right: np.ndarray | None, count: int, *, seed: int = 0
+) -> np.ndarray:
+    """Positions of `count` examples: of each class in turn a right one, then a wrong one.
+
+    Strata that have no more are left out; so errors, which are rare, are over-represented.
+
+    Args:
+      labels: int [N].
+      right: bool [N]; None does not stratify by it.
+      count: how many; 0, or more than there are, takes all.
+      seed: of the order within a stratum.
+
+    Returns:
+      int [count].
+    """
+    outcome = np.ones(len(labels), bool) if right is None else right
+    order = np.random.default_rng(seed).permutation(len(labels))
+    strata = [
+        order[(labels[order] == label) & (outcome[order] == wanted)].tolist()
+        for wanted in (True, False)
+        for label in np.unique(labels)
+    ]
+    longest = max(map(len, strata), default=0)
+    found = [own[turn] for turn in range(longest) for own in strata if turn < len(own)]
+    return np.asarray(found[: count or None], np.int64)
+
+
+def select(
+    run: Run,
+    dataset: Dataset,
+    pipeline: Pipeline,
+    candidates: np.ndarray,
+    *,
+    count: int,
+    target: str = "predicted",
+    seed: int = 0,
+    batch_size: int = 32,
+    progress: str = "",
+) -> Selection:
+    """Choose images, and predict them.
+
+    Args:
+      run: the network.
+      dataset: its own data set, or another.
+      pipeline: of that data set, with the run's size and resize rule.
+      candidates: int, positions to choose from.
+      count: how many images; 0 is all.
+      target: "predicted", or "label" where the data set has the network's classes.
+      seed: of the choice.
+      batch_size: images at a time.
+      progress: what a bar is called.
+
+    Raises:
+      InputError: the data set has other classes, and `target` is "label".
+    """
+    right = None
+    if tuple(dataset.class_names) == run.class_names:  # to know which are right, predict all
+        found = _predict(run, pipeline, candidates, batch_size, progress)
+        right = found.argmax(-1) == dataset.labels[candidates]
+    rows = choose(dataset.labels[candidates], right, count, seed=seed)
+    return selection_of(run, dataset, pipeline, candidates[rows], target, batch_size=batch_size)
+
+
+def selection_of(
+    run: Run,
+    dataset: Dataset,
+    pipeline: Pipeline,
+    indices: np.ndarray,
+    target: str = "predicted",
+    *,
+    batch_size: int = 32,
+) -> Selection:
+    """The images at given positions, predicted; arguments and errors as for `select`."""
+    own = tuple(dataset.class_names) == run.class_names
+    if target == "label" and not own:
+        raise InputError(
+            f"--target=label: {dataset.name} has other classes than the network; explain the "
+            "predicted class."
+        )
+    pixels = pipeline.images(indices)
+    probabilities = run.predict(pixels, batch_size=batch_size)
+    predicted, labels = probabilities.argmax(-1), dataset.labels[indices]
+    return Selection(
+        dataset,
+        indices,
+        pixels,
+        np.asarray(run.preprocess(pixels)),
+        probabilities,
+        (labels if target == "label" else predicted).astype(np.int64),
+        predicted == labels if own else None,
+    )
+
+
+def _predict(
+    run: Run, pipeline: Pipeline, indices: np.ndarray, batch_size: int, progress: str
+) -> np.ndarray:
+    found = []
+    starts: Sequence[int] = range(0, len(indices), batch_size)
+    for start in tqdm(starts, desc=progress, unit="batch", leave=False, disable=not progress):
+        batch = np.resize(indices[start : start + batch_size], batch_size)
+        pixels = pipeline.images(batch)
+        found.append(run.predict(pixels, batch_size=batch_size)[: len(indices) - start])
+    return np.concatenate(found)

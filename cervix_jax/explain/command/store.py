@@ -1,0 +1,150 @@
+"""Maps and measured values on disk, so that what is finished is not done again.
+
+Each file is written whole and holds the settings it was made with. Where those are the ones asked
+for it is read; where they are others it is refused, or made anew with `overwrite`.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cervix_jax.atomic import replacing, write_text
+from cervix_jax.errors import InputError
+
+SHOWN = 3
+
+
+def load_or_make_maps(
+    path: Path,
+    settings: dict[str, Any],
+    make: Callable[[slice], np.ndarray],
+    *,
+    chunk: int,
+    overwrite: bool = False,
+    progress: str = "",
+) -> np.ndarray:
+    """The maps of a file, or new ones, made and kept a chunk at a time.
+
+    Args:
+      path: `<method>.npz`; holds `maps` float32, `filenames`, `targets` int64 and `settings`
+        (JSON). Chunks lie in `<method>.parts` until all are made.
+      settings: JSON-ready; has `filenames` and `targets` of the N images.
+      make: which images to their maps.
+      chunk: images of a chunk.
+      overwrite: whether a file of other settings is replaced.
+      progress: what a bar is called.
+
+    Returns:
+      float32 [N, S, S, 3] or [N, S, S].
+
+    Raises:
+      InputError: the file has other settings, or cannot be read.
+    """
+    found = _read_maps(path, settings, overwrite)
+    if found is not None:
+        return found
+    parts, count = path.with_suffix(".parts"), len(settings["filenames"])
+    chunks = []
+    starts = range(0, count, chunk)
+    for start in tqdm(starts, desc=progress, unit="chunk", leave=False, disable=not progress):
+        part = parts / f"{start:06d}.npz"
+        maps = _read_maps(part, settings | {"chunk": chunk}, True)
+        if maps is None:
+            maps = np.asarray(make(slice(start, min(start + chunk, count))), np.float32)
+            _write_maps(part, maps, settings | {"chunk": chunk})
+        chunks.append(maps)
+    whole = np.concatenate(chunks)
+    _write_maps(path, whole, settings)
+    shutil.rmtree(parts, ignore_errors=True)
+    return whole
+
+
+def load_or_make_values(
+    path: Path,
+    settings: dict[str, Any],
+    make: Callable[[], dict[str, np.ndarray]],
+    *,
+    overwrite: bool = False,
+) -> dict[str, np.ndarray]:
+    """Measured values of a JSON file, or new ones.
+
+    Args:
+      path: holds `settings` and `values`: name to one number an image, null for NaN.
+      settings: JSON-ready.
+      make: name to float [n].
+      overwrite: whether a file of other settings is replaced.
+
+    Returns:
+      Name to float64 [n].
+
+    Raises:
+      InputError: the file has other settings, or cannot be read.
+    """
+    if path.exists():
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            before, values = stored["settings"], stored["values"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, error) from error
+        if _same(path, before, settings, overwrite):
+            return {name: np.asarray(row, np.float64) for name, row in values.items()}
+    made = {name: np.asarray(row, np.float64) for name, row in make().items()}
+    rows = {
+        name: [None if np.isnan(value) else float(value) for value in row]
+        for name, row in made.items()
+    }
+    text = json.dumps({"settings": settings, "values": rows}, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+    return made
+
+
+def _read_maps(path: Path, settings: dict[str, Any], overwrite: bool) -> np.ndarray | None:
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            before, maps = json.loads(str(stored["settings"])), stored["maps"]
+    except Exception as error:  # what zipfile and NumPy raise for a damaged file varies
+        raise _damaged(path, error) from error
+    return maps if _same(path, before, settings, overwrite) else None
+
+
+def _write_maps(path: Path, maps: np.ndarray, settings: dict[str, Any]) -> None:
+    with replacing(path) as temporary:
+        np.savez(
+            temporary,
+            maps=maps,
+            filenames=np.asarray(settings["filenames"], str),
+            targets=np.asarray(settings["targets"], np.int64),
+            settings=json.dumps(settings, ensure_ascii=False),
+        )
+
+
+def _same(path: Path, before: dict, now: dict, overwrite: bool) -> bool:
+    now = json.loads(json.dumps(now))
+    differing = [key for key in now | before if now.get(key) != before.get(key)]
+    if differing and not overwrite:
+        raise InputError(
+            f"{path}: was made with other settings: "
+            f"{'; '.join(_difference(key, before, now) for key in differing[:SHOWN])}. Give the "
+            "same settings, another --out, or --overwrite to make anew what differs."
+        )
+    return not differing
+
+
+def _difference(key: str, before: dict, now: dict) -> str:
+    there, here = before.get(key, "absent"), now.get(key, "absent")
+    if isinstance(there, list) or isinstance(here, list):
+        sizes = [f"{len(x)}" if isinstance(x, list) else str(x) for x in (there, here)]
+        same = "others" if sizes[0] == sizes[1] else sizes[1]
+        return f"{key} are {sizes[0]} there and {same} here"
+    return f"{key} is {there!r} there and {here!r} here"
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: cannot be read ({error}); remove it and run again.")

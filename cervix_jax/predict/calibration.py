@@ -1,0 +1,70 @@
+"""What an evaluation settled on validation images, for images without a label."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from cervix_jax.errors import InputError
+from cervix_jax.statistics.conformal import lac_scores
+
+SEPARATOR = "|"
+HOW = "python -m cervix_jax.evaluate makes it where a run has validation images"
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Decisions of the same weights, or why there are none.
+
+    Attributes:
+      temperature: what logits are divided by, or None.
+      threshold: greatest score 1 - p of a class in a conformal set, or None.
+      missing: why both are None, else "".
+    """
+
+    temperature: float | None = None
+    threshold: float | None = None
+    missing: str = ""
+
+    def sets(self, raw: np.ndarray) -> np.ndarray | None:
+        """Conformal sets as bool [n, C] of uncalibrated probabilities [n, C]; see `conformal`."""
+        return None if self.threshold is None else lac_scores(raw) <= self.threshold
+
+
+def read_calibration(workdir: str | Path, step: int, coverage: float) -> Calibration:
+    """Reads `evaluate/test_decisions.json`, if it is of the same step.
+
+    Args:
+      workdir: the run's folder.
+      step: the training step of the weights.
+      coverage: how often a conformal set shall hold the true class.
+
+    Raises:
+      InputError: the file is damaged, or has no sets of that coverage.
+    """
+    folder = Path(workdir) / "evaluate"
+    path = folder / "test_decisions.json"
+    if not path.is_file():
+        return Calibration(missing=f"{path} is not there; {HOW}")
+    try:
+        decided_at = json.loads((folder / "test.json").read_text(encoding="utf-8"))["step"]
+        decisions = json.loads(path.read_text(encoding="utf-8"))
+        temperature = float(decisions["temperature"]["temperature"])
+        thresholds = {
+            row["target"]: math.inf if row["threshold"] is None else float(row["threshold"])
+            for row in decisions["conformal"]["lac"]
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: cannot be used ({type(error).__name__}: {error}); evaluate the run again."
+        ) from error
+    if decided_at != step:
+        return Calibration(
+            missing=f"{path} is of step {decided_at} and the weights of step {step}; evaluate again"
+        )
+    if coverage not in thresholds:
+        known = ", ".join(f"{target:g}" for target in sorted(thresholds))
+        raise InputError(f"--coverage={coverage:g}: {path} has sets for {known}; choose one.")
+    return Calibration(temperature, thresholds[coverage])

@@ -1,0 +1,79 @@
+"""Windows and nuclei as GeoJSON that QuPath opens (File, Import objects from file).
+
+Coordinates are pixels of the field with y downwards, as QuPath counts them.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cervix_jax import atomic
+from cervix_jax.statistics.table import PREFIX
+
+# Matplotlib's "tab10", which tells ten classes apart.
+COLOURS = (
+    (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
+    (140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207),
+)  # fmt: skip
+
+
+def squares(corners: np.ndarray, side: int) -> list[dict]:
+    """Polygons of squares.
+
+    Args:
+      corners: int [n, 2], x and y of their upper left pixels.
+      side: in pixels.
+    """
+    return [
+        {
+            "type": "Polygon",
+            "coordinates": [[[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]],
+        }
+        for x, y in corners.tolist()
+    ]
+
+
+def points(positions: np.ndarray) -> list[dict]:
+    """Points at float [n, 2], x and y."""
+    return [{"type": "Point", "coordinates": [x, y]} for x, y in positions.tolist()]
+
+
+def write_geojson(
+    path: Path,
+    geometries: Sequence[dict],
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    kind: str,
+) -> None:
+    """Write a FeatureCollection of detections with their most probable class.
+
+    Args:
+      path: the file.
+      geometries: n of them.
+      probabilities: float [n, C]; they become measurements.
+      class_names: C names.
+      kind: what each is called, e.g. "window".
+    """
+    features = [
+        {
+            "type": "Feature",
+            "geometry": geometry,
+            "properties": {
+                "objectType": "detection",
+                "name": f"{kind} {number}",
+                "classification": {
+                    "name": class_names[best := int(p.argmax())],
+                    "color": list(COLOURS[best % len(COLOURS)]),
+                },
+                "measurements": {
+                    f"{PREFIX}{name}": float(f"{value:.6g}")
+                    for name, value in zip(class_names, p, strict=True)
+                },
+            },
+        }
+        for number, (geometry, p) in enumerate(zip(geometries, probabilities, strict=True), 1)
+    ]
+    text = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False)
+    atomic.write_text(path, text + "\n")

@@ -1,0 +1,71 @@
+"""Images that share a slide, a cluster or a field, and one prediction for each such group."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
+
+import numpy as np
+
+from cervix_jax.errors import InputError
+from cervix_jax.statistics.aggregation import RULES
+from cervix_jax.statistics.table import PREFIX
+
+PARENT = "parent"
+
+
+def group_rule(given: str) -> Callable[[str], str]:
+    """Maps a path to the name of its group, "" where it has none.
+
+    Args:
+      given: "parent" for the folder of the image, or a regular expression that is searched in the
+        path (with `/` between folders) and whose first capture group is the name.
+
+    Raises:
+      InputError: it is no regular expression, or captures nothing.
+    """
+    if given == PARENT:
+        return lambda path: PurePath(path).parent.as_posix()
+    try:
+        pattern = re.compile(given)
+    except re.error as error:
+        raise InputError(f"--group={given}: is no regular expression ({error}).") from error
+    if not pattern.groups:
+        raise InputError(
+            f"--group={given}: captures nothing; put what names the group in (parentheses), or "
+            "give --group=parent."
+        )
+
+    def name_of(path: str) -> str:
+        found = pattern.search(PurePath(path).as_posix())
+        return (found[1] or "") if found else ""
+
+    return name_of
+
+
+def group_columns(class_names: Sequence[str]) -> list[str]:
+    """Columns of the table of groups."""
+    return ["group", "images", "rule", "class", *(f"{PREFIX}{name}" for name in class_names)]
+
+
+def group_rows(rows: Iterable[dict], class_names: Sequence[str], rule: str) -> list[list]:
+    """One row a group, by name; images without a group are left out.
+
+    Args:
+      rows: of images, with `group` and `p_<class>`.
+      class_names: C names.
+      rule: one of `statistics.aggregation.RULES`.
+    """
+    groups: dict[str, list[np.ndarray]] = {}
+    columns = [f"{PREFIX}{name}" for name in class_names]
+    for row in rows:
+        if row["group"]:
+            values = np.asarray([row[name] for name in columns], np.float64)
+            groups.setdefault(row["group"], []).append(values)
+    found = []
+    for name in sorted(groups):
+        members = np.stack(groups[name])
+        # Six digits do not sum to 1 by the last one.
+        joined = RULES[rule](members / members.sum(1, keepdims=True))
+        best = class_names[int(joined.argmax())]
+        found.append([name, len(members), rule, best, *(f"{p:.6g}" for p in joined)])
+    return found

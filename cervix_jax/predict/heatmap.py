@@ -1,0 +1,102 @@
+"""A field with the probabilities of its windows or nuclei over it."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cervix_jax.figures import LABEL_SIZE, save
+
+# Wider fields are drawn smaller; the map is smooth anyway.
+_WIDEST = 1600
+_COLOURS = colormaps["turbo"]
+# Opaque enough to see the colour, and the cells through it.
+_OPACITY = 0.45
+
+
+def shrink(field: Image.Image) -> tuple[Image.Image, float]:
+    """The field as it is drawn, and its pixels per pixel of the field."""
+    scale = min(1.0, _WIDEST / max(field.size))
+    size = tuple(max(1, round(side * scale)) for side in field.size)
+    return field.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), scale
+
+
+def draw_windows(
+    field: Image.Image, maps: Mapping[str, np.ndarray], title: str, path: Path
+) -> None:
+    """Draw maps over a field, side by side.
+
+    Args:
+      field: RGB, as `shrink` gives it.
+      maps: what each shows to probabilities float [h, w] of the pixels of `field`; NaN leaves a
+        pixel as it is.
+      title: above the figure.
+      path: PNG to write.
+    """
+    pixels = np.asarray(field, np.float64) / 255
+    figure, panels = _panels(field, len(maps), title)
+    for axes, (name, values) in zip(panels, maps.items(), strict=True):
+        known = ~np.isnan(values)
+        colours = _COLOURS(np.where(known, values, 0.0))[..., :3]
+        alpha = np.where(known, _OPACITY, 0.0)[..., None]
+        axes.imshow(pixels * (1 - alpha) + colours * alpha, interpolation="nearest")
+        axes.set_title(name, fontsize=LABEL_SIZE)
+    _legend(figure, panels)
+    save(figure, path)
+
+
+def draw_nuclei(
+    field: Image.Image,
+    positions: np.ndarray,
+    radius: float,
+    values: Mapping[str, np.ndarray],
+    title: str,
+    path: Path,
+) -> None:
+    """Draw nuclei as circles about them, coloured by probability.
+
+    Args:
+      field: RGB, as `shrink` gives it.
+      positions: float [n, 2], x and y in its pixels.
+      radius: of the circles, in its pixels.
+      values: what each panel shows to probabilities float [n].
+      title: above the figure.
+      path: PNG to write.
+    """
+    figure, panels = _panels(field, len(values), title)
+    angle = np.linspace(0, 2 * np.pi, 48)
+    for axes, (name, found) in zip(panels, values.items(), strict=True):
+        axes.imshow(np.asarray(field), interpolation="nearest")
+        for (x, y), value in zip(positions, found, strict=True):
+            ring = x + radius * np.cos(angle), y + radius * np.sin(angle)
+            axes.plot(*ring, color="white", linewidth=2.6)
+            axes.plot(*ring, color=_COLOURS(value), linewidth=1.6)
+        axes.set_title(name, fontsize=LABEL_SIZE)
+        axes.set(xlim=(-0.5, field.width - 0.5), ylim=(field.height - 0.5, -0.5))
+    _legend(figure, panels)
+    save(figure, path)
+
+
+def _panels(field: Image.Image, count: int, title: str):
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    width = 10.0 if count == 1 else 5.0 * columns
+    height = width / columns * field.height / field.width * rows
+    figure = Figure(figsize=(width + 1, height + 0.4 + 0.3 * rows), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    figure.suptitle(title, fontsize=LABEL_SIZE + 1)
+    for axes in panels:
+        axes.set_axis_off()
+    return figure, panels[:count]
+
+
+def _legend(figure: Figure, panels: np.ndarray) -> None:
+    from matplotlib.cm import ScalarMappable
+
+    colours = ScalarMappable(cmap=_COLOURS)
+    colours.set_clim(0, 1)
+    figure.colorbar(colours, ax=panels.tolist(), label="probability", shrink=0.8)

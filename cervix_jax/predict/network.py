@@ -1,0 +1,82 @@
+"""The network of a run as predictions take it: one batch size, one compiled program."""
+
+import hashlib
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy.special import softmax
+
+from cervix_jax import distributed
+from cervix_jax.inference import Predictions, make_forward
+from cervix_jax.run import Run
+
+
+class Scores(NamedTuple):
+    """What the network says of n images.
+
+    Attributes:
+      logits: float32 [n, C].
+      raw: float64 [n, C], softmax of the logits; what `evaluate` writes.
+      probabilities: float64 [n, C], the same after the temperature.
+    """
+
+    logits: np.ndarray
+    raw: np.ndarray
+    probabilities: np.ndarray
+
+
+class Network:
+    """Maps uint8 images to scores.
+
+    Args:
+      run: the trained run.
+      batch_size: images at a time, as many as the devices can share equally; the default is that
+        of the run's own evaluation, so that both run the same program.
+      temperature: what the logits are divided by, or None.
+
+    Raises:
+      InputError: the devices cannot share the batch.
+    """
+
+    def __init__(self, run: Run, batch_size: int = 0, temperature: float | None = None):
+        self.run, self.temperature = run, temperature
+        self.batch_size = batch_size or run.config.eval_batch_size
+        self.image_size: int = run.config.image_size
+        self.resize: str = run.config.data.resize
+        mesh = distributed.make_mesh()
+        distributed.check_divides("--batch_size", self.batch_size, mesh)
+        self._sharding = distributed.batch_sharded(mesh)
+        self._forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
+
+    def __call__(self, images: np.ndarray) -> Scores:
+        """Scores of uint8 [n, S, S, 3], n from 1 to the batch size."""
+        count = len(images)
+        batch = jax.device_put(self.fill(images), self._sharding)
+        logits = np.asarray(self._forward(self.run.variables, batch))
+        nobody = np.zeros(len(logits), np.int64)
+        raw = Predictions(nobody, logits, nobody).probabilities[:count]
+        logits = logits[:count]
+        if self.temperature is None:
+            return Scores(logits, raw, raw)
+        return Scores(logits, raw, softmax(logits.astype(np.float64) / self.temperature, axis=-1))
+
+    def fill(self, images: np.ndarray) -> np.ndarray:
+        """The images, repeated to the size of a batch."""
+        return np.resize(images, (self.batch_size, *images.shape[1:]))
+
+    def facts(self) -> dict[str, object]:
+        """What decides its predictions, for a later command that goes on."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(self.run.variables):
+            digest.update(np.ascontiguousarray(leaf))
+        return {
+            "weights": digest.hexdigest(),
+            "step": self.run.step,
+            "class_names": list(self.run.class_names),
+            "image_size": self.image_size,
+            "resize": self.resize,
+            "normalization": self.run.config.model.normalization,
+            "batch_size": self.batch_size,
+            "temperature": self.temperature,
+        }

@@ -1,0 +1,98 @@
+"""Explanations laid over the images they explain."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from cervix_jax.atomic import replacing
+from cervix_jax.data.decode import Frame
+from cervix_jax.predict.names import picture_name
+from cervix_jax.predict.network import Network
+from cervix_jax.predict.output import make_folder
+from cervix_jax.predict.reading import read_rgb
+from cervix_jax.report.gallery import METHODS as MAPS
+from cervix_jax.report.gallery import SCALE_QUANTILE, colour
+
+METHODS = {
+    "grad_cam": "Grad-CAM",
+    "integrated_gradients": "integrated gradients",
+    "saliency": "saliency",
+}
+# The strongest colour leaves this share of the image to be seen.
+_TRANSPARENCY = 0.4
+# Smaller crops are enlarged, larger fields made smaller.
+_SMALLEST, _LARGEST = 256, 2048
+
+
+class Overlays:
+    """Writes a PNG of every image with the map of its predicted class over it.
+
+    Red speaks for the class and blue against it (saliency is red alone). Each map has its own
+    scale, up to the quantile 0.995 of its absolute values; its text field `scale` says which.
+
+    Args:
+      folder: made if needed.
+      method: one of `METHODS`.
+      network: what is explained.
+      max_pixels: see `read_rgb`.
+    """
+
+    def __init__(self, folder: str | Path, method: str, network: Network, max_pixels: int):
+        self._folder, self._method = Path(folder), method
+        self._network, self._max_pixels = network, max_pixels
+        make_folder("overlay", self._folder)
+
+    def write(self, paths: Sequence[str], squares: np.ndarray, targets: np.ndarray) -> list[str]:
+        """Draw a batch.
+
+        Args:
+          paths: of n images.
+          squares: uint8 [n, S, S, 3], the images as the network takes them.
+          targets: int [n], the class each is explained for.
+
+        Returns:
+          The names of the files in the folder.
+        """
+        run, fill = self._network.run, self._network.fill
+        images = np.asarray(run.preprocess(fill(squares)))
+        explain = MAPS[METHODS[self._method]]
+        maps = explain(run, images, np.resize(targets, len(images)), "")[: len(paths)]
+        names = []
+        for path, values, target in zip(paths, maps, targets, strict=True):
+            names.append(picture_name(path, ".png"))
+            scale = float(np.quantile(np.abs(values), SCALE_QUANTILE))
+            drawn = lay_over(read_rgb(path, self._max_pixels), values, scale, self._network.resize)
+            facts = PngInfo()
+            facts.add_itxt("class", run.class_names[target])
+            facts.add_text("method", self._method)
+            facts.add_text("scale", f"{scale:.6g}")
+            with replacing(self._folder / names[-1]) as temporary:
+                drawn.save(temporary, "PNG", pnginfo=facts)
+        return names
+
+
+def lay_over(image: Image.Image, values: np.ndarray, scale: float, resize: str) -> Image.Image:
+    """The image with a map over it, where the network's square lies on the image.
+
+    Args:
+      image: RGB.
+      values: float [S, S], signed.
+      scale: absolute value of the strongest colour.
+      resize: how the square was made of the image; what "crop" cut off stays as it is.
+    """
+    sides = np.asarray(image.size, np.float64)
+    factor = max(1.0, _SMALLEST / sides.min())
+    factor = min(factor, _LARGEST / sides.max())
+    size = tuple(max(1, round(side * factor)) for side in image.size)
+    frame = Frame.of(size, len(values), resize)
+    pixels = colour(values, scale)
+    pixels[..., 3] = np.rint(pixels[..., 3] * (1 - _TRANSPARENCY))
+    place = (frame.scale[0], 0, frame.offset[0], 0, frame.scale[1], frame.offset[1])
+    over = Image.fromarray(pixels).transform(
+        size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR
+    )
+    under = image.resize(size, Image.Resampling.BICUBIC).convert("RGBA")
+    return Image.alpha_composite(under, over).convert("RGB")

@@ -1,0 +1,125 @@
+"""Positions of nuclei in fields: a CSV of image, x, y, or CRIC's own classifications."""
+
+import collections
+import math
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from cervix_jax.errors import InputError
+from cervix_jax.predict.names import shown
+from cervix_jax.predict.reading import read_size
+from tfds_builders import tables
+from tfds_builders.cric.annotations import read_annotations
+
+_COLUMNS = ("image", "x", "y")
+_CRIC = "image_filename"
+
+
+class Positions:
+    """Nuclei by image.
+
+    An image in the file is a name without folders; another suffix counts as the same image, since
+    copies change it.
+
+    Args:
+      path: a CSV with `image, x, y` and any other columns, or classifications.csv or .json as CRIC
+        publishes them. Pixels from the upper left corner.
+      width: width of the images that the positions are given in, if they were made smaller or
+        larger since; 0 takes them as they are.
+
+    Raises:
+      InputError: the file or one of its rows cannot be used.
+    """
+
+    def __init__(self, path: str | Path, width: int = 0):
+        self._path, self._width = Path(path), width
+        if width < 0:
+            raise InputError(f"--positions_width={width}: give a number of pixels, or 0.")
+        self._nuclei: dict[str, list[tuple[float, float, str]]] = {}
+        for image, x, y, where in _read(self._path):
+            self._nuclei.setdefault(_key(image), []).append((x, y, where))
+        if not self._nuclei:
+            raise InputError(f"{path}: holds no positions; give {', '.join(_COLUMNS)} of each.")
+
+    def of(self, image: str, size: tuple[int, int]) -> np.ndarray:
+        """Positions in an image.
+
+        Args:
+          image: its path.
+          size: its width and height in pixels.
+
+        Returns:
+          float64 [n, 2], x and y, in the order of the file; n may be 0.
+
+        Raises:
+          InputError: one lies outside of the image.
+        """
+        scale = size[0] / self._width if self._width else 1.0
+        nuclei = self._nuclei.get(_key(image), [])
+        for x, y, where in nuclei:
+            if x * scale >= size[0] or y * scale >= size[1]:
+                raise InputError(
+                    f"{where}: ({x:g}, {y:g}) lies outside of {shown(image)}, "
+                    f"{size[0]} x {size[1]} px; repair it, or say with --positions_width how wide "
+                    "the images are that the positions belong to."
+                )
+        return np.asarray([(x * scale, y * scale) for x, y, _ in nuclei], float).reshape(-1, 2)
+
+    def check(self, images: Iterable[str], max_pixels: int) -> list[str]:
+        """See that positions and images belong together, before any work.
+
+        Args:
+          images: paths of the fields.
+          max_pixels: see `reading.read_rgb`; images that cannot be read are passed over.
+
+        Returns:
+          Images of the file that are not among the given ones.
+
+        Raises:
+          InputError: no image has positions, two share them, or a position lies outside.
+        """
+        names: dict[str, list[str]] = collections.defaultdict(list)
+        for image in images:
+            if _key(image) not in self._nuclei:
+                continue
+            names[_key(image)].append(image)
+            if (size := read_size(image, max_pixels)) is not None:
+                self.of(image, size)
+        if not names:
+            raise InputError(f"{self._path}: has positions of none of the images.")
+        for key, paths in names.items():
+            if len(paths) > 1:
+                raise InputError(
+                    f"{self._path}: the positions of {key} may belong to {shown(paths[0])} or "
+                    f"{shown(paths[1])}; give one of the two."
+                )
+        return [key for key in self._nuclei if key not in names]
+
+
+def _key(image: str) -> str:
+    return PurePath(image).stem
+
+
+def _read(path: Path) -> Iterable[tuple[str, float, float, str]]:
+    head = "" if path.suffix.lower() == ".json" else tables.read_text(path).partition("\n")[0]
+    if path.suffix.lower() == ".json" or _CRIC in head:
+        for nucleus in read_annotations(path):
+            yield nucleus.image, nucleus.x, nucleus.y, nucleus.where
+        return
+    for where, row in tables.csv_rows(path, _COLUMNS):
+        if not row["image"].strip():
+            raise InputError(f"{where}: image is empty; name the file.")
+        x, y = (_coordinate(row[name], name, where) for name in "xy")
+        yield row["image"].strip(), x, y, where
+
+
+def _coordinate(text: str, name: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or number < 0:
+        raise InputError(f"{where}: {name}={text[:40]!r} must be a number of at least 0.")
+    return number

@@ -1,0 +1,101 @@
+"""Which classes are worse than others, which are abnormal, and the worst that a field shows."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from cervix_jax.data.hierarchies import coarsen, levels
+from cervix_jax.errors import InputError
+from cervix_jax.statistics.confusion import order_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Severity:
+    """An order of classes.
+
+    Attributes:
+      class_names: C names.
+      ranks: int [C], higher is worse; classes may share a rank.
+      abnormal: bool [C]; None where nobody says which classes are.
+      source: where the order comes from.
+    """
+
+    class_names: tuple[str, ...]
+    ranks: np.ndarray
+    abnormal: np.ndarray | None
+    source: str
+
+    def text(self) -> str:
+        """The order in words, from harmless to worst."""
+        steps = [
+            " = ".join(n for n, r in zip(self.class_names, self.ranks, strict=True) if r == rank)
+            for rank in np.unique(self.ranks)
+        ]
+        return " < ".join(steps)
+
+    def worst(self, probabilities: np.ndarray, least: float) -> tuple[str, float | None]:
+        """The worst class that somewhere is probable enough.
+
+        Of classes of one rank the more probable one.
+
+        Args:
+          probabilities: float [n, C], of windows or nuclei.
+          least: probability that one of them must give the class.
+
+        Returns:
+          The class and its greatest probability; "" and None where no class reaches `least`.
+        """
+        if not len(probabilities):
+            return "", None
+        greatest = probabilities.max(0)
+        reached = np.flatnonzero(greatest >= least)
+        if not len(reached):
+            return "", None
+        worst = max(reached, key=lambda k: (self.ranks[k], greatest[k]))
+        return self.class_names[worst], float(greatest[worst])
+
+
+def severity_of(
+    class_names: Sequence[str], order: Sequence[str] = (), abnormal: Sequence[str] = ()
+) -> Severity:
+    """The order of these classes.
+
+    Without an order of one's own: that of the Bethesda system or of Herlev's numbering, the
+    categories of a data set that the package knows, or the order of the classes as they are.
+
+    Args:
+      class_names: of the network.
+      order: all of them from harmless to worst.
+      abnormal: those that count as abnormal; by default by the hierarchies of known data sets.
+
+    Raises:
+      InputError: the order does not hold every class once, or a class is unknown.
+    """
+    names = tuple(class_names)
+    unknown = [name for name in abnormal if name not in names]
+    if unknown:
+        raise InputError(f"--abnormal={unknown[0]}: is none of the classes {', '.join(names)}.")
+    known = levels(names)
+    flags: np.ndarray | None = np.isin(names, list(abnormal)) if abnormal else None
+    if flags is None and 2 in known:
+        coarse, index = coarsen(names, 2)
+        flags = index == coarse.index("abnormal")
+    if order:
+        if sorted(order) != sorted(names):
+            raise InputError(
+                f"--severity={','.join(order)}: give every class once, from harmless to worst: "
+                f"{', '.join(names)}."
+            )
+        return Severity(names, _ranks(names, order), flags, "--severity")
+    if found := order_of(names):
+        return Severity(names, _ranks(names, found), flags, "the order of the classes' system")
+    if known:
+        return Severity(names, coarsen(names, known[0])[1], flags, "the data set's categories")
+    return Severity(
+        names, np.arange(len(names)), flags, "no order is known; as the classes are numbered"
+    )
+
+
+def _ranks(names: Sequence[str], order: Sequence[str]) -> np.ndarray:
+    return np.asarray([list(order).index(name) for name in names])

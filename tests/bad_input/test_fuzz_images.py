@@ -1,0 +1,76 @@
+"""Damaged images give an array of the right kind or one line, whatever the damage."""
+
+import numpy as np
+import pytest
+from bad_files import encoded, noise
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mutations import bounded, mutated
+from PIL import Image
+
+from cervix_jax.data.decode import RESIZE_MODES, decode_square
+from cervix_jax.errors import InputError
+from tfds_builders import images
+
+RGB = noise(1, (20, 14))
+PICTURE = Image.fromarray(RGB)
+EXIF = Image.Exif()
+EXIF[274] = 6
+FRAMES = [Image.fromarray(noise(seed, (20, 14))) for seed in range(2)]
+ORIGINALS = {
+    "PNG": [
+        encoded(RGB, "PNG"),
+        encoded(RGB, "PNG", exif=EXIF),
+        encoded(PICTURE.quantize(16), "PNG", transparency=3),
+        encoded(PICTURE.convert("RGBA"), "PNG"),
+        encoded(RGB[..., 0].astype(np.uint16) << 8, "PNG"),
+        encoded(FRAMES[0], "PNG", save_all=True, append_images=FRAMES[1:]),
+    ],
+    "JPEG": [
+        encoded(RGB, "JPEG"),
+        encoded(RGB, "JPEG", exif=EXIF),
+        encoded(RGB, "JPEG", progressive=True),
+        encoded(PICTURE.convert("CMYK"), "JPEG"),
+    ],
+    "BMP": [encoded(RGB, "BMP"), encoded(PICTURE.quantize(16), "BMP")],
+    "GIF": [encoded(PICTURE, "GIF")],
+    "TIFF": [
+        encoded(RGB, "TIFF"),
+        encoded(RGB, "TIFF", compression="tiff_lzw"),
+        encoded(RGB, "TIFF", compression="tiff_adobe_deflate", exif=EXIF),
+        encoded(np.full((9, 9), np.nan, np.float32), "TIFF"),
+        encoded(FRAMES[0], "TIFF", save_all=True, append_images=FRAMES[1:]),
+    ],
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's about odd tags
+@pytest.mark.parametrize("kind", ORIGINALS)
+def test_decoding_gives_an_array_or_one_line(kind, tmp_path):
+    path = tmp_path / f"x.{kind.lower()}"
+
+    @settings(max_examples=120, deadline=None)
+    @given(data=mutated(ORIGINALS[kind]), mode=st.sampled_from(RESIZE_MODES))
+    def check(data, mode):
+        path.write_bytes(data)
+        with bounded():
+            try:
+                square = decode_square(data, 16, mode, name="x")
+            except InputError as error:
+                assert str(error).startswith("x: ")
+                assert "\n" not in str(error)
+                square = None
+            try:
+                image, read = images.read_image(path)
+                stored = images.encode(image, read)
+            except InputError as error:
+                assert str(error).startswith(f"{path}: ")
+                assert square is None
+                return
+        assert square.shape == (16, 16, 3)
+        assert square.dtype == np.uint8
+        # What was stored is read again as what it was.
+        np.testing.assert_array_equal(decode_square(stored, 16, mode), square)
+        assert images.image_size(path) == image.size
+
+    check()

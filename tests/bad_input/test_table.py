@@ -1,0 +1,51 @@
+"""The table of bad input: every command refuses it in one line, or copes, and loses nothing."""
+
+import shutil
+
+import bad_checkpoints
+import bad_configs
+import bad_images
+import bad_outputs
+import bad_tables
+import bad_trees
+import bad_weights
+import pytest
+from bad_case import Case, Done, call, contents, deadline
+
+TOPICS = (
+    bad_images, bad_trees, bad_tables, bad_configs, bad_checkpoints, bad_weights, bad_outputs,
+)  # fmt: skip
+CASES: list[Case] = [case for topic in TOPICS for case in topic.CASES]
+SECONDS = 40  # a case takes far less than one, or a few where a network is compiled
+
+
+@pytest.mark.parametrize("case", CASES, ids=[f"{case.command}: {case.id}" for case in CASES])
+def test_bad_input(case, finished_run, tmp_path, monkeypatch, request):
+    run, data = finished_run
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(data / "compiled"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(data))
+    arguments = list(case.args)
+    places = {"tmp": tmp_path, "data": data, "root": request.config.rootpath}
+    for name, source in (("run", run), ("prepared", data)):
+        places[name] = tmp_path / name
+        if any(f"{{{name}}}" in argument for argument in arguments):
+            shutil.copytree(source, places[name], ignore=shutil.ignore_patterns("compiled"))
+    if case.make:
+        case.make(tmp_path)
+    for name, place in places.items():
+        arguments = [argument.replace(f"{{{name}}}", str(place)) for argument in arguments]
+    before = contents(tmp_path)
+    with case.around(), deadline(SECONDS):
+        code, out, err = call(case.command, arguments)
+    if case.handled:
+        assert code == 0, err
+        case.handled(Done(code, out, err, tmp_path, data))
+        return
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2, err
+    assert len(errors) == 1, err
+    assert "Traceback" not in err
+    for part in case.expected:
+        assert part.replace("{tmp}", str(tmp_path)) in errors[0]
+    assert contents(tmp_path) == before

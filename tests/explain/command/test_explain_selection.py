@@ -1,0 +1,33 @@
+import numpy as np
+
+from cervix_jax.explain.command.selection import choose
+
+LABELS = np.repeat([0, 1, 2], [10, 6, 4])
+RIGHT = np.ones(20, bool)
+RIGHT[[0, 1, 12]] = False  # two errors of class 0, one of class 1
+
+
+def test_classes_and_outcomes_take_turns():
+    found = choose(LABELS, RIGHT, 5)
+    assert LABELS[found].tolist() == [0, 1, 2, 0, 1]
+    assert RIGHT[found].tolist() == [True, True, True, False, False]
+    longer = choose(LABELS, RIGHT, 9)
+    assert longer[:5].tolist() == found.tolist()
+    assert (~RIGHT[longer]).sum() == 3  # all errors, before right ones follow
+    np.testing.assert_array_equal(np.bincount(LABELS[longer]), [4, 3, 2])
+
+
+def test_every_image_occurs_once_when_all_are_asked_for():
+    for count in (0, 20, 99):
+        assert sorted(choose(LABELS, RIGHT, count)) == list(range(20))
+
+
+def test_the_seed_decides_within_a_stratum():
+    first = choose(LABELS, RIGHT, 6, seed=1)
+    assert choose(LABELS, RIGHT, 6, seed=1).tolist() == first.tolist()
+    others = [choose(LABELS, RIGHT, 6, seed=seed).tolist() for seed in range(2, 6)]
+    assert any(other != first.tolist() for other in others)
+
+
+def test_without_outcomes_only_classes_take_turns():
+    assert LABELS[choose(LABELS, None, 6)].tolist() == [0, 1, 2, 0, 1, 2]

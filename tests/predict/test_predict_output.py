@@ -1,0 +1,133 @@
+"""The table while it is written: what was stopped anywhere goes on to the same bytes."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from predicted_rows import read_rows
+
+from cervix_jax.errors import InputError
+from cervix_jax.predict.output import Output, parts
+
+BATCH = 4
+# Of each name whether it can be read; the seventh has a line end in its name.
+LISTED = [(f"{n}\n.png" if n == 7 else f"{n}.png", n % 5 != 2) for n in range(23)]
+
+
+def begin(out, facts=(("run", "r"),), columns=("path", "p"), **options):
+    return Output(out, columns, dict(facts), **options)
+
+
+def fill(output, batches=None):
+    """What a command does with the images; at most `batches` times."""
+    readable = dict(LISTED)
+    names = list(output.remaining(iter(readable)))
+    for first in range(0, len(names), BATCH)[:batches]:
+        some = names[first : first + BATCH]
+        rows = [{"path": name, "p": 1 / 3} for name in some if readable[name]]
+        output.add(some, rows, [(name, "why, so") for name in some if not readable[name]])
+
+
+def whole(out):
+    with begin(out) as output:
+        fill(output)
+        output.finish()
+    return out.read_bytes(), out.with_name(f"{out.stem}_skipped.csv").read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@given(data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_cut_at_any_byte(ending, data):
+    with tempfile.TemporaryDirectory() as folder:
+        expected = whole(Path(folder) / f"whole.{ending}")
+        out = Path(folder) / f"out.{ending}"
+        with begin(out) as output:
+            fill(output)
+        # A dead process leaves a start of its log, and of its tables at least what that promises.
+        part, skipped, log = parts(out)
+        kept = data.draw(st.integers(0, log.stat().st_size), "log")
+        os.truncate(log, kept)
+        lines = log.read_bytes().split(b"\n")[:-1]
+        if len(lines) < 2:
+            with pytest.raises(InputError, match="begin again with --overwrite"):
+                begin(out, resume=True)
+            return
+        for file, least in zip((part, skipped), json.loads(lines[-1])["lengths"], strict=True):
+            os.truncate(file, data.draw(st.integers(least, file.stat().st_size), file.name))
+        with begin(out, resume=True) as again:
+            assert again.images == min(BATCH * (len(lines) - 2), len(LISTED))
+            fill(again)
+            again.finish()
+        assert (out.read_bytes(), (Path(folder) / "out_skipped.csv").read_bytes()) == expected
+        assert len(os.listdir(folder)) == 4
+
+
+def test_each_of_many_stops_is_gone_on_from(tmp_path):
+    expected = whole(tmp_path / "whole.csv")
+    out = tmp_path / "p.csv"
+    for number in range(6):
+        with begin(out, resume=True) as output:
+            assert output.images == BATCH * number
+            fill(output, 1)
+    with begin(out, resume=True) as output:
+        assert output.skipped == len(read_rows(tmp_path / "whole_skipped.csv"))
+        fill(output)
+        output.finish()
+    assert (out.read_bytes(), (tmp_path / "p_skipped.csv").read_bytes()) == expected
+
+
+def test_only_the_same_command_goes_on(tmp_path):
+    out = tmp_path / "p.csv"
+    with begin(out) as output:
+        fill(output, 3)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="go on with --resume"):
+        begin(out)
+    with pytest.raises(InputError, match="begun with run=r"):
+        begin(out, {"run": "s"}, resume=True)
+    with pytest.raises(InputError, match="begun with other weights"):
+        begin(out, {"run": "r", "weights": "0"}, resume=True)
+    with pytest.raises(InputError, match="begun with the columns path, p"):
+        begin(out, columns=("path",), resume=True)
+    names = [name for name, _ in LISTED]
+    for other in (["x.png", *names[1:]], [*names[1::-1], *names[2:]], names[:11], []):
+        with begin(out, resume=True) as output, pytest.raises(InputError, match="not those of"):
+            list(output.remaining(iter(other)))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    part = parts(out)[0]
+    os.truncate(part, part.stat().st_size - 1)
+    with pytest.raises(InputError, match="shorter than it was"):
+        begin(out, resume=True)
+    os.remove(part)
+    with pytest.raises(InputError, match="begin again with --overwrite"):
+        begin(out, resume=True)
+
+
+def test_nothing_is_overwritten_by_accident(tmp_path):
+    out = tmp_path / "p.csv"
+    expected = whole(out)
+    for options in ({}, {"resume": True}):
+        with pytest.raises(InputError, match="--overwrite replaces it"):
+            begin(out, **options)
+    with begin(out, overwrite=True) as output:
+        fill(output, 2)
+    assert out.read_bytes() == expected[0]  # until the new one is finished
+    with begin(out, overwrite=True) as output:
+        output.add(["a.png"], [{"path": "a.png", "p": 1.0}], [])
+        output.finish()
+    assert read_rows(out) == [{"path": "a.png", "p": "1"}]
+    assert os.listdir(tmp_path) == ["p.csv"]
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        begin(tmp_path / "folder.csv", overwrite=True)
+
+
+def test_a_command_that_did_nothing_leaves_nothing(tmp_path):
+    with begin(tmp_path / "p.csv"):
+        pass
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,77 @@
+"""Explanations beside the table: named safely, one an image, where the image is."""
+
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from predicted_rows import read_rows
+
+from cervix_jax.predict.names import picture_name, shown
+from cervix_jax.predict.overlays import METHODS, lay_over
+
+ODD = ["../../etc/passwd", "..", ".", "/", "a/", "C:\\x.png", "CON.png", "é.png", "caf\udce9.png"]
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+PATHS = TEXT | st.sampled_from(ODD)
+
+
+@given(st.lists(PATHS, min_size=2, max_size=9, unique=True))
+def test_names_are_safe_and_unique(paths):
+    names = [picture_name(path, ".png") for path in paths]
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*-[0-9a-f]{12}\.png", name)
+        assert len(name) < 120
+    assert len(set(map(str.lower, names))) == len(paths)
+
+
+@given(PATHS)
+def test_shown_paths_are_text_and_no_formula(path):
+    assert shown(path).encode()
+    assert shown(path)[0] not in "=+-@\t\r"
+    if path.isascii() and shown(path) != path:
+        assert os.path.normpath(shown(path)) == os.path.normpath(path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_overlay_an_image(predict, workdir, cells, tmp_path, method):
+    some = sorted(cells.rglob("*.png"))[:2]
+    for folder, path in zip("ab", some, strict=True):
+        (tmp_path / folder).mkdir()
+        shutil.copy(path, tmp_path / folder / "same$name.png")
+    (tmp_path / "a" / "broken.png").write_text("no image")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    pictures = tmp_path / "overlays"
+    predict(tmp_path / "a", tmp_path / "b", workdir=workdir, out=tmp_path / "p.csv",
+            overlay=pictures, method=method)  # fmt: skip
+    rows = read_rows(tmp_path / "p.csv")
+    assert len(rows) == 2
+    assert sorted(row["overlay"] for row in rows) == sorted(os.listdir(pictures))
+    for row in rows:
+        with Image.open(pictures / row["overlay"]) as picture, Image.open(row["path"]) as image:
+            assert picture.text["class"] == row["class"]
+            assert picture.text["method"] == method
+            assert float(picture.text["scale"]) > 0
+            assert min(picture.size) >= 256
+            assert picture.width / picture.height == pytest.approx(image.width / image.height, 0.02)
+            plain = image.convert("RGB").resize(picture.size, Image.Resampling.BICUBIC)
+            assert not np.array_equal(np.asarray(picture), np.asarray(plain))
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+def test_a_map_lies_where_the_network_looked(resize):
+    image = Image.new("RGB", (400, 300), (128, 128, 128))
+    values = np.zeros((30, 30))
+    values[12:18, 12:18] = 1.0
+    changed = (np.asarray(lay_over(image, values, 1.0, resize)) != 128).any(-1)
+    y, x = np.nonzero(changed)
+    assert (x.mean(), y.mean()) == pytest.approx((199.5, 149.5), abs=1.5)
+    side = {"stretch": (80, 60), "crop": (60, 60), "pad": (80, 80)}[resize]
+    assert np.ptp(x) == pytest.approx(side[0], abs=16)
+    assert np.ptp(y) == pytest.approx(side[1], abs=16)
+    blank = lay_over(image, np.zeros((30, 30)), 0.0, resize)
+    np.testing.assert_array_equal(np.asarray(blank), np.asarray(image))

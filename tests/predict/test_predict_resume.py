@@ -1,0 +1,78 @@
+"""A process that is killed, or asked to stop, goes on; what it makes equals what one run makes."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import pytest
+from commands import ENVIRONMENT, TESTS
+from predicted_rows import read_rows
+
+# Stops itself in the given batch, after its rows and before the line that says they are there.
+CODE = """
+import os, sys
+from tests import small
+small.get_config()
+from absl import flags
+from cervix_jax import cli
+from cervix_jax.predict import __main__ as command, output
+
+batch, stop = int(sys.argv.pop()), int(sys.argv.pop())
+note, notes = output.Output._note, []
+
+def stopping(self):
+    notes.append(1)
+    if len(notes) == batch + 1:
+        for file in self._files:
+            file.flush()
+        os.kill(os.getpid(), stop)
+    note(self)
+
+output.Output._note = stopping
+command.define_flags()
+flags.FLAGS.set_gnu_getopt(True)
+cli.run(command.main, positional=True)
+"""
+
+
+def stopped(stop, batch, names, workdir, out, *given):
+    return subprocess.run(
+        [sys.executable, "-c", CODE, "-", f"--workdir={workdir}", f"--out={out}",
+         "--batch_size=4", *given, str(int(stop)), str(batch)],
+        cwd=TESTS.parent, input=b"\n".join(names), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, timeout=200, check=False,
+        env=os.environ | ENVIRONMENT
+        | {"JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir)},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on(workdir, cells, tmp_path):
+    names = [bytes(path) for path in sorted(cells.rglob("*.png"))]
+    names[5:5] = [bytes(tmp_path / f"missing{number}.png") for number in range(9)]
+    whole, out = tmp_path / "whole.csv", tmp_path / "out.csv"
+    first = stopped(signal.SIGKILL, 3, names, workdir, out)
+    assert first.returncode == -signal.SIGKILL, first.stdout
+    assert not out.exists()
+    assert (tmp_path / "out.csv.part").read_bytes().count(
+        b"\n"
+    ) == 13  # four of them nobody promised
+    second = stopped(signal.SIGTERM, 2, names, workdir, out, "--resume")
+    assert second.returncode == 75, second.stdout
+    assert b"with --resume goes on" in second.stdout
+    third = stopped(signal.SIGINT, 2, names, workdir, out, "--resume")
+    assert third.returncode == 130, third.stdout
+    assert b"with --resume goes on" in third.stdout
+    assert not out.exists()
+    last = stopped(0, -1, names, workdir, out, "--resume")
+    assert last.returncode == 0, last.stdout
+    # Nobody stops this one; its table is the same to the byte.
+    whole_run = stopped(0, -1, names, workdir, whole)
+    assert whole_run.returncode == 0, whole_run.stdout
+    assert out.read_bytes() == whole.read_bytes()
+    assert len(read_rows(out)) == 40
+    skipped = [path.with_name(f"{path.stem}_skipped.csv").read_bytes() for path in (out, whole)]
+    assert skipped[0] == skipped[1]
+    assert skipped[0].count(b"missing") == 9

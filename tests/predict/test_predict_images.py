@@ -188,6 +188,16 @@ def test_groups_are_joined_by_the_rule(predict, workdir, cells, tmp_path, capsys
     assert f"{alone} images match no group" in capsys.readouterr().out
 
 
+def test_no_group_is_a_formula(predict, workdir, cells, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "=1+1").mkdir()
+    shutil.copy(sorted(cells.rglob("*.png"))[0], "=1+1/a.png")
+    monkeypatch.setattr(sys, "stdin", None)  # as with <&-
+    predict("=1+1", workdir=workdir, out="p.csv", group="parent")
+    assert read_rows(tmp_path / "p.csv")[0]["group"] == "./=1+1"
+    assert [row["group"] for row in read_rows(tmp_path / "p_groups.csv")] == ["./=1+1"]
+
+
 @pytest.mark.parametrize("null", [False, True])
 def test_names_on_standard_input(predict, workdir, cells, tmp_path, monkeypatch, null):
     monkeypatch.chdir(tmp_path)

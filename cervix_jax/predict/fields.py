@@ -160,7 +160,7 @@ def _by_nuclei(network: Network, path: str, field: Image.Image, settings: FieldS
     heatmap.draw_nuclei(
         small,
         positions * scale,
-        side * scale / 2,
+        side * scale / 4,
         _shown(found, settings),
         title,
         settings.folder / row["heatmap"],

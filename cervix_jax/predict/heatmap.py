@@ -28,7 +28,7 @@ def shrink(field: Image.Image) -> tuple[Image.Image, float]:
 def draw_windows(
     field: Image.Image, maps: Mapping[str, np.ndarray], title: str, path: Path
 ) -> None:
-    """Draw maps over a field, side by side.
+    """Draw maps over a field, side by side; the field is grey, as stains have colours too.
 
     Args:
       field: RGB, as `shrink` gives it.
@@ -37,7 +37,7 @@ def draw_windows(
       title: above the figure.
       path: PNG to write.
     """
-    pixels = np.asarray(field, np.float64) / 255
+    pixels = np.asarray(field.convert("L"), np.float64)[..., None] / 255
     figure, panels = _panels(field, len(maps), title)
     for axes, (name, values) in zip(panels, maps.items(), strict=True):
         known = ~np.isnan(values)

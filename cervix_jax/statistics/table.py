@@ -93,7 +93,8 @@ def write_table(path: Path, table: PredictionTable) -> None:
 def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
     """Read a predictions file: `filename, p_<class>...`, `label`, and `group` if there is one.
 
-    Without groups every image is its own. Logits are taken from beside it where they agree.
+    Without groups every image is its own. Logits are taken from beside it where they agree. Tables
+    of `python -m cervix_jax.predict` call the file name `path`.
 
     Args:
       path: the CSV file.
@@ -107,6 +108,9 @@ def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             header = list(reader.fieldnames or [])
+            if "filename" not in header:
+                header = ["filename" if name == "path" else name for name in header]
+                reader.fieldnames = header
             names = tuple(name.removeprefix(PREFIX) for name in header if name.startswith(PREFIX))
             wanted = [*FIELDS[:: 2 if labelled else 3], *([] if names else [f"{PREFIX}<class>"])]
             missing = [name for name in wanted if name not in header]

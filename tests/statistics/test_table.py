@@ -28,6 +28,17 @@ def test_written_and_read_again(tmp_path):
     np.testing.assert_allclose(again.logits, table.logits, atol=1e-6)
 
 
+def test_tables_of_predict_say_path(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("path,group,class,p_a,p_b,confidence\na/1.png,g,a,0.75,0.25,0.75\n")
+    table = read_table(path, labelled=False)
+    assert (table.filenames, table.class_names) == (("a/1.png",), ("a", "b"))
+    assert table.groups.tolist() == ["g"]
+    np.testing.assert_allclose(table.probabilities, [[0.75, 0.25]])
+    path.write_text("path,filename,label,p_a,p_b\nx,1.png,a,0.75,0.25\n")
+    assert read_table(path).filenames == ("1.png",)
+
+
 def test_logits_of_another_version_are_not_taken(tmp_path):
     path = tmp_path / "test_predictions.csv"
     write_table(path, random_table(0))

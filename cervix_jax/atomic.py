@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Files and folders that are written whole or not at all, and JSON that is read back."""
 
 import contextlib
 import json
@@ -18,10 +18,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without error.
 
     Raises:
-      InputError: the folder cannot be written to.
+      InputError: the folder cannot be written to, it is full, or `path` is no file.
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # /dev/null would become a file, too
+            raise InputError(f"{path}: is a folder, a pipe or a device; choose another name.")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
@@ -33,7 +35,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        with _storage_named(path):
+        with storage_named(path):
             yield temporary
             _open_up(temporary, 0o666)
             os.replace(temporary, path)
@@ -60,7 +62,7 @@ def new_folder(path: Path | str) -> Iterator[Path]:
             f"{path}: cannot be written ({error.strerror or error}); choose a folder that can."
         ) from error
     try:
-        with _storage_named(path):
+        with storage_named(path):
             yield temporary
             _open_up(temporary, 0o777)
             temporary.replace(path)
@@ -69,20 +71,23 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _storage_named(path: Path) -> Iterator[None]:
-    """Turns what a full disk makes the block raise into one line that names what was written."""
+def storage_named(path: Path) -> Iterator[None]:
+    """Turns what a full disk makes the block raise into one line that names what was written.
+
+    Raises:
+      InputError: the storage is full or cannot be written.
+    """
     try:
         yield
     except InputError:
         raise
     except Exception as error:
         problem = storage_problem(error)
-        # A path that cannot be replaced: there is a folder of that name.
-        if problem is None and not isinstance(error, IsADirectoryError | NotADirectoryError):
+        if problem is None:
             raise
         raise InputError(
-            f"{path}: cannot be written ({problem or error}); what was there is as it was. Make "
-            "space, or choose another place."
+            f"{path}: cannot be written ({problem}); what was there is as it was. Make space, or "
+            "choose another place."
         ) from error
 
 
@@ -102,3 +107,22 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON to `path`, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> dict[str, Any] | None:
+    """The object in a JSON file, or None where there is no file.
+
+    Raises:
+      InputError: it cannot be read, or holds something else.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); make it again or remove it."
+        ) from error
+    return found

@@ -2,6 +2,9 @@
 
 A config file's argument is `<data set>[,recipe=<recipe>]`, e.g.
 `--config=configs/rcan.py:sipakmed/single_cell,recipe=paper`.
+
+A config file is Python and is run: give only files that you trust. It is the one kind of file that
+is; weights, checkpoints, data and the config.json of a run are read as data alone.
 """
 
 import dataclasses

@@ -32,7 +32,8 @@ def run(
     """Parse the flags of `sys.argv`, call `main(argv)` and exit.
 
     Exit codes: what `main` returns (None is 0), 2 for `InputError`, for flags that cannot be
-    parsed and for storage that is full or cannot be used, 130 for Ctrl-C; any other exception keeps its traceback and ends with 1.
+    parsed and for storage that is full or cannot be used, 130 for Ctrl-C; any other exception
+    keeps its traceback and ends with 1.
 
     Args:
       main: gets the program name and the positional arguments.
@@ -65,8 +66,10 @@ def run(
         problem = storage_problem(error)
         if problem is None:
             raise
-        _fail(f"{getattr(error, 'filename', None) or 'a file'}: {problem}; make space, or choose "
-              "another place.")
+        _fail(
+            f"{getattr(error, 'filename', None) or 'a file'}: {problem}; make space, or choose "
+            "another place."
+        )
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

@@ -4,7 +4,6 @@ The runs share one process, and with it the decoded images and the compiled prog
 own folder `seed<s>/fold<f>` below the workdir, with everything that a single run leaves behind.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,14 +12,19 @@ import numpy as np
 from absl import logging
 
 from cervix_jax import distributed, workdir
-from cervix_jax.atomic import write_json
+from cervix_jax.atomic import read_json, write_json
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import ONE_SPLIT
+from cervix_jax.errors import InputError
 from cervix_jax.metrics import wilson_interval
 from cervix_jax.preemption import StopRequest
 from cervix_jax.train import check_config, train_and_evaluate
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
+
+# What `summarise` reads of a test report.
+NEEDED = ("dataset", "protocol", "folds", "fold", "n", "groups", "leakage", "step", *SUMMARISED,
+          "confusion_matrix")  # fmt: skip
 
 
 def members(config: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict]:
@@ -84,8 +88,14 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
 
 
 def _finished(folder: Path) -> dict | None:
-    path = folder / "evaluate" / "test.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    report = read_json(folder / "evaluate" / "test.json")
+    absent = [] if report is None else [name for name in NEEDED if name not in report]
+    if absent:
+        raise InputError(
+            f"{folder}/evaluate/test.json: has no {absent[0]}; evaluate that run again, or remove "
+            "the file to train on."
+        )
+    return report
 
 
 def summarise(reports: Sequence[dict]) -> dict:

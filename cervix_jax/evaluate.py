@@ -225,7 +225,12 @@ def main(argv: list[str]) -> None:
         print(aggregation_summary(report))
         _write_groups(folder, name, table, args.aggregate, report)
     if args.outliers:
-        found = outlier_report(table, read_table(args.outliers, labelled=False))
+        strange = read_table(args.outliers, labelled=False)
+        if strange.class_names != table.class_names:
+            raise InputError(
+                f"{args.outliers}: its classes are not those of the predictions, in their order."
+            )
+        found = outlier_report(table, strange)
         _write_json(folder / f"{name}_outliers.json", found | {"outliers": args.outliers})
         for score in ("max_softmax", "energy"):
             print(f"AUROC against {args.outliers} by {score}: {shown(found[score])}")

@@ -17,6 +17,7 @@ from cervix_jax.base_config import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.errors import InputError
 
+
 def main(argv: Sequence[str]) -> None:
     """Prepare the data set of the flags and print what it holds.
 

@@ -20,7 +20,6 @@ from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
 from cervix_jax.inference import Variables, make_forward
 
-
 # Fields that reading a run asks for; the others differ between versions.
 NEEDED = (
     "image_size", "eval_batch_size", "checkpoint.best_metric",

@@ -15,6 +15,19 @@ from cervix_jax.train import train_and_evaluate
 flags.FLAGS.mark_as_parsed()
 
 
+def pytest_terminal_summary(terminalreporter):
+    """How the cases of bad input ended, where any ran; here, since it also sums up workers'."""
+    found = {
+        outcome: sum(
+            "test_bad_input.py::test_bad_input[" in report.nodeid
+            for report in terminalreporter.getreports(outcome)
+        )
+        for outcome in ("passed", "failed", "error")
+    }
+    if total := sum(found.values()):
+        terminalreporter.write_line(f"bad input: {total} cases, {found['passed']} passed")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with the real images and the paper's numbers, or skip."""

@@ -93,7 +93,7 @@ def _open(name: Path | str, stream: BinaryIO) -> Image.Image:
 
 
 def has_pages(image: Image.Image) -> bool:
-    """Whether a PNG or TIFF holds several images; what a phone's JPEG holds besides are previews."""
+    """Whether a PNG or TIFF holds several images; a phone's JPEG holds previews besides."""
     if image.format not in ("PNG", "TIFF"):
         return False
     try:

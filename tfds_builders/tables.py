@@ -56,6 +56,9 @@ def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str
                 f"{path}, line 1: no column {', '.join(missing)}; the first line must name "
                 f"{', '.join(columns)}."
             )
+        twice = next((name for name in names if list(names).count(name) > 1), None)
+        if twice is not None:
+            raise InputError(f"{path}, line 1: the column {twice!r} occurs twice; rename one.")
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             if None in row or None in row.values():

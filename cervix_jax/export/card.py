@@ -1,12 +1,11 @@
 """What `card.json` says of an export, for machines and for the model card."""
 
-import json
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from cervix_jax import __version__
-from cervix_jax.errors import InputError
+from cervix_jax.atomic import read_json
 from cervix_jax.export.program import PLATFORMS
 from cervix_jax.run import Run
 
@@ -38,7 +37,7 @@ def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[st
     """
     config, size = run.config, run.config.image_size
     known = Path(workdir) if workdir else None
-    environment = (_read(known / "env.json") if known else None) or {}
+    environment = (read_json(known / "env.json") if known else None) or {}
     versions = {"cervix_jax": __version__} | {name: metadata.version(name) for name in PACKAGES}
     return {
         "format": FORMAT,
@@ -83,24 +82,10 @@ def _start(init_from: str) -> str:
 
 def _evaluation(workdir: Path, step: int) -> dict[str, Any] | None:
     """The test evaluation of the same weights, or None."""
-    report = _read(workdir / "evaluate" / "test.json")
+    report = read_json(workdir / "evaluate" / "test.json")
     # Earlier versions wrote fewer metrics: then it must be evaluated again.
     if not report or report.get("step") != step or not set(_METRICS) <= set(report):
         return None
     return {name: report.get(name) for name in (*_FACTS, *_METRICS)} | {
         "refit": report.get("refit", False)
     }
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); make it again or remove it."
-        ) from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: holds no JSON object; make it again or remove it.")
-    return found

@@ -1,7 +1,6 @@
 """Weights from where people keep them, as arrays by name: files, an installed package, the hub."""
 
 import importlib.util
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -86,8 +85,9 @@ def _state_dict(tree: Any, source: str) -> dict[str, np.ndarray]:
 def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Without what DataParallel, torch.compile and training frameworks put before every name."""
     start = 0
-    common = os.path.commonprefix(list(arrays))
-    while prefix := next((p for p in _PREFIXES if common.startswith(p, start)), ""):
+    while prefix := next(
+        (p for p in _PREFIXES if all(name.startswith(p, start) for name in arrays)), ""
+    ):
         start += len(prefix)
     return {name[start:]: array for name, array in arrays.items()}
 

@@ -62,7 +62,8 @@ def main(argv: list[str]) -> int | None:
             if not total:
                 raise InputError(f"{', '.join(argv[1:])}: there is no image in it; name one.")
         separator = b"\0" if args.null else b"\n"
-        paths = inputs.list_images(argv[1:], sys.stdin.buffer, separator)
+        stdin = sys.stdin.buffer if sys.stdin else None  # None where it was closed (`<&-`)
+        paths = inputs.list_images(argv[1:], stdin, separator)
         run = load_run(args.workdir, args.step)
         predict = _predict_fields if args.field else _predict_images
         return predict(run, args, paths, total, stop)
@@ -72,13 +73,15 @@ def _check_flags(args: flags.FlagValues) -> None:
     """Refuse flags that make no sense, alone or together, before any work."""
     if args.max_pixels < 1:
         raise InputError(f"--max_pixels={args.max_pixels}: give a positive number of pixels.")
+    if not 0 < args.coverage < 1:
+        raise InputError(f"--coverage={args.coverage:g}: give a share, e.g. 0.95.")
     if args.field:
         for name in ("group", "overlay"):
             if args[name].value:
                 raise InputError(f"--{name} is for images, --field for fields; give one of them.")
         if not 0 <= args.min_probability <= 1:
             raise InputError(f"--min_probability={args.min_probability:g}: give 0 to 1.")
-        if args.min_contrast < 0:
+        if not args.min_contrast >= 0:
             raise InputError(f"--min_contrast={args.min_contrast:g}: give 0 (keep all) or more.")
     elif args.group:
         group_rule(args.group)
@@ -190,7 +193,7 @@ def _open(
 
 def _see_through(output: Output, work: Callable[[], None]) -> int | None:
     """Do the work, then give the table its name; where it is stopped, say how to go on."""
-    with output:
+    with output, atomic.storage_named(output.path):
         try:
             work()
         except (Preempted, KeyboardInterrupt) as error:

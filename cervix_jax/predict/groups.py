@@ -7,6 +7,7 @@ from pathlib import PurePath
 import numpy as np
 
 from cervix_jax.errors import InputError
+from cervix_jax.predict.names import shown
 from cervix_jax.statistics.aggregation import RULES
 from cervix_jax.statistics.table import PREFIX
 
@@ -24,7 +25,7 @@ def group_rule(given: str) -> Callable[[str], str]:
       InputError: it is no regular expression, or captures nothing.
     """
     if given == PARENT:
-        return lambda path: PurePath(path).parent.as_posix()
+        return lambda path: shown(PurePath(path).parent.as_posix())
     try:
         pattern = re.compile(given)
     except re.error as error:

@@ -212,8 +212,8 @@ def check_path(path: Path, *, resume: bool, overwrite: bool) -> None:
         raise InputError(f"--out={path}: give a file that ends in {' or '.join(SUFFIXES)}.")
     if resume and overwrite:
         raise InputError("--resume and --overwrite: one goes on, the other begins again; give one.")
-    if path.is_dir():
-        raise InputError(f"--out={path}: is a folder; give the name of a file.")
+    if path.exists() and not path.is_file():
+        raise InputError(f"--out={path}: is a folder, a pipe or a device; give another name.")
     part, _, progress = parts(path)
     if progress.exists():
         if not (resume or overwrite):

@@ -12,6 +12,7 @@ from cervix_jax.predict.names import shown
 from cervix_jax.predict.reading import read_size
 from tfds_builders import tables
 from tfds_builders.cric.annotations import read_annotations
+from tfds_builders.images import SUFFIXES
 
 _COLUMNS = ("image", "x", "y")
 _CRIC = "image_filename"
@@ -99,7 +100,9 @@ class Positions:
 
 
 def _key(image: str) -> str:
-    return PurePath(image).stem
+    # Names may hold dots: only the suffix of an image is one.
+    path = PurePath(image)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def _read(path: Path) -> Iterable[tuple[str, float, float, str]]:

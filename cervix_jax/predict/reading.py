@@ -84,7 +84,7 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
             image = Image.open(stream, formats=FORMATS)
             _check(image, max_pixels)
             # Pillow turns the size of a TIFF itself.
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= 5
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
             width, height = image.size
             return (height, width) if turned else (width, height)
     except Exception:

@@ -1,13 +1,13 @@
 """What the page says, read from a run's folder; what is not there is left out, and said so."""
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
 from cervix_jax import __version__, workdir
+from cervix_jax.atomic import read_json
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
 from cervix_jax.explain.command import summary
@@ -31,22 +31,6 @@ PICTURES = (
 )
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file, or None where there is none.
-
-    Raises:
-      InputError: it cannot be read.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); make it again or remove it."
-        ) from error
-
-
 def read_contents(folder: Path, split: str) -> dict[str, Any]:
     """Everything on the page but the gallery.
 
@@ -58,7 +42,7 @@ def read_contents(folder: Path, split: str) -> dict[str, Any]:
       InputError: there is no evaluation of that split, or a file cannot be read.
     """
     report = read_json(folder / "evaluate" / f"{split}.json")
-    if not isinstance(report, dict) or "overall" not in report:
+    if report is None or "overall" not in report:
         raise InputError(
             f"{folder}/evaluate/{split}.json: not there, or of an earlier version; run python -m "
             f"cervix_jax.evaluate --workdir={folder} --split={split} first."

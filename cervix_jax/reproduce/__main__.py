@@ -12,7 +12,6 @@ if __name__ == "__main__":
 
     huge_pages.restart()
 
-import json
 import os
 import shlex
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from cervix_jax import cli, figures
-from cervix_jax.atomic import write_json, write_text
+from cervix_jax.atomic import read_json, write_json, write_text
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.cli import EXIT_FAILED, EXIT_PREEMPTED
 from cervix_jax.data import catalog
@@ -94,8 +93,8 @@ def main(argv: list[str]) -> int | None:
 def _shortcuts(settings: Settings, experiments: list[Experiment]) -> dict | None:
     """The shortcut baselines of the single cells, made once; None without those cells."""
     path = settings.out / "shortcuts.json"
-    if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
+    if known := read_json(path):
+        return known
     source = next((e for e in experiments if e.config.data.dataset == SHORTCUTS), None)
     if source is None or missing_data(source):
         return None
@@ -119,7 +118,7 @@ def _write(
     environment = results.newest_environment(experiments)
     found = {
         "command": shlex.join(["python", "-m", "cervix_jax.reproduce", *sys.argv[1:]]),
-        "environment": json.loads(environment.read_text()) if environment else {},
+        "environment": (read_json(environment) if environment else None) or {},
         "outcomes": [results.measure(e) for e in experiments if e.is_finished],
         "skipped": {e.name: skipped[e.folder] for e in experiments if e.folder in skipped},
         "shortcuts": shortcuts,

@@ -120,7 +120,19 @@ def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
                     f"{'no column ' + ', '.join(missing) if missing else 'columns occur twice'}; "
                     "give a CSV with filename, group, label and p_<class> of every class."
                 )
-            rows = list(reader)
+            if "" in names or len(names) == 1:
+                kind = "a class without a name" if "" in names else "one class"
+                raise InputError(
+                    f"{path}: predictions of {kind}; give a column p_<class> of every class."
+                )
+            rows = []
+            for row in reader:
+                if None in row or None in row.values() or not row["filename"]:
+                    raise InputError(
+                        f"{path}: line {reader.line_num}: it has no file name, or not the "
+                        f"{len(header)} columns of the first line; repair it."
+                    )
+                rows.append(row)
     except FileNotFoundError as error:
         raise InputError(f"{path}: there is no such file; give a file of predictions.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:

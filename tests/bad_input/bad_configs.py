@@ -1,7 +1,5 @@
 """Configs, flags and their values."""
 
-from pathlib import Path
-
 from bad_case import Case
 
 
@@ -13,7 +11,9 @@ def _main(id_: str, *args: str, expected: tuple[str, ...], make=None) -> Case:
 
 
 def _field(name: str, value: str, *expected: str) -> Case:
-    return _main(f"{name}={value}", f"--config.{name}={value}", expected=expected or (f"{name}={value}",))
+    return _main(
+        f"{name}={value}", f"--config.{name}={value}", expected=expected or (f"{name}={value}",)
+    )
 
 
 def _write(name: str, text: str):
@@ -82,19 +82,49 @@ CASES = [
     _field("data.settings.blur", "nan", "blur=nan"),
     _field("data.data_dir", "~nobody_of_this_name/x", "~nobody_of_this_name"),
     _field("data.data_dir", "x" * 300, "File name too long"),
-    _main("a config that is absent", "--config=none.py", expected=("--config=none.py", "no such file")),
-    _main("a config with a syntax error", "--config={tmp}/c.py", expected=("c.py", "SyntaxError"),
-          make=_write("c.py", "def get_config(:\n")),
-    _main("a config without get_config", "--config={tmp}/c.py", expected=("c.py", "get_config"),
-          make=_write("c.py", "x = 1\n")),
-    _main("a config that gives no config", "--config={tmp}/c.py", expected=("c.py",),
-          make=_write("c.py", "def get_config(arg=''):\n    return 3\n")),
-    _main("a config without a field", "--config={tmp}/c.py", expected=("c.py",),
-          make=_write("c.py", "import ml_collections\ndef get_config(arg=''):\n    return ml_collections.ConfigDict({'seed': 1})\n")),
-    _main("a config that is a folder", "--config={tmp}/c.py", expected=("c.py",),
-          make=lambda tmp: (tmp / "c.py").mkdir()),
-    _main("a config that is binary", "--config={tmp}/c.py", expected=("c.py",),
-          make=lambda tmp: (tmp / "c.py").write_bytes(bytes(range(256)))),
+    _main(
+        "a config that is absent", "--config=none.py", expected=("--config=none.py", "no such file")
+    ),
+    _main(
+        "a config with a syntax error",
+        "--config={tmp}/c.py",
+        expected=("c.py", "SyntaxError"),
+        make=_write("c.py", "def get_config(:\n"),
+    ),
+    _main(
+        "a config without get_config",
+        "--config={tmp}/c.py",
+        expected=("c.py", "get_config"),
+        make=_write("c.py", "x = 1\n"),
+    ),
+    _main(
+        "a config that gives no config",
+        "--config={tmp}/c.py",
+        expected=("c.py",),
+        make=_write("c.py", "def get_config(arg=''):\n    return 3\n"),
+    ),
+    _main(
+        "a config without a field",
+        "--config={tmp}/c.py",
+        expected=("c.py",),
+        make=_write(
+            "c.py",
+            "import ml_collections\n"
+            "def get_config(arg=''):\n    return ml_collections.ConfigDict({'seed': 1})\n",
+        ),
+    ),
+    _main(
+        "a config that is a folder",
+        "--config={tmp}/c.py",
+        expected=("c.py",),
+        make=lambda tmp: (tmp / "c.py").mkdir(),
+    ),
+    _main(
+        "a config that is binary",
+        "--config={tmp}/c.py",
+        expected=("c.py",),
+        make=lambda tmp: (tmp / "c.py").write_bytes(bytes(range(256))),
+    ),
     _main("profile", "--profile=9:1", expected=("--profile=9:1",)),
     _main("profile text", "--profile=all", expected=("--profile=all",)),
     _main("a stray argument", "stray", expected=("unexpected argument 'stray'",)),

@@ -6,7 +6,12 @@ from bad_case import Case, Done
 from bad_files import encoded, noise, stored, tree, write
 
 FOLDER = ("--dataset=image_folder/default", "--manual_dir={tmp}/raw", "--data_dir={tmp}/data")
-CRIC = ("--dataset=cric/cell", "--manual_dir={tmp}/raw", "--data_dir={tmp}/data", "--nocheck_counts")
+CRIC = (
+    "--dataset=cric/cell",
+    "--manual_dir={tmp}/raw",
+    "--data_dir={tmp}/data",
+    "--nocheck_counts",
+)
 LIST = "path,label,group\nA/1.png,A,g\nB/1.png,B,h\n"
 HEAD = "image_filename,cell_id,bethesda_system,nucleus_x,nucleus_y\n"
 CELL = "x.png,1,HSIL,5,5\n"
@@ -26,7 +31,9 @@ def _listed(id_: str, more: str | bytes, *expected: str) -> Case:
     return Case(id_, "prepare", FOLDER, ("{tmp}/raw/images.csv", *expected), make)
 
 
-def _annotated(id_: str, text: str | bytes, *expected: str, name: str = "classifications.csv") -> Case:
+def _annotated(
+    id_: str, text: str | bytes, *expected: str, name: str = "classifications.csv"
+) -> Case:
     """Annotations of CRIC."""
 
     def make(tmp):
@@ -57,8 +64,13 @@ def _accuracy(expected: float):
 
 
 def _fine(id_: str, text: str | bytes, accuracy: float) -> Case:
-    return Case(id_, "evaluate", ("--predictions={tmp}/p.csv",),
-                make=lambda tmp: write(tmp / "p.csv", text), handled=_accuracy(accuracy))  # fmt: skip
+    return Case(
+        id_,
+        "evaluate",
+        ("--predictions={tmp}/p.csv",),
+        make=lambda tmp: write(tmp / "p.csv", text),
+        handled=_accuracy(accuracy),
+    )
 
 
 def annotation(**cell) -> str:
@@ -73,7 +85,9 @@ def _semicolons(done: Done):
 
 CASES = [
     _listed("a list that leads out", "../out.png,A,g\n", "line 4", "'../out.png' must lie in"),
-    _listed("a list with an absolute path", "/etc/passwd,A,g\n", "line 4", "'/etc/passwd' must lie in"),
+    _listed(
+        "a list with an absolute path", "/etc/passwd,A,g\n", "line 4", "'/etc/passwd' must lie in"
+    ),
     _listed("a list that leads out in Windows' way", "..\\out.png,A,g\n", "line 4", "must lie in"),
     _listed("a list with a home folder", "~/x.png,A,g\n", "line 4", "there is no file"),
     _listed("a list of a file that is absent", "A/9.png,A,g\n", "line 4", "there is no file"),
@@ -86,70 +100,225 @@ CASES = [
     _listed("a list that is no UTF-8", b"A/\xff.png,A,g\n", "UTF-8"),
     _listed("a list with an open quote", '"A/2.png,A,g\n', "not a CSV row"),
     _listed("a list with a huge field", f"A/2.png,{'x' * 200_000},g\n", "not a CSV row"),
-    Case("a list without columns", "prepare", FOLDER, ("images.csv, line 1", "no column path, label"),
-         lambda tmp: tree(tmp, ("images.csv", b"1,2\n"))),
-    Case("a list with a column twice", "prepare", FOLDER, ("images.csv, line 1", "label", "twice"),
-         lambda tmp: tree(tmp, ("images.csv", b"path,label,label\nA/1.png,A,B\nB/1.png,B,A\n"))),
-    Case("an empty list", "prepare", FOLDER, ("images.csv", "no column"), lambda tmp: tree(tmp, ("images.csv", b""))),
-    Case("a list of one class", "prepare", FOLDER, ("one class, A",),
-         lambda tmp: tree(tmp, ("images.csv", b"path,label\nA/1.png,A\n"))),
-    Case("a list with semicolons and a mark", "prepare", FOLDER, handled=_semicolons,
-         make=lambda tmp: tree(tmp, ("images.csv", b"\xef\xbb\xbf" + LIST.replace(",", ";").encode()))),
-    Case("a list elsewhere", "prepare", (*FOLDER, "--setting=csv=../list.csv"), ("../list.csv", "must lie in"), tree),
-    Case("a pattern that hangs", "prepare", (*FOLDER, "--setting=group_pattern=(?P<group"), ("group_pattern", "regular expression"), tree),
-    Case("an unknown setting", "prepare", (*FOLDER, "--setting=depth=3"), ("--setting=depth=3", "group_pattern"), tree),
-    Case("a name that leads out", "prepare", (*FOLDER, "--setting=name=../x"), ("name='../x'",), tree),
+    Case(
+        "a list without columns",
+        "prepare",
+        FOLDER,
+        ("images.csv, line 1", "no column path, label"),
+        lambda tmp: tree(tmp, ("images.csv", b"1,2\n")),
+    ),
+    Case(
+        "a list with a column twice",
+        "prepare",
+        FOLDER,
+        ("images.csv, line 1", "label", "twice"),
+        lambda tmp: tree(tmp, ("images.csv", b"path,label,label\nA/1.png,A,B\nB/1.png,B,A\n")),
+    ),
+    Case(
+        "an empty list",
+        "prepare",
+        FOLDER,
+        ("images.csv", "no column"),
+        lambda tmp: tree(tmp, ("images.csv", b"")),
+    ),
+    Case(
+        "a list of one class",
+        "prepare",
+        FOLDER,
+        ("one class, A",),
+        lambda tmp: tree(tmp, ("images.csv", b"path,label\nA/1.png,A\n")),
+    ),
+    Case(
+        "a list with semicolons and a mark",
+        "prepare",
+        FOLDER,
+        handled=_semicolons,
+        make=lambda tmp: tree(
+            tmp, ("images.csv", b"\xef\xbb\xbf" + LIST.replace(",", ";").encode())
+        ),
+    ),
+    Case(
+        "a list elsewhere",
+        "prepare",
+        (*FOLDER, "--setting=csv=../list.csv"),
+        ("../list.csv", "must lie in"),
+        tree,
+    ),
+    Case(
+        "a pattern that hangs",
+        "prepare",
+        (*FOLDER, "--setting=group_pattern=(?P<group"),
+        ("group_pattern", "regular expression"),
+        tree,
+    ),
+    Case(
+        "an unknown setting",
+        "prepare",
+        (*FOLDER, "--setting=depth=3"),
+        ("--setting=depth=3", "group_pattern"),
+        tree,
+    ),
+    Case(
+        "a name that leads out", "prepare", (*FOLDER, "--setting=name=../x"), ("name='../x'",), tree
+    ),
     _annotated("annotations without columns", "a,b\n", "line 1", "no column"),
     _annotated("annotations without cells", HEAD, "holds no cells"),
     _annotated("annotations of an unknown class", HEAD + "x.png,1,fine,5,5\n", "line 2", "'fine'"),
-    _annotated("annotations outside of the image", HEAD + "x.png,1,HSIL,5,5000\n", "line 2", "outside"),
-    _annotated("annotations that are not numbers", HEAD + "x.png,1,HSIL,nan,5\n", "line 2", "nucleus_x"),
+    _annotated(
+        "annotations outside of the image", HEAD + "x.png,1,HSIL,5,5000\n", "line 2", "outside"
+    ),
+    _annotated(
+        "annotations that are not numbers", HEAD + "x.png,1,HSIL,nan,5\n", "line 2", "nucleus_x"
+    ),
     _annotated("annotations of a path", HEAD + "../x.png,1,HSIL,5,5\n", "line 2", "name of a file"),
     _annotated("annotations with a cell twice", HEAD + CELL + CELL, "line 3", "there already"),
     _annotated("annotations of other images", HEAD + "y.png,1,HSIL,5,5\n", "none of its images"),
     _annotated("JSON that is cut", annotation()[:30], "is no JSON", name="classifications.json"),
     _annotated("JSON that is an object", "{}", "must be a list", name="classifications.json"),
-    _annotated("JSON nested a million deep", "[" * 10**6, "is no JSON", name="classifications.json"),
-    _annotated("JSON with a number of 400 digits", annotation(nucleus_x=10**399), "nucleus_x", name="classifications.json"),
-    _annotated("JSON with a list for a number", annotation(nucleus_x=[1]), "nucleus_x", name="classifications.json"),
-    _annotated("JSON without a class", annotation(bethesda_system=None), "bethesda_system", name="classifications.json"),
+    _annotated(
+        "JSON nested a million deep", "[" * 10**6, "is no JSON", name="classifications.json"
+    ),
+    _annotated(
+        "JSON with a number of 400 digits",
+        annotation(nucleus_x=10**399),
+        "nucleus_x",
+        name="classifications.json",
+    ),
+    _annotated(
+        "JSON with a list for a number",
+        annotation(nucleus_x=[1]),
+        "nucleus_x",
+        name="classifications.json",
+    ),
+    _annotated(
+        "JSON without a class",
+        annotation(bethesda_system=None),
+        "bethesda_system",
+        name="classifications.json",
+    ),
     _predicted("predictions that are absent", None, "{tmp}/p.csv", "no such file"),
-    _predicted("predictions that are a folder", None, "{tmp}/p.csv", make=lambda tmp: (tmp / "p.csv").mkdir()),
+    _predicted(
+        "predictions that are a folder",
+        None,
+        "{tmp}/p.csv",
+        make=lambda tmp: (tmp / "p.csv").mkdir(),
+    ),
     _predicted("empty predictions", "", "{tmp}/p.csv", "no column"),
-    _predicted("predictions without rows", TABLE.splitlines()[0], "{tmp}/p.csv", "holds no predictions"),
+    _predicted(
+        "predictions without rows", TABLE.splitlines()[0], "{tmp}/p.csv", "holds no predictions"
+    ),
     _predicted("predictions without classes", "filename,group,label\n1.png,g,a\n", "p_<class>"),
-    _predicted("predictions of one class", "filename,label,p_a\n1.png,a,1\n2.png,a,1\n", "{tmp}/p.csv", "one class"),
+    _predicted(
+        "predictions of one class",
+        "filename,label,p_a\n1.png,a,1\n2.png,a,1\n",
+        "{tmp}/p.csv",
+        "one class",
+    ),
     _predicted("predictions of a class without a name", TABLE.replace("p_b", "p_"), "{tmp}/p.csv"),
-    _predicted("predictions with a column twice", TABLE.replace("p_b", "p_a"), "columns occur twice"),
+    _predicted(
+        "predictions with a column twice", TABLE.replace("p_b", "p_a"), "columns occur twice"
+    ),
     _predicted("predictions with an unknown label", TABLE + "9.png,g,c,1,0\n", "line 10", "'c'"),
     _predicted("predictions without a label", TABLE + "9.png,g,,1,0\n", "line 10"),
-    _predicted("predictions with an image twice", TABLE + "1.png,g,a,1,0\n", "'1.png' occurs more than once"),
+    _predicted(
+        "predictions with an image twice",
+        TABLE + "1.png,g,a,1,0\n",
+        "'1.png' occurs more than once",
+    ),
     _predicted("predictions above 1", TABLE + "9.png,g,a,1,0.5\n", "line 10", "no probabilities"),
-    _predicted("predictions below 0", TABLE + "9.png,g,a,1.5,-0.5\n", "line 10", "no probabilities"),
-    _predicted("predictions that are NaN", TABLE + "9.png,g,a,nan,nan\n", "line 10", "no probabilities"),
-    _predicted("predictions that are infinite", TABLE + "9.png,g,a,inf,0\n", "line 10", "no probabilities"),
-    _predicted("predictions that are text", TABLE + "9.png,g,a,high,low\n", "line 10", "not a number"),
+    _predicted(
+        "predictions below 0", TABLE + "9.png,g,a,1.5,-0.5\n", "line 10", "no probabilities"
+    ),
+    _predicted(
+        "predictions that are NaN", TABLE + "9.png,g,a,nan,nan\n", "line 10", "no probabilities"
+    ),
+    _predicted(
+        "predictions that are infinite", TABLE + "9.png,g,a,inf,0\n", "line 10", "no probabilities"
+    ),
+    _predicted(
+        "predictions that are text", TABLE + "9.png,g,a,high,low\n", "line 10", "not a number"
+    ),
     _predicted("predictions with a short line", TABLE + "9.png,g,a,1\n", "line 10"),
     _predicted("predictions with a long line", TABLE + "9.png,g,a,1,0,0\n", "line 10"),
     _predicted("predictions with an empty name", TABLE + ",g,a,1,0\n", "line 10"),
     _predicted("predictions that are binary", bytes(range(256)), "{tmp}/p.csv"),
     _predicted("predictions with an open quote", TABLE + '"9.png,g,a,1,0\n', "{tmp}/p.csv"),
-    _predicted("validation of other classes", TABLE, "{tmp}/v.csv", "its classes", args=("--validation={tmp}/v.csv",),
-               make=lambda tmp: write(tmp / "v.csv", TABLE.replace("a", "c").replace("filencme", "filename").replace("lcbel", "label"))),
-    _predicted("outliers that are absent", TABLE, "{tmp}/o.csv", "no such file", args=("--outliers={tmp}/o.csv",)),
-    _predicted("outliers of other classes", TABLE, "{tmp}/o.csv", "classes", args=("--outliers={tmp}/o.csv",),
-               make=lambda tmp: write(tmp / "o.csv", "filename,p_c\n1.png,1\n")),
+    _predicted(
+        "validation of other classes",
+        TABLE,
+        "{tmp}/v.csv",
+        "its classes",
+        args=("--validation={tmp}/v.csv",),
+        make=lambda tmp: write(
+            tmp / "v.csv",
+            TABLE.replace("a", "c").replace("filencme", "filename").replace("lcbel", "label"),
+        ),
+    ),
+    _predicted(
+        "outliers that are absent",
+        TABLE,
+        "{tmp}/o.csv",
+        "no such file",
+        args=("--outliers={tmp}/o.csv",),
+    ),
+    _predicted(
+        "outliers of other classes",
+        TABLE,
+        "{tmp}/o.csv",
+        "classes",
+        args=("--outliers={tmp}/o.csv",),
+        make=lambda tmp: write(tmp / "o.csv", "filename,p_c,p_d\n1.png,1,0\n"),
+    ),
     _predicted("a rule that is none", TABLE, "--aggregate=luck", args=("--aggregate=luck",)),
     _predicted("two sources", TABLE, "give one of", args=("--compare={tmp}/p.csv",)),
     Case("nothing to evaluate", "evaluate", (), ("give one of --workdir",)),
-    Case("a comparison of one", "evaluate", ("--compare", "{tmp}/p.csv"), ("takes two", "not 1"), lambda tmp: write(tmp / "p.csv", TABLE)),
-    Case("a comparison of other images", "evaluate", ("--compare", "{tmp}/p.csv", "{tmp}/q.csv"), ("{tmp}/q.csv", "not the same"),
-         lambda tmp: [write(tmp / "p.csv", TABLE), write(tmp / "q.csv", TABLE.replace("7.png", "9.png"))]),
-    Case("a comparison of other labels", "evaluate", ("--compare", "{tmp}/p.csv", "{tmp}/q.csv"), ("{tmp}/q.csv", "differently"),
-         lambda tmp: [write(tmp / "p.csv", TABLE), write(tmp / "q.csv", TABLE.replace("g3,b", "g3,a"))]),
-    Case("an ensemble of nothing", "evaluate", ("--ensemble={tmp}/none", "--out={tmp}/out"), ("{tmp}/none",)),
+    Case(
+        "a comparison of one",
+        "evaluate",
+        ("--compare", "{tmp}/p.csv"),
+        ("takes two", "not 1"),
+        lambda tmp: write(tmp / "p.csv", TABLE),
+    ),
+    Case(
+        "a comparison of other images",
+        "evaluate",
+        ("--compare", "{tmp}/p.csv", "{tmp}/q.csv"),
+        ("{tmp}/q.csv", "not the same"),
+        lambda tmp: [
+            write(tmp / "p.csv", TABLE),
+            write(tmp / "q.csv", TABLE.replace("7.png", "9.png")),
+        ],
+    ),
+    Case(
+        "a comparison of other labels",
+        "evaluate",
+        ("--compare", "{tmp}/p.csv", "{tmp}/q.csv"),
+        ("{tmp}/q.csv", "differently"),
+        lambda tmp: [
+            write(tmp / "p.csv", TABLE),
+            write(tmp / "q.csv", TABLE.replace("g3,b", "g3,a")),
+        ],
+    ),
+    Case(
+        "an ensemble of nothing",
+        "evaluate",
+        ("--ensemble={tmp}/none", "--out={tmp}/out"),
+        ("{tmp}/none",),
+    ),
     _fine("predictions of one image", "filename,label,p_a,p_b\n1.png,a,1,0\n", 1.0),
-    _fine("predictions of images of one class", "filename,label,p_a,p_b\n1.png,a,1,0\n2.png,a,0,1\n", 0.5),
-    _fine("predictions of a class with spaces and commas", 'filename,label,"p_a, b",p_c\n1.png,"a, b",1,0\n2.png,c,0,1\n', 1.0),
-    _fine("predictions with a mark and Windows' line ends", b"\xef\xbb\xbf" + TABLE.replace("\n", "\r\n").encode(), 0.5),
+    _fine(
+        "predictions of images of one class",
+        "filename,label,p_a,p_b\n1.png,a,1,0\n2.png,a,0,1\n",
+        0.5,
+    ),
+    _fine(
+        "predictions of a class with spaces and commas",
+        'filename,label,"p_a, b",p_c\n1.png,"a, b",1,0\n2.png,c,0,1\n',
+        1.0,
+    ),
+    _fine(
+        "predictions with a mark and Windows' line ends",
+        b"\xef\xbb\xbf" + TABLE.replace("\n", "\r\n").encode(),
+        0.5,
+    ),
 ]

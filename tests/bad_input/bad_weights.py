@@ -24,12 +24,20 @@ def _weights(id_: str, name: str, content, *expected: str) -> Case:
         elif content is not None:
             write(tmp / name, content)
 
-    args = ("--config={root}/tests/small.py:{data}", "--workdir={tmp}/new", f"--config.model.init_from={{tmp}}/{name}")
+    args = (
+        "--config={root}/tests/small.py:{data}",
+        "--workdir={tmp}/new",
+        f"--config.model.init_from={{tmp}}/{name}",
+    )
     return Case(id_, "main", args, (f"{{tmp}}/{name}", *expected), make)
 
 
 def _source(id_: str, source: str, *expected: str, **fields) -> Case:
-    args = ("--config={root}/tests/small.py:{data}", "--workdir={tmp}/new", f"--config.model.init_from={source}")
+    args = (
+        "--config={root}/tests/small.py:{data}",
+        "--workdir={tmp}/new",
+        f"--config.model.init_from={source}",
+    )
     return Case(id_, "main", args, expected or (source,), **fields)
 
 
@@ -96,28 +104,89 @@ CASES = [
     _weights("weights that are a pipe", "w.pth", os.mkfifo, "no such file"),
     _weights("weights of a kind that is not read", "w.h5", b"x", ".safetensors"),
     _weights("an empty .pth", "w.pth", b"", "is damaged"),
-    _weights("a .pth that is text", "w.pth", b"version https://git-lfs.github.com/spec/v1\n", "w.pth"),
+    _weights(
+        "a .pth that is text", "w.pth", b"version https://git-lfs.github.com/spec/v1\n", "w.pth"
+    ),
     _weights("a .pth that is a cut zip", "w.pth", pth(pickle.dumps({}, 2))[:-30], "is damaged"),
     _weights("a .pth with code", "w.pth", pth(hostile(2)), "refused", "mkdir"),
     _weights("a .pth with code in the old format", "w.pth", hostile(2), "refused", "mkdir"),
     _weights("a .pth with nested lists", "w.pth", pth(b"(" * 10**5 + b"l" * 10**5 + b"."), "w.pth"),
-    _weights("a .pth that makes its reader search", "w.pth", pth(b"N" * 300_000 + b"(t" * 30_000 + b"."), "w.pth"),
-    _weights("a .pth with a text of 16 exabytes", "w.pth", pth(b"\x8d" + b"\xff" * 7 + b"\x0f."), "is damaged"),
-    _weights("a .pth in the old format with a text of a terabyte", "w.pth", b"\x8d" + struct.pack("<Q", 2**40) + b".", "is damaged"),
-    _weights("a .pth without weights", "w.pth", pth(pickle.dumps({"epoch": 3}, 2)), "no state dict"),
-    _weights("weights of another network", "w.npz", npz(**{"features.0.weight": ARRAYS["conv1.weight"]}), "conv1"),
-    _weights("weights of another shape", "w.npz", npz(**{"conv1.weight": np.ones((8, 1, 5, 5), np.float32)}), "w.npz"),
+    _weights(
+        "a .pth that makes its reader search",
+        "w.pth",
+        pth(b"N" * 300_000 + b"(t" * 30_000 + b"."),
+        "w.pth",
+    ),
+    _weights(
+        "a .pth with a text of 16 exabytes",
+        "w.pth",
+        pth(b"\x8d" + b"\xff" * 7 + b"\x0f."),
+        "is damaged",
+    ),
+    _weights(
+        "a .pth in the old format with a text of a terabyte",
+        "w.pth",
+        b"\x8d" + struct.pack("<Q", 2**40) + b".",
+        "is damaged",
+    ),
+    _weights(
+        "a .pth without weights", "w.pth", pth(pickle.dumps({"epoch": 3}, 2)), "no state dict"
+    ),
+    _weights(
+        "weights of another network",
+        "w.npz",
+        npz(**{"features.0.weight": ARRAYS["conv1.weight"]}),
+        "conv1",
+    ),
+    _weights(
+        "weights of another shape",
+        "w.npz",
+        npz(**{"conv1.weight": np.ones((8, 1, 5, 5), np.float32)}),
+        "w.npz",
+    ),
     _weights("weights without most keys", "w.npz", npz(**ARRAYS), "conv2"),
-    _weights("an .npz with objects", "w.npz", lambda path: np.savez(path, w=np.array([_Code()], object)), "plain arrays"),
+    _weights(
+        "an .npz with objects",
+        "w.npz",
+        lambda path: np.savez(path, w=np.array([_Code()], object)),
+        "plain arrays",
+    ),
     _weights("an .npz that is cut", "w.npz", npz(**ARRAYS)[:-40], "is damaged"),
     _weights("an .npz that claims a terabyte", "w.npz", _npz_that_claims(2**38), "w.npz"),
     _weights("an .npz that unpacks to gigabytes", "w.npz", _bomb(2**40), "w.npz", "unpack"),
-    _weights("an .npz with deep names", "w.npz", npz(**{"module." * 9000 + "w": np.ones(1)}), "w.npz"),
-    _weights("a .safetensors that is cut", "w.safetensors", safetensors(tensor([4], [0, 16]))[:-4], "is damaged"),
-    _weights("a .safetensors whose head lies about its length", "w.safetensors", safetensors(b"{}", length=2**62), "is damaged"),
-    _weights("a .safetensors whose head lies about a shape", "w.safetensors", safetensors(tensor([2**40], [0, 16])), "is damaged"),
-    _weights("a .safetensors whose head lies about a place", "w.safetensors", safetensors(tensor([4], [16, 32])), "is damaged"),
-    _weights("a .safetensors with a head that is no JSON", "w.safetensors", safetensors(b"{{{{"), "is damaged"),
+    _weights(
+        "an .npz with deep names", "w.npz", npz(**{"module." * 9000 + "w": np.ones(1)}), "w.npz"
+    ),
+    _weights(
+        "a .safetensors that is cut",
+        "w.safetensors",
+        safetensors(tensor([4], [0, 16]))[:-4],
+        "is damaged",
+    ),
+    _weights(
+        "a .safetensors whose head lies about its length",
+        "w.safetensors",
+        safetensors(b"{}", length=2**62),
+        "is damaged",
+    ),
+    _weights(
+        "a .safetensors whose head lies about a shape",
+        "w.safetensors",
+        safetensors(tensor([2**40], [0, 16])),
+        "is damaged",
+    ),
+    _weights(
+        "a .safetensors whose head lies about a place",
+        "w.safetensors",
+        safetensors(tensor([4], [16, 32])),
+        "is damaged",
+    ),
+    _weights(
+        "a .safetensors with a head that is no JSON",
+        "w.safetensors",
+        safetensors(b"{{{{"),
+        "is damaged",
+    ),
     _source("a package that is none", "package:os", "package:os"),
     _source("weights of a user who is not there", "~nobody_of_this_name/w.pth", "no such user"),
     _source("weights with a name too long", "x" * 300 + ".pth", "File name too long"),

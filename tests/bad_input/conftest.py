@@ -1,8 +1,7 @@
 import sys
 
 import pytest
-from absl import app
-from bad_case import MODULES, call
+from bad_case import call
 
 from cervix_jax import cli
 
@@ -27,7 +26,8 @@ def finished_run(in_process, tmp_path_factory, request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "data" / "compiled"))
         code, _, err = call(
-            "main", [f"--config={root}/tests/small.py:{folder / 'data'}", f"--workdir={folder / 'run'}"]
+            "main",
+            [f"--config={root}/tests/small.py:{folder / 'data'}", f"--workdir={folder / 'run'}"],
         )
     assert code == 0, err
     return folder / "run", folder / "data"

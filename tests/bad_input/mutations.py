@@ -2,11 +2,15 @@
 
 import contextlib
 import resource
+from collections.abc import Callable
+from typing import Any
 
 from bad_case import deadline
 from hypothesis import strategies as st
 
-SECONDS = 30  # for one file; a reader takes milliseconds, and the machine may be busy
+from cervix_jax.errors import InputError
+
+SECONDS = 10  # of computing for one file; a reader takes milliseconds
 MAX_GROWTH = 1 << 30  # bytes; an image of the largest allowed size takes a third of it
 
 
@@ -31,6 +35,15 @@ def mutated(draw, originals: list[bytes]) -> bytes:
         else:
             data[place:place] = data[place : place + 64]
     return bytes(data)
+
+
+def attempt(reader: Callable[[], Any]) -> tuple[Any, str]:
+    """What a reader gives, or None and the line by which it refuses."""
+    with bounded():
+        try:
+            return reader(), ""
+        except InputError as error:
+            return None, str(error)
 
 
 @contextlib.contextmanager

@@ -53,9 +53,11 @@ def trained_small(prepared, tmp_path_factory):
     run, mesh = load_run(folder), make_mesh()
     data = open_data(run.config, mesh)
     forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
-    for split in ("val", "test"):
+    # Its own validation images are too few for any conformal set; 12 are enough for one of 0.9.
+    chosen = {"val": data.indices("train")[:12], "test": data.indices("test")}
+    for split, indices in chosen.items():
         found = predict_split(
-            forward, run.variables, data.pipeline, data.indices(split), run.config.eval_batch_size
+            forward, run.variables, data.pipeline, indices, run.config.eval_batch_size
         )
         write_evaluation(folder / "evaluate", split, found, data, run.config, run.step)
     return folder, data

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from predicted_rows import probabilities_of, read_rows
 
 from cervix_jax.errors import InputError
+from cervix_jax.predict.output import Output
 from cervix_jax.predict.windows import starts
 from tfds_builders.images import squares_about
 
@@ -146,6 +148,37 @@ def test_nuclei_are_what_the_squares_about_them_are(
     assert (
         "1 images with positions are not among those given, e.g. other" in capsys.readouterr().err
     )
+
+
+def test_fields_go_on_where_they_were_stopped(predict, workdir, field, tmp_path, monkeypatch):
+    folder = tmp_path / "fields"
+    for name in ("a", "b", "c"):
+        (folder / name).mkdir(parents=True)
+        shutil.copy(field, folder / name / "same.png")
+    given = {"workdir": workdir, "field": "window", "window": 60, "overlap": 0.0}
+    predict(folder, out=tmp_path / "whole.csv", **given)
+    add = Output.add
+
+    def interrupted(self, *what):
+        add(self, *what)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out.csv"
+    for resume in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(Output, "add", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                predict(folder, out=out, resume=resume, **given)
+    with pytest.raises(InputError, match="begun with --window=60; give the same"):
+        predict(folder, out=out, resume=True, **given | {"window": 50})
+    predict(folder, out=out, resume=True, **given)
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    files, expected = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("out", "whole")
+    )
+    assert len(files) == 6
+    assert files == expected
 
 
 def test_fields_that_cannot_be_used_are_passed_over(predict, workdir, field, tmp_path):

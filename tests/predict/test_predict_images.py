@@ -25,6 +25,11 @@ def names_of(rows):
     return [name for name in rows[0] if name.startswith("p_")]
 
 
+def size_of(path):
+    with Image.open(path) as image:
+        return image.size
+
+
 @pytest.mark.parametrize("batch_size", [0, 3])
 def test_probabilities_are_those_of_evaluate_to_the_last_digit(
     predict, workdir, cells, tmp_path, batch_size
@@ -32,7 +37,7 @@ def test_probabilities_are_those_of_evaluate_to_the_last_digit(
     out = tmp_path / "p.csv"
     expected = read_rows(workdir / "evaluate" / "test_predictions.csv")
     images = [cells / row["filename"] for row in expected]
-    assert any(min(Image.open(image).size) > 32 for image in images)  # resizing counts
+    assert any(min(size_of(image)) > 32 for image in images)  # resizing counts
     assert predict(*images, workdir=workdir, out=out, batch_size=batch_size) is None
     found = read_rows(out)
     assert [row["path"] for row in found] == list(map(str, images))
@@ -177,15 +182,26 @@ def test_groups_are_joined_by_the_rule(predict, workdir, cells, tmp_path, capsys
         best = names_of([group])[joined.argmax()]
         assert group["class"] == best.removeprefix("p_")
 
-    predict(cells, workdir=workdir, out=out, group=r"([0-4])\.png$", overwrite=True)
+    predict(cells, workdir=workdir, out=out, group=r"(1)\.png$", overwrite=True)
     rows = read_rows(out)
     assert [row["group"] for row in rows] == [
-        row["path"][-5] if row["path"][-5] in "01234" else "" for row in rows
+        row["path"][-5] if row["path"][-5] in "1" else "" for row in rows
     ]
     alone = sum(not row["group"] for row in rows)
+    assert 0 < alone < 40
     groups = read_rows(tmp_path / "p_groups.csv")
     assert sum(int(group["images"]) for group in groups) == 40 - alone
     assert f"{alone} images match no group" in capsys.readouterr().out
+
+
+def test_no_group_is_a_formula(predict, workdir, cells, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "=1+1").mkdir()
+    shutil.copy(sorted(cells.rglob("*.png"))[0], "=1+1/a.png")
+    monkeypatch.setattr(sys, "stdin", None)  # as with <&-
+    predict("=1+1", workdir=workdir, out="p.csv", group="parent")
+    assert read_rows(tmp_path / "p.csv")[0]["group"] == "./=1+1"
+    assert [row["group"] for row in read_rows(tmp_path / "p_groups.csv")] == ["./=1+1"]
 
 
 @pytest.mark.parametrize("null", [False, True])
@@ -210,7 +226,7 @@ def test_names_on_standard_input(predict, workdir, cells, tmp_path, monkeypatch,
 
 def test_patterns_and_images_that_are_named_twice(predict, workdir, cells, tmp_path):
     every = sorted(map(str, cells.rglob("*.png")))
-    predict(every[7], f"{cells}/**/*.PN?", f"{cells}/**/*.pn[g]", workdir=workdir,
+    predict(every[7], f"{cells}/**/*.pn?", f"{cells}/**/*.pn[g]", workdir=workdir,
             out=tmp_path / "p.csv")  # fmt: skip
     paths = [row["path"] for row in read_rows(tmp_path / "p.csv")]
     assert paths == [every[7], *(path for path in every if path != every[7])]

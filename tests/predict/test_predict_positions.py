@@ -69,6 +69,12 @@ def test_images_and_positions_belong_together(write, tmp_path):
         positions.check([one], 100)
 
 
+def test_dots_in_names_are_no_suffixes(write):
+    positions = Positions(write("image,x,y\nslide.1,1,1\nslide.2.TIF,2,2\nslide,3,3\n"))
+    for name, wanted in (("slide.1.png", 1), ("x.d/slide.2.png", 2), ("slide.png", 3)):
+        assert positions.of(name, (9, 9)).tolist() == [[wanted, wanted]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

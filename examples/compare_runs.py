@@ -1,0 +1,48 @@
+"""Compare two runs on the images that both were tested on, and name those they disagree about.
+
+python examples/compare_runs.py runs/rcan runs/densenet121
+
+Each is a run, a cross-validation, or a CSV of predictions (filename, group, label, p_<class>...).
+"""
+
+import sys
+
+from cervix_jax import InputError
+from cervix_jax.statistics import side_by_side
+from cervix_jax.statistics.table import PredictionTable, align
+
+MOST = 20
+
+
+def disagreements(first: PredictionTable, second: PredictionTable) -> list[str]:
+    """Images that one is right about and the other wrong, surest mistakes first."""
+    second = align(first, second, ("A", "B"))  # in the order of the first
+    rows = []
+    for number, name in enumerate(first.filenames):
+        sides = {"A": first, "B": second}
+        right = [letter for letter, table in sides.items() if table.correct[number]]
+        if len(right) == 1:
+            wrong = sides["B" if right == ["A"] else "A"].probabilities[number]
+            truth = first.class_names[first.labels[number]]
+            said = f"{first.class_names[wrong.argmax()]} ({wrong.max():.2f})"
+            rows.append((-wrong.max(), f"{name}: {truth}; only {right[0]} right, other {said}"))
+    return [line for _, line in sorted(rows)]
+
+
+def main(first: str, second: str) -> None:
+    """Print the comparison, then the disagreements."""
+    sides = side_by_side.read_side(first), side_by_side.read_side(second)
+    print(side_by_side.text(side_by_side.compare(*sides), *sides))
+    for member in sides[0].tables.keys() & sides[1].tables.keys():
+        lines = disagreements(sides[0].tables[member], sides[1].tables[member])
+        print(f"\nseed {member[0]}, fold {member[1]}: {len(lines)} images right by one alone")
+        print("\n".join(lines[:MOST]))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"error: {error}")

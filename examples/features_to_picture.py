@@ -1,0 +1,66 @@
+"""Draw the features before a run's last layer as a t-SNE map, by class and by split.
+
+python examples/features_to_picture.py runs/rcan features.png
+python examples/features_to_picture.py runs/rcan features.npz    # the numbers instead
+
+Distances between far points of a t-SNE map mean nothing; look at what mixes with what.
+"""
+
+import sys
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+
+from cervix_jax import InputError, load_run
+from cervix_jax.aggregate.features import extract
+from cervix_jax.data.experiment import open_data
+from cervix_jax.distributed import make_mesh
+
+MARKERS = {"train": ".", "val": "^", "test": "o"}
+MOST = 2000  # images; t-SNE slows down with their square
+
+
+def main(workdir: str, out: str) -> None:
+    """Extract, project and draw."""
+    run = load_run(workdir)
+    data = open_data(run.config, make_mesh())
+    chosen = np.arange(len(data.dataset))
+    if len(chosen) > MOST:
+        chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST, replace=False))
+    features, logits = extract(run, data, chosen, progress="features")
+    labels, splits = np.asarray(data.dataset.labels)[chosen], data.splits[chosen]
+    if out.endswith(".npz"):
+        groups = np.array(data.dataset.groups)[chosen]
+        np.savez(out, features=features, logits=logits, labels=labels, splits=splits, groups=groups)
+        print(f"{features.shape[0]} x {features.shape[1]} features written to {out}")
+        return
+    perplexity = min(30.0, (len(chosen) - 1) / 3)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+
+    figure = Figure(figsize=(7.5, 6), layout="constrained")
+    axes = figure.subplots()
+    colours = matplotlib.colormaps["tab10"].colors
+    for split, marker in MARKERS.items():
+        for label in range(len(run.class_names)):
+            kept = (splits == split) & (labels == label)
+            shade = 0.35 if split == "train" else 0.9
+            axes.scatter(*points[kept].T, s=24, marker=marker, color=colours[label], alpha=shade)
+    for label, name in enumerate(run.class_names):
+        axes.scatter([], [], color=colours[label], label=name)
+    for split, marker in MARKERS.items():
+        axes.scatter([], [], color="grey", marker=marker, label=split)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set(xticks=[], yticks=[], title=f"{run.config.model.name} on {data.dataset.name}, t-SNE")
+    figure.savefig(out, dpi=120)
+    print(f"{len(chosen)} images written to {out}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")

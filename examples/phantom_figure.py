@@ -1,0 +1,71 @@
+r"""Draw the README's figure: what two networks, alike by accuracy, make of drawn cells.
+
+for c in 0 1; do python -m cervix_jax.main --workdir=runs/colour$c --config.num_epochs=5 \
+    --config=configs/efficientnet_lite0.py:cervix_phantom/single_cell \
+    --config.data.settings.confounding=$c; done
+python examples/phantom_figure.py runs/colour0 runs/colour1 docs/phantom.png
+
+In the first run colour says nothing of the class; in the second each slide holds one class, so
+that its stain gives it away. Shown is the first test cell of every class, not the best.
+"""
+
+import sys
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cervix_jax import InputError, explain, load_run
+from cervix_jax.data.experiment import open_data
+from cervix_jax.distributed import make_mesh
+from cervix_jax.explain.measures.regions import cell_regions
+
+TITLES = ("colour says nothing", "colour gives the class away")
+
+
+def explained(workdir: str) -> tuple:
+    """Names, images, maps [N, S, S] and nucleus and cell masks of a run's first test cells."""
+    run = load_run(workdir)
+    data = open_data(run.config, make_mesh(), progress=False)
+    test, labels = data.indices("test"), np.asarray(data.dataset.labels)
+    chosen = np.array([test[labels[test] == k][0] for k in range(len(run.class_names))])
+    images = data.pipeline.images(chosen)
+    maps = explain.integrated_gradients(
+        run.logits_fn, run.preprocess(images), labels[chosen],
+        baselines=explain.baselines.black(run.input_range), steps=64,
+    ).sum(-1)  # fmt: skip
+    regions = cell_regions(data.dataset, chosen, size=images.shape[1])
+    nucleus = regions.index == regions.names.index("nucleus")
+    cell = nucleus | (regions.index == regions.names.index("cytoplasm"))
+    return run.class_names, images, maps, nucleus, cell
+
+
+def main(free: str, confounded: str, out: str) -> None:
+    """Explain and draw."""
+    figure = Figure(figsize=(9, 7.4), layout="constrained")
+    axes = figure.subplots(4, 5)
+    for side, workdir in enumerate((free, confounded)):
+        names, images, maps, nucleus, cell = explained(workdir)
+        for column, name in enumerate(names):
+            shown, drawn = axes[2 * side, column], axes[2 * side + 1, column]
+            shown.imshow(images[column])
+            if side == 0:
+                shown.set_title(name, fontsize=9)
+            limit = np.percentile(np.abs(maps[column]), 99)
+            drawn.imshow(maps[column], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            for mask, colour in ((cell[column], "0.35"), (nucleus[column], "black")):
+                drawn.contour(mask, levels=[0.5], colors=colour, linewidths=0.9)
+        axes[2 * side, 0].set_ylabel(TITLES[side], fontsize=9)
+        axes[2 * side + 1, 0].set_ylabel("integrated gradients", fontsize=9)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    figure.savefig(out, dpi=80)
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"error: {error}")

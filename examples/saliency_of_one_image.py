@@ -1,0 +1,60 @@
+"""Explain one image: which pixels speak for the predicted class, and which against it.
+
+python examples/saliency_of_one_image.py runs/rcan cell.png explained.png
+
+Left the image as the network sees it, then integrated gradients from black and Grad-CAM. Red speaks
+for the class, blue against it; each map has its own scale, which its bar shows. A map is no proof:
+see `cervix_jax.explain.measures`.
+"""
+
+import sys
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cervix_jax import InputError, explain, load_run
+from cervix_jax.data.decode import resize_square
+
+
+def main(workdir: str, image_path: str, picture: str) -> None:
+    """Predict, explain and draw."""
+    run = load_run(workdir)
+    pixels = np.asarray(Image.open(image_path).convert("RGB"))
+    probabilities = run.predict([pixels])[0]
+    target = int(probabilities.argmax())
+    print(f"{run.class_names[target]} {probabilities[target]:.3f}")
+
+    images, targets = run.preprocess([pixels]), np.array([target])
+    black = explain.baselines.black(run.input_range)  # what the network sees as black; not zero
+    gradients, delta = explain.integrated_gradients(
+        run.logits_fn, images, targets, baselines=black, steps=64, return_delta=True
+    )
+    print(f"sum of the map less what it should be: {float(delta[0]):+.1e}")  # small: enough steps
+    # The last map of small images is a single value; this one is finer.
+    cam = explain.grad_cam(run.features_fn, images, targets, key="stage3")
+    shown = resize_square(pixels, run.config.image_size, run.config.data.resize)
+    maps = {"integrated gradients": gradients[0].sum(-1), "Grad-CAM": np.squeeze(cam[0])}
+
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    axes = figure.subplots(1, 3)
+    axes[0].imshow(shown)
+    axes[0].set_title(f"{run.class_names[target]}, {probabilities[target]:.2f}", fontsize=10)
+    for axis, (title, values) in zip(axes[1:], maps.items(), strict=True):
+        limit = max(float(np.percentile(np.abs(values), 99.5)), 1e-12)
+        drawn = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set_title(title, fontsize=10)
+        figure.colorbar(drawn, ax=axis, shrink=0.8)
+    for axis in axes:
+        axis.set_axis_off()
+    figure.savefig(picture, dpi=120)
+    print(f"written to {picture}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except (InputError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,127 @@
+"""Every script of `examples/` on a run of seconds, as its docstring says it is called."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cervix_jax import models
+from cervix_jax.errors import InputError
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def run_folder(trained) -> str:
+    return str(trained[0])
+
+
+def picture(path: Path) -> np.ndarray:
+    """The pixels of a picture that is one: of some size, not of one colour."""
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    assert min(pixels.shape[:2]) > 200
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+    return pixels
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_scripts_are_short_and_say_how_to_call_them(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 80
+    call = f"python {'' if path.stem == 'run_exported' else 'examples/'}{path.name} "
+    assert call in load(path.stem).__doc__
+
+
+def test_checkpoint_reads_alike_with_and_without_the_package(run_folder, capsys):
+    load("read_checkpoint").main(run_folder)
+    printed = capsys.readouterr().out
+    assert "features/conv0/kernel float32" in printed
+    assert "read alike by both ways" in printed
+
+
+@pytest.fixture
+def two_tables(tmp_path):
+    """Two CSV files of the same six images; the second errs once, surely, and has another order."""
+    head = "filename,group,label,p_a,p_b\n"
+    rows = [f"{n}.png,g{n // 2},{'ab'[n % 2]}," for n in range(6)]
+    sure = ["0.9,0.1", "0.2,0.8"]
+    (tmp_path / "one.csv").write_text(
+        head + "\n".join(rows[n] + sure[n % 2] for n in range(6)) + "\n"
+    )
+    changed = {3: "0.97,0.03"}
+    (tmp_path / "two.csv").write_text(
+        head + "\n".join(rows[n] + changed.get(n, sure[n % 2]) for n in (5, 4, 3, 2, 1, 0)) + "\n"
+    )
+    return str(tmp_path / "one.csv"), str(tmp_path / "two.csv")
+
+
+def test_comparison_names_the_images_that_differ(two_tables, capsys):
+    load("compare_runs").main(*two_tables)
+    printed = capsys.readouterr().out
+    assert "A is right on 6 and B on 5" in printed
+    assert "1 images right by one alone\n3.png: b; only A right, other a (0.97)\n" in printed
+
+
+def test_comparison_of_a_run_with_itself(run_folder, capsys):
+    load("compare_runs").main(run_folder, run_folder)
+    assert "0 images right by one alone" in capsys.readouterr().out
+
+
+def test_saliency_of_an_image_file(run_folder, tmp_path, capsys):
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 255, (50, 70, 3), np.uint8)).save(tmp_path / "cell.png")
+    load("saliency_of_one_image").main(
+        run_folder, str(tmp_path / "cell.png"), str(tmp_path / "map.png")
+    )
+    picture(tmp_path / "map.png")
+    name, probability = capsys.readouterr().out.splitlines()[0].rsplit(" ", 1)
+    assert name in ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal",
+                    "Superficial-Intermediate")  # fmt: skip
+    assert 0.2 <= float(probability) <= 1
+
+
+def test_features_as_picture_and_as_numbers(run_folder, tmp_path):
+    script = load("features_to_picture")
+    script.main(run_folder, str(tmp_path / "features.png"))
+    picture(tmp_path / "features.png")
+    script.main(run_folder, str(tmp_path / "features.npz"))
+    with np.load(tmp_path / "features.npz") as kept:
+        assert len(kept["features"]) == len(kept["labels"]) == len(kept["groups"]) == 40
+        assert np.isfinite(kept["features"]).all()
+        assert set(kept["splits"]) == {"train", "val", "test"}
+
+
+@pytest.mark.slow
+def test_own_images_and_own_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(models, "_FACTORIES", dict(models._FACTORIES))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "prepared"))
+    random = np.random.default_rng(0)
+    for label, colour in {"dark": 60, "light": 190}.items():
+        for patient in range(20):
+            folder = tmp_path / "cells" / label / f"p{patient:02d}"
+            folder.mkdir(parents=True)
+            for number in range(2):
+                pixels = random.normal(colour, 20, (40, 40, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    script = load("own_dataset_and_model")
+    workdir = str(tmp_path / "run")
+    script.main(str(tmp_path / "cells"), workdir, "^(?P<group>.+)/[^/]+$", epochs=3)
+    assert "classes dark, light" in capsys.readouterr().out
+    models._FACTORIES.pop("three_convolutions")
+    with pytest.raises(InputError, match="three_convolutions"):
+        script.load_run(workdir)
+
+
+@pytest.mark.slow
+def test_phantom_figure(run_folder, tmp_path):
+    load("phantom_figure").main(run_folder, run_folder, str(tmp_path / "figure.png"))
+    picture(tmp_path / "figure.png")

@@ -258,15 +258,19 @@ def _check_fits(
     _, params, stats = nnx.split(abstract, nnx.Param, ...)
     wanted = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
     expected, found = (
-        {name: tuple(leaf.shape) for name, leaf in jax.tree.leaves_with_path(tree)}
+        # By name: the places in a list are numbers here and texts as Orbax gives them.
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+            for path, leaf in jax.tree.leaves_with_path(tree)
+        }
         for tree in (wanted, dict(variables))
     )
     differing = [n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)]
     if differing:
-        first = min(differing, key=jax.tree_util.keystr)
+        first = min(differing)
         raise InputError(
             f"{path}: these are not the weights of {config.model.name} with {num_classes} classes: "
-            f"{jax.tree_util.keystr(first, simple=True, separator='/')} has the shape "
+            f"{first} has the shape "
             f"{found.get(first, 'absent')}, not {expected.get(first, 'absent')}; restore "
             "config.json and the checkpoint from one backup."
         )

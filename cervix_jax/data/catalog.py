@@ -106,7 +106,9 @@ class _Records(Sequence):
         return len(self.records)
 
     def __getitem__(self, index):
-        if not -len(self) <= index < len(self):  # what ends a loop; ArrayRecord raises no IndexError
+        if (
+            not -len(self) <= index < len(self)
+        ):  # what ends a loop; ArrayRecord raises no IndexError
             raise IndexError(f"example {index} of {len(self)}")
         try:
             return self.records[index]

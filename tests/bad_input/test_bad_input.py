@@ -52,7 +52,7 @@ def test_bad_input(case, in_process, tmp_path, monkeypatch, request):
     for part in case.expected:
         assert part.replace("{tmp}", str(tmp_path)) in errors[0]
     after = contents(tmp_path)
-    if case.around is full_disk:  # whole files that found room may stay
+    if case.around is bad_outputs.full_disk:  # whole files that found room may stay
         after = {path: after.get(path) for path in before}
     assert after == before
 

@@ -209,10 +209,12 @@ def main(argv: list[str]) -> None:
         return
     if others and not args.ensemble:
         raise InputError(f"unexpected argument {others[0]!r}; options are written --name=value.")
+    # Before anything is evaluated and written.
+    strange = read_table(args.outliers, labelled=False) if args.outliers else None
     if args.ensemble:
         folder, name = _evaluate_ensemble(_paths(args.ensemble, others), stem, args.out), stem
     elif args.predictions:
-        folder, name = _evaluate_file(Path(args.predictions), args.validation)
+        folder, name = _evaluate_file(args)
     else:
         folder, name = _evaluate_run(args), stem
     report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -224,12 +226,8 @@ def main(argv: list[str]) -> None:
     if args.aggregate:
         print(aggregation_summary(report))
         _write_groups(folder, name, table, args.aggregate, report)
-    if args.outliers:
-        strange = read_table(args.outliers, labelled=False)
-        if strange.class_names != table.class_names:
-            raise InputError(
-                f"{args.outliers}: its classes are not those of the predictions, in their order."
-            )
+    if strange is not None:
+        _require_classes(args.outliers, strange, table)
         found = outlier_report(table, strange)
         _write_json(folder / f"{name}_outliers.json", found | {"outliers": args.outliers})
         for score in ("max_softmax", "energy"):
@@ -285,15 +283,25 @@ def _evaluate_run(args: flags.FlagValues) -> Path:
     return folder
 
 
-def _evaluate_file(path: Path, validation: str) -> tuple[Path, str]:
+def _require_classes(path: str, table: PredictionTable, evaluated: PredictionTable) -> None:
+    if table.class_names != evaluated.class_names:
+        raise InputError(
+            f"{path}: its classes are not those of the predictions evaluated, in their order."
+        )
+
+
+def _evaluate_file(args: flags.FlagValues) -> tuple[Path, str]:
     """Evaluate predictions of whatever model, into a folder beside their file."""
+    path = Path(args.predictions)
     table = read_table(path)
     name = path.name.removesuffix(".csv").removesuffix("_predictions")
     facts = {"dataset": path.name, "split": "predictions", "protocol": None, "leakage": None}
     facts["groups"] = len(set(table.groups.tolist()))
-    known = read_table(validation) if validation else None
-    if known is not None and known.class_names != table.class_names:
-        raise InputError(f"{validation}: its classes are not those of {path}, in their order.")
+    known = read_table(args.validation) if args.validation else None
+    if known is not None:
+        _require_classes(args.validation, known, table)
+    if args.outliers:
+        _require_classes(args.outliers, read_table(args.outliers, labelled=False), table)
     folder = path.with_name(f"{path.name.removesuffix('.csv')}_evaluation")
     write_report(folder, name, table, facts, known)
     return folder, name

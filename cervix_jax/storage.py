@@ -21,6 +21,9 @@ def storage_problem(error: BaseException | None) -> str | None:
         number = error.errno if isinstance(error, OSError) else None
         if number is None and (found := re.search(r"os_error_code=.(\d+)", str(error))):
             number = int(found[1])
+        if number is None:  # as ArrayRecord says it
+            said = (n for n in _STORAGE if f"failed: {os.strerror(n)}" in str(error))
+            number = next(said, None)
         if number in _STORAGE:
             return os.strerror(number)
         error = error.__cause__ or error.__context__

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -71,7 +72,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def require_file(path: Path) -> None:
     """Raises InputError unless `path` is a file; a pipe would keep its reader waiting forever."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # False for every path that cannot be asked
         raise InputError(
             f"{path}: is no file (but a pipe, a device, or a link that leads nowhere); remove it."
         )

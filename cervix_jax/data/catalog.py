@@ -25,6 +25,7 @@ from PIL import Image
 from cervix_jax import atomic
 from cervix_jax.errors import InputError
 from cervix_jax.paths import user_path
+from cervix_jax.storage import storage_problem
 
 BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "sipakmed")
 # Builders whose configs can be varied: the function of their module that does it.
@@ -105,10 +106,12 @@ class _Records(Sequence):
         return len(self.records)
 
     def __getitem__(self, index):
+        if (
+            not -len(self) <= index < len(self)
+        ):  # what ends a loop; ArrayRecord raises no IndexError
+            raise IndexError(f"example {index} of {len(self)}")
         try:
             return self.records[index]
-        except IndexError:
-            raise
         except Exception as error:  # ArrayRecord and TFDS raise many kinds for damaged files
             raise InputError(
                 f"the prepared data in {self.path} are damaged (example {index}: {error}); delete "
@@ -188,6 +191,14 @@ def load(
         raise InputError(
             f"{name}: cannot be prepared under {kwargs.get('data_dir', 'the default data_dir')} "
             f"({error.strerror or error}: {error.filename}); give a data_dir that can be written."
+        ) from error
+    except RuntimeError as error:  # of ArrayRecord
+        problem = storage_problem(error)
+        if problem is None:
+            raise
+        raise InputError(
+            f"{name}: cannot be prepared under {kwargs.get('data_dir', 'the default data_dir')} "
+            f"({problem}); make space, or give another data_dir."
         ) from error
     dataset = _open(name, builder, manual)
     if check_counts:

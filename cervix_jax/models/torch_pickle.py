@@ -178,7 +178,9 @@ def _stack_global(stack: list[Any]) -> None:
 
 def _pop_to_mark(stack: list[Any]) -> list[Any]:
     # From the top: from the bottom a hostile file could make each list cost the whole stack.
-    start = len(stack) - 1 - next(n for n, item in enumerate(reversed(stack)) if item is _MARK)
+    start = next((n for n in reversed(range(len(stack))) if stack[n] is _MARK), None)
+    if start is None:
+        raise ValueError("a list that does not begin")
     items = stack[start + 1 :]
     del stack[start:]
     return items

@@ -207,7 +207,7 @@ def _open(
 
 def _see_through(output: Output, work: Callable[[], None]) -> int | None:
     """Do the work, then give the table its name; where it is stopped, say how to go on."""
-    with output, atomic.storage_named(output.path):
+    with atomic.storage_named(output.path), output:
         try:
             work()
         except (Preempted, KeyboardInterrupt) as error:

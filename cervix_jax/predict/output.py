@@ -5,6 +5,7 @@ While the work lasts, rows go to `FILE.part` and the images that were left out t
 images that was. What a killed process wrote after its last such line is cut off again.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -72,11 +73,23 @@ class Output:
             self._log.truncate(self._log_length)
             self._log.seek(self._log_length)
         else:
-            self._log.write(_line(head))
-            if self.path.suffix == ".csv":
-                self._files[0].write(csv_text([self.columns]))
-            self._files[1].write(csv_text([SKIPPED_COLUMNS]))
-            self._note()
+            try:
+                self._begin(head)
+            except OSError as error:
+                with contextlib.suppress(OSError):  # what did not fit is written once more
+                    self._close()
+                self._discard()
+                raise InputError(
+                    f"{self.path}: cannot be written ({error.strerror or error}); make space, or "
+                    "choose another place."
+                ) from error
+
+    def _begin(self, head: dict) -> None:
+        self._log.write(_line(head))
+        if self.path.suffix == ".csv":
+            self._files[0].write(csv_text([self.columns]))
+        self._files[1].write(csv_text([SKIPPED_COLUMNS]))
+        self._note()
 
     def __enter__(self) -> "Output":
         return self
@@ -194,8 +207,9 @@ class Output:
             )
 
     def _close(self) -> None:
-        for file in (*self._files, self._log):
-            file.close()
+        with contextlib.ExitStack() as closing:  # all of them, whatever the first one raises
+            for file in (*self._files, self._log):
+                closing.callback(file.close)
 
     def _discard(self) -> None:
         for path in (self.part, self._part_skipped, self._progress):

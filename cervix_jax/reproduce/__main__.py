@@ -26,6 +26,7 @@ from cervix_jax.cli import EXIT_FAILED, EXIT_PREEMPTED
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
+from cervix_jax.paths import user_path
 from cervix_jax.reproduce import results
 from cervix_jax.reproduce.experiments import (
     Experiment,
@@ -53,6 +54,9 @@ def main(argv: list[str]) -> int | None:
     """Command line."""
     del argv
     args = flags.FLAGS
+    for name in ("sipakmed", "herlev"):
+        if args[name].value and not user_path(args[name].value, f"--{name}").is_dir():
+            raise InputError(f"--{name}={args[name].value}: there is no such folder.")
     settings = Settings(
         out=Path(args.out),
         manual_dirs={"sipakmed": args.sipakmed, "herlev": args.herlev},

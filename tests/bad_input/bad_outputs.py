@@ -265,7 +265,7 @@ CASES = [
         "a protocol that is none",
         "reproduce",
         ("--protocols=luck", "--dry_run"),
-        ("--protocols=luck",),
+        ("--protocols", "luck"),
     ),
     Case(
         "a field that is none",

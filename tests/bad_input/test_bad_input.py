@@ -51,7 +51,10 @@ def test_bad_input(case, in_process, tmp_path, monkeypatch, request):
     assert "Traceback" not in err
     for part in case.expected:
         assert part.replace("{tmp}", str(tmp_path)) in errors[0]
-    assert contents(tmp_path) == before
+    after = contents(tmp_path)
+    if case.around is bad_outputs.full_disk:  # whole files that found room may stay
+        after = {path: after.get(path) for path in before}
+    assert after == before
 
 
 def test_the_table_is_whole():

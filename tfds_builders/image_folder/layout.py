@@ -1,6 +1,7 @@
 """Lists the images of a folder with class and group, and finds the usual mistakes."""
 
 import dataclasses
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -132,7 +133,7 @@ def _groups(found: list[_Found], pattern: re.Pattern | None, given: str) -> Iter
 
 def _listed(root: Path, csv: str, *, has_pattern: bool) -> list[_Found]:
     path = _inside(root, csv, "image_folder setting csv")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such file; give the setting csv its name.")
     found: list[_Found] = []
     lines: dict[str, str] = {}
@@ -148,7 +149,7 @@ def _listed(root: Path, csv: str, *, has_pattern: bool) -> list[_Found]:
             )
         if name in lines:
             raise InputError(f"{where}: {name} is listed already ({lines[name]}); remove one.")
-        if not image.is_file():
+        if not os.path.isfile(image):  # False also for a name that is too long
             raise InputError(f"{where}: there is no file {image}; complete the folder.")
         lines[name] = where.rpartition(", ")[2]
         found.append((image, name, label, group))

@@ -12,6 +12,12 @@ from bad_files import tree, write
 from bad_tables import TABLE
 
 SMALL = "--config={root}/tests/small.py:{data}"
+PHANTOM = (
+    "--dataset=cervix_phantom/single_cell",
+    "--data_dir={data}",
+    "--setting=clusters_per_class=4",
+    "--setting=cells_per_cluster=2",
+)
 FOLDER = ("--dataset=image_folder/default", "--manual_dir={tmp}/raw")
 
 
@@ -153,7 +159,7 @@ CASES = [
         ("--predictions={tmp}/p.csv",),
         ("{tmp}/p_evaluation", "File too large"),
         _table,
-        around=full_disk,
+        around=lambda: full_disk(100),
     ),
     Case(
         "an evaluation to a read-only disk",
@@ -210,23 +216,21 @@ CASES = [
     Case(
         "an audit below a file",
         "audit",
-        (*FOLDER, "--data_dir={tmp}/data", "--out={tmp}/file/x", "--trees=1", "--folds=2"),
+        (*PHANTOM, "--out={tmp}/file/x", "--trees=1", "--folds=2"),
         ("{tmp}/file/x",),
-        lambda tmp: [_file(tmp), tree(tmp)],
+        _file,
     ),
     Case(
         "an audit with one fold",
         "audit",
-        (*FOLDER, "--data_dir={tmp}/data", "--folds=1"),
+        (*PHANTOM, "--folds=1"),
         ("folds=1",),
-        tree,
     ),
     Case(
         "an audit with a seed below zero",
         "audit",
-        (*FOLDER, "--data_dir={tmp}/data", "--seed=-1"),
+        (*PHANTOM, "--seed=-1"),
         ("seed=-1",),
-        tree,
     ),
     Case("an audit of nothing", "audit", (), ("give either --dataset",)),
     Case(
@@ -303,6 +307,20 @@ CASES = [
             "--dry_run",
         ),
         ("{tmp}/none",),
+    ),
+    Case(
+        "a cross-validation with a cut report",
+        "main",
+        (SMALL, "--config.split.seeds=1", "--workdir={tmp}/new"),
+        ("{tmp}/new/seed0/fold0/evaluate/test.json",),
+        lambda tmp: write(tmp / "new/seed0/fold0/evaluate/test.json", "{"),
+    ),
+    Case(
+        "a cross-validation with an old report",
+        "main",
+        (SMALL, "--config.split.seeds=1", "--workdir={tmp}/new"),
+        ("{tmp}/new/seed0/fold0/evaluate/test.json", "has no dataset"),
+        lambda tmp: write(tmp / "new/seed0/fold0/evaluate/test.json", "{}"),
     ),
     Case(
         "shortcuts that are cut",

@@ -13,16 +13,19 @@ Goes on from what is in `--out`. The tables come last; the numbers behind them a
 """
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import ground_truth_cells as cells
 import ground_truth_methods as methods
 import ground_truth_runs as runs
 import numpy as np
 from flax import nnx
 from ground_truth_picture import draw
 from ground_truth_tables import tables
+from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from cervix_jax import atomic
@@ -31,11 +34,12 @@ from cervix_jax.audit.features import border_percentiles
 from cervix_jax.audit.model import audit_run
 from cervix_jax.audit.perturbations import keep_border
 from cervix_jax.data.catalog import Dataset
-from cervix_jax.data.decode import resize_labels, resize_square
+from cervix_jax.data.decode import resize_labels
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import split_dataset
 from cervix_jax.distributed import make_mesh
 from cervix_jax.explain import measures
+from cervix_jax.explain.command.methods import Explainer
 from cervix_jax.run import Run, build_model
 from cervix_jax.startup import cache_compilations
 
@@ -43,6 +47,7 @@ REFERENCES = 64  # training images for expected gradients
 RANDOMISED = 24  # of the explained cells, which the randomised network explains too
 FRAMED_CELLS = 2  # of each cluster of the framed class
 FOLDS = 5
+FRESH = "fresh"  # the free network with weights as they are drawn
 
 
 def main() -> None:
@@ -69,7 +74,7 @@ class Study:
         self.out = out
         self.settings = {
             "clusters": clusters, "image_size": runs.IMAGE_SIZE, "epochs": runs.EPOCHS,
-            "gradients": methods.GRADIENTS, "masks": methods.MASKS, "methods": [*methods.METHODS],
+            "methods": {name: dataclasses.asdict(each) for name, each in methods.VARIANTS.items()},
         }  # fmt: skip
         kept = out / "settings.json"
         if kept.is_file():
@@ -94,25 +99,40 @@ class Study:
 
     def parts(self) -> dict:
         """Where the maps of the free network lie, and what filling each part does to it."""
-        data, run = self.data[runs.FREE], self.runs[runs.FREE]
+        dataset, run = self.data[runs.FREE].dataset, self.runs[runs.FREE]
+        test = self.data[runs.FREE].indices("test")
         rows = self.chosen(runs.FREE, [runs.FREE])
-        regions = measures.cell_regions(data.dataset, rows, size=runs.IMAGE_SIZE)
-        given = self.explained(runs.FREE, runs.FREE, rows)
-        located = {
-            name: self.by_class(maps, name, regions, rows)
-            for name, maps in self.maps("parts", given).items()
+        regions = measures.cell_regions(dataset, rows, size=runs.IMAGE_SIZE)
+        falls = cells.falls(run, dataset, rows, "logit")
+        located, agreement = {}, {}
+        for name, maps in self.maps("parts", runs.FREE, runs.FREE, rows).items():
+            located[name] = self.by_class(maps, name, regions, rows)
+            mass = measures.relevance_mass(
+                maps, regions.masks, reduction=methods.VARIANTS[name].reduction
+            )
+            agreement[name] = measures.summarise(
+                [spearmanr(*pair, nan_policy="omit").statistic
+                 for pair in zip(mass, falls, strict=True)],
+                cells.groups(dataset, rows),
+            )  # fmt: skip
+        every = cells.falls(run, dataset, test, "probability")
+        filled = {
+            region: measures.summarise_by_class(
+                fall, cells.groups(dataset, test), dataset.labels[test], dataset.class_names
+            )
+            for region, fall in zip(regions.names, every.T, strict=True)
         }
-        test = data.indices("test")
         return {
-            "accuracy": self.accuracy(runs.FREE, squares(data.dataset, test), test),
+            "accuracy": self.accuracy(runs.FREE, cells.squares(dataset, test), test),
             "cells": len(rows),
+            "filled": filled,
             "located": located,
-            "filled": self.filled(run, data, test),
+            "agreement": agreement,
         }
 
     def by_class(self, maps, name: str, regions: measures.Regions, rows: np.ndarray) -> dict:
         """For each class and region the share of mass and of the top pixels, against the area."""
-        dataset, reduction = self.data[runs.FREE].dataset, methods.METHODS[name].reduction
+        dataset, reduction = self.data[runs.FREE].dataset, methods.VARIANTS[name].reduction
         area = measures.area_share(regions.masks)
         values = {
             "mass": measures.relevance_mass(maps, regions.masks, reduction=reduction),
@@ -122,58 +142,28 @@ class Study:
         for k, region in enumerate(regions.names):
             for measure, shares in values.items():
                 summaries = measures.summarise_by_class(
-                    shares[:, k], groups(dataset, rows), dataset.labels[rows],
+                    shares[:, k], cells.groups(dataset, rows), dataset.labels[rows],
                     dataset.class_names, chance=area[:, k],
                 )  # fmt: skip
                 for label, summary in summaries.items():
                     found.setdefault(label, {}).setdefault(region, {})[measure] = summary
         return found
 
-    def filled(self, run: Run, data: ExperimentData, rows: np.ndarray) -> dict:
-        """Fall of the probability of the class when a part takes the colour of what surrounds it.
-
-        Nucleus and halo become cytoplasm, and all others the background. Of test cells that the
-        network gets right.
-        """
-        dataset = data.dataset
-        pixels = squares(dataset, rows)
-        regions = measures.cell_regions(dataset, rows, size=runs.IMAGE_SIZE)
-        masks = dict(zip(regions.names, regions.masks.swapaxes(0, 1), strict=True))
-        labels, each = dataset.labels[rows], np.arange(len(rows))
-        before = run.predict(pixels)
-        right = before.argmax(-1) == labels
-        found: dict = {}
-        for region, inside in masks.items():
-            around = "cytoplasm" if region in ("nucleus", "halo") else "background"
-            if region == "background":
-                around = region  # its own median: what lies in it goes, its colour stays
-            changed = pixels.copy()
-            for image, part, source in zip(changed, inside, masks[around], strict=True):
-                if source.any():
-                    image[part] = np.median(image[source], axis=0)
-            fall = before[each, labels] - run.predict(changed)[each, labels]
-            defined = right & inside.any((1, 2))
-            found[region] = measures.summarise_by_class(
-                np.where(defined, fall, np.nan), groups(dataset, rows), labels, dataset.class_names
-            )
-        return found
-
     def sanity(self) -> dict:
         """How alike the maps stay when all weights are fresh, and how alike they are to edges."""
         all_rows = self.chosen(runs.FREE, [runs.FREE])
         few = np.linspace(0, len(all_rows) - 1, min(RANDOMISED, len(all_rows))).astype(int)
-        given = self.explained(runs.FREE, runs.FREE, all_rows)
-        trained = {name: maps[few] for name, maps in self.maps("parts", given).items()}
         rows = all_rows[few]
-        fresh = self.explained(runs.FREE, runs.FREE, rows).with_variables(
-            fresh_variables(self.runs[runs.FREE])
-        )
-        names = groups(self.data[runs.FREE].dataset, rows)
+        trained = {
+            name: maps[few]
+            for name, maps in self.maps("parts", runs.FREE, runs.FREE, all_rows).items()
+        }
+        names = cells.groups(self.data[runs.FREE].dataset, rows)
         found = {}
-        for name, maps in self.maps("fresh", fresh).items():
+        for name, maps in self.maps("fresh", FRESH, runs.FREE, rows).items():
             if name in methods.REFERENCES:
                 continue
-            reduction = methods.METHODS[name].reduction
+            reduction = methods.VARIANTS[name].reduction
             alike = measures.similarity(trained[name], maps, reduction=reduction)
             edges = measures.similarity(
                 measures.reduce_channels(trained[name], reduction), trained[methods.EDGES]
@@ -194,7 +184,7 @@ class Study:
         if dataset.filenames != data[runs.FREE].dataset.filenames:
             raise AssertionError("the two phantoms must show the same cells in the same order")
         mixed = {
-            f"cell {cell}, background {around}": composites(
+            f"cell {cell}, background {around}": cells.composites(
                 data[cell].dataset, data[around].dataset, test
             )
             for cell in data
@@ -206,21 +196,18 @@ class Study:
         }
         rows = self.chosen(runs.CONFOUNDED, list(data))
         masks = measures.cell_regions(dataset, rows, size=runs.IMAGE_SIZE)
-        maps = {
-            name: self.maps(f"colour_{name}", self.explained(name, runs.CONFOUNDED, rows))
-            for name in data
-        }
+        maps = {name: self.maps(f"colour_{name}", name, runs.CONFOUNDED, rows) for name in data}
         outside = masks.masks[:, [masks.names.index("background")]]
         moved = {
             name: self.compared(maps, name, outside[:, 0], dataset, rows)
-            for name in methods.METHODS
+            for name in methods.VARIANTS
         }
         return {"accuracy": accuracy, "cells": len(rows), "background": moved}
 
     def compared(self, maps: Mapping, name: str, masks, dataset: Dataset, rows) -> dict:
         """Mass and rank within masks in the maps of two networks, and the paired difference."""
-        reduction, area = methods.METHODS[name].reduction, measures.area_share(masks)
-        names = groups(dataset, rows)
+        reduction, area = methods.VARIANTS[name].reduction, measures.area_share(masks)
+        names = cells.groups(dataset, rows)
         found: dict = {}
         for measure in (measures.relevance_mass, measures.relevance_rank):
             shares = {
@@ -238,7 +225,7 @@ class Study:
         forests = {}
         for name in (runs.FREE, runs.FRAMED):
             dataset = self.data[name].dataset
-            marked = dataset.labels == class_number(dataset)
+            marked = dataset.labels == cells.class_number(dataset)
             border = np.stack([border_percentiles(each["image"]) for each in
                                tqdm(dataset.decoded_source, "borders", leave=False)])  # fmt: skip
             folds = [
@@ -261,7 +248,7 @@ class Study:
         """The share of test cells called by the framed class, with and without a frame."""
         dataset = self.data[runs.FREE].dataset
         test = self.data[runs.FREE].indices("test")
-        marked = dataset.labels[test] == class_number(dataset)
+        marked = dataset.labels[test] == cells.class_number(dataset)
         plain = [dataset.decoded_source[int(i)]["image"] for i in test]
         framed = [runs.add_frame(image) for image in plain]
         kinds = {
@@ -275,8 +262,8 @@ class Study:
         for name in (runs.FREE, runs.FRAMED):
             for kind, (images, which) in kinds.items():
                 chosen = [image for image, wanted in zip(images, which, strict=True) if wanted]
-                hit = self.runs[name].predict(chosen).argmax(-1) == class_number(dataset)
-                summary = measures.summarise(hit.astype(float), groups(dataset, test[which]))
+                hit = self.runs[name].predict(chosen).argmax(-1) == cells.class_number(dataset)
+                summary = measures.summarise(hit.astype(float), cells.groups(dataset, test[which]))
                 found.setdefault(kind, {})[name] = summary
         return found
 
@@ -292,50 +279,57 @@ class Study:
             for i in rows
         ])  # fmt: skip
         maps = {
-            name: self.maps(f"frame_{name}", self.explained(name, runs.FRAMED, rows))
+            name: self.maps(f"frame_{name}", name, runs.FRAMED, rows)
             for name in (runs.FREE, runs.FRAMED)
         }
-        found = {name: self.compared(maps, name, masks, dataset, rows) for name in methods.METHODS}
+        found = {name: self.compared(maps, name, masks, dataset, rows) for name in methods.VARIANTS}
         return {"cells": len(rows), "area": float(masks.mean()), "located": found}
 
     def framed_cells(self) -> np.ndarray:
         """Test cells of the framed class, the first few of each cluster."""
         dataset, test = self.data[runs.FRAMED].dataset, self.data[runs.FRAMED].indices("test")
-        return first_of_each(
-            dataset, test[dataset.labels[test] == class_number(dataset)], FRAMED_CELLS
+        return cells.first_of_each(
+            dataset, test[dataset.labels[test] == cells.class_number(dataset)], FRAMED_CELLS
         )
 
     def chosen(self, images: str, networks: list[str]) -> np.ndarray:
         """Test cells that all these networks get right: one of each of the first clusters."""
         dataset, test = self.data[images].dataset, self.data[images].indices("test")
-        pixels, labels = squares(dataset, test), dataset.labels[test]
+        pixels, labels = cells.squares(dataset, test), dataset.labels[test]
         right = [self.runs[name].predict(pixels).argmax(-1) == labels for name in networks]
-        cells = first_of_each(dataset, test[np.all(right, axis=0)], 1)
+        firsts = cells.first_of_each(dataset, test[np.all(right, axis=0)], 1)
         number = self.settings["clusters"]
         return np.concatenate([
-            cells[dataset.labels[cells] == label][:number]
+            firsts[dataset.labels[firsts] == label][:number]
             for label in range(len(dataset.class_names))
         ])  # fmt: skip
 
-    def explained(self, network: str, images: str, rows: np.ndarray) -> methods.Explained:
-        """Images of one data set for one network, with references from its own training set."""
-        dataset, own = self.data[images].dataset, self.data[network]
-        train = own.indices("train")
-        few = train[np.linspace(0, len(train) - 1, REFERENCES).astype(int)]
-        return methods.Explained(
-            self.runs[network], squares(dataset, rows), dataset.labels[rows],
-            squares(own.dataset, few),
-        )  # fmt: skip
+    def maps(self, folder: str, network: str, images: str, rows: np.ndarray) -> dict:
+        """Maps of every method by name, from `out` where they are there.
 
-    def maps(self, folder: str, given: methods.Explained) -> dict[str, np.ndarray]:
-        """Maps of every method, from `out` where they are there."""
+        Args:
+          folder: below `out / "maps"`.
+          network: a run, or `FRESH`; expected gradients start from its own training images.
+          images: whose data set is explained.
+          rows: positions in it.
+        """
+        own = runs.FREE if network == FRESH else network
+        run, train = self.runs[own], self.data[own].indices("train")
+        if network == FRESH:
+            run = run.with_variables(fresh_variables(run))
+        few = train[np.linspace(0, len(train) - 1, REFERENCES).astype(int)]
+        references = run.preprocess(cells.squares(self.data[own].dataset, few))
+        explainer = Explainer(run, methods.SETTINGS, np.asarray(references))
+        dataset = self.data[images].dataset
+        pixels = np.asarray(run.preprocess(cells.squares(dataset, rows)))
         found = {}
-        for name, method in tqdm(methods.METHODS.items(), folder, leave=False):
+        for name, variant in tqdm(methods.VARIANTS.items(), folder, leave=False):
             path = self.out / "maps" / folder / f"{name}.npy"
             if not path.is_file():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic.replacing(path) as temporary, open(temporary, "wb") as file:
-                    np.save(file, np.asarray(method.maps(given), np.float32))
+                    maps = variant.maps(explainer, pixels, dataset.labels[rows])
+                    np.save(file, np.asarray(maps, np.float32))
             found[name] = np.load(path)
         return found
 
@@ -343,7 +337,7 @@ class Study:
         """Accuracy with its interval by cluster."""
         dataset = self.data[runs.FREE].dataset
         right = self.runs[network].predict(pixels).argmax(-1) == dataset.labels[rows]
-        return measures.summarise(right.astype(float), groups(dataset, rows))
+        return measures.summarise(right.astype(float), cells.groups(dataset, rows))
 
     def picture(self) -> list[dict]:
         """Rows of the picture: a title, the image, and maps by method."""
@@ -369,48 +363,11 @@ class Study:
                     np.load(self.out / "maps" / folder / f"{name}.npy")[row][None],
                     method.reduction,
                 )[0]
-                for name, method in methods.METHODS.items()
+                for name, method in methods.VARIANTS.items()
             }
-            image = squares(own, positions[[row]])[0]
+            image = cells.squares(own, positions[[row]])[0]
             found.append({"title": title, "image": image, "maps": maps})
         return found
-
-
-def squares(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Images as the networks see them, uint8 [N, S, S, 3]."""
-    images = (dataset.decoded_source[int(i)]["image"] for i in rows)
-    return np.stack([resize_square(image, runs.IMAGE_SIZE) for image in images])
-
-
-def composites(cells: Dataset, backgrounds: Dataset, rows: np.ndarray) -> np.ndarray:
-    """The cells of one data set before the background of another, uint8 [N, S, S, 3]."""
-    found = []
-    for i in rows:
-        example, other = cells.decoded_source[int(i)], backgrounds.decoded_source[int(i)]
-        cell = (example["nucleus_mask"] > 0) | (example["cytoplasm_mask"] > 0)
-        found.append(
-            resize_square(np.where(cell, example["image"], other["image"]), runs.IMAGE_SIZE)
-        )
-    return np.stack(found)
-
-
-def groups(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
-    """Clusters of the examples."""
-    return np.asarray(dataset.groups)[rows]
-
-
-def class_number(dataset: Dataset) -> int:
-    """The number of the class with the frame; folders are called `im_<class>`."""
-    return [name.removeprefix("im_") for name in dataset.class_names].index(runs.MARKED)
-
-
-def first_of_each(dataset: Dataset, rows: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` of each cluster by file name."""
-    by_name = sorted(rows.tolist(), key=lambda i: dataset.filenames[i])
-    kept: dict[str, list[int]] = {}
-    for i in by_name:
-        kept.setdefault(dataset.groups[i], []).append(i)
-    return np.asarray([i for members in kept.values() for i in members[:count]])
 
 
 def fresh_variables(run: Run) -> dict:

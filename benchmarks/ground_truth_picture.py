@@ -10,8 +10,8 @@ from cervix_jax import atomic
 
 SHOWN = (
     "saliency", "SmoothGrad", "integrated gradients, white", "integrated gradients, black",
-    "expected gradients", "guided backpropagation", "Grad-CAM, last (2 x 2)",
-    "LayerCAM, stage 2 (8 x 8)", "occlusion, 16 pixels", "RISE", "Sobel edges",
+    "expected gradients", "guided backpropagation", "Grad-CAM, 2 x 2",
+    "LayerCAM, 8 x 8", "occlusion, 12 pixels", "RISE", "Sobel edges",
 )  # fmt: skip
 PERCENTILE = 99  # of the absolute values, where the colours end
 

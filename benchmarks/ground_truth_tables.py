@@ -24,21 +24,20 @@ def filled(parts: Mapping) -> str:
 
 def located(parts: Mapping) -> str:
     """Mass over area in the parts that decide."""
+    labels = ("Koilocytotic", "Dyskeratotic", "Parabasal", "Superficial-Intermediate")
     wanted = {
-        "halo mass": ("Koilocytotic", "halo", "mass"),
-        "halo rank": ("Koilocytotic", "halo", "rank"),
-        **{
-            f"nucleus mass, {label}": (label, "nucleus", "mass")
-            for label in ("Koilocytotic", "Dyskeratotic", "Parabasal", "Metaplastic",
-                          "Superficial-Intermediate")
-        },
-    }  # fmt: skip
+        "halo: mass": ("Koilocytotic", "halo", "mass"),
+        "halo: rank": ("Koilocytotic", "halo", "rank"),
+        **{f"nucleus, {label}: mass": (label, "nucleus", "mass") for label in labels},
+    }
     rows = (
         [method, *(times(by_class[label][region][measure])
-                   for label, region, measure in wanted.values())]
+                   for label, region, measure in wanted.values()),
+         estimate(parts["agreement"][method])]
         for method, by_class in parts["located"].items()
     )  # fmt: skip
-    return table(["method: share over area share", *wanted], rows)
+    heads = ["method: share over area share", *wanted, "agrees with filling"]
+    return table(heads, rows)
 
 
 def sanity(found: Mapping) -> str:

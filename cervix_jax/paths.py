@@ -32,3 +32,18 @@ def user_path(text: str | Path, name: str = "") -> Path:
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(f"{where}: {error.strerror}; give a shorter path.") from error
     return path
+
+
+def require_place_for_folder(path: Path, name: str) -> None:
+    """See that a folder is there or can be made, before long work for it.
+
+    Args:
+      path: the folder.
+      name: the flag or field that it was given by, for the message.
+
+    Raises:
+      InputError: it, or what it shall lie in, is a file.
+    """
+    nearest = next((place for place in (path, *path.parents) if place.exists()), path)
+    if nearest.exists() and not nearest.is_dir():
+        raise InputError(f"{name}={path}: {nearest} is no folder; choose another place.")

@@ -257,16 +257,20 @@ def _check_fits(
     abstract = nnx.eval_shape(lambda: build_model(config, num_classes))
     _, params, stats = nnx.split(abstract, nnx.Param, ...)
     wanted = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+    # By names, since a checkpoint has "0" where a model has 0.
     expected, found = (
-        {name: tuple(leaf.shape) for name, leaf in jax.tree.leaves_with_path(tree)}
+        {
+            jax.tree_util.keystr(name, simple=True, separator="/"): tuple(leaf.shape)
+            for name, leaf in jax.tree.leaves_with_path(tree)
+        }
         for tree in (wanted, dict(variables))
     )
     differing = [n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)]
     if differing:
-        first = min(differing, key=jax.tree_util.keystr)
+        first = min(differing)
         raise InputError(
             f"{path}: these are not the weights of {config.model.name} with {num_classes} classes: "
-            f"{jax.tree_util.keystr(first, simple=True, separator='/')} has the shape "
-            f"{found.get(first, 'absent')}, not {expected.get(first, 'absent')}; restore "
-            "config.json and the checkpoint from one backup."
+            f"{first} has the shape {found.get(first, 'absent')}, not "
+            f"{expected.get(first, 'absent')}; restore config.json and the checkpoint from one "
+            "backup."
         )

@@ -6,13 +6,17 @@ for c in 0 1; do python -m cervix_jax.main --workdir=runs/colour$c --config.num_
 python examples/phantom_figure.py runs/colour0 runs/colour1 docs/phantom.png
 
 In the first run colour says nothing of the class; in the second each slide holds one class, so
-that its stain gives it away. Shown is the first test cell of every class, not the best.
+that its stain gives it away. Shown is the first test cell of every class, not the best; maps are
+smoothed over a pixel, red speaks for the class.
 """
 
+import io
 import sys
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from cervix_jax import InputError, explain, load_run
 from cervix_jax.data.experiment import open_data
@@ -33,6 +37,7 @@ def explained(workdir: str) -> tuple:
         run.logits_fn, run.preprocess(images), labels[chosen],
         baselines=explain.baselines.black(run.input_range), steps=64,
     ).sum(-1)  # fmt: skip
+    maps = gaussian_filter(maps, (0, 1, 1))
     regions = cell_regions(data.dataset, chosen, size=images.shape[1])
     nucleus = regions.index == regions.names.index("nucleus")
     cell = nucleus | (regions.index == regions.names.index("cytoplasm"))
@@ -58,7 +63,9 @@ def main(free: str, confounded: str, out: str) -> None:
         axes[2 * side + 1, 0].set_ylabel("integrated gradients", fontsize=9)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
-    figure.savefig(out, dpi=80)
+    drawing = io.BytesIO()
+    figure.savefig(drawing, dpi=80)
+    Image.open(drawing).convert("RGB").quantize(256).save(out, optimize=True)
     print(f"written to {out}")
 
 

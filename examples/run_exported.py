@@ -18,7 +18,11 @@ from PIL import Image, ImageOps
 
 def square(path: str, size: int, rule: str) -> np.ndarray:
     """The image as in training: uint8 [size, size, 3]."""
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.has_transparency_data:  # what is transparent is white
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
     if rule == "stretch":
         return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     if rule == "crop":

@@ -4,15 +4,17 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from cervix_jax import load_run, models
+from cervix_jax.base_config import base_config
 from cervix_jax.checkpoint import find_best_step, list_steps, read_arrays
 from cervix_jax.data.experiment import open_data
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
 from cervix_jax.inference import make_forward, predict_split
 from cervix_jax.models.resnet import ResNet
-from cervix_jax.run import compute_dtype
+from cervix_jax.run import _check_fits, build_model, compute_dtype
 from cervix_jax.train import train_and_evaluate
 
 
@@ -143,3 +145,25 @@ def test_models_with_lists_of_layers_are_loaded_too(tiny_config, monkeypatch, tm
     predictions = predict_split(forward, run.variables, data.pipeline, data.indices("test"), 8)
     accuracy = (predictions.logits.argmax(-1) == predictions.labels).mean()
     assert accuracy == pytest.approx(report["accuracy"])
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_weights_of_every_network_fit_it_as_a_checkpoint_names_them(name, tmp_path):
+    """A checkpoint has only strings as keys, and a list of blocks has numbers."""
+    config = base_config("sipakmed/single_cell")
+    config.model.name = name
+
+    def strings(tree):
+        if not isinstance(tree, dict):
+            return tree
+        return {str(key): strings(below) for key, below in tree.items()}
+
+    abstract = nnx.eval_shape(lambda: build_model(config, 5))
+    _, params, stats = nnx.split(abstract, nnx.Param, ...)
+    variables = {
+        "params": strings(nnx.to_pure_dict(params)),
+        "stats": strings(nnx.to_pure_dict(stats)),
+    }
+    _check_fits(tmp_path, config, 5, variables)
+    with pytest.raises(InputError, match=r"these are not the weights of .* with 4 classes"):
+        _check_fits(tmp_path, config, 4, variables)

@@ -24,6 +24,7 @@ from cervix_jax.base_config import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
+from cervix_jax.paths import require_place_for_folder, user_path
 
 GROUPS = {
     "What to audit": ["dataset", "workdir", "step", "out"],
@@ -41,6 +42,8 @@ def main(argv: list[str]) -> None:
             "give either --dataset, e.g. --dataset=sipakmed/single_cell, to audit a data set, or "
             "--workdir to audit a trained run."
         )
+    if args.out:
+        require_place_for_folder(user_path(args.out, "--out"), "--out")
     jobs = args.jobs or os.cpu_count() or 1
     text, folder = _audit_run(args, jobs) if args.workdir else _audit_dataset(args, jobs)
     print(f"{text}\n\nwritten to {folder}")
@@ -134,8 +137,8 @@ def define_flags() -> None:
         "setting", [], "Variation of the data set as name=value, may be repeated."
     )
     flags.DEFINE_enum("protocol", "cluster", PROTOCOLS, "Split protocol to look at closely.")
-    flags.DEFINE_integer("folds", 5, "Folds of every protocol.")
-    flags.DEFINE_integer("seed", 0, "Seed of the splits.")
+    flags.DEFINE_integer("folds", 5, "Folds of every protocol.", lower_bound=2)
+    flags.DEFINE_integer("seed", 0, "Seed of the splits.", lower_bound=0)
     flags.DEFINE_integer("trees", TREES, "Trees of each random forest.", lower_bound=1)
     flags.DEFINE_integer(
         "max_distance",

@@ -106,10 +106,12 @@ class _Records(Sequence):
         return len(self.records)
 
     def __getitem__(self, index):
+        if (
+            not -len(self) <= index < len(self)
+        ):  # what ends a loop; ArrayRecord raises no IndexError
+            raise IndexError(f"example {index} of {len(self)}")
         try:
             return self.records[index]
-        except IndexError:
-            raise
         except Exception as error:  # ArrayRecord and TFDS raise many kinds for damaged files
             raise InputError(
                 f"the prepared data in {self.path} are damaged (example {index}: {error}); delete "

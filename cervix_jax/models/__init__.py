@@ -59,6 +59,7 @@ _FACTORIES: dict[str, Callable[..., Classifier]] = {
 
 NAMES: tuple[str, ...] = tuple(_FACTORIES)  # those that come with this package
 ENTRY_POINTS = "cervix_jax.models"
+_FIXED = ("num_classes", "dtype")  # what `create` gives every factory
 
 
 def register(name: str, factory: Callable[..., Classifier]) -> None:
@@ -70,27 +71,33 @@ def register(name: str, factory: Callable[..., Classifier]) -> None:
 
     Args:
         name: what `config.model.name` says; registering it again replaces the factory.
-        factory: makes the network from the keyword arguments `num_classes` and `dtype` (taken by
-            `**fixed` or by name) and its own options, of which training needs `dropout_rate`, all
-            keyword-only with a default. Parts called `stem`, `stage1` to `stage4` and `classifier`
-            get learning rates by stage.
+        factory: a function or class that makes the network from the keyword arguments
+            `num_classes` and `dtype` (taken by `**fixed` or by name) and its own options, of which
+            training needs `dropout_rate`, all keyword-only with a default. Parts called `stem`,
+            `stage1` to `stage4` and `classifier` get learning rates by stage.
 
     Raises:
         InputError: the name is one of `NAMES`, or the factory cannot be called so.
     """
     if name in NAMES:
         raise InputError(f"model name {name!r} is taken by this package; choose another.")
-    parameters = inspect.signature(factory).parameters.values()
+    parameters = _parameters(factory)
     keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     rest = any(p.kind is p.VAR_KEYWORD for p in parameters)
     missing = {"dropout_rate"} - keywords
-    missing |= set() if rest else {"num_classes", "dtype"} - keywords
+    missing |= set() if rest else set(_FIXED) - keywords
     if missing:
         raise InputError(
             f"model {name!r}: its factory takes no keyword-only {', '.join(sorted(missing))}; "
             "define it as factory(*, dropout_rate=0.0, **fixed)."
         )
     _FACTORIES[name] = factory
+
+
+def _parameters(factory: Callable) -> list[inspect.Parameter]:
+    # The signature of an NNX module's class says nothing of its own.
+    called = factory.__init__ if inspect.isclass(factory) else factory
+    return list(inspect.signature(called).parameters.values())
 
 
 def known_names() -> tuple[str, ...]:
@@ -154,8 +161,8 @@ def _check_name(name: str) -> str:
 
 
 def _check_options(name: str, options: dict[str, Any]) -> None:
-    parameters = inspect.signature(_FACTORIES[name]).parameters.values()
-    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    parameters = _parameters(_FACTORIES[name])
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _FIXED]
     for option in options:
         if option not in known:
             near = difflib.get_close_matches(option, known, 1)

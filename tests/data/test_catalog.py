@@ -116,6 +116,15 @@ def test_arrays_and_sources_share_one_order(raw, tmp_path):
         np.testing.assert_array_equal(decoded["image"], original)
 
 
+def test_sources_end_where_they_are_looped_over(raw, tmp_path):
+    dataset = load(raw, tmp_path)
+    for source in (dataset.source, dataset.decoded_source):
+        labels = [int(example["label"]) for example in source]
+        assert labels == dataset.labels.tolist()
+        with pytest.raises(IndexError, match="example 15 of 15"):
+            source[15]
+
+
 def test_source_can_be_sent_to_worker_processes(raw, tmp_path):
     source = load(raw, tmp_path).source
     with multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -106,7 +106,7 @@ def test_an_evaluation_of_other_weights_is_left_out(two_forms, tmp_path):
     with pytest.raises(InputError, match=r"test\.json: cannot be read"):
         make_card(two_forms, tmp_path, 0)
     path.write_text("[]")
-    with pytest.raises(InputError, match="holds no JSON object"):
+    with pytest.raises(InputError, match="holds no object"):
         make_card(two_forms, tmp_path, 0)
 
 

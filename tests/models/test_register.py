@@ -45,6 +45,17 @@ def test_registered_network_is_created_with_its_options():
         make("narrow", attention="head")
 
 
+def test_class_is_a_factory_too():
+    class Narrow(ResNet):
+        def __init__(self, *, num_classes: int, dtype, dropout_rate: float = 0.0):
+            super().__init__(num_classes=num_classes, dtype=dtype, dropout_rate=dropout_rate)
+
+    models.register("narrow", Narrow)
+    assert make("narrow", dropout_rate=0.25).dropout.rate == 0.25
+    with pytest.raises(InputError, match=r"no option 'depth'; it takes dropout_rate\n"):
+        make("narrow", depth=3)
+
+
 def test_unknown_name_lists_what_is_registered():
     models.register("narrow", narrow)
     with pytest.raises(InputError, match=r"did you mean 'narrow'.*resnet50.*narrow"):

@@ -12,12 +12,6 @@ from bad_files import tree, write
 from bad_tables import TABLE
 
 SMALL = "--config={root}/tests/small.py:{data}"
-PHANTOM = (
-    "--dataset=cervix_phantom/single_cell",
-    "--data_dir={data}",
-    "--setting=clusters_per_class=4",
-    "--setting=cells_per_cluster=2",
-)
 FOLDER = ("--dataset=image_folder/default", "--manual_dir={tmp}/raw")
 
 
@@ -216,21 +210,23 @@ CASES = [
     Case(
         "an audit below a file",
         "audit",
-        (*PHANTOM, "--out={tmp}/file/x", "--trees=1", "--folds=2"),
+        (*FOLDER, "--data_dir={tmp}/data", "--out={tmp}/file/x", "--trees=1", "--folds=2"),
         ("{tmp}/file/x",),
-        _file,
+        lambda tmp: [_file(tmp), tree(tmp)],
     ),
     Case(
         "an audit with one fold",
         "audit",
-        (*PHANTOM, "--folds=1"),
+        (*FOLDER, "--data_dir={tmp}/data", "--folds=1"),
         ("folds=1",),
+        tree,
     ),
     Case(
         "an audit with a seed below zero",
         "audit",
-        (*PHANTOM, "--seed=-1"),
+        (*FOLDER, "--data_dir={tmp}/data", "--seed=-1"),
         ("seed=-1",),
+        tree,
     ),
     Case("an audit of nothing", "audit", (), ("give either --dataset",)),
     Case(

@@ -153,7 +153,7 @@ CASES = [
         ("--predictions={tmp}/p.csv",),
         ("{tmp}/p_evaluation", "File too large"),
         _table,
-        around=full_disk,
+        around=lambda: full_disk(100),
     ),
     Case(
         "an evaluation to a read-only disk",
@@ -303,6 +303,20 @@ CASES = [
             "--dry_run",
         ),
         ("{tmp}/none",),
+    ),
+    Case(
+        "a cross-validation with a cut report",
+        "main",
+        (SMALL, "--config.split.seeds=1", "--workdir={tmp}/new"),
+        ("{tmp}/new/seed0/fold0/evaluate/test.json",),
+        lambda tmp: write(tmp / "new/seed0/fold0/evaluate/test.json", "{"),
+    ),
+    Case(
+        "a cross-validation with an old report",
+        "main",
+        (SMALL, "--config.split.seeds=1", "--workdir={tmp}/new"),
+        ("{tmp}/new/seed0/fold0/evaluate/test.json", "has no dataset"),
+        lambda tmp: write(tmp / "new/seed0/fold0/evaluate/test.json", "{}"),
     ),
     Case(
         "shortcuts that are cut",

@@ -1,9 +1,12 @@
 """Trees of images as people have them on disk, and the names in them."""
 
+import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
 
+import pytest
 from bad_case import Case, Done
 from bad_files import encoded, noise, sipakmed_tree, stored, tree, write
 
@@ -55,7 +58,30 @@ def _replace(path: Path, how) -> None:
     how(path)
 
 
+@contextlib.contextmanager
+def _unlistable():
+    """Nobody may list a folder "A"; permissions do not stop the superuser, who runs some tests."""
+    listed = Path.iterdir
+
+    def iterdir(path: Path):
+        if path.name == "A":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "iterdir", iterdir)
+        yield
+
+
 CASES = [
+    Case(
+        "a folder that may not be listed",
+        "prepare",
+        ARGS,
+        ("{tmp}/raw/A", "cannot be listed"),
+        tree,
+        around=_unlistable,
+    ),
     Case("a folder that is not there", "prepare", ARGS, ("manual_dir={tmp}/raw", "does not exist")),
     Case(
         "a folder of a user who is not there",

@@ -1,14 +1,17 @@
 """`model.init_from`: files of weights that are damaged, hostile or another model's."""
 
+import contextlib
 import io
 import json
 import os
 import pickle
 import struct
+import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from bad_case import Case
 from bad_files import write
 
@@ -98,7 +101,23 @@ def tensor(shape, offsets) -> dict:
     return {"w": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}
 
 
+@contextlib.contextmanager
+def _offline():
+    """The hub cannot be reached, and nothing of it was downloaded before."""
+    with tempfile.TemporaryDirectory() as empty, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", empty)
+        yield
+
+
 CASES = [
+    _source(
+        "weights of the hub, offline",
+        "hf:nobody/nothing",
+        "hf:nobody/nothing",
+        "the connection",
+        around=_offline,
+    ),
     _weights("weights that are absent", "w.pth", None, "no such file"),
     _weights("weights that are a folder", "w.pth", lambda path: path.mkdir(), "config.json"),
     _weights("weights that are a pipe", "w.pth", os.mkfifo, "no such file"),

@@ -1,6 +1,10 @@
 """The table of bad input: every command refuses it in one line, or copes, and loses nothing."""
 
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import bad_checkpoints
 import bad_configs
@@ -35,26 +39,51 @@ def test_bad_input(case, in_process, tmp_path, monkeypatch, request):
         places |= {"data": data, "run": tmp_path / "run", "prepared": tmp_path / "prepared"}
     if case.make:
         case.make(tmp_path)
-    arguments = list(case.args)
-    for name, place in places.items():
-        arguments = [argument.replace(f"{{{name}}}", str(place)) for argument in arguments]
     before = contents(tmp_path)
     with case.around(), deadline(SECONDS):
-        code, out, err = call(case.command, arguments)
+        code, out, err = call(case.command, filled(case.args, places))
     if case.handled:
         assert code == 0, err
         case.handled(Done(code, out, err, tmp_path, data))
         return
-    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert_refused(case, code, err, tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("id_", ["a cut PNG", "predictions above 1", "batch_size=0"])
+def test_a_process_of_its_own_ends_as_the_call_does(id_, tmp_path, request):
+    """What the table says of calls in this process is true of the command."""
+    (case,) = (case for case in CASES if case.id == id_)
+    if case.make:
+        case.make(tmp_path)
+    places = {"tmp": tmp_path, "data": tmp_path / "data", "root": request.config.rootpath}
+    module = MODULES[case.command].removesuffix(".__main__")
+    done = subprocess.run(
+        [sys.executable, "-m", module, *filled(case.args, places)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(request.config.rootpath)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert_refused(case, done.returncode, done.stderr, tmp_path)
+
+
+def filled(arguments, places) -> list[str]:
+    """The arguments with paths for their placeholders."""
+    for name, place in places.items():
+        arguments = [argument.replace(f"{{{name}}}", str(place)) for argument in arguments]
+    return arguments
+
+
+def assert_refused(case: Case, code: int, err: str, folder: Path) -> None:
+    """Exit code 2, and one line with what the case expects."""
     assert code == 2, err
-    assert len(errors) == 1, err
     assert "Traceback" not in err
+    (line,) = (line for line in err.splitlines() if line.startswith("error: "))
     for part in case.expected:
-        assert part.replace("{tmp}", str(tmp_path)) in errors[0]
-    after = contents(tmp_path)
-    if case.around is bad_outputs.full_disk:  # whole files that found room may stay
-        after = {path: after.get(path) for path in before}
-    assert after == before
+        assert part.replace("{tmp}", str(folder)) in line
 
 
 def test_the_table_is_whole():

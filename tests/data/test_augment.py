@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -173,6 +173,7 @@ def test_every_value_in_range_is_taken(choice):
 
 @settings(max_examples=3, deadline=None)
 @given(CHOICES)
+@example({"mixup_alpha": 8e-111})
 def test_any_choice_keeps_the_contract(choice):
     pixels, targets = augment(choice, batch=3, side=10)
     assert pixels.shape == (3, 10, 10, 3)

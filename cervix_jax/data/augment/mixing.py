@@ -79,7 +79,8 @@ def mix(
     partner = jax.random.permutation(order, batch)
     # One draw serves both methods: the Beta sampler is what takes long to compile.
     pasted = jax.random.bernoulli(choice) if mixup_alpha and cutmix_alpha else bool(cutmix_alpha)
-    alpha = jnp.where(pasted, cutmix_alpha, mixup_alpha)
+    # Below 1e-6 all draws are 0 or 1 in float32 anyway, and far below they would be NaN.
+    alpha = jnp.maximum(jnp.where(pasted, cutmix_alpha, mixup_alpha), 1e-6)
     share = jax.random.beta(draw, alpha, alpha)
     mask = cutmix_mask(place, height, width, share)
     weight = jnp.where(pasted, mask, share)

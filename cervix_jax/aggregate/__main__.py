@@ -4,8 +4,8 @@
 
 The run's network turns each cell into features; on the clusters of its training (and validation)
 cells a small head learns which cells count (attention-based multiple-instance learning), and is
-evaluated on the clusters of its test cells. The rules that are not learned are `evaluate
---aggregate`'s. Writes `evaluate/test_by_attention.json`, its predictions and pictures, and
+evaluated on the clusters of its test cells. Rules that are not learned are part of
+`cervix_jax.evaluate`. Writes `evaluate/test_by_attention.json`, its predictions and pictures, and
 `test_attention.csv` with the weight of every cell.
 """
 

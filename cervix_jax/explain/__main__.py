@@ -1,15 +1,34 @@
-"""`python -m cervix_jax.explain --workdir=DIR`: maps of a run, and what they are worth.
+"""Explain a run: maps of which pixels its classes rest on, and what the maps are worth.
 
-Writes to `DIR/explain`: `maps/<method>.npz` (raw, signed), `sheets/<method>.png`, `measures.json`
-and `.csv`, `figure.png` (the paper's) and, where the network has gates, `channel_attention.csv` and
-`.png`. What is finished is not done again. With `--dataset` it explains images of another data set,
-and measures where the maps lie.
+  python -m cervix_jax.explain --workdir=runs/rcan
+  python -m cervix_jax.explain --workdir=runs/rcan --method=saliency,grad_cam --images=16
+
+Writes to `<workdir>/explain`: `maps/<method>.npz` (raw, signed), `sheets/<method>.png`,
+`measures.json` and `.csv`, `figure.png` (the paper's) and, where the network has gates,
+`channel_attention.csv` and `.png`. What is finished is not done again. With `--dataset` it explains
+images of another data set, and measures where the maps lie.
 """
 
 from absl import flags
 
 from cervix_jax import cli
 from cervix_jax.data.splits import SPLITS
+
+GROUPS = {
+    "The run": ["workdir", "step", "out", "overwrite", "compare"],
+    "Images": [
+        "split", "images", "target", "dataset", "setting", "check_counts", "manual_dir", "data_dir",
+    ],
+    "Maps": [
+        "method", "output", "baseline", "steps", "samples", "masks", "window", "feature_map",
+        "seed", "batch_size",
+    ],
+    "Measures": [
+        "measures", "perturbed_images", "repeated_images", "curve_steps", "infidelity_samples",
+        "sensitivity_samples", "nucleus_radius",
+    ],
+    "Pictures": ["sheet_images", "figure_images"],
+}  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
@@ -71,4 +90,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    cli.run(main, groups=GROUPS)

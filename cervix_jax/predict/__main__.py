@@ -1,4 +1,7 @@
-"""`python -m cervix_jax.predict --workdir=DIR IMAGES... --out=FILE.csv`: what a run says of images.
+"""Predict images: the class and probabilities that a run gives them, as a table.
+
+  python -m cervix_jax.predict --workdir=runs/rcan cells/ --out=predictions.csv
+  python -m cervix_jax.predict --workdir=runs/rcan field.png --field=window --out=fields.csv
 
 IMAGES are files, folders, quoted patterns, or `-` for a list of paths on standard input. The table
 has the class, the probabilities and two scores of strangeness of every image, and conformal sets
@@ -37,6 +40,17 @@ from tfds_builders.cric.settings import DEFAULT_SIDE, OFFICIAL_WIDTH
 from tfds_builders.images import MAX_PIXELS
 
 # Flags that change what a row holds; a command that goes on must have the same.
+GROUPS = {
+    "The run": ["workdir", "step", "batch_size"],
+    "Output": ["out", "resume", "overwrite", "strict", "null"],
+    "Images": [
+        "coverage", "calibrated", "group", "aggregate", "overlay", "method", "max_pixels",
+    ],
+    "Whole fields": [
+        "field", "window", "overlap", "min_contrast", "positions", "positions_width", "crop",
+        "severity", "abnormal", "min_probability", "heatmap", "maps",
+    ],
+}  # fmt: skip
 _OF_IMAGES = ("group", "coverage", "calibrated", "overlay", "method", "max_pixels")
 _OF_FIELDS = (
     "field", "window", "overlap", "min_contrast", "crop", "positions", "positions_width",
@@ -280,4 +294,4 @@ def define_flags() -> None:
 if __name__ == "__main__":
     define_flags()
     flags.FLAGS.set_gnu_getopt(True)  # IMAGES before and after the flags
-    cli.run(main, positional=True)
+    cli.run(main, positional=True, groups=GROUPS)

@@ -106,9 +106,8 @@ class _Records(Sequence):
         return len(self.records)
 
     def __getitem__(self, index):
-        if (
-            not -len(self) <= index < len(self)
-        ):  # what ends a loop; ArrayRecord raises no IndexError
+        # What ends a loop; ArrayRecord has another kind of error for it.
+        if not -len(self) <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
         try:
             return self.records[index]

@@ -7,7 +7,7 @@ import numpy as np
 from cervix_jax.explain.command.methods import METHODS, Explainer, Settings
 from cervix_jax.explain.measures.maps import Reduction
 
-SETTINGS = Settings(baseline="mean", steps=32, samples=32, masks=1000, window=12)
+SETTINGS = Settings(baseline="mean", steps=16, samples=32, masks=300, window=12)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,6 +46,16 @@ def reference_here(tmp_path_factory, data):
     return folder
 
 
+@pytest.fixture(scope="module")
+def reference_in_small_batches(tmp_path_factory, data):
+    """The same with the batches of validation that a test interrupts; rounding depends on them."""
+    folder = tmp_path_factory.mktemp("reference_in_small_batches")
+    config = get_config(str(data))
+    config.eval_batch_size = 4
+    train.train_and_evaluate(config, folder)
+    return folder
+
+
 def long_config(data):
     config = get_config(str(data))
     config.update_from_flattened_dict(LONG)
@@ -151,7 +161,7 @@ def make_forward_terminating_at(patch, call):
     ],
 )
 def test_sigterm_outside_of_steps(
-    reference_here, data, tmp_path, monkeypatch, moment, message, steps
+    reference_in_small_batches, data, tmp_path, monkeypatch, moment, message, steps
 ):
     """Where there is nothing to save it stops at once; a validation is repeated."""
     config = get_config(str(data))
@@ -172,11 +182,11 @@ def test_sigterm_outside_of_steps(
     assert bool(steps) == bool(list_steps(tmp_path / "checkpoints"))
     assert not (tmp_path / "evaluate" / "test.json").exists()
     train.train_and_evaluate(config, tmp_path)
-    assert rows_of(tmp_path) == rows_of(reference_here)
+    assert rows_of(tmp_path) == rows_of(reference_in_small_batches)
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(tmp_path / "evaluate")
-    shutil.copytree(reference_here / "evaluate", tmp_path / "evaluate")
-    assert_same_run(tmp_path, reference_here)
+    shutil.copytree(reference_in_small_batches / "evaluate", tmp_path / "evaluate")
+    assert_same_run(tmp_path, reference_in_small_batches)
 
 
 def damage(path, how):

@@ -73,7 +73,7 @@ HEADER = "filename,group,label,p_a,p_b\n"
         (HEADER, "holds no predictions"),
         (HEADER + "x,g,c,0.5,0.5\n", "line 2: the label 'c' is none of the classes a, b"),
         (HEADER + "x,g,a,1,0\ny,g,a,0.5,half\n", "line 3: not a number"),
-        (HEADER + "x,g,a,1\n", "line 2: not a number"),
+        (HEADER + "x,g,a,1\n", "not the 5 columns of the first line"),
         (HEADER + "x,g,a,0.9,0.9\n", "line 2: 0.9, 0.9 are no probabilities"),
         (HEADER + "x,g,a,1.5,-0.5\n", "no probabilities"),
         (HEADER + "x,g,a,nan,nan\n", "no probabilities"),

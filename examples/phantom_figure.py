@@ -32,8 +32,7 @@ def explained(workdir: str) -> tuple:
     run = load_run(workdir)
     data = open_data(run.config, make_mesh(), progress=False)
     test, labels = data.indices("test"), np.asarray(data.dataset.labels)
-    first = [test[labels[test] == k][0] for k in range(len(run.class_names))]
-    chosen = np.concatenate([first, test[::5]])
+    chosen = np.r_[[test[labels[test] == k][0] for k in range(len(run.class_names))], test[::5]]
     images = data.pipeline.images(chosen)
     maps = explain.integrated_gradients(
         run.logits_fn, run.preprocess(images), labels[chosen],
@@ -71,7 +70,6 @@ def main(free: str, confounded: str, out: str) -> None:
     drawing = io.BytesIO()
     figure.savefig(drawing, dpi=80)
     Image.open(drawing).convert("RGB").quantize(256).save(out, optimize=True)
-    print(f"written to {out}")
 
 
 if __name__ == "__main__":

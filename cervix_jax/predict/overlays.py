@@ -28,7 +28,7 @@ _SMALLEST, _LARGEST = 256, 2048
 
 
 class Overlays:
-    """Writes a PNG of every image with the map of its predicted class over it.
+    """Writes a PNG of every image, in grey, with the map of its predicted class over it.
 
     Red speaks for the class and blue against it (saliency is red alone). Each map has its own
     scale, up to the quantile 0.995 of its absolute values; its text field `scale` says which.
@@ -75,13 +75,15 @@ class Overlays:
 
 
 def lay_over(image: Image.Image, values: np.ndarray, scale: float, resize: str) -> Image.Image:
-    """The image with a map over it, where the network's square lies on the image.
+    """The image in grey with a map over it, where the network's square lies on the image.
+
+    Grey, as a red cell under a map in red and blue would pass for a part of it.
 
     Args:
       image: RGB.
       values: float [S, S], signed.
       scale: absolute value of the strongest colour.
-      resize: how the square was made of the image; what "crop" cut off stays as it is.
+      resize: how the square was made of the image; what "crop" cut off stays grey.
     """
     sides = np.asarray(image.size, np.float64)
     factor = max(1.0, _SMALLEST / sides.min())
@@ -94,5 +96,5 @@ def lay_over(image: Image.Image, values: np.ndarray, scale: float, resize: str) 
     over = Image.fromarray(pixels).transform(
         size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR
     )
-    under = image.resize(size, Image.Resampling.BICUBIC).convert("RGBA")
+    under = image.convert("L").resize(size, Image.Resampling.BICUBIC).convert("RGBA")
     return Image.alpha_composite(under, over).convert("RGB")

@@ -10,6 +10,7 @@ from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from cervix_jax import explain
+from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.explain.measures import cell_regions
 from cervix_jax.run import Run
@@ -115,10 +116,9 @@ def make_gallery(
         for name, found in maps.items()
     }
     config = run.config
-    regions = cell_regions(data.dataset, indices, size=config.image_size, resize=config.data.resize)
+    outlines = outlines_of(data.dataset, indices, config.image_size, config.data.resize)
     cases = []
     for number, row in enumerate(rows):
-        masks = dict(zip(regions.names, regions.masks[number], strict=True))
         cases.append(
             Case(
                 table.filenames[row],
@@ -128,10 +128,23 @@ def make_gallery(
                 float(table.probabilities[row, table.labels[row]]),
                 _uri(pixels[number], "JPEG"),
                 {name: _uri(colour(found[number], scales[name])) for name, found in maps.items()},
-                outline(masks) if regions.marked[number] else "",
+                outlines[number],
             )
         )
     return Gallery(cases, scales)
+
+
+def outlines_of(
+    dataset: Dataset, indices: Sequence[int] | np.ndarray, size: int, resize: str
+) -> list[str]:
+    """`outline` of some examples; "" for those, or all of a data set, that nobody marked."""
+    if "nucleus_mask" not in dataset.info.features:
+        return [""] * len(indices)
+    regions = cell_regions(dataset, indices, size=size, resize=resize)
+    return [
+        outline(dict(zip(regions.names, masks, strict=True))) if marked else ""
+        for masks, marked in zip(regions.masks, regions.marked, strict=True)
+    ]
 
 
 def _saliency(run: Run, images: np.ndarray, targets: np.ndarray, progress: str) -> np.ndarray:

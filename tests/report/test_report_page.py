@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from base64 import b64decode
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 
 from cervix_jax.errors import InputError
 from cervix_jax.report import __main__ as command
-from cervix_jax.report.gallery import choose, colour, outline
+from cervix_jax.report.gallery import choose, colour, outline, outlines_of
 from cervix_jax.statistics.table import PredictionTable, read_table
 
 FLAGS = ("workdir", "split", "cases", "out", "manual_dir", "data_dir")
@@ -64,6 +65,11 @@ def test_outlines_are_those_of_nucleus_and_cell():
     assert not opaque[4, 4]
 
 
+def test_a_data_set_without_masks_has_no_outlines():
+    dataset = SimpleNamespace(info=SimpleNamespace(features={"image": None}))
+    assert outlines_of(dataset, [3, 5], 32, "stretch") == ["", ""]
+
+
 @pytest.fixture(scope="module")
 def report():
     command.define_flags()
@@ -79,8 +85,11 @@ def report():
 
 @pytest.fixture(scope="module")
 def page(trained, report, tmp_path_factory):
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    report(workdir=str(trained[0]), cases=6, out=str(path))
+    folder = tmp_path_factory.mktemp("report")
+    path = folder / "report.html"
+    # Other tests audit and explain the run that all share.
+    shutil.copytree(trained[0], folder / "run", ignore=shutil.ignore_patterns("audit", "explain"))
+    report(workdir=str(folder / "run"), cases=6, out=str(path))
     return path
 
 

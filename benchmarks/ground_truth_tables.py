@@ -106,7 +106,8 @@ def _compared(found: Mapping, networks: Iterable[str], region: str) -> str:
         for method, of in found.items()
     )  # fmt: skip
     heads = [
-        f"method: mass on the {region} over its area", first, second, "difference of the mass", "of the rank",
+        f"method: mass on the {region} over its area", first, second, "difference of the mass",
+        "of the rank",
     ]  # fmt: skip
     return table(heads, rows)
 

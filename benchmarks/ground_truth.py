@@ -62,7 +62,8 @@ def main() -> None:
         name: study.part(name, getattr(study, name))
         for name in ("parts", "sanity", "colour", "audit", "frame")
     }
-    atomic.write_json(args.out / "ground_truth.json", {"settings": study.settings} | found)
+    whole = compact({"settings": study.settings} | found)
+    atomic.write_text(args.out / "ground_truth.json", json.dumps(whole, separators=(",", ":")))
     draw(study.picture(), args.out / "ground_truth.png")
     print(tables(found))
 
@@ -104,15 +105,17 @@ class Study:
         rows = self.chosen(runs.FREE, [runs.FREE])
         regions = measures.cell_regions(dataset, rows, size=runs.IMAGE_SIZE)
         falls = cells.falls(run, dataset, rows, "logit")
+        area = measures.area_share(regions.masks)
         located, agreement = {}, {}
         for name, maps in self.maps("parts", runs.FREE, runs.FREE, rows).items():
             located[name] = self.by_class(maps, name, regions, rows)
             mass = measures.relevance_mass(
                 maps, regions.masks, reduction=methods.VARIANTS[name].reduction
             )
+            # For each pixel of a part, since a larger part has more of either.
             agreement[name] = measures.summarise(
                 [spearmanr(*pair, nan_policy="omit").statistic
-                 for pair in zip(mass, falls, strict=True)],
+                 for pair in zip(mass / area, falls / area, strict=True)],
                 cells.groups(dataset, rows),
             )  # fmt: skip
         every = cells.falls(run, dataset, test, "probability")
@@ -205,16 +208,17 @@ class Study:
         return {"accuracy": accuracy, "cells": len(rows), "background": moved}
 
     def compared(self, maps: Mapping, name: str, masks, dataset: Dataset, rows) -> dict:
-        """Mass and rank within masks in the maps of two networks, and the paired difference."""
+        """Mass and rank within masks in the maps of two networks, and the paired differences."""
         reduction, area = methods.VARIANTS[name].reduction, measures.area_share(masks)
         names = cells.groups(dataset, rows)
+        kinds = {"mass": measures.relevance_mass, "rank": measures.relevance_rank}
         found: dict = {}
-        for measure in (measures.relevance_mass, measures.relevance_rank):
+        for kind, measure in kinds.items():
             shares = {
                 run: measure(own[name], masks, reduction=reduction) for run, own in maps.items()
             }
             without, with_it = shares.values()
-            found[measure.__name__] = {
+            found[kind] = {
                 run: measures.summarise(values, names, chance=area)
                 for run, values in shares.items()
             } | {"difference": measures.summarise(with_it - without, names)}
@@ -368,6 +372,15 @@ class Study:
             image = cells.squares(own, positions[[row]])[0]
             found.append({"title": title, "image": image, "maps": maps})
         return found
+
+
+def compact(value):
+    """The same with four decimals, and of each summary only the numbers."""
+    if isinstance(value, dict):
+        return {key: compact(of) for key, of in value.items() if key not in ("method", "why")}
+    if isinstance(value, list):
+        return [compact(of) for of in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def fresh_variables(run: Run) -> dict:

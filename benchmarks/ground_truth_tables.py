@@ -78,6 +78,14 @@ def audit(found: Mapping) -> str:
          *(f"{found['runs'][n]['changes'][change]['accuracy']:.3f}" for n in networks)]
         for change in found["runs"][runs.FREE]["changes"]
     ]  # fmt: skip
+    labels = {runs.FREE: runs.MARKED, runs.FRAMED: f"im_{runs.MARKED}"}
+    rows += [
+        [f"border alone: {text} called {runs.MARKED}", *(
+            f"{found['runs'][n]['changes']['border_only']['by_class'][labels[n]][key]:.2f}"
+            for n in networks
+        )]
+        for key, text in (("recall", "its images"), ("called", "others"))
+    ]  # fmt: skip
     rows += [
         [f"{kind}: called {runs.MARKED}", *(estimate(values[n]) for n in networks)]
         for kind, values in found["called"].items()
@@ -93,14 +101,13 @@ def frame(found: Mapping) -> str:
 def _compared(found: Mapping, networks: Iterable[str], region: str) -> str:
     first, second = networks
     rows = (
-        [method, times(of["relevance_mass"][first]), times(of["relevance_mass"][second]),
-         estimate(of["relevance_mass"]["difference"]),
-         estimate(of["relevance_rank"]["difference"])]
+        [method, times(of["mass"][first]), times(of["mass"][second]),
+         *(estimate(of[kind]["difference"]) for kind in ("mass", "rank"))]
         for method, of in found.items()
     )  # fmt: skip
     heads = [
         f"method: mass on the {region} over its area", first, second, "difference of the mass",
-        "difference of the rank",
+        "of the rank",
     ]  # fmt: skip
     return table(heads, rows)
 

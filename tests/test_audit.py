@@ -186,6 +186,21 @@ def test_a_run_is_compared_with_itself():
     assert (same["drop"], same["p_value"], same["kept"]) == (0, 1, None)
 
 
+def test_a_class_told_by_its_border_is_named():
+    labels, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 2, 1])
+    by_class = run_audit._by_class(labels, predicted, ("a", "b", "c", "empty"))
+    assert by_class == {
+        "a": {"recall": 2 / 3, "called": 0.0},
+        "b": {"recall": 1 / 2, "called": 1 / 2},
+        "c": {"recall": 0.0, "called": 1 / 5},
+    }
+    change = {"accuracy": 0.9, "kept": 0.5, "by_class": by_class}
+    report = {"majority": 0.5, "changes": dict.fromkeys(run_audit.DESCRIPTIONS, change)}
+    said = run_audit.reading(report)
+    assert "From the border alone it tells a (67% of its images and 0% of the others" in said
+    assert said.count("From the border alone") == 1
+
+
 @pytest.fixture(scope="module")
 def audit():
     """Calls the command with flags, in this process (which knows the tiny model)."""

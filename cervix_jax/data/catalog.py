@@ -8,7 +8,6 @@ import dataclasses
 import difflib
 import importlib
 import inspect
-import json
 import time
 import warnings
 from collections import Counter
@@ -22,7 +21,7 @@ from absl import logging
 from google.protobuf import json_format
 from PIL import Image
 
-from cervix_jax import atomic
+from cervix_jax.data.prepared import Records, encoded_records, load_index, write_index
 from cervix_jax.errors import InputError
 from cervix_jax.paths import user_path
 from cervix_jax.storage import storage_problem
@@ -34,9 +33,6 @@ SETTINGS_FUNCTIONS = {
     "cric": "cric_config",
     "image_folder": "image_folder_config",
 }
-# File beside the prepared examples that lists them, so that opening a data set need not read
-# gigabytes of pixels to learn the labels.
-INDEX_FILE = "examples.json"
 # What TFDS raises for a dataset_info.json that it did not write.
 _DAMAGED = (AssertionError, json_format.ParseError)
 
@@ -88,34 +84,6 @@ class Dataset:
     def encoded_image(self, index: int) -> bytes:
         """The PNG or JPEG file of example `index`."""
         return self.source[int(index)]["image"]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Records(Sequence):
-    """Prepared examples; picklable.
-
-    Attributes:
-      records: what TFDS reads.
-      path: the folder of the prepared data.
-    """
-
-    records: Sequence[Mapping[str, Any]]
-    path: Path
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index):
-        # What ends a loop; ArrayRecord has another kind of error for it.
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"example {index} of {len(self)}")
-        try:
-            return self.records[index]
-        except Exception as error:  # ArrayRecord and TFDS raise many kinds for damaged files
-            raise InputError(
-                f"the prepared data in {self.path} are damaged (example {index}: {error}); delete "
-                "that folder and run again."
-            ) from error
 
 
 def find_builder(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
@@ -248,7 +216,7 @@ def _prepare(name: str, builder, manual: Path | None, reopen) -> tfds.core.Datas
             raise
     seconds = time.monotonic() - start
     logging.info("Prepared %s in %.0f s: %s", name, seconds, builder.data_dir)
-    _write_index(builder, _read_index(builder), manual)
+    write_index(builder, manual)
     return builder
 
 
@@ -260,13 +228,9 @@ def _is_prepared(builder) -> bool:
 def _open(name: str, builder, manual: Path | None) -> Dataset:
     path = Path(builder.data_dir)
     try:
-        index = _load_index(builder)
-        features = builder.info.features
-        images = {k for k, f in features.items() if isinstance(f, tfds.features.Image)}
-        source = builder.as_data_source(
-            "train", decoders={key: tfds.decode.SkipDecoding() for key in images}
-        )
-        decoded = builder.as_data_source("train")
+        index = load_index(builder)
+        source = encoded_records(builder)
+        decoded = Records(builder.as_data_source("train"), path)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(
             f"{name}: the prepared data in {path} are damaged ({error}); "
@@ -284,61 +248,17 @@ def _open(name: str, builder, manual: Path | None) -> Dataset:
         )
     return Dataset(
         name=name,
-        class_names=tuple(features["label"].names),
+        class_names=tuple(builder.info.features["label"].names),
         filenames=tuple(index["filenames"]),
         labels=np.asarray(index["labels"], np.int64),
         groups=tuple(index["groups"]),
-        source=_Records(source, path),
-        decoded_source=_Records(decoded, path),
+        source=source,
+        decoded_source=decoded,
         version=str(builder.version),
         group_feature=builder.GROUP_FEATURE,
         info=builder.info,
         path=path,
     )
-
-
-def _read_index(builder) -> dict[str, list]:
-    """File name, label and group of every example, read from the prepared files."""
-    features = builder.info.features
-    skip = {k for k, f in features.items() if isinstance(f, tfds.features.Image)}
-    source = _Records(
-        builder.as_data_source("train", decoders={key: tfds.decode.SkipDecoding() for key in skip}),
-        Path(builder.data_dir),
-    )
-    index: dict[str, list] = {"filenames": [], "labels": [], "groups": []}
-    for position in range(len(source)):
-        example = source[position]
-        index["filenames"].append(_text(example["filename"]))
-        index["labels"].append(int(example["label"]))
-        index["groups"].append(_text(example[builder.GROUP_FEATURE]))
-    return index
-
-
-def _write_index(builder, index: dict[str, list], manual: Path | None) -> dict[str, Any]:
-    full = {"manual_dir": str(manual.resolve()) if manual else None, **index}
-    try:
-        atomic.write_json(Path(builder.data_dir) / INDEX_FILE, full)
-    except InputError:
-        logging.info("%s is read-only; its examples are listed anew each time.", builder.data_dir)
-    return full
-
-
-def _load_index(builder) -> dict[str, Any]:
-    expected = builder.info.splits["train"].num_examples
-    try:
-        text = (Path(builder.data_dir) / INDEX_FILE).read_text(encoding="utf-8")
-        index = json.loads(text)
-        kinds = {"filenames": str, "labels": int, "groups": str}
-        whole = all(
-            len(index[key]) == expected and all(type(value) is kind for value in index[key])
-            for key, kind in kinds.items()
-        )
-        known = range(builder.info.features["label"].num_classes)
-        if whole and "manual_dir" in index and all(label in known for label in index["labels"]):
-            return index
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # Prepared by other means, or interrupted in between: list the examples again.
-    return _write_index(builder, _read_index(builder), None)
 
 
 def _check_counts(dataset: Dataset, config: str, builder_cls) -> None:
@@ -385,7 +305,3 @@ def _existing_folder(manual_dir: str | Path | None) -> Path | None:
 def _did_you_mean(given: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(given, known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

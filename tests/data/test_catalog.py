@@ -14,6 +14,7 @@ from PIL import Image
 
 import cervix_jax.data
 from cervix_jax.data import catalog
+from cervix_jax.data.prepared import INDEX_FILE
 from cervix_jax.errors import InputError
 
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
@@ -133,7 +134,7 @@ def test_source_can_be_sent_to_worker_processes(raw, tmp_path):
 
 def test_the_list_of_examples_is_rebuilt_where_it_is_missing_or_wrong(raw, tmp_path):
     dataset = load(raw, tmp_path)
-    index = dataset.path / catalog.INDEX_FILE
+    index = dataset.path / INDEX_FILE
     for content in (None, "", "[]", "{}", '{"filenames": ["a"], "labels": [0], "groups": ["g"]}'):
         index.unlink() if content is None else index.write_text(content)
         again = load(None, tmp_path)
@@ -211,7 +212,7 @@ def test_settings_vary_a_config_and_are_kept_apart(tmp_path):
 
 def test_damaged_prepared_data_are_named(raw, tmp_path):
     dataset = load(raw, tmp_path)
-    (dataset.path / catalog.INDEX_FILE).unlink()
+    (dataset.path / INDEX_FILE).unlink()
     for path in dataset.path.glob("*.array_record*"):
         path.unlink()
     with pytest.raises(InputError, match=r"damaged.*delete that folder") as error:

@@ -1,0 +1,109 @@
+"""The prepared examples of a data set, and the list of them that lies beside."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from cervix_jax import atomic
+from cervix_jax.errors import InputError
+
+# File beside the prepared examples that lists them, so that opening a data set need not read
+# gigabytes of pixels to learn the labels.
+INDEX_FILE = "examples.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Records(Sequence):
+    """Prepared examples; picklable.
+
+    Attributes:
+      records: what TFDS reads.
+      path: the folder of the prepared data.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    path: Path
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index):
+        # What ends a loop; ArrayRecord has another kind of error for it.
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        try:
+            return self.records[index]
+        except Exception as error:  # ArrayRecord and TFDS raise many kinds for damaged files
+            raise InputError(
+                f"the prepared data in {self.path} are damaged (example {index}: {error}); delete "
+                "that folder and run again."
+            ) from error
+
+
+def encoded_records(builder: tfds.core.DatasetBuilder) -> Records:
+    """All examples, their images as encoded bytes."""
+    features = builder.info.features
+    images = {key for key, f in features.items() if isinstance(f, tfds.features.Image)}
+    decoders = {key: tfds.decode.SkipDecoding() for key in images}
+    return Records(builder.as_data_source("train", decoders=decoders), Path(builder.data_dir))
+
+
+def _read_index(builder) -> dict[str, list]:
+    """File name, label and group of every example, read from the prepared files."""
+    source = encoded_records(builder)
+    index: dict[str, list] = {"filenames": [], "labels": [], "groups": []}
+    for position in range(len(source)):
+        example = source[position]
+        index["filenames"].append(_text(example["filename"]))
+        index["labels"].append(int(example["label"]))
+        index["groups"].append(_text(example[builder.GROUP_FEATURE]))
+    return index
+
+
+def write_index(builder: tfds.core.DatasetBuilder, manual: Path | None = None) -> dict[str, Any]:
+    """List the examples, in a file where the folder can be written.
+
+    Args:
+      builder: whose data are prepared.
+      manual: the folder they were prepared from, where it is known.
+
+    Returns:
+      `manual_dir` and, by example, `filenames`, `labels` and `groups`.
+
+    Raises:
+      InputError: the data are damaged.
+    """
+    full = {"manual_dir": str(manual.resolve()) if manual else None, **_read_index(builder)}
+    try:
+        atomic.write_json(Path(builder.data_dir) / INDEX_FILE, full)
+    except InputError:
+        logging.info("%s is read-only; its examples are listed anew each time.", builder.data_dir)
+    return full
+
+
+def load_index(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
+    """What `write_index` gives, read from its file where that is whole."""
+    expected = (builder.info.splits or {})["train"].num_examples
+    try:
+        text = (Path(builder.data_dir) / INDEX_FILE).read_text(encoding="utf-8")
+        index = json.loads(text)
+        kinds = {"filenames": str, "labels": int, "groups": str}
+        whole = all(
+            len(index[key]) == expected and all(type(value) is kind for value in index[key])
+            for key, kind in kinds.items()
+        )
+        known = range(builder.info.features["label"].num_classes)
+        if whole and "manual_dir" in index and all(label in known for label in index["labels"]):
+            return index
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # Prepared by other means, or interrupted in between: list the examples again.
+    return write_index(builder)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

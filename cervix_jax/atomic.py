@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,12 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def storage_named(path: Path) -> Iterator[None]:
+def storage_named(path: Path, message: Callable[[str], str] | None = None) -> Iterator[None]:
     """Turns what a full disk makes the block raise into one line that names what was written.
+
+    Args:
+      path: what is written.
+      message: makes the line of what the storage said, where more is to be told.
 
     Raises:
       InputError: the storage is full or cannot be written.
@@ -85,10 +89,11 @@ def storage_named(path: Path) -> Iterator[None]:
         problem = storage_problem(error)
         if problem is None:
             raise
-        raise InputError(
+        line = (
             f"{path}: cannot be written ({problem}); what was there is as it was. Make space, or "
             "choose another place."
-        ) from error
+        )
+        raise InputError(message(problem) if message else line) from error
 
 
 def _open_up(path: Path, mode: int) -> None:

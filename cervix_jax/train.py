@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -11,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from cervix_jax import __version__, distributed, evaluate, figures, losses, optim, workdir, writers
+from cervix_jax.atomic import storage_named
 from cervix_jax.checkpoint import Checkpoints, brief, list_steps
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.normalization import NORMALIZATIONS
@@ -21,7 +21,6 @@ from cervix_jax.init_from import starting_values
 from cervix_jax.loop import Loop, NonFiniteLossError, stoppable
 from cervix_jax.preemption import Preempted, StopRequest
 from cervix_jax.profiling import ProfileWindow
-from cervix_jax.storage import storage_problem
 from cervix_jax.train_step import (
     RunInputs,
     State,
@@ -186,22 +185,16 @@ def _require_same_data(data: ExperimentData) -> None:
     distributed.require_same(facts, "Prepare the same data set for every process.")
 
 
-@contextlib.contextmanager
-def _storage_errors(folder: Path) -> Iterator[None]:
-    """Turn what a full or read-only disk makes libraries raise into one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        problem = storage_problem(error)
-        if problem is None:
-            raise
-        kept = list_steps(folder / "checkpoints")
-        raise InputError(
+def _storage_errors(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Turns what a full or read-only disk makes libraries raise into one line."""
+    return storage_named(
+        folder,
+        lambda problem: (
             f"--workdir={folder} cannot be written ({problem}); the checkpoints there, of steps "
-            f"{kept}, are as they were. Make it writable or make space, and give the same command."
-        ) from error
+            f"{list_steps(folder / 'checkpoints')}, are as they were. Make it writable or make "
+            "space, and give the same command."
+        ),
+    )
 
 
 def check_config(config: ml_collections.ConfigDict, mesh) -> None:

@@ -121,6 +121,7 @@ class Explainer:
 
 Function = Callable[[Explainer, np.ndarray, np.ndarray, str], np.ndarray]
 Start = Callable[[Explainer, np.ndarray], np.ndarray]
+More = Callable[[Explainer, np.ndarray], dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,13 +151,22 @@ class Method:
     reference: bool = False
 
 
-def _of_logits(method: Callable[..., np.ndarray], **options: str) -> Function:
-    """A method of the logits; `options` are its arguments by fields of `Settings`."""
+def _of_logits(
+    method: Callable[..., np.ndarray], more: More | None = None, **options: str
+) -> Function:
+    """A method of the logits.
+
+    Args:
+      method: of `cervix_jax.explain`.
+      more: arguments that depend on the explainer and the images.
+      **options: arguments of the method by the field of `Settings` that they take.
+    """
 
     def function(explainer, images, targets, progress):
         given = {key: getattr(explainer.settings, field) for key, field in options.items()}
-        return method(explainer.run.logits_fn, images, targets, **given,
-                      **explainer.fixed(progress))  # fmt: skip
+        own = more(explainer, images) if more else {}
+        arguments = explainer.fixed(progress) | given | own
+        return method(explainer.run.logits_fn, images, targets, **arguments)
 
     return function
 
@@ -169,42 +179,8 @@ def _of_features(method: Callable[..., np.ndarray]) -> Function:
     return function
 
 
-def _integrated_gradients(explainer, images, targets, progress):
-    return explain.integrated_gradients(
-        explainer.run.logits_fn, images, targets, baselines=explainer.baseline(images),
-        steps=explainer.settings.steps, **explainer.fixed(progress),
-    )  # fmt: skip
-
-
-def _expected_gradients(explainer, images, targets, progress):
-    settings = explainer.settings
-    return explain.expected_gradients(
-        explainer.run.logits_fn, images, targets, references=explainer.references,
-        samples=settings.samples, seed=settings.seed, **explainer.fixed(progress),
-    )  # fmt: skip
-
-
-def _blur_integrated_gradients(explainer, images, targets, progress):
-    return explain.blur_integrated_gradients(
-        explainer.run.logits_fn, images, targets, max_sigma=MAX_SIGMA,
-        steps=explainer.settings.steps, **explainer.fixed(progress),
-    )  # fmt: skip
-
-
-def _occlusion(explainer, images, targets, progress):
-    return explain.occlusion(
-        explainer.run.logits_fn, images, targets, baselines=explainer.baseline(images),
-        window=explainer.window, **explainer.fixed(progress),
-    )  # fmt: skip
-
-
-def _rise(explainer, images, targets, progress):
-    settings = explainer.settings
-    fixed = explainer.fixed(progress) | {"output": explainer.score_of("rise")}
-    return explain.rise(
-        explainer.run.logits_fn, images, targets, baselines=explainer.baseline(images),
-        samples=settings.masks, seed=settings.seed, **fixed,
-    )  # fmt: skip
+def _baselines(explainer: Explainer, images: np.ndarray) -> dict[str, Any]:
+    return {"baselines": explainer.baseline(images)}
 
 
 METHODS: Mapping[str, Method] = {
@@ -224,20 +200,29 @@ METHODS: Mapping[str, Method] = {
         ("samples", "seed"),
     ),
     "integrated_gradients": Method(
-        _integrated_gradients,
+        _of_logits(explain.integrated_gradients, _baselines, steps="steps"),
         "gradients along the line from the baseline",
         depends_on=("baseline", "steps"),
         factor=lambda explainer, images: images - explainer.baseline(images),
         start=lambda explainer, images: explainer.baseline(images),
     ),
     "expected_gradients": Method(
-        _expected_gradients,
+        _of_logits(
+            explain.expected_gradients,
+            lambda explainer, images: {"references": explainer.references},
+            samples="samples",
+            seed="seed",
+        ),
         "integrated gradients from training images",
         depends_on=("samples", "seed"),
         start=lambda explainer, images: explainer.references[:, None],
     ),
     "blur_integrated_gradients": Method(
-        _blur_integrated_gradients,
+        _of_logits(
+            explain.blur_integrated_gradients,
+            lambda explainer, images: {"max_sigma": MAX_SIGMA},
+            steps="steps",
+        ),
         "gradients along ever less blurred images",
         depends_on=("steps",),
         start=lambda explainer, images: explain.baselines.blur(images, MAX_SIGMA),
@@ -274,12 +259,22 @@ METHODS: Mapping[str, Method] = {
         one_pass=True,
     ),
     "occlusion": Method(
-        _occlusion,
+        _of_logits(
+            explain.occlusion,
+            lambda explainer, images: _baselines(explainer, images) | {"window": explainer.window},
+        ),
         "fall of the score when a square is covered by the baseline",
         depends_on=("baseline", "window"),
     ),
     "rise": Method(
-        _rise,
+        _of_logits(
+            explain.rise,
+            lambda explainer, images: (
+                _baselines(explainer, images) | {"output": explainer.score_of("rise")}
+            ),
+            samples="masks",
+            seed="seed",
+        ),
         "mean probability of randomly masked images",
         depends_on=("baseline", "masks", "seed"),
     ),

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -103,6 +104,13 @@ class Run:
         other = copy.copy(self)
         other._take(variables)
         return other
+
+    def weights_digest(self) -> str:
+        """SHA-256 of all weights in hexadecimal digits; tells one checkpoint from another."""
+        digest = hashlib.sha256()
+        for leaf in jax.tree.leaves(self.variables):
+            digest.update(np.ascontiguousarray(leaf))
+        return digest.hexdigest()
 
     def preprocess(self, images: np.ndarray | Sequence[np.ndarray]) -> jax.Array:
         """What the model is fed for these images.

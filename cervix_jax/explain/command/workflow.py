@@ -1,11 +1,9 @@
 """The command, step by step: choose images, make maps, draw them, measure them."""
 
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from cervix_jax import distributed
@@ -187,7 +185,7 @@ def _explainer(
 def _facts(run: Run, selection: Selection, args: Flags) -> dict[str, Any]:
     """What decides maps besides the method's own settings."""
     return {
-        "weights": fingerprint(run),
+        "weights": run.weights_digest()[:8],
         "dataset": selection.dataset.name,
         "version": selection.dataset.version,
         "image_size": run.config.image_size,
@@ -196,14 +194,6 @@ def _facts(run: Run, selection: Selection, args: Flags) -> dict[str, Any]:
         "filenames": selection.filenames,
         "targets": selection.targets.tolist(),
     }
-
-
-def fingerprint(run: Run) -> str:
-    """Eight hexadecimal digits that tell the weights of one checkpoint from those of another."""
-    found = 0
-    for leaf in jax.tree.leaves(run.variables):
-        found = zlib.crc32(np.asarray(leaf).tobytes(), found)
-    return f"{found:08x}"
 
 
 def _draw_sheets(

@@ -83,13 +83,7 @@ def conv_by_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     side, pad = kernel.shape[0], kernel.shape[0] // 2
     rows, columns = (-(-size // stride) for size in x.shape[1:3])
     bordered = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    shifts = [
-        bordered[:, i : i + (rows - 1) * stride + 1 : stride][
-            :, :, j : j + (columns - 1) * stride + 1 : stride
-        ]
-        for i, j in np.ndindex(side, side)
-    ]
-    patches = jnp.concatenate(shifts, axis=-1)
+    patches = jnp.concatenate(list(shifts(bordered, side, stride, rows, columns)), axis=-1)
     y = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, kernel.shape[-1])
     return y.reshape(x.shape[0], rows, columns, -1)
 
@@ -126,17 +120,32 @@ conv_by_image.defvjp(_conv_forward, _conv_backward)
 @jax.custom_vjp
 def max_pool(x: jax.Array) -> jax.Array:
     """3x3 maxima of [B, H, W, C] at stride 2 with a border of minus infinity."""
-    return functools.reduce(jnp.maximum, _shifts(x))
+    return functools.reduce(jnp.maximum, _pooled(x))
 
 
-def _shifts(x: jax.Array) -> list[jax.Array]:
+def _pooled(x: jax.Array) -> Iterator[jax.Array]:
     """The nine pixels under each window, as nine images of the pooled size."""
     bordered = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
     rows, columns = (-(-size // 2) for size in x.shape[1:3])
-    return [
-        bordered[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2]
-        for i, j in np.ndindex(3, 3)
-    ]
+    return shifts(bordered, 3, 2, rows, columns)
+
+
+def shifts(
+    bordered: jax.Array, side: int, stride: int, rows: int, columns: int
+) -> Iterator[jax.Array]:
+    """The pixels under each place of a square window, row by row, as images [B, rows, columns, C].
+
+    Args:
+      bordered: [B, H, W, C], with what lies beyond the border.
+      side: of the window.
+      stride: of the window.
+      rows: how often it fits from top to bottom.
+      columns: and from left to right.
+    """
+    for i, j in np.ndindex(side, side):
+        down = slice(i, i + (rows - 1) * stride + 1, stride)
+        across = slice(j, j + (columns - 1) * stride + 1, stride)
+        yield bordered[:, down, across]
 
 
 def _pool_forward(x: jax.Array):
@@ -151,7 +160,7 @@ def _pool_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array):
     zero = jnp.zeros((), gradient.dtype)
     free = jnp.ones(pooled.shape, bool)
     total = jnp.zeros((), gradient.dtype)
-    for (i, j), shift in zip(np.ndindex(3, 3), _shifts(x), strict=True):
+    for (i, j), shift in zip(np.ndindex(3, 3), _pooled(x), strict=True):
         # Of equal maxima the first has the gradient, as in XLA and PyTorch.
         chosen = free & (shift == pooled)
         free &= ~chosen

@@ -57,10 +57,9 @@ def _products(
     padded: jax.Array, kernel: jax.Array, stride: int, height: int, width: int
 ) -> jax.Array:
     total = jnp.zeros((), padded.dtype)
-    for i, j in np.ndindex(kernel.shape[:2]):
-        rows = slice(i, i + (height - 1) * stride + 1, stride)
-        columns = slice(j, j + (width - 1) * stride + 1, stride)
-        total = total + padded[:, rows, columns] * kernel[i, j]
+    shifted = cpu.shifts(padded, kernel.shape[0], stride, height, width)
+    for (i, j), pixels in zip(np.ndindex(kernel.shape[:2]), shifted, strict=True):
+        total = total + pixels * kernel[i, j]
     return total
 
 

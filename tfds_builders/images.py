@@ -63,11 +63,15 @@ def image_size(path: Path) -> tuple[int, int]:
     """Width and height in pixels, upright, by the head of the file; raises as `read_image`."""
     require_file(path)
     with _named(path), path.open("rb") as stream:
-        image = _open(path, stream)
-        width, height = image.size
-        lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-        # Pillow turns the size of a TIFF itself.
-        return (height, width) if lies and image.format != "TIFF" else (width, height)
+        return upright_size(_open(path, stream))
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height in pixels of an opened image as it stands by its EXIF orientation."""
+    width, height = image.size
+    lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    # Pillow turns the size of a TIFF itself.
+    return (height, width) if lies and image.format != "TIFF" else (width, height)
 
 
 def require_file(path: Path) -> None:

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cervix_jax.data.decode import resize_square
-from tfds_builders.images import FORMATS, MAX_PIXELS, MODES, has_pages, rgb
+from tfds_builders.images import FORMATS, MAX_PIXELS, MODES, has_pages, rgb, upright_size
 from tfds_builders.parallel import map_in_order
 
-_ORIENTATION = ExifTags.Base.Orientation
 KINDS = "BMP, JPEG, PNG or TIFF image"
 
 
@@ -83,10 +82,7 @@ def read_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
             warnings.simplefilter("ignore")
             image = Image.open(stream, formats=FORMATS)
             _check(image, max_pixels)
-            # Pillow turns the size of a TIFF itself.
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-            width, height = image.size
-            return (height, width) if turned else (width, height)
+            return upright_size(image)
     except Exception:
         return None
 

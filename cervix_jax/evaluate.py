@@ -214,7 +214,7 @@ def main(argv: list[str]) -> None:
     if args.ensemble:
         folder, name = _evaluate_ensemble(_paths(args.ensemble, others), stem, args.out), stem
     elif args.predictions:
-        folder, name = _evaluate_file(args)
+        folder, name = _evaluate_file(args, strange)
     else:
         folder, name = _evaluate_run(args), stem
     report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
@@ -290,7 +290,7 @@ def _require_classes(path: str, table: PredictionTable, evaluated: PredictionTab
         )
 
 
-def _evaluate_file(args: flags.FlagValues) -> tuple[Path, str]:
+def _evaluate_file(args: flags.FlagValues, strange: PredictionTable | None) -> tuple[Path, str]:
     """Evaluate predictions of whatever model, into a folder beside their file."""
     path = Path(args.predictions)
     table = read_table(path)
@@ -300,8 +300,8 @@ def _evaluate_file(args: flags.FlagValues) -> tuple[Path, str]:
     known = read_table(args.validation) if args.validation else None
     if known is not None:
         _require_classes(args.validation, known, table)
-    if args.outliers:
-        _require_classes(args.outliers, read_table(args.outliers, labelled=False), table)
+    if strange is not None:
+        _require_classes(args.outliers, strange, table)
     folder = path.with_name(f"{path.name.removesuffix('.csv')}_evaluation")
     write_report(folder, name, table, facts, known)
     return folder, name

@@ -42,7 +42,11 @@ from PIL import Image, ImageOps
 card = json.loads(Path("card.json").read_text(encoding="utf-8"))
 program = export.deserialize(bytearray(Path("model.stablehlo").read_bytes()))
 weights = safetensors.numpy.load_file("weights.safetensors")
-image, side = ImageOps.exif_transpose(Image.open("cell.png")).convert("RGB"), (card["size"],) * 2
+image, side = ImageOps.exif_transpose(Image.open("cell.png")), (card["size"],) * 2
+if image.has_transparency_data:  # what is transparent is white
+    image = image.convert("RGBA")
+    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+image = image.convert("RGB")
 {square}
 (probabilities,) = jax.jit(program.call)(weights, np.asarray(image)[None])
 print(dict(zip(card["class_names"], probabilities.tolist())))"""

@@ -76,12 +76,13 @@ def test_no_path_of_this_machine_is_in_any_file(exported, trained, prepared):
             assert str(place).encode() not in content, path
 
 
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("resize", RESIZE_MODES)
 def test_the_code_in_the_model_card_runs(
-    card, exported, trained, tmp_path, monkeypatch, capsys, resize
+    card, exported, trained, tmp_path, monkeypatch, capsys, resize, channels
 ):
-    """On a photograph on its side, resized by each rule."""
-    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
+    """On a photograph on its side, opaque or not, resized by each rule."""
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, channels), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(pixels).save(tmp_path / "cell.png", exif=exif)

@@ -1,10 +1,10 @@
-"""Forms of convolution and pooling that XLA runs faster on the CPU; the results are the same.
+"""Forms of convolution that XLA runs faster on the CPU; the results are the same.
 
 To fewer rows or columns than the kernel has, XLA does not convolve by its fast routine, and takes
 up to two hundred times as long as a matrix product of the patches. Its gradient of a 3x3 kernel
 over large images is a convolution whose window is the image, and takes half as long image by image.
-Its gradient of max-pooling finds every maximum again in a variadic reduction, and takes four times
-as long as comparing shifted images.
+Its gradient to the images of a first convolution at stride 2 meets mostly zeros, and takes three
+times as long as a smaller convolution for each parity of row and column.
 """
 
 import contextlib
@@ -21,6 +21,8 @@ from jax import lax
 # From this many pixels on, the kernel's gradient is computed image by image.
 LARGE_IMAGE = 28 * 28
 MOST_PARTS = 16
+# Up to this many input channels, the gradient to the images is computed by parity.
+FEW_CHANNELS = 4
 _forced: contextvars.ContextVar[bool | None] = contextvars.ContextVar("forced", default=None)
 
 
@@ -64,9 +66,7 @@ def conv_fastest(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
         return conv_by_point(x, kernel, stride)
     if -(-min(height, width) // stride) < side:
         return conv_by_patches(x, kernel, stride)
-    if side == 3 and height * width >= LARGE_IMAGE:
-        return conv_by_image(x, kernel, stride)
-    return conv(x, kernel, stride)
+    return conv_own_gradients(x, kernel, stride)
 
 
 def conv_by_point(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
@@ -89,8 +89,8 @@ def conv_by_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv_by_image(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The same as `conv`; the kernel's gradient is a loop over the images."""
+def conv_own_gradients(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The same as `conv`; its gradients are computed in parts where that is faster."""
     return conv(x, kernel, stride)
 
 
@@ -100,7 +100,24 @@ def _conv_forward(x: jax.Array, kernel: jax.Array, stride: int):
 
 def _conv_backward(stride: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array):
     x, kernel = residuals
-    (to_x,) = jax.vjp(lambda x: conv(x, kernel, stride), x)[1](gradient)
+    if stride == 2 and x.shape[3] <= FEW_CHANNELS:
+        to_x = _to_x_by_parity(gradient, kernel, x.shape[1:3])
+    else:
+        (to_x,) = jax.vjp(lambda x: conv(x, kernel, stride), x)[1](gradient)
+    if len(kernel) == 3 and x.shape[1] * x.shape[2] >= LARGE_IMAGE:
+        to_kernel = _to_kernel_by_image(x, gradient, kernel, stride)
+    else:
+        (to_kernel,) = jax.vjp(lambda kernel: conv(x, kernel, stride), kernel)[1](gradient)
+    return to_x, to_kernel
+
+
+conv_own_gradients.defvjp(_conv_forward, _conv_backward)
+
+
+def _to_kernel_by_image(
+    x: jax.Array, gradient: jax.Array, kernel: jax.Array, stride: int
+) -> jax.Array:
+    """The gradient of `conv` to its kernel, a sum over the images."""
     parts = math.gcd(len(x), MOST_PARTS)
 
     def part(number: int) -> jax.Array:
@@ -110,24 +127,34 @@ def _conv_backward(stride: int, residuals: tuple[jax.Array, jax.Array], gradient
         (here,) = jax.vjp(lambda kernel: conv(image, kernel, stride), kernel)[1](own)
         return here.astype(jnp.float32)
 
-    to_kernel = functools.reduce(jnp.add, map(part, range(parts)))
-    return to_x, to_kernel.astype(kernel.dtype)
+    return functools.reduce(jnp.add, map(part, range(parts))).astype(kernel.dtype)
 
 
-conv_by_image.defvjp(_conv_forward, _conv_backward)
+def _to_x_by_parity(gradient: jax.Array, kernel: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """The gradient of `conv` at stride 2 to its images, [B, *size, in].
+
+    Pixels of even rows meet every second row of the kernel, those of odd rows the others, and
+    columns likewise: four small kernels, applied in one convolution with four times the channels.
+    """
+    pad, (_, _, in_features, features) = len(kernel) // 2, kernel.shape
+    batch, rows, columns, _ = gradient.shape
+    # One more row of zeros gives both parities pad + 1 rows; in front where the first row is odd's.
+    border = (pad % 2, 1 - pad % 2)
+    even_odd = jnp.pad(kernel, (border, border, (0, 0), (0, 0)))
+    even_odd = even_odd.reshape(pad + 1, 2, pad + 1, 2, in_features, features)[::-1, :, ::-1]
+    even_odd = even_odd.transpose(0, 2, 5, 1, 3, 4).reshape(pad + 1, pad + 1, features, -1)
+    reach = (pad // 2, (pad + 1) // 2)
+    four = lax.conv_general_dilated(
+        gradient, even_odd, (1, 1), (reach, reach), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    four = four.reshape(batch, rows, columns, 2, 2, in_features)
+    return interleaved(four)[:, : size[0], : size[1]]
 
 
-@jax.custom_vjp
-def max_pool(x: jax.Array) -> jax.Array:
-    """3x3 maxima of [B, H, W, C] at stride 2 with a border of minus infinity."""
-    return functools.reduce(jnp.maximum, _pooled(x))
-
-
-def _pooled(x: jax.Array) -> Iterator[jax.Array]:
-    """The nine pixels under each window, as nine images of the pooled size."""
-    bordered = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
-    rows, columns = (-(-size // 2) for size in x.shape[1:3])
-    return shifts(bordered, 3, 2, rows, columns)
+def interleaved(four: jax.Array) -> jax.Array:
+    """[B, H, W, 2, 2, C], pixels by parity of row and column, as an image [B, 2 H, 2 W, C]."""
+    batch, rows, columns, _, _, features = four.shape
+    return four.swapaxes(2, 3).reshape(batch, 2 * rows, 2 * columns, features)
 
 
 def shifts(
@@ -146,29 +173,3 @@ def shifts(
         down = slice(i, i + (rows - 1) * stride + 1, stride)
         across = slice(j, j + (columns - 1) * stride + 1, stride)
         yield bordered[:, down, across]
-
-
-def _pool_forward(x: jax.Array):
-    pooled = max_pool(x)
-    return pooled, (x, pooled)
-
-
-def _pool_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array):
-    x, pooled = residuals
-    height, width = x.shape[1:3]
-    rows, columns = gradient.shape[1:3]
-    zero = jnp.zeros((), gradient.dtype)
-    free = jnp.ones(pooled.shape, bool)
-    total = jnp.zeros((), gradient.dtype)
-    for (i, j), shift in zip(np.ndindex(3, 3), _pooled(x), strict=True):
-        # Of equal maxima the first has the gradient, as in XLA and PyTorch.
-        chosen = free & (shift == pooled)
-        free &= ~chosen
-        # Back to its place in the bordered image, then without the border.
-        after = (height + 2 - i - (2 * rows - 1), width + 2 - j - (2 * columns - 1))
-        pads = ((0, 0, 0), (i - 1, after[0] - 1, 1), (j - 1, after[1] - 1, 1), (0, 0, 0))
-        total += lax.pad(jnp.where(chosen, gradient, zero), zero, pads)
-    return (total,)
-
-
-max_pool.defvjp(_pool_forward, _pool_backward)

@@ -1,4 +1,4 @@
-"""The layers all networks here are made of: convolution, batch normalisation, linear map, pooling.
+"""The layers all networks here are made of: convolution, batch normalisation, linear map.
 
 They exist beside `flax.nnx`'s own because of four needs: torch's batch statistics (unbiased
 running variance), sharing batch moments between normalisations of the same features (DenseNet),
@@ -178,18 +178,6 @@ def rematerialised(call: Call) -> Call:
         return nnx.remat(call)(self, *args) if self.remat else call(self, *args)
 
     return wrapped  # pyright: ignore[reportReturnType]
-
-
-def max_pool(x: jax.Array) -> jax.Array:
-    """3x3 maxima at stride 2 with a border of minus infinity: [B, H, W, C] to ceil(H / 2)."""
-    if cpu.preferred():
-        return cpu.max_pool(x)
-    return nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-
-
-def global_average_pool(x: jax.Array) -> jax.Array:
-    """Mean over height and width: [B, H, W, C] to float32 [B, C]."""
-    return x.astype(jnp.float32).mean((1, 2))
 
 
 def initialise(model: nnx.Module, key: jax.Array) -> None:

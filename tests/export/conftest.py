@@ -14,7 +14,8 @@ from cervix_jax.base_config import base_config
 from cervix_jax.export import __main__ as command
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.depthwise import DepthwiseConv
-from cervix_jax.models.layers import BatchNorm, Conv, Linear, max_pool
+from cervix_jax.models.layers import BatchNorm, Conv, Linear
+from cervix_jax.models.pooling import max_pool
 from cervix_jax.run import Run, build_model
 
 NAMES = ("normal", "abnormal", "other")

@@ -1,10 +1,9 @@
-"""The CPU's own forms of convolution and pooling equal XLA's."""
+"""The CPU's own forms of convolution equal XLA's."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from cervix_jax.models import cpu
 
@@ -14,22 +13,26 @@ def random(*shape, levels=None):
     return np.round(values * levels) / levels if levels else values
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("size", [(8, 8), (7, 10)])
-def test_convolution_by_image_has_the_same_value_and_gradients(stride, size):
-    x, kernel = random(4, *size, 5), random(3, 3, 5, 6)
+@pytest.mark.parametrize("size", [(8, 8), (7, 10), (29, 28)])
+@pytest.mark.parametrize(
+    ("side", "stride", "channels"), [(3, 1, 5), (3, 2, 5), (3, 2, 3), (5, 2, 3), (7, 2, 3)]
+)
+def test_convolution_has_the_same_value_and_gradients_computed_in_parts(
+    size, side, stride, channels
+):
+    x, kernel = random(4, *size, channels), random(side, side, channels, 6)
 
     def loss(convolve, x, kernel):
         return jnp.sin(convolve(x, kernel, stride)).sum()
 
     ours, theirs = (
         jax.jit(jax.value_and_grad(lambda x, k, c=convolve: loss(c, x, k), argnums=(0, 1)))
-        for convolve in (cpu.conv_by_image, cpu.conv)
+        for convolve in (cpu.conv_own_gradients, cpu.conv)
     )
     for a, b in zip(
         jax.tree.leaves(ours(x, kernel)), jax.tree.leaves(theirs(x, kernel)), strict=True
     ):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("form", [cpu.conv_by_patches, cpu.conv_fastest])
@@ -57,26 +60,10 @@ def test_the_kernels_gradient_is_float32_summed_for_bfloat16():
     def gradient(convolve, kernel, x):
         return jax.grad(lambda k: convolve(x, k, 1).astype(jnp.float32).sum())(kernel)
 
-    ours = gradient(cpu.conv_by_image, kernel, x)
+    ours = gradient(cpu.conv_own_gradients, kernel, x)
     assert ours.dtype == jnp.bfloat16
     exact = gradient(cpu.conv, kernel.astype(jnp.float32), x.astype(jnp.float32))
     np.testing.assert_allclose(np.asarray(ours, np.float32), exact, rtol=2**-7, atol=0.05)
-
-
-@pytest.mark.parametrize("size", [(8, 8), (7, 10), (9, 9), (1, 2)])
-@pytest.mark.parametrize("levels", [None, 1])
-def test_max_pooling_has_the_same_value_and_gradient_also_among_equals(size, levels):
-    x = random(2, *size, 3, levels=levels)
-    weight = random(2, -(-size[0] // 2), -(-size[1] // 2), 3)
-
-    def theirs(x):
-        return nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
-
-    np.testing.assert_array_equal(cpu.max_pool(x), theirs(x))
-    ours, expected = (
-        jax.grad(lambda x, p=pool: (p(x) * weight).sum())(x) for pool in (cpu.max_pool, theirs)
-    )
-    np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
 def test_the_forms_that_a_trace_takes_can_be_chosen():

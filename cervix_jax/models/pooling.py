@@ -1,0 +1,106 @@
+"""Pooling of [B, H, W, C], with gradients of its own on the CPU; the results are the same.
+
+XLA's gradients there find every maximum again in a variadic reduction, and add up means that lie in
+zeros. Places that were remembered, and pixels that are repeated, take a third of the time.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from cervix_jax.models import cpu
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """3x3 maxima at stride 2 with a border of minus infinity: [B, H, W, C] to ceil(H / 2)."""
+    if cpu.preferred():
+        return max_pool_by_place(x)
+    return nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+
+
+def average_pool(x: jax.Array) -> jax.Array:
+    """2x2 means at stride 2: [B, H, W, C] to H // 2; an odd last row or column is left out."""
+    if cpu.preferred():
+        return average_pool_by_pixel(x)
+    return nnx.avg_pool(x, (2, 2), (2, 2))
+
+
+def global_average_pool(x: jax.Array) -> jax.Array:
+    """Mean over height and width: [B, H, W, C] to float32 [B, C]."""
+    return x.astype(jnp.float32).mean((1, 2))
+
+
+@jax.custom_vjp
+def max_pool_by_place(x: jax.Array) -> jax.Array:
+    """`max_pool` that remembers for its gradient which of the nine pixels each maximum was."""
+    return functools.reduce(jnp.maximum, _windows(x))
+
+
+def _windows(x: jax.Array) -> Iterator[jax.Array]:
+    """The nine pixels under each window, as nine images of the pooled size."""
+    bordered = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
+    rows, columns = (-(-size // 2) for size in x.shape[1:3])
+    return cpu.shifts(bordered, 3, 2, rows, columns)
+
+
+def _max_pool_forward(x: jax.Array):
+    pixels = _windows(x)
+    highest = next(pixels)
+    place = jnp.zeros(highest.shape, jnp.int8)
+    for number, pixel in enumerate(pixels, 1):
+        # Of equal maxima the first has the gradient, as in XLA and PyTorch.
+        place = jnp.where(pixel > highest, jnp.int8(number), place)
+        highest = jnp.maximum(highest, pixel)
+    return highest, (place, x[:0])  # nothing of x but its size
+
+
+def _max_pool_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array):
+    place, empty = residuals
+    rows, columns = gradient.shape[1:3]
+    below_right = ((0, 0), (0, 1), (0, 1), (0, 0))
+    place = jnp.pad(place, below_right, constant_values=-1)
+    gradient = jnp.pad(gradient, below_right)
+    # An even row lies in the middle of one window, an odd one is the last of a window and the first
+    # of the next: (which window, which of its rows). Columns likewise.
+    owners = (((0, 1),), ((0, 2), (1, 0)))
+
+    def parity(row: int, column: int) -> jax.Array:
+        total = jnp.zeros((), gradient.dtype)
+        for down, i in owners[row]:
+            for across, j in owners[column]:
+                here = np.s_[:, down : down + rows, across : across + columns]
+                total += jnp.where(place[here] == 3 * i + j, gradient[here], 0)
+        return total
+
+    four = jnp.stack([jnp.stack([parity(i, j) for j in (0, 1)], 3) for i in (0, 1)], 3)
+    return (cpu.interleaved(four)[:, : empty.shape[1], : empty.shape[2]],)
+
+
+max_pool_by_place.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+@jax.custom_vjp
+def average_pool_by_pixel(x: jax.Array) -> jax.Array:
+    """`average_pool` as a sum of four images; its gradient repeats pixels."""
+    rows, columns = (size // 2 for size in x.shape[1:3])
+    total = functools.reduce(jnp.add, cpu.shifts(x, 2, 2, rows, columns))
+    return total * jnp.asarray(0.25, x.dtype)
+
+
+def _average_pool_forward(x: jax.Array):
+    return average_pool_by_pixel(x), x[:0]  # nothing of x but its size
+
+
+def _average_pool_backward(empty: jax.Array, gradient: jax.Array):
+    height, width = empty.shape[1:3]
+    batch, rows, columns, features = gradient.shape
+    four = (gradient * jnp.asarray(0.25, gradient.dtype))[:, :, :, None, None]
+    whole = cpu.interleaved(jnp.broadcast_to(four, (batch, rows, columns, 2, 2, features)))
+    return (jnp.pad(whole, ((0, 0), (0, height - 2 * rows), (0, width - 2 * columns), (0, 0))),)
+
+
+average_pool_by_pixel.defvjp(_average_pool_forward, _average_pool_backward)

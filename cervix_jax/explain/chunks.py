@@ -2,9 +2,9 @@
 
 Every method here is a mean over samples (steps of a path, noisy copies, masks) of something
 computed from one image. `sum_samples` and `each_sample` lay the pairs (image, sample) out image
-by image and cut the row into batches of `batch_size`, so that memory depends neither on the
-number of images nor on that of samples. What belongs to one image is summed on the device, in
-float32 within a batch; the sums are added up on the host in float64.
+by image and cut the row into batches, of which `batch_size` pairs are under way at a time, so that
+memory depends neither on the number of images nor on that of samples. What belongs to one image is
+summed on the device, in float32 within a batch; the sums are added up on the host in float64.
 """
 
 import functools
@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cervix_jax.errors import InputError
+from cervix_jax.explain import cores
 
 # (fn, examples, sample, shared, **options) -> arrays with a leading batch axis. `examples` is a
 # dict of arrays [B, ...], `sample` int [B], `shared` any pytree that is the same for all.
@@ -77,7 +78,7 @@ def sum_samples(
       examples: arrays [N, ...].
       shared: arrays that all pairs see.
       samples: samples of each image.
-      batch_size: largest batch that `fn` sees.
+      batch_size: most pairs under way at a time; on a CPU its cores share them.
       progress: what the bar is called; "" shows none.
       **options: fixed arguments of `method`.
 
@@ -143,20 +144,19 @@ def _nothing(method, fn, examples, shared, options):
 def _batches(method, fn, examples, shared, samples, batch_size, progress, options, summed):
     fixed = tuple(sorted(options.items()))
     count = len(examples["images"])
-    chunks = plan(count, samples, batch_size)
-    total = -(-count * samples // min(batch_size, count * samples))
-    waiting = None
-    for chunk in tqdm(
-        chunks, desc=progress, total=total, unit="batch", leave=False, disable=not progress
-    ):
-        own = jax.tree.map(lambda x, numbers=chunk.images: x[numbers], examples)
-        started = (chunk, _evaluate(method, fixed, summed, samples, fn, own, chunk[2:], shared))
-        # The next batch is under way while the host deals with this one.
-        if waiting is not None:
-            yield _fetch(*waiting)
-        waiting = started
-    if waiting is not None:
-        yield _fetch(*waiting)
+    size, at_once = cores.divide(count * samples, batch_size)
+
+    def start(chunk: Chunk):
+        own = jax.tree.map(lambda x: x[chunk.images], examples)
+        return _evaluate(method, fixed, summed, samples, fn, own, chunk[2:], shared)
+
+    found = cores.run_batches(start, plan(count, samples, size), at_once)
+    for chunk, (values, finite) in tqdm(
+        found, desc=progress, total=-(-count * samples // size), unit="batch", leave=False,
+        disable=not progress,
+    ):  # fmt: skip
+        _check_finite(chunk, finite)
+        yield chunk, values
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -183,8 +183,7 @@ def _evaluate(method, options, summed, samples, fn, examples, pairs, shared):
     return jax.tree.map(add_up, values), finite
 
 
-def _fetch(chunk: Chunk, result) -> tuple[Chunk, Any]:
-    values, finite = jax.device_get(result)
+def _check_finite(chunk: Chunk, finite: np.ndarray) -> None:
     if not finite.all():
         bad = sorted({int(n) for n in chunk.start + chunk.local[~finite & chunk.valid]})
         if bad:
@@ -192,7 +191,6 @@ def _fetch(chunk: Chunk, result) -> tuple[Chunk, Any]:
                 f"image {bad[0]}: its scores or their gradients are not finite "
                 f"({len(bad)} such in this batch); look at the model's weights and the image."
             )
-    return chunk, values
 
 
 def check_count(name: str, value: int, least: int = 1) -> None:

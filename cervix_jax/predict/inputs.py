@@ -8,7 +8,7 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from io import BufferedIOBase
 
 from cervix_jax.errors import InputError
 from tfds_builders.images import SUFFIXES
@@ -41,7 +41,7 @@ def check_arguments(arguments: Iterable[str]) -> None:
 
 
 def list_images(
-    arguments: Iterable[str], stdin: BinaryIO | None = None, separator: bytes = b"\n"
+    arguments: Iterable[str], stdin: BufferedIOBase | None = None, separator: bytes = b"\n"
 ) -> Iterator[str]:
     """The paths of the images in the order of the arguments, folders sorted, each path once.
 
@@ -65,7 +65,9 @@ def list_images(
             yield path
 
 
-def _every(arguments: Iterable[str], stdin: BinaryIO | None, separator: bytes) -> Iterator[str]:
+def _every(
+    arguments: Iterable[str], stdin: BufferedIOBase | None, separator: bytes
+) -> Iterator[str]:
     for argument in arguments:
         if argument == STDIN:
             if stdin is not None:
@@ -109,10 +111,10 @@ def _is_image(path: str) -> bool:
     return path.lower().endswith(SUFFIXES)
 
 
-def _split(stream: BinaryIO, separator: bytes) -> Iterator[str]:
-    """The paths of a list, empty ones left out."""
+def _split(stream: BufferedIOBase, separator: bytes) -> Iterator[str]:
+    """The paths of a list as they arrive, empty ones left out."""
     rest = b""
-    while chunk := stream.read(_CHUNK):
+    while chunk := stream.read1(_CHUNK):  # what is there: the list may be made while we work
         *whole, rest = (rest + chunk).split(separator)
         yield from _paths(whole)
     yield from _paths([rest])

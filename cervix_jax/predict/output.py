@@ -2,7 +2,8 @@
 
 While the work lasts, rows go to `FILE.part` and the images that were left out to
 `FILE.part_skipped`; after every batch a line of `FILE.progress` says how long both are and how many
-images that was. What a killed process wrote after its last such line is cut off again.
+images that was. What a killed process wrote after its last such line is cut off again. The table
+gets its name last of all, so that a stop at any moment leaves it to be taken up, or whole.
 """
 
 import contextlib
@@ -11,10 +12,12 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cervix_jax import atomic
 from cervix_jax.errors import InputError
 from cervix_jax.predict.names import shown
 
@@ -146,8 +149,9 @@ class Output:
           InputError: no image could be predicted; the list of those left out is kept.
         """
         self._close()
-        if self._skipped:
-            os.replace(self._part_skipped, self.skipped_path)
+        if self._skipped:  # a copy: until the table has its name, --resume needs the part itself
+            with atomic.replacing(self.skipped_path) as temporary:
+                shutil.copyfile(self._part_skipped, temporary)
         else:
             self.skipped_path.unlink(missing_ok=True)  # of an earlier table
         if not self.rows:
@@ -229,7 +233,7 @@ def check_path(path: Path, *, resume: bool, overwrite: bool) -> None:
     if path.exists() and not path.is_file():
         raise InputError(f"--out={path}: is a folder, a pipe or a device; give another name.")
     part, _, progress = parts(path)
-    if progress.exists():
+    if progress.exists() and not _has_its_name(path):
         if not (resume or overwrite):
             raise InputError(
                 f"{part}: an earlier command was stopped; go on with --resume, or begin again with "
@@ -237,6 +241,18 @@ def check_path(path: Path, *, resume: bool, overwrite: bool) -> None:
             )
     elif path.exists() and not overwrite:
         raise InputError(f"--out={path}: exists already; --overwrite replaces it.")
+
+
+def _has_its_name(path: Path) -> bool:
+    """Whether a command was stopped between giving its table the name and clearing up."""
+    part, _, progress = parts(path)
+    if part.exists() or not path.exists():
+        return False
+    try:
+        last = json.loads(progress.read_bytes().split(b"\n")[-2])
+        return path.stat().st_size == last["lengths"][0]
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return False
 
 
 def make_folder(flag: str, folder: Path) -> None:

@@ -57,6 +57,15 @@ def test_names_on_standard_input_survive_any_pieces(names, size, ended):
     assert list(map(os.fsencode, found)) == names
 
 
+def test_names_on_standard_input_are_taken_as_they_come():
+    reader, writer = os.pipe()
+    with open(reader, "rb") as stream, open(writer, "wb", buffering=0) as pipe:
+        names = list_images(["-"], stream)
+        for name in ("a.png", "b.png"):
+            pipe.write(f"{name}\n".encode())
+            assert next(names) == name  # the pipe is open; reading on would block
+
+
 def test_reading_is_bounded_and_in_order(tmp_path):
     path = tmp_path / "a.png"
     Image.new("RGB", (8, 8), (1, 2, 3)).save(path)

@@ -1,5 +1,6 @@
 """The table while it is written: what was stopped anywhere goes on to the same bytes."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -78,6 +79,36 @@ def test_each_of_many_stops_is_gone_on_from(tmp_path):
         assert output.skipped == len(read_rows(tmp_path / "whole_skipped.csv"))
         fill(output)
         output.finish()
+    assert (out.read_bytes(), (tmp_path / "p_skipped.csv").read_bytes()) == expected
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_stop_while_the_table_gets_its_name_loses_nothing(tmp_path, monkeypatch, step):
+    expected, left = whole(tmp_path / "whole.csv"), iter(range(step))
+    out = tmp_path / "p.csv"
+
+    def until_stopped(change):
+        def changed(*args, **options):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return change(*args, **options)
+
+        return changed
+
+    with begin(out) as output:
+        fill(output)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", until_stopped(os.replace))
+            patched.setattr(Path, "unlink", until_stopped(Path.unlink))
+            with contextlib.suppress(KeyboardInterrupt):
+                output.finish()
+    if out.exists():  # whole, then; nothing is left to be done
+        with pytest.raises(InputError, match="exists already"):
+            begin(out, resume=True)
+    else:
+        with begin(out, resume=True) as output:
+            assert list(output.remaining(iter(dict(LISTED)))) == []
+            output.finish()
     assert (out.read_bytes(), (tmp_path / "p_skipped.csv").read_bytes()) == expected
 
 

@@ -92,7 +92,8 @@ def summarise_methods(values: Mapping[str, Values], selection: Selection) -> dic
     Returns:
       Method to measure to what `measures.summarise` gives, and besides: `better`; `right` and
       `wrong`, the same of the images that are predicted rightly and wrongly; `minus`, the
-      difference to each reference over the same images.
+      difference to each reference over the same images; where maps lie also `by_class`, the same
+      of the images of each class of the data set (of CRIC, lesions).
     """
     found = {}
     for method, measured in values.items():
@@ -120,6 +121,11 @@ def _summarise(name: str, method: str, values: Mapping[str, Values], selection: 
             rows = selection.right[: len(own)] == wanted
             if rows.any():
                 summary[outcome] = of(own, rows, chance)
+    if kind in LOCALISED:
+        summary["by_class"] = measures.summarise_by_class(
+            own, selection.groups[: len(own)], selection.labels[: len(own)],
+            selection.dataset.class_names, chance=chance,
+        )  # fmt: skip
     summary["minus"] = {
         reference: of(own - values[reference][name], everything)
         for reference in REFERENCES
@@ -135,12 +141,17 @@ def write_summary(folder: Path, report: dict) -> None:
     rows.writerow(CSV_FIELDS)
     for method, found in report["methods"].items():
         for name, summary in found["measures"].items():
-            for subset in ("all", "right", "wrong"):
-                each = summary if subset == "all" else summary.get(subset)
-                if each is not None:
-                    rows.writerow(_csv_row(method, name, summary["better"], subset, each))
+            for subset, each in _subsets(summary).items():
+                rows.writerow(_csv_row(method, name, summary["better"], subset, each))
     write_text(folder / "measures.csv", buffer.getvalue())
     write_text(folder / "measures.json", readable_json(report) + "\n")
+
+
+def _subsets(summary: dict) -> dict[str, dict]:
+    found = {"all": summary}
+    found |= {outcome: summary[outcome] for outcome in ("right", "wrong") if outcome in summary}
+    by_class = summary.get("by_class", {})
+    return found | {f"class {name}": each for name, each in by_class.items()}
 
 
 def _csv_row(method: str, name: str, better: str, subset: str, each: dict) -> list:

@@ -16,6 +16,7 @@ from scipy.special import log_softmax, softmax
 from tqdm import tqdm
 
 from cervix_jax.errors import InputError
+from cervix_jax.explain import cores
 
 LogitsFn = Callable[[jax.Array], jax.Array]
 Output = Literal["logit", "probability", "log_probability"]
@@ -112,7 +113,7 @@ def score_rows(
       per_row: tree of arrays [R, ...].
       targets: int [N], the class whose score is wanted.
       output: "logit", "probability" (softmax) or "log_probability".
-      batch_size: most images that `logits_fn` sees at a time.
+      batch_size: most images under way at a time; on a CPU its cores share them.
       progress: what the bar is called; "" shows none.
 
     Returns:
@@ -128,25 +129,21 @@ def score_rows(
         )
     checked_at_least_one(batch_size=batch_size)
     on_device = jax.tree.map(jnp.asarray, per_image)
-    logits, others = [], []
-    bar = tqdm(
-        batches(len(image_of_row), batch_size),
-        total=-(-len(image_of_row) // batch_size),
-        desc=progress,
-        unit="batch",
-        leave=False,
-        disable=not progress,
-    )
-    for rows in bar:
-        here = jax.tree.map(lambda a, rows=rows: a[rows], per_row)
+    count = len(image_of_row)
+    size, at_once = cores.divide(count, batch_size)
+
+    def start(rows: np.ndarray) -> tuple[jax.Array, Any]:
+        here = jax.tree.map(lambda a: a[rows], per_row)
         images, other = _perturbed(perturb, on_device, image_of_row[rows], here)
-        logits.append(_logits(logits_fn, images))
-        others.append(other)
-        if len(logits) > 1:  # no more than two batches under way
-            logits[-2].block_until_ready()
+        return _logits(logits_fn, images), other
+
+    found = cores.run_batches(start, batches(count, size), at_once)
+    bar = tqdm(
+        found, desc=progress, total=-(-count // size), unit="batch", leave=False,
+        disable=not progress,
+    )  # fmt: skip
     whole, others = jax.tree.map(
-        lambda *parts: np.concatenate([np.asarray(part) for part in parts])[: len(image_of_row)],
-        *zip(logits, others, strict=True),
+        lambda *parts: np.concatenate(parts)[:count], *(values for _, values in bar)
     )
     return *_of_target(whole.astype(np.float64), targets[image_of_row], output), others
 

@@ -50,7 +50,7 @@ class RunInputs:
     head_only_steps: int
     class_weights: np.ndarray
 
-    def at(self, step: int) -> dict[str, np.ndarray]:
+    def at(self, step: int) -> dict[str, np.ndarray | np.generic]:
         """The arguments of the step that follows `step` finished ones."""
         return {
             "seed": np.uint32(self.seed),
@@ -60,7 +60,7 @@ class RunInputs:
         }
 
 
-TrainStep = Callable[[State, Batch, dict[str, np.ndarray]], State]
+TrainStep = Callable[[State, Batch, dict[str, np.ndarray | np.generic]], State]
 
 
 def init_state(

@@ -124,10 +124,11 @@ def _fit(train: Bags, features: np.ndarray, settings: Settings, seed: int) -> At
 
     rng = np.random.default_rng(seed)
     state, key = optimizer.init(params), jax.random.key(seed)
+    order = np.arange(len(train))
     for number in range(steps):
-        if number % (len(train) // size) == 0:
-            order = rng.permutation(len(train))
         start = number % (len(train) // size) * size
+        if start == 0:
+            order = rng.permutation(len(train))
         rows = jnp.asarray(order[start : start + size])
         params, state = step(params, state, data, rows, jax.random.fold_in(key, number))
     fitted = nnx.merge(graphdef, params, rest)

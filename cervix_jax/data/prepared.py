@@ -97,7 +97,8 @@ def load_index(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
             len(index[key]) == expected and all(type(value) is kind for value in index[key])
             for key, kind in kinds.items()
         )
-        known = range(builder.info.features["label"].num_classes)
+        features: Any = builder.info.features
+        known = range(features["label"].num_classes)
         if whole and "manual_dir" in index and all(label in known for label in index["labels"]):
             return index
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,9 +1,8 @@
 """Batches on all cores of a CPU at once.
 
 XLA runs the programs of a thread one after the other, and within one of a network it leaves cores
-idle: on two cores the gradients of DenseNet-121 at 224 pixels take 118 ms an image in two threads,
-2 images each, and 183 ms in one (`benchmarks/README.md`). A GPU or TPU has one queue anyway; there
-the host only stays a batch ahead.
+idle (`benchmarks/README.md` has what that costs). A GPU or TPU has one queue anyway; there the host
+only stays a batch ahead.
 """
 
 import collections

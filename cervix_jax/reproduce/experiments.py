@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
@@ -133,7 +134,7 @@ def _override(config: ml_collections.ConfigDict, row: Row, overrides: Sequence[s
         try:
             if not equals:
                 raise ValueError("write <field>=<value>")
-            before = config
+            before: Any = config
             for part in field.split("."):
                 before = before[part]
             value = text if isinstance(before, str) else ast.literal_eval(text)

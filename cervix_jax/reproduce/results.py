@@ -72,7 +72,9 @@ def _all_folds(tables: dict, seed: int, folds: Sequence[int]) -> PredictionTable
 
 def _f1(table: PredictionTable) -> np.ndarray:
     classes = np.arange(len(table.class_names))
-    return f1_score(table.labels, table.predicted, labels=classes, average=None, zero_division=0)
+    return np.asarray(
+        f1_score(table.labels, table.predicted, labels=classes, average=None, zero_division=0)
+    )
 
 
 def _clusters(table: PredictionTable) -> dict[str, list[int]] | None:

@@ -168,6 +168,15 @@ def test_the_csv_is_the_report(explained, report):
     assert float(row["estimate"]) == pytest.approx(summary["estimate"], rel=1e-5)
     assert float(row["low"]) == pytest.approx(summary["interval"][0], rel=1e-5)
     assert float(row["chance"]) == pytest.approx(summary["chance"], rel=1e-5)
+    by_class = summary["by_class"]
+    assert set(by_class) <= set(load_run(explained[0]).class_names)
+    assert sum(each["n"] for each in by_class.values()) == summary["n"]
+    for name, each in by_class.items():
+        (row,) = (r for r in rows if r["subset"] == f"class {name}" and r["method"] == "saliency"
+                  and r["measure"] == "mass_nucleus")  # fmt: skip
+        assert float(row["estimate"]) == pytest.approx(each["estimate"], rel=1e-5)
+        assert int(row["groups"]) == each["groups"] > 1
+    assert "by_class" not in report["methods"]["saliency"]["measures"]["sparseness"]
     for subset in ("right", "wrong"):
         counted = {r["n"] for r in rows if r["subset"] == subset and r["measure"] == "sparseness"}
         expected = summary.get(subset)

@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_PREEMPTED = 75  # saved before it stopped; the same command goes on (EX_TEMPFAIL)
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_UNREAD = 141  # 128 + SIGPIPE, as they report `head` and the like before it
 
 
 def run(
@@ -32,8 +34,8 @@ def run(
     """Parse the flags of `sys.argv`, call `main(argv)` and exit.
 
     Exit codes: what `main` returns (None is 0), 2 for `InputError`, for flags that cannot be
-    parsed and for storage that is full or cannot be used, 130 for Ctrl-C; any other exception
-    keeps its traceback and ends with 1.
+    parsed and for storage that is full or cannot be used, 130 for Ctrl-C, 141 where nobody reads
+    the output any more; any other exception keeps its traceback and ends with 1.
 
     Args:
       main: gets the program name and the positional arguments.
@@ -57,7 +59,14 @@ def run(
                 )
             return remaining
 
-        app.run(main, flags_parser=parse)
+        try:
+            app.run(main, flags_parser=parse)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to come
+        sys.exit(EXIT_UNREAD)
     except InputError as error:
         _fail(str(error))
     except app.UsageError as error:

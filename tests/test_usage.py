@@ -55,3 +55,15 @@ def test_help_with_a_config_lists_its_fields():
     assert "\n  batch_size = 32\n" in text
     assert "\n  split.protocol = 'cluster'\n" in text
     assert "\n  data.dataset = 'sipakmed/single_cell'\n" in text
+
+
+@pytest.mark.parametrize("flag", ["--help", "--instructions"])
+def test_output_that_nobody_reads_ends_the_command_quietly(flag):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "cervix_jax.prepare", "--dataset=herlev/default", flag],
+        cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=300,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")

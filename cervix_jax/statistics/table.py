@@ -15,6 +15,7 @@ from cervix_jax.errors import InputError
 SUFFIX = "_predictions.csv"
 FIELDS = ("filename", "group", "label")
 PREFIX = "p_"
+ENERGY = "energy"
 UNKNOWN = -1
 
 
@@ -93,8 +94,9 @@ def write_table(path: Path, table: PredictionTable) -> None:
 def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
     """Read a predictions file: `filename, p_<class>...`, `label`, and `group` if there is one.
 
-    Without groups every image is its own. Logits are taken from beside it where they agree. Tables
-    of `python -m cervix_jax.predict` call the file name `path`.
+    Without groups every image is its own. Logits are taken from beside it where they agree, else
+    from a column `energy`, which has what probabilities lack of them. Tables of `python -m
+    cervix_jax.predict` call the file name `path`.
 
     Args:
       path: the CSV file.
@@ -150,7 +152,10 @@ def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
         _probabilities(path, rows, names),
         names,
     )
-    return dataclasses.replace(table, logits=_logits(path, table))
+    logits = _logits(path, table)
+    if logits is None and ENERGY in header:
+        logits = _logits_of_energy(path, rows, table.probabilities)
+    return dataclasses.replace(table, logits=logits)
 
 
 def align(first: PredictionTable, second: PredictionTable, names: Sequence[str]) -> PredictionTable:
@@ -260,3 +265,15 @@ def _logits(path: Path, table: PredictionTable) -> np.ndarray | None:
         return None
     agrees = np.allclose(softmax(logits, axis=1), table.probabilities, atol=1e-4)
     return logits if agrees else None
+
+
+def _logits_of_energy(path: Path, rows: list[dict], probabilities: np.ndarray) -> np.ndarray:
+    """The logits from their softmax and -log sum exp, which is the energy."""
+    try:
+        energies = np.asarray([float(row[ENERGY]) for row in rows])
+    except ValueError as error:
+        raise InputError(f"{path}: column {ENERGY}: not a number ({error}).") from error
+    if not np.isfinite(energies).all():
+        raise InputError(f"{path}: column {ENERGY}: holds values that are not finite.")
+    smallest = np.finfo(np.float32).tiny  # tables round to 0 what float32 did not
+    return np.log(np.maximum(probabilities, smallest)) - energies[:, None]

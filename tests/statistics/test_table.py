@@ -3,8 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 from random_tables import random_table
+from scipy.special import logsumexp, softmax
 
 from cervix_jax.errors import InputError
+from cervix_jax.statistics.outliers import energy
 from cervix_jax.statistics.table import (
     PredictionTable,
     align,
@@ -37,6 +39,22 @@ def test_tables_of_predict_say_path(tmp_path):
     np.testing.assert_allclose(table.probabilities, [[0.75, 0.25]])
     path.write_text("path,filename,label,p_a,p_b\nx,1.png,a,0.75,0.25\n")
     assert read_table(path).filenames == ("1.png",)
+
+
+def test_logits_are_told_by_probabilities_and_energy(tmp_path):
+    logits = np.array([[2.0, -1.0], [300.0, 0.0]])
+    energies = -logsumexp(logits, axis=1)
+    path = tmp_path / "new.csv"
+    rows = zip(softmax(logits, axis=1), energies, strict=True)
+    lines = [f"{n}.png,{p[0]:.9g},{p[1]:.9g},{e:.9g}" for n, (p, e) in enumerate(rows)]
+    path.write_text("\n".join(["path,p_a,p_b,energy", *lines]) + "\n")
+    table = read_table(path, labelled=False)
+    np.testing.assert_allclose(table.logits[0], logits[0], atol=1e-6)
+    np.testing.assert_allclose(energy(table), energies, rtol=1e-6)  # where p is 0, too
+    for wrong in ("high", "inf", ""):
+        path.write_text(f"path,p_a,p_b,energy\nx.png,0.5,0.5,{wrong}\n")
+        with pytest.raises(InputError, match="column energy"):
+            read_table(path, labelled=False)
 
 
 def test_logits_of_another_version_are_not_taken(tmp_path):

@@ -158,9 +158,10 @@ def table(args: argparse.Namespace, rows: dict) -> str:
     for name, row in rows.items():
         own = row["seconds_an_image"]
         ratios = [a / b for a, b in zip(own, rows["here"]["seconds_an_image"], strict=True)]
+        first = "" if row["first_s"] != row["first_s"] else f"{row['first_s']:.1f}"
         lines.append(
             f"| {name} | {row['batch_size']} | {spread(own)} | {spread(ratios)} | "
-            f"{row['first_s']:.1f} | {row['memory_gib']:.2f} |"
+            f"{first} | {row['memory_gib']:.2f} |"
         )
     return "\n".join(lines)
 

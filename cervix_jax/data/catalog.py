@@ -23,8 +23,8 @@ from PIL import Image
 
 from cervix_jax.data.prepared import Records, encoded_records, load_index, write_index
 from cervix_jax.errors import InputError
-from cervix_jax.paths import user_path
-from cervix_jax.storage import storage_problem
+from cervix_jax.files.paths import user_path
+from cervix_jax.files.storage import storage_problem
 
 BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "sipakmed")
 # Builders whose configs can be varied: the function of their module that does it.

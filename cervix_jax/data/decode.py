@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from cervix_jax.errors import InputError
-from tfds_builders import images
+from cervix_jax.files import images
 
 RESIZE_MODES = ("stretch", "crop", "pad")
 
@@ -126,7 +126,7 @@ def decode_square(
       uint8 [size, size, 3], RGB.
 
     Raises:
-      InputError: the bytes cannot be used, see `tfds_builders.images.decode`.
+      InputError: the bytes cannot be used, see `cervix_jax.files.images.decode`.
     """
     upright = images.rgb(images.decode(encoded, name or "image"))
     return resize_square(upright, size, mode)

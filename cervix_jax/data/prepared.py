@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
-from cervix_jax import atomic
 from cervix_jax.errors import InputError
+from cervix_jax.files import atomic
 
 # File beside the prepared examples that lists them, so that opening a data set need not read
 # gigabytes of pixels to learn the labels.

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from tfds_builders.parallel import map_in_order
+from cervix_jax.files.threads import map_in_order
 
 _Batch = TypeVar("_Batch")
 _dispatching = threading.Lock()  # else two threads would compile the same program

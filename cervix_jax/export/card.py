@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from cervix_jax import __version__
-from cervix_jax.atomic import read_json
 from cervix_jax.export.program import PLATFORMS
+from cervix_jax.files.atomic import read_json
 from cervix_jax.run import Run
 
 FORMAT = "cervix_jax export 1"

@@ -13,11 +13,11 @@ import numpy as np
 from absl import logging
 from jax import export as jax_export
 
-from cervix_jax import atomic
 from cervix_jax.errors import InputError
 from cervix_jax.export.card import FORMAT, make_card
 from cervix_jax.export.model_card import model_card
 from cervix_jax.export.program import PLATFORMS, Weights, named_weights, portable, trace
+from cervix_jax.files import atomic
 from cervix_jax.run import Run
 from cervix_jax.statistics.summary import readable_json
 

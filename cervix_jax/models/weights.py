@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cervix_jax.errors import InputError
+from cervix_jax.files.paths import user_path
 from cervix_jax.models.torch_file import read_torch_file
-from cervix_jax.paths import user_path
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")

@@ -17,9 +17,11 @@ from pathlib import Path
 
 from absl import flags
 
-from cervix_jax import atomic, cli
+from cervix_jax import cli
 from cervix_jax.cli import EXIT_PREEMPTED
 from cervix_jax.errors import InputError
+from cervix_jax.files import atomic
+from cervix_jax.files.images import MAX_PIXELS
 from cervix_jax.predict import inputs
 from cervix_jax.predict.calibration import Calibration, read_calibration
 from cervix_jax.predict.fields import HEATMAPS, KINDS, FieldSettings, predict_fields
@@ -37,7 +39,6 @@ from cervix_jax.run import Run, load_run
 from cervix_jax.startup import cache_compilations, report_failures_once
 from cervix_jax.statistics.aggregation import RULES
 from tfds_builders.cric.settings import DEFAULT_SIDE, OFFICIAL_WIDTH
-from tfds_builders.images import MAX_PIXELS
 
 # Flags that change what a row holds; a command that goes on must have the same.
 GROUPS = {

@@ -9,6 +9,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from cervix_jax.data.decode import resize_square
+from cervix_jax.files.images import squares_about
+from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict import geojson, heatmap
 from cervix_jax.predict.images import report
 from cervix_jax.predict.names import picture_name, shown
@@ -19,8 +21,6 @@ from cervix_jax.predict.reading import UnreadableImage, read_rgb
 from cervix_jax.predict.severity import Severity
 from cervix_jax.predict.windows import mean_over_windows, starts
 from cervix_jax.preemption import StopRequest
-from tfds_builders.images import squares_about
-from tfds_builders.parallel import map_in_order
 
 KINDS = ("window", "nuclei")
 HEATMAPS = ("auto", "abnormal", "classes")

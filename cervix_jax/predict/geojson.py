@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cervix_jax import atomic
+from cervix_jax.files import atomic
 from cervix_jax.statistics.table import PREFIX
 
 # Matplotlib's "tab10", which tells ten classes apart.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from io import BufferedIOBase
 
 from cervix_jax.errors import InputError
-from tfds_builders.images import SUFFIXES
+from cervix_jax.files.images import SUFFIXES
 
 STDIN = "-"
 _CHUNK = 1 << 16

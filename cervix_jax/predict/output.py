@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cervix_jax import atomic
 from cervix_jax.errors import InputError
+from cervix_jax.files import atomic
 from cervix_jax.predict.names import shown
 
 SUFFIXES = (".csv", ".jsonl")

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cervix_jax.atomic import replacing
 from cervix_jax.data.decode import Frame
+from cervix_jax.files.atomic import replacing
 from cervix_jax.predict.names import picture_name
 from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import make_folder

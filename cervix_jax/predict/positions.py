@@ -8,11 +8,11 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from cervix_jax.errors import InputError
+from cervix_jax.files import tables
+from cervix_jax.files.images import SUFFIXES
 from cervix_jax.predict.names import shown
 from cervix_jax.predict.reading import read_size
-from tfds_builders import tables
 from tfds_builders.cric.annotations import read_annotations
-from tfds_builders.images import SUFFIXES
 
 _COLUMNS = ("image", "x", "y")
 _CRIC = "image_filename"

@@ -9,8 +9,15 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cervix_jax.data.decode import resize_square
-from tfds_builders.images import FORMATS, MAX_PIXELS, MODES, has_pages, rgb, upright_size
-from tfds_builders.parallel import map_in_order
+from cervix_jax.files.images import (
+    FORMATS,
+    MAX_PIXELS,
+    MODES,
+    has_pages,
+    rgb,
+    upright_size,
+)
+from cervix_jax.files.threads import map_in_order
 
 KINDS = "BMP, JPEG, PNG or TIFF image"
 

@@ -12,10 +12,10 @@ import jinja2
 from absl import flags
 
 from cervix_jax import cli, distributed
-from cervix_jax.atomic import write_text
 from cervix_jax.data.experiment import open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
+from cervix_jax.files.atomic import write_text
 from cervix_jax.report.contents import read_contents
 from cervix_jax.report.gallery import DESCRIPTIONS, Gallery, make_gallery
 from cervix_jax.run import load_run

@@ -20,13 +20,13 @@ from pathlib import Path
 from absl import flags, logging
 
 from cervix_jax import cli, figures
-from cervix_jax.atomic import read_json, write_json, write_text
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.cli import EXIT_FAILED, EXIT_PREEMPTED
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
-from cervix_jax.paths import user_path
+from cervix_jax.files.atomic import read_json, write_json, write_text
+from cervix_jax.files.paths import user_path
 from cervix_jax.reproduce import results
 from cervix_jax.reproduce.experiments import (
     Experiment,

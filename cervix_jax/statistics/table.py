@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from cervix_jax.atomic import replacing
 from cervix_jax.data import hierarchies
 from cervix_jax.errors import InputError
+from cervix_jax.files.atomic import replacing
 
 SUFFIX = "_predictions.csv"
 FIELDS = ("filename", "group", "label")

@@ -9,7 +9,7 @@ from mutations import attempt, mutated
 from PIL import Image
 
 from cervix_jax.data.decode import RESIZE_MODES, decode_square
-from tfds_builders import images
+from cervix_jax.files import images
 
 RGB = noise(1, (20, 14))
 PICTURE = Image.fromarray(RGB)

@@ -10,9 +10,9 @@ from PIL import Image
 from predicted_rows import probabilities_of, read_rows
 
 from cervix_jax.errors import InputError
+from cervix_jax.files.images import squares_about
 from cervix_jax.predict.output import Output
 from cervix_jax.predict.windows import starts
-from tfds_builders.images import squares_about
 
 WINDOW, OVERLAP = 40, 0.4
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cervix_jax.data.decode import decode_square
+from cervix_jax.files.images import encode, read_image
 from cervix_jax.predict.reading import (
     UnreadableImage,
     own_pixel_limit,
@@ -14,7 +15,6 @@ from cervix_jax.predict.reading import (
     read_size,
     read_squares,
 )
-from tfds_builders.images import encode, read_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 RGB = Image.fromarray(PIXELS)

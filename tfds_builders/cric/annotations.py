@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cervix_jax.errors import InputError
-from tfds_builders import tables
+from cervix_jax.files import tables
 
 # From harmless to worst, by the Bethesda system; the order decides the label of a field.
 CLASS_NAMES = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC")

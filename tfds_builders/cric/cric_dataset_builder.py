@@ -9,11 +9,11 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cervix_jax.errors import InputError
-from tfds_builders import folders, images
+from cervix_jax.files import folders, images
+from cervix_jax.files.threads import map_in_order
 from tfds_builders.cric.annotations import CLASS_NAMES
 from tfds_builders.cric.layout import Field, find_fields
 from tfds_builders.cric.settings import BASE_CONFIGS, OFFICIAL_WIDTH, CricConfig, cric_config
-from tfds_builders.parallel import map_in_order
 
 __all__ = ["Builder", "CricConfig", "cric_config"]
 

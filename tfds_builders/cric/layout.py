@@ -8,10 +8,10 @@ import numpy as np
 from absl import logging
 
 from cervix_jax.errors import InputError
-from tfds_builders import folders, images
+from cervix_jax.files import folders, images
+from cervix_jax.files.threads import map_in_order
 from tfds_builders.cric.annotations import Nucleus, read_annotations
 from tfds_builders.cric.settings import OFFICIAL_WIDTH
-from tfds_builders.parallel import map_in_order
 
 _ANNOTATIONS = ("classifications.csv", "classifications.json")
 # Positions in pixels of the published fields leave a copy of 1280 px in 2.7 % of all cells; fewer

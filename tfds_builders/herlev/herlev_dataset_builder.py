@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from tfds_builders import folders, images
+from cervix_jax.files import folders, images
+from cervix_jax.files.threads import map_in_order
 from tfds_builders.herlev.layout import CLASS_NAMES, Item, find_items
 from tfds_builders.herlev.segmentation import read_segmentation
-from tfds_builders.parallel import map_in_order
 
 # Jantzen et al. 2005, in the order of CLASS_NAMES; 917 in all.
 CELL_COUNTS = (74, 70, 98, 182, 146, 197, 150)

@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import logging
 
 from cervix_jax.errors import InputError
-from tfds_builders import folders, images
+from cervix_jax.files import folders, images
 
 # Jantzen et al. 2005, classes 1 to 7, with the spelling of the official folders.
 CLASS_NAMES = (

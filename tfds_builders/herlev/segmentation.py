@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from cervix_jax.errors import InputError
-from tfds_builders import images
+from cervix_jax.files import images
 
 # Index -> colour in the official files, by which copies that lost the palette are read too.
 PALETTE = (

@@ -9,7 +9,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from cervix_jax.errors import InputError
-from tfds_builders import folders, images
+from cervix_jax.files import folders, images
+from cervix_jax.files.threads import map_in_order
 from tfds_builders.image_folder.layout import Item, Listing, find_items
 from tfds_builders.image_folder.settings import (
     BASE_CONFIG,
@@ -17,7 +18,6 @@ from tfds_builders.image_folder.settings import (
     image_folder_config,
     of_folder,
 )
-from tfds_builders.parallel import map_in_order
 
 __all__ = ["Builder", "ImageFolderConfig", "image_folder_config"]
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from absl import logging
 
 from cervix_jax.errors import InputError
-from tfds_builders import folders, images, tables
+from cervix_jax.files import folders, images, tables
 from tfds_builders.image_folder.settings import compile_pattern
 
 DEFAULT_CSV = "images.csv"

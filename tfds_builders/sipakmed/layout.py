@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import logging
 
 from cervix_jax.errors import InputError
-from tfds_builders import folders, images
+from cervix_jax.files import folders, images
 
 CLASS_NAMES = (
     "Dyskeratotic",

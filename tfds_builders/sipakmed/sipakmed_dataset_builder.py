@@ -10,8 +10,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 from PIL import Image
 
-from tfds_builders import folders, images
-from tfds_builders.parallel import map_in_order
+from cervix_jax.files import folders, images
+from cervix_jax.files.threads import map_in_order
 from tfds_builders.sipakmed.background import remove_background
 from tfds_builders.sipakmed.contours import cell_masks
 from tfds_builders.sipakmed.layout import CLASS_FOLDERS, CLASS_NAMES, Item, find_items

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cervix_jax.atomic import replacing, write_text
 from cervix_jax.errors import InputError
+from cervix_jax.files.atomic import replacing, write_text
 
 SHOWN = 3
 

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from cervix_jax import atomic
 from cervix_jax.errors import InputError
+from cervix_jax.files import atomic
 
 
 def test_file_appears_whole(tmp_path):

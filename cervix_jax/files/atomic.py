@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cervix_jax.errors import InputError
-from cervix_jax.storage import storage_problem
+from cervix_jax.files.storage import storage_problem
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from cervix_jax import cli, distributed, losses, optim
+from cervix_jax.command.run import run_command
+from cervix_jax import distributed, losses, optim
 from cervix_jax.checkpoint import Checkpoints
 from cervix_jax.data.experiment import open_data
 from cervix_jax.data.pipeline import PLACEMENTS, steps_per_epoch
@@ -105,4 +106,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("rounds", 7, "Turns of each kind of batch.")
     flags.DEFINE_integer("steps", 5, "Steps a turn.")
     flags.mark_flag_as_required("config")
-    cli.run(main)
+    run_command(main)

@@ -14,7 +14,8 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from cervix_jax import cli, distributed, losses, optim
+from cervix_jax.command.run import run_command
+from cervix_jax import distributed, losses, optim
 from cervix_jax.train_step import RunInputs, init_state, make_train_step
 
 CLASSES = 5
@@ -93,4 +94,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("members", 4, "Runs at once.", lower_bound=2)
     flags.DEFINE_integer("rounds", 9, "Turns of each way.")
     flags.mark_flag_as_required("config")
-    cli.run(main)
+    run_command(main)

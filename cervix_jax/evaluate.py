@@ -19,7 +19,8 @@ import numpy as np
 from absl import flags
 from sklearn.metrics import roc_curve
 
-from cervix_jax import cli, distributed, figures
+from cervix_jax.command.run import run_command
+from cervix_jax import distributed, figures
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
@@ -356,4 +357,4 @@ def define_flags() -> None:
 if __name__ == "__main__":
     define_flags()
     flags.FLAGS.set_gnu_getopt(True)  # --compare A B --split=val
-    cli.run(main, positional=True, groups=GROUPS)
+    run_command(main, positional=True, groups=GROUPS)

@@ -12,7 +12,7 @@ lists them. Exit code 75 means stopped by SIGTERM after saving; the same command
 """
 
 if __name__ == "__main__":
-    from cervix_jax import huge_pages
+    from cervix_jax.command import huge_pages
 
     huge_pages.restart()
 
@@ -24,12 +24,13 @@ import jax
 from absl import flags, logging
 from ml_collections import config_flags
 
-from cervix_jax import cli, cross_validation, distributed
+from cervix_jax.command.run import run_command
+from cervix_jax import cross_validation, distributed
 from cervix_jax.base_config import check_fields
-from cervix_jax.cli import EXIT_FAILED, EXIT_PREEMPTED
+from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate import summary
-from cervix_jax.startup import cache_compilations, report_failures_once
+from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.train import NonFiniteLossError, Preempted, train_and_evaluate
 
 GROUPS = {
@@ -107,4 +108,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main, groups=GROUPS)
+    run_command(main, groups=GROUPS)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from cervix_jax import cli
+from cervix_jax.command.run import run_command
 from cervix_jax.base_config import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.errors import InputError
@@ -79,4 +79,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    run_command(main)

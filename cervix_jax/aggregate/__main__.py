@@ -16,7 +16,8 @@ import numpy as np
 from absl import flags
 from scipy.special import log_softmax
 
-from cervix_jax import cli, distributed
+from cervix_jax.command.run import run_command
+from cervix_jax import distributed
 from cervix_jax.aggregate.bags import Bags, make_bags
 from cervix_jax.aggregate.features import extract
 from cervix_jax.aggregate.fit import Settings, fit_and_predict
@@ -141,4 +142,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    run_command(main)

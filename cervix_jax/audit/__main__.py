@@ -14,7 +14,8 @@ from typing import Any
 
 from absl import flags
 
-from cervix_jax import cli, figures
+from cervix_jax.command.run import run_command
+from cervix_jax import figures
 from cervix_jax.audit import report
 from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
@@ -153,4 +154,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main, groups=GROUPS)
+    run_command(main, groups=GROUPS)

@@ -11,7 +11,7 @@ images of another data set, and measures where the maps lie.
 
 from absl import flags
 
-from cervix_jax import cli
+from cervix_jax.command.run import run_command
 from cervix_jax.data.splits import SPLITS
 
 GROUPS = {
@@ -90,4 +90,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main, groups=GROUPS)
+    run_command(main, groups=GROUPS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cervix_jax import cli
+from cervix_jax.command.run import run_command
 from cervix_jax.errors import InputError
 from cervix_jax.export.folder import PROGRAM, WEIGHTS, export_run
 from cervix_jax.run import load_run
@@ -46,4 +46,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    run_command(main)

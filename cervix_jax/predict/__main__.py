@@ -17,8 +17,8 @@ from pathlib import Path
 
 from absl import flags
 
-from cervix_jax import cli
-from cervix_jax.cli import EXIT_PREEMPTED
+from cervix_jax.command.run import run_command
+from cervix_jax.command.run import EXIT_PREEMPTED
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic
 from cervix_jax.files.images import MAX_PIXELS
@@ -36,7 +36,7 @@ from cervix_jax.predict.severity import severity_of
 from cervix_jax.predict.windows import check_window
 from cervix_jax.preemption import Preempted, StopRequest
 from cervix_jax.run import Run, load_run
-from cervix_jax.startup import cache_compilations, report_failures_once
+from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.statistics.aggregation import RULES
 from tfds_builders.cric.settings import DEFAULT_SIDE, OFFICIAL_WIDTH
 
@@ -295,4 +295,4 @@ def define_flags() -> None:
 if __name__ == "__main__":
     define_flags()
     flags.FLAGS.set_gnu_getopt(True)  # IMAGES before and after the flags
-    cli.run(main, positional=True, groups=GROUPS)
+    run_command(main, positional=True, groups=GROUPS)

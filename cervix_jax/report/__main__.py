@@ -11,7 +11,8 @@ from pathlib import Path
 import jinja2
 from absl import flags
 
-from cervix_jax import cli, distributed
+from cervix_jax.command.run import run_command
+from cervix_jax import distributed
 from cervix_jax.data.experiment import open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
@@ -89,4 +90,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    run_command(main)

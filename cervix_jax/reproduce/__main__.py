@@ -8,7 +8,7 @@ Writes RESULTS.md, results.json and results.png to `--out`, anew after every run
 """
 
 if __name__ == "__main__":
-    from cervix_jax import huge_pages
+    from cervix_jax.command import huge_pages
 
     huge_pages.restart()
 
@@ -19,9 +19,10 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from cervix_jax import cli, figures
+from cervix_jax.command.run import run_command
+from cervix_jax import figures
 from cervix_jax.audit.dataset import audit_dataset
-from cervix_jax.cli import EXIT_FAILED, EXIT_PREEMPTED
+from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
@@ -37,7 +38,7 @@ from cervix_jax.reproduce.experiments import (
     run_all,
 )
 from cervix_jax.reproduce.rows import ROWS
-from cervix_jax.startup import cache_compilations, report_failures_once
+from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.train import NonFiniteLossError, Preempted
 
 SHORTCUTS = "sipakmed/single_cell"
@@ -170,4 +171,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main, groups=GROUPS)
+    run_command(main, groups=GROUPS)

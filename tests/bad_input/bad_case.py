@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from cervix_jax import cli
+from cervix_jax.command.run import run_command
 
 MODULES = {
     "main": "cervix_jax.main",
@@ -100,7 +100,7 @@ def call(command: str, arguments: list[str]) -> tuple[int, str, str]:
             for quiet in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
                 warnings.simplefilter("ignore", quiet)
             try:
-                cli.run(module.main, positional=command in POSITIONAL)
+                run_command(module.main, positional=command in POSITIONAL)
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:

@@ -3,7 +3,7 @@ import sys
 import pytest
 from bad_case import call
 
-from cervix_jax import cli
+from cervix_jax.command.run import run_command
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from cervix_jax import huge_pages
+from cervix_jax.command import huge_pages
 
 SCRIPT = """
 import os, sys

@@ -15,7 +15,7 @@ from absl import logging as absl_logging
 from cervix_jax.config_files import find_config
 from cervix_jax.errors import InputError
 from cervix_jax.files.storage import storage_problem
-from cervix_jax.usage import usage, wants_help
+from cervix_jax.command.help import usage, wants_help
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -24,7 +24,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 EXIT_UNREAD = 141  # 128 + SIGPIPE, as they report `head` and the like before it
 
 
-def run(
+def run_command(
     main: Callable[[list[str]], Any],
     *,
     default_config: str | None = None,
@@ -86,7 +86,7 @@ def run(
 
 def _quieten_libraries() -> None:
     """Show this package's own notes, and of other libraries' (Orbax has 20 a save) the warnings."""
-    own = str(Path(__file__).parent)
+    own = str(Path(__file__).parents[1])
 
     def keep(record: logging.LogRecord) -> bool:
         chatty = record.levelno < logging.WARNING and not record.pathname.startswith(own)

@@ -1,0 +1,1 @@
+"""How every command starts, takes its flags, gives help and ends."""

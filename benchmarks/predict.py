@@ -193,7 +193,7 @@ def jax_predict(args: argparse.Namespace, weights=None) -> Callable:
     from flax import nnx
 
     from cervix_jax import models
-    from cervix_jax.base_config import base_config
+    from cervix_jax.config.base import base_config
     from cervix_jax.predict.calibration import Calibration
     from cervix_jax.predict.images import ImageSettings, predict_images
     from cervix_jax.predict.network import Network

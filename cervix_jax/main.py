@@ -26,7 +26,7 @@ from ml_collections import config_flags
 
 from cervix_jax.command.run import run_command
 from cervix_jax import cross_validation, distributed
-from cervix_jax.base_config import check_fields
+from cervix_jax.config.base import check_fields
 from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate import summary

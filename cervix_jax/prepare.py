@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from cervix_jax.command.run import run_command
-from cervix_jax.base_config import parse_data_settings
+from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.errors import InputError
 

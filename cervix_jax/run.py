@@ -14,7 +14,7 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from cervix_jax import checkpoint, models, workdir
-from cervix_jax.base_config import check_fields
+from cervix_jax.config.base import check_fields
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.normalization import InputRange, input_range, normalize
 from cervix_jax.distributed import make_mesh

@@ -16,7 +16,7 @@ residual channel attention block, `--config.optimizer.layer_decay=0.7` slows the
 
 import ml_collections
 
-from cervix_jax.base_config import base_config, parse_arg
+from cervix_jax.config.base import base_config, parse_arg
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:

@@ -12,7 +12,7 @@ On real cells:
 
 import ml_collections
 
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:

@@ -18,7 +18,7 @@ The paper's own way, from a ResNet-50 that was trained on SIPaKMeD's single cell
 
 import ml_collections
 
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
 
 MODELS = ("efficientnet_lite0", "resnet50")

@@ -14,7 +14,7 @@ import jax
 from flax import nnx
 
 from cervix_jax import InputError, load_run, models
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 from cervix_jax.evaluate import summary
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.layers import BatchNorm, Conv, Linear

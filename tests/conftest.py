@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 
 from cervix_jax import models
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.train import train_and_evaluate
 

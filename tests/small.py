@@ -9,7 +9,7 @@ import ml_collections
 from flax import nnx
 
 from cervix_jax import models
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 from cervix_jax.models.classifier import Classifier, Perturb
 from cervix_jax.models.layers import BatchNorm, Conv, Linear
 

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from cervix_jax import distributed
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
 from cervix_jax.init_from import starting_values
 from cervix_jax.models.torch_names import torch_name

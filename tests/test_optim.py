@@ -5,7 +5,7 @@ import optax
 import pytest
 
 from cervix_jax import optim
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
 
 

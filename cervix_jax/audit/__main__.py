@@ -20,7 +20,7 @@ from cervix_jax.audit import report
 from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.audit.duplicates import HASH_BITS, MAX_DISTANCE
-from cervix_jax.base_config import parse_data_settings
+from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError

@@ -12,7 +12,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from cervix_jax.config_files import find_config
+from cervix_jax.config.files import find_config
 from cervix_jax.errors import InputError
 from cervix_jax.files.storage import storage_problem
 from cervix_jax.command.help import usage, wants_help

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import ml_collections
 
-from cervix_jax.config_files import packaged_config
+from cervix_jax.config.files import packaged_config
 from cervix_jax.errors import InputError
 
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from cervix_jax import explain, models, run
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 from cervix_jax.explain.chunks import _evaluate
 from cervix_jax.models.densenet import DenseNet
 

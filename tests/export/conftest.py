@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 from flax import nnx
 
 from cervix_jax import models
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 from cervix_jax.export import __main__ as command
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.depthwise import DepthwiseConv

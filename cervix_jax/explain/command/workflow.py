@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervix_jax import distributed
-from cervix_jax.base_config import parse_data_settings
+from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.pipeline import Pipeline

@@ -10,7 +10,7 @@ from flax import nnx
 from PIL import Image
 
 from cervix_jax import models, run
-from cervix_jax.base_config import base_config
+from cervix_jax.config.base import base_config
 from cervix_jax.explain.command.gates import write_gates
 from cervix_jax.models.densenet import DenseNet
 

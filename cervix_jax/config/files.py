@@ -3,7 +3,7 @@
 from pathlib import Path
 
 # Inside this package in a wheel, beside it in a checkout.
-_HOMES = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+_HOMES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 
 
 def packaged_config(name: str) -> Path | None:

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from cervix_jax import distributed
-from cervix_jax.base_config import base_config, parse_arg
+from cervix_jax.config.base import base_config, parse_arg
 from cervix_jax.data.augment import parse_settings
 from cervix_jax.errors import InputError
 from cervix_jax.run import build_model

@@ -159,7 +159,7 @@ def check_fields(
             found = found.get(part) if isinstance(found, ml_collections.ConfigDict) else None
         if found is None:
             raise InputError(
-                f"{where}: has no field {name}; start from cervix_jax.base_config.base_config()."
+                f"{where}: has no field {name}; start from cervix_jax.config.base.base_config()."
             )
         if isinstance(default, dict):
             found = found.to_dict() if isinstance(found, ml_collections.ConfigDict) else found

@@ -32,6 +32,7 @@ from cervix_jax.audit.baselines import shortcut_table
 from cervix_jax.audit.features import border_percentiles
 from cervix_jax.audit.model import audit_run
 from cervix_jax.audit.perturbations import keep_border
+from cervix_jax.command.startup import cache_compilations
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.decode import resize_labels
 from cervix_jax.data.experiment import ExperimentData, open_data
@@ -41,7 +42,6 @@ from cervix_jax.explain import measures
 from cervix_jax.explain.command.methods import Explainer
 from cervix_jax.files import atomic
 from cervix_jax.run import Run, build_model
-from cervix_jax.command.startup import cache_compilations
 
 REFERENCES = 64  # training images for expected gradients
 RANDOMISED = 24  # of the explained cells, which the randomised network explains too

@@ -14,8 +14,8 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from cervix_jax.command.run import run_command
 from cervix_jax import distributed, losses, optim
+from cervix_jax.command.run import run_command
 from cervix_jax.train_step import RunInputs, init_state, make_train_step
 
 CLASSES = 5

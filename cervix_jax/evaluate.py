@@ -19,8 +19,8 @@ import numpy as np
 from absl import flags
 from sklearn.metrics import roc_curve
 
-from cervix_jax.command.run import run_command
 from cervix_jax import distributed, figures
+from cervix_jax.command.run import run_command
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError

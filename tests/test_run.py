@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from cervix_jax import load_run, models
-from cervix_jax.config.base import base_config
 from cervix_jax.checkpoint import find_best_step, list_steps, read_arrays
+from cervix_jax.config.base import base_config
 from cervix_jax.data.experiment import open_data
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError

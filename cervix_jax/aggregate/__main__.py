@@ -16,11 +16,11 @@ import numpy as np
 from absl import flags
 from scipy.special import log_softmax
 
-from cervix_jax.command.run import run_command
 from cervix_jax import distributed
 from cervix_jax.aggregate.bags import Bags, make_bags
 from cervix_jax.aggregate.features import extract
 from cervix_jax.aggregate.fit import Settings, fit_and_predict
+from cervix_jax.command.run import run_command
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate import headline, write_report

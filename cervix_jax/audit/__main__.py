@@ -14,12 +14,12 @@ from typing import Any
 
 from absl import flags
 
-from cervix_jax.command.run import run_command
 from cervix_jax import figures
 from cervix_jax.audit import report
 from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.audit.duplicates import HASH_BITS, MAX_DISTANCE
+from cervix_jax.command.run import run_command
 from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS

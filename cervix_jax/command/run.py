@@ -12,10 +12,10 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
+from cervix_jax.command.help import usage, wants_help
 from cervix_jax.config.files import find_config
 from cervix_jax.errors import InputError
 from cervix_jax.files.storage import storage_problem
-from cervix_jax.command.help import usage, wants_help
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2

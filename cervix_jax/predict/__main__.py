@@ -17,8 +17,8 @@ from pathlib import Path
 
 from absl import flags
 
-from cervix_jax.command.run import run_command
-from cervix_jax.command.run import EXIT_PREEMPTED
+from cervix_jax.command.run import EXIT_PREEMPTED, run_command
+from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic
 from cervix_jax.files.images import MAX_PIXELS
@@ -36,7 +36,6 @@ from cervix_jax.predict.severity import severity_of
 from cervix_jax.predict.windows import check_window
 from cervix_jax.preemption import Preempted, StopRequest
 from cervix_jax.run import Run, load_run
-from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.statistics.aggregation import RULES
 from tfds_builders.cric.settings import DEFAULT_SIDE, OFFICIAL_WIDTH
 

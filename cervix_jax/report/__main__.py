@@ -11,8 +11,8 @@ from pathlib import Path
 import jinja2
 from absl import flags
 
-from cervix_jax.command.run import run_command
 from cervix_jax import distributed
+from cervix_jax.command.run import run_command
 from cervix_jax.data.experiment import open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from cervix_jax.command.run import run_command
 from cervix_jax import figures
 from cervix_jax.audit.dataset import audit_dataset
-from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED
+from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED, run_command
+from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
@@ -38,7 +38,6 @@ from cervix_jax.reproduce.experiments import (
     run_all,
 )
 from cervix_jax.reproduce.rows import ROWS
-from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.train import NonFiniteLossError, Preempted
 
 SHORTCUTS = "sipakmed/single_cell"

@@ -1,9 +1,8 @@
 import sys
 
 import pytest
+from absl import app
 from bad_case import call
-
-from cervix_jax.command.run import run_command
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +13,7 @@ def in_process():
         sys.exit(main(flags_parser(sys.argv)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli.app, "run", run)
+        patch.setattr(app, "run", run)
         yield
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
     path.stem if path.stem != "__main__" else path.parent.name
     for path in (ROOT / "cervix_jax").rglob("*.py")
-    if "cli.run(" in path.read_text(encoding="utf-8") and path.name != "cli.py"
+    if "    run_command(" in path.read_text(encoding="utf-8")
 )
 
 

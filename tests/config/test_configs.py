@@ -12,7 +12,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.run import build_model
 from cervix_jax.train import check_config
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 
 
 def load(path: Path):

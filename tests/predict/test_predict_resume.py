@@ -16,7 +16,7 @@ import os, sys
 from tests import small
 small.get_config()
 from absl import flags
-from cervix_jax import cli
+from cervix_jax.command.run import run_command
 from cervix_jax.predict import __main__ as command, output
 
 batch, stop = int(sys.argv.pop()), int(sys.argv.pop())
@@ -33,7 +33,7 @@ def stopping(self):
 output.Output._note = stopping
 command.define_flags()
 flags.FLAGS.set_gnu_getopt(True)
-cli.run(command.main, positional=True)
+run_command(command.main, positional=True)
 """
 
 

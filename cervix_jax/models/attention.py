@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from cervix_jax.models.cpu.convolution.pooling import global_average_pool
 from cervix_jax.models.layers import Conv
-from cervix_jax.models.pooling import global_average_pool
 
 
 class ChannelAttention(nnx.Module):

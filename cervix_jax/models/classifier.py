@@ -8,8 +8,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.errors import InputError
+from cervix_jax.models.cpu.convolution.pooling import global_average_pool
 from cervix_jax.models.layers import Linear
-from cervix_jax.models.pooling import global_average_pool
 
 Endpoints = dict[str, jax.Array]
 Perturb = Callable[[str, jax.Array], jax.Array]

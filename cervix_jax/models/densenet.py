@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from cervix_jax.errors import InputError
 from cervix_jax.models.attention import ChannelAttention, ResidualChannelAttentionBlock
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
+from cervix_jax.models.cpu.convolution.pooling import average_pool, max_pool
 from cervix_jax.models.layers import (
     BatchNorm,
     Conv,
@@ -20,7 +21,6 @@ from cervix_jax.models.layers import (
     concatenate_moments,
     rematerialised,
 )
-from cervix_jax.models.pooling import average_pool, max_pool
 
 Attention = Literal["none", "last_layer", "blocks"]
 GROWTH = 32

@@ -19,7 +19,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from cervix_jax.models import cpu
+from cervix_jax.models.cpu.convolution import convolution as cpu
 
 Init = Literal["fan_in", "fan_out", "torch"]
 

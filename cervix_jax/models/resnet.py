@@ -6,8 +6,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
+from cervix_jax.models.cpu.convolution.pooling import max_pool
 from cervix_jax.models.layers import BatchNorm, Conv, Linear, rematerialised
-from cervix_jax.models.pooling import max_pool
 
 EXPANSION = 4
 

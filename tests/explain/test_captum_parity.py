@@ -6,11 +6,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from cervix_jax.models.weights.read.port import load_torch_state_dict
 from explained_functions import normal
 from flax import nnx
 
 from cervix_jax import explain, models
-from cervix_jax.models.port import load_torch_state_dict
 from cervix_jax.models.resnet import ResNet
 
 torch = pytest.importorskip("torch")

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from cervix_jax.models.cpu.convolution.depthwise import DepthwiseConv
+from cervix_jax.models.cpu.convolution.pooling import max_pool
 from flax import nnx
 
 from cervix_jax import models
 from cervix_jax.config.base import base_config
 from cervix_jax.export import __main__ as command
 from cervix_jax.models.classifier import Classifier
-from cervix_jax.models.depthwise import DepthwiseConv
 from cervix_jax.models.layers import BatchNorm, Conv, Linear
-from cervix_jax.models.pooling import max_pool
 from cervix_jax.run import Run, build_model
 
 NAMES = ("normal", "abnormal", "other")

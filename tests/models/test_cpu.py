@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cervix_jax.models import cpu
+from cervix_jax.models.cpu.convolution import convolution as cpu
 
 
 def random(*shape, levels=None):

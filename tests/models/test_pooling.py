@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cervix_jax.models import cpu, pooling
+from cervix_jax.models.cpu.convolution import convolution as cpu
+from cervix_jax.models.cpu.convolution import pooling
 
 
 def flax_max_pool(x):

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from cervix_jax.models import cpu
+from cervix_jax.models.cpu.convolution import convolution as cpu
 from cervix_jax.models.layers import Conv
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from cervix_jax.models import cpu
+from cervix_jax.models.cpu.convolution import convolution as cpu
 
 
 def max_pool(x: jax.Array) -> jax.Array:

@@ -41,7 +41,8 @@ from cervix_jax.distributed import make_mesh
 from cervix_jax.explain import measures
 from cervix_jax.explain.command.methods import Explainer
 from cervix_jax.files import atomic
-from cervix_jax.run import Run, build_model
+from cervix_jax.models.build import build_model
+from cervix_jax.runs.run import Run
 
 REFERENCES = 64  # training images for expected gradients
 RANDOMISED = 24  # of the explained cells, which the randomised network explains too

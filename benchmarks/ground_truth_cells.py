@@ -7,7 +7,7 @@ from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.decode import resize_square
 from cervix_jax.explain import measures
 from cervix_jax.explain.measures.scoring import Output, score
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 
 
 def squares(dataset: Dataset, rows: np.ndarray) -> np.ndarray:

@@ -194,12 +194,13 @@ def jax_predict(args: argparse.Namespace, weights=None) -> Callable:
 
     from cervix_jax import models
     from cervix_jax.config.base import base_config
+    from cervix_jax.models.build import build_model
     from cervix_jax.predict.calibration import Calibration
     from cervix_jax.predict.images import ImageSettings, predict_images
     from cervix_jax.predict.network import Network
     from cervix_jax.predict.output import Output
     from cervix_jax.preemption import StopRequest
-    from cervix_jax.run import Run, build_model
+    from cervix_jax.runs.run import Run
 
     config = base_config("sipakmed/single_cell")
     config.model.update({"name": "efficientnet_lite0", "normalization": "efficientnet_lite"})

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cervix_jax import data, explain, models
     from cervix_jax.errors import InputError
-    from cervix_jax.run import load_run
+    from cervix_jax.runs.run import load_run
 
 __version__ = "0.1.0"
 
-_HOME = {"load_run": "cervix_jax.run", "InputError": "cervix_jax.errors"}
+_HOME = {"load_run": "cervix_jax.runs.run", "InputError": "cervix_jax.errors"}
 _MODULES = ("data", "explain", "models")
 
 __all__ = ["InputError", "__version__", "data", "explain", "load_run", "models"]

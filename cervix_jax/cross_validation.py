@@ -11,13 +11,14 @@ import ml_collections
 import numpy as np
 from absl import logging
 
-from cervix_jax import distributed, workdir
+from cervix_jax import distributed
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import read_json, write_json
 from cervix_jax.metrics import wilson_interval
 from cervix_jax.preemption import StopRequest
+from cervix_jax.runs import workdir
 from cervix_jax.train import check_config, train_and_evaluate
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")

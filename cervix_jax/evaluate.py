@@ -25,9 +25,14 @@ from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import write_text
-from cervix_jax.inference import Predictions, make_forward, over_symmetries, predict_split
 from cervix_jax.metrics import classification_report, wilson_interval
-from cervix_jax.run import load_run
+from cervix_jax.runs.inference import (
+    Predictions,
+    make_forward,
+    over_symmetries,
+    predict_split,
+)
+from cervix_jax.runs.run import load_run
 from cervix_jax.statistics import side_by_side
 from cervix_jax.statistics.aggregation import RULES, aggregate
 from cervix_jax.statistics.decisions import decisions_report

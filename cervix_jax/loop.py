@@ -10,12 +10,12 @@ from absl import logging
 from tqdm import tqdm
 
 from cervix_jax import distributed, writers
-from cervix_jax.checkpoint import Checkpoints
 from cervix_jax.data.experiment import ExperimentData
-from cervix_jax.inference import Forward, predict_split
 from cervix_jax.metrics import classification_report
 from cervix_jax.preemption import Preempted, StopRequest
 from cervix_jax.profiling import ProfileWindow
+from cervix_jax.runs.checkpoint import Checkpoints
+from cervix_jax.runs.inference import Forward, predict_split
 from cervix_jax.train_step import RunInputs, State, TrainStep, inference_variables
 
 REPORT_EVERY_STEPS = 10

@@ -23,10 +23,10 @@ from jax.sharding import Mesh
 from cervix_jax import distributed, losses, optim, rng
 from cervix_jax.data.augment import make_augment
 from cervix_jax.data.normalization import normalize
-from cervix_jax.inference import Variables
 from cervix_jax.metrics import LoopMetrics
+from cervix_jax.models.build import build_model
 from cervix_jax.models.weights.read.port import assign
-from cervix_jax.run import build_model
+from cervix_jax.runs.inference import Variables
 
 State = dict[str, Any]
 Batch = dict[str, jax.Array]

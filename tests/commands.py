@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from cervix_jax.checkpoint import list_steps, read_arrays
+from cervix_jax.runs.checkpoint import list_steps, read_arrays
 from cervix_jax.writers import read_json_lines
 
 TESTS = Path(__file__).parent

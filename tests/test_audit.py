@@ -249,7 +249,7 @@ def test_changes_reach_the_model(trained, audit, monkeypatch, tmp_path):
         shown.append(images)
         return np.eye(5)[(images.mean(axis=(1, 2, 3)) > 128).astype(int)]
 
-    monkeypatch.setattr("cervix_jax.run.Run.predict", predict)
+    monkeypatch.setattr("cervix_jax.runs.run.Run.predict", predict)
     audit(workdir=str(trained[0]), out=str(tmp_path), jobs=1)
     images = dict(zip(run_audit.DESCRIPTIONS, shown, strict=True))
     assert all(each.shape[1:] == (32, 32, 3) for each in images.values())

@@ -15,7 +15,7 @@ from commands import ENVIRONMENT, TESTS, error_line, finish, finish_all, losses,
 from small import get_config
 
 from cervix_jax import train
-from cervix_jax.checkpoint import list_steps
+from cervix_jax.runs.checkpoint import list_steps
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 # Float32 has 6e-8; the sums over a batch run in another order on other devices.

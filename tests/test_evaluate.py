@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 from cervix_jax import evaluate, load_run
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
-from cervix_jax.inference import make_forward, over_symmetries
+from cervix_jax.runs.inference import make_forward, over_symmetries
 from cervix_jax.statistics.table import PredictionTable, read_table, write_table
 
 FLAGS = (

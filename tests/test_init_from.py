@@ -11,7 +11,8 @@ from cervix_jax import distributed
 from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
 from cervix_jax.init_from import starting_values
-from cervix_jax.run import build_model, load_run
+from cervix_jax.models.build import build_model
+from cervix_jax.runs.run import load_run
 from cervix_jax.train import train_and_evaluate
 from cervix_jax.train_step import RunInputs, init_state, make_train_step
 

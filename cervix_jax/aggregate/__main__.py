@@ -25,7 +25,7 @@ from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate import headline, write_report
 from cervix_jax.files.atomic import replacing
-from cervix_jax.run import Run, load_run
+from cervix_jax.runs.run import Run, load_run
 from cervix_jax.statistics.aggregation import aggregate
 from cervix_jax.statistics.table import PredictionTable
 

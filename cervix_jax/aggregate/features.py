@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.data.normalization import normalize
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 
 
 def extract(

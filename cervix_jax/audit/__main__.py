@@ -92,7 +92,7 @@ def _audit_run(args: Any, jobs: int) -> tuple[str, Path]:
     from cervix_jax import distributed
     from cervix_jax.audit.model import audit_run
     from cervix_jax.data.experiment import open_data
-    from cervix_jax.run import load_run
+    from cervix_jax.runs.run import load_run
 
     run = load_run(args.workdir, args.step)
     data = open_data(

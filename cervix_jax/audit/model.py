@@ -15,7 +15,7 @@ from cervix_jax.audit.perturbations import StainStatistics
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.metrics import wilson_interval
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 
 UNCHANGED = "unchanged"
 DESCRIPTIONS = {

@@ -14,7 +14,7 @@ from absl import flags
 from cervix_jax.command.run import run_command
 from cervix_jax.errors import InputError
 from cervix_jax.export.folder import PROGRAM, WEIGHTS, export_run
-from cervix_jax.run import load_run
+from cervix_jax.runs.run import load_run
 
 
 def main(argv: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from cervix_jax import __version__
 from cervix_jax.export.program import PLATFORMS
 from cervix_jax.files.atomic import read_json
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 
 FORMAT = "cervix_jax export 1"
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "safetensors")

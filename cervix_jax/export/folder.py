@@ -18,7 +18,7 @@ from cervix_jax.export.card import FORMAT, make_card
 from cervix_jax.export.model_card import model_card
 from cervix_jax.export.program import PLATFORMS, Weights, named_weights, portable, trace
 from cervix_jax.files import atomic
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 from cervix_jax.statistics.summary import readable_json
 
 PROGRAM, WEIGHTS, CARD, MODEL_CARD = (

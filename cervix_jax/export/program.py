@@ -11,7 +11,7 @@ from jax import export as jax_export
 
 from cervix_jax.data.normalization import normalize
 from cervix_jax.models.cpu.convolution import convolution as cpu
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 Weights = dict[str, np.ndarray]  # by dotted name

@@ -35,7 +35,7 @@ from cervix_jax.predict.reading import own_pixel_limit
 from cervix_jax.predict.severity import severity_of
 from cervix_jax.predict.windows import check_window
 from cervix_jax.preemption import Preempted, StopRequest
-from cervix_jax.run import Run, load_run
+from cervix_jax.runs.run import Run, load_run
 from cervix_jax.statistics.aggregation import RULES
 from tfds_builders.cric.settings import DEFAULT_SIDE, OFFICIAL_WIDTH
 

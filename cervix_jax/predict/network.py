@@ -7,8 +7,8 @@ import numpy as np
 from scipy.special import softmax
 
 from cervix_jax import distributed
-from cervix_jax.inference import Predictions, make_forward
-from cervix_jax.run import Run
+from cervix_jax.runs.inference import Predictions, make_forward
+from cervix_jax.runs.run import Run
 
 
 class Scores(NamedTuple):

@@ -19,7 +19,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import write_text
 from cervix_jax.report.contents import read_contents
 from cervix_jax.report.gallery import DESCRIPTIONS, Gallery, make_gallery
-from cervix_jax.run import load_run
+from cervix_jax.runs.run import load_run
 from cervix_jax.statistics.table import SUFFIX, read_table
 
 SECTIONS = (

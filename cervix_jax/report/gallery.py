@@ -13,7 +13,7 @@ from cervix_jax import explain
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.explain.measures import cell_regions
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 from cervix_jax.statistics.table import PredictionTable
 
 # A method's strongest colour is at this quantile of its absolute values over the whole gallery.

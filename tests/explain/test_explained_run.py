@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cervix_jax import explain, models, run
+from cervix_jax import explain, models
 from cervix_jax.config.base import base_config
 from cervix_jax.explain.chunks import _evaluate
 from cervix_jax.models.densenet import DenseNet
+from cervix_jax.runs import run
 
 NAMES = ["a", "b", "c"]
 call = jax.jit(lambda fn, images, **options: fn(images, **options))

@@ -14,9 +14,10 @@ from flax import nnx
 from cervix_jax import models
 from cervix_jax.config.base import base_config
 from cervix_jax.export import __main__ as command
+from cervix_jax.models.build import build_model
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.layers import BatchNorm, Conv, Linear
-from cervix_jax.run import Run, build_model
+from cervix_jax.runs.run import Run
 
 NAMES = ("normal", "abnormal", "other")
 

@@ -15,9 +15,9 @@ from small import get_config
 from cervix_jax.data.experiment import open_data
 from cervix_jax.distributed import make_mesh
 from cervix_jax.evaluate import write_evaluation
-from cervix_jax.inference import make_forward, predict_split
 from cervix_jax.predict import __main__ as command
-from cervix_jax.run import load_run
+from cervix_jax.runs.inference import make_forward, predict_split
+from cervix_jax.runs.run import load_run
 from cervix_jax.train import train_and_evaluate
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from cervix_jax.run import Run, build_model
+from cervix_jax.models.build import build_model
+from cervix_jax.runs.run import Run
 
 
 def fresh_variables(run: Run, seed: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from cervix_jax import explain
 from cervix_jax.explain.command.selection import Selection
 from cervix_jax.figures import LABEL_SIZE, save
 from cervix_jax.files.atomic import write_text
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 
 
 def write_gates(

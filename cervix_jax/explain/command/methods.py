@@ -11,7 +11,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.explain.command import references
 from cervix_jax.explain.measures.maps import Reduction
 from cervix_jax.explain.scores import Output
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 
 Baseline = Literal["white", "black", "mean", "blur"]
 MAX_SIGMA = 50.0  # of blur-integrated gradients, in pixels

@@ -18,7 +18,7 @@ from cervix_jax import explain
 from cervix_jax.explain.command.selection import Selection
 from cervix_jax.explain.command.store import load_or_make_maps
 from cervix_jax.figures import LABEL_SIZE, save
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 
 BASELINES, STEPS = 10, 50
 PERCENTILE = 99

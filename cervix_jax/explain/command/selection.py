@@ -9,7 +9,7 @@ from tqdm import tqdm
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
-from cervix_jax.run import Run
+from cervix_jax.runs.run import Run
 
 TARGETS = ("predicted", "label")
 

@@ -30,7 +30,7 @@ from cervix_jax.explain.command.methods import (
 from cervix_jax.explain.command.selection import Selection, select, selection_of
 from cervix_jax.explain.command.store import load_or_make_maps
 from cervix_jax.explain.rectifiers import has_rectifier
-from cervix_jax.run import Run, load_run
+from cervix_jax.runs.run import Run, load_run
 
 REFERENCE_IMAGES = 32  # training images that expected gradients start from
 Flags = Any  # flags of `cervix_jax.explain.__main__`

@@ -9,10 +9,11 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from cervix_jax import models, run
+from cervix_jax import models
 from cervix_jax.config.base import base_config
 from cervix_jax.explain.command.gates import write_gates
 from cervix_jax.models.densenet import DenseNet
+from cervix_jax.runs import run
 
 NAMES = ["a", "b", "c"]
 LABELS = np.array([0, 0, 2, 2, 2])

@@ -13,13 +13,15 @@ import numpy as np
 from flax import nnx
 from jax.tree_util import Partial
 
-from cervix_jax import checkpoint, models, workdir
+from cervix_jax.runs import checkpoint, workdir
+from cervix_jax import models
 from cervix_jax.config.base import check_fields
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.normalization import InputRange, input_range, normalize
+from cervix_jax.models.build import build_model
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
-from cervix_jax.inference import Variables, make_forward
+from cervix_jax.runs.inference import Variables, make_forward
 
 # Fields that reading a run asks for; the others differ between versions.
 NEEDED = (
@@ -29,44 +31,6 @@ NEEDED = (
     *(f"split.{name}" for name in ("protocol", "fold", "folds", "seed")),
     *(f"model.{name}" for name in ("name", "attention", "dropout", "dtype", "normalization")),
 )  # fmt: skip
-
-
-def build_model(
-    config: ml_collections.ConfigDict, num_classes: int, seed: int | jax.Array = 0
-) -> nnx.Module:
-    """The untrained model of a config, its weights drawn from `seed`.
-
-    Works under `jax.jit` and `nnx.eval_shape`.
-
-    Raises:
-      InputError: the model, or an option of it, is unknown.
-    """
-    options = {"attention": config.model.attention} if config.model.attention else {}
-    return models.create(
-        config.model.name,
-        num_classes=num_classes,
-        rngs=nnx.Rngs(jax.random.key(seed)),
-        dtype=compute_dtype(config.model.dtype),
-        dropout_rate=config.model.dropout,
-        remat=config.model.get("remat", False),  # absent from the oldest runs
-        **options,
-    )
-
-
-def compute_dtype(name: str) -> jnp.dtype:
-    """The dtype of the model's arithmetic; parameters and statistics are always float32.
-
-    Args:
-      name: "float32", "bfloat16", or "auto" for bfloat16 on accelerators and float32 on the CPU.
-
-    Raises:
-      InputError: the name is none of these.
-    """
-    if name == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    if name not in ("float32", "bfloat16"):
-        raise InputError(f"model.dtype={name!r} is unknown; choose auto, float32 or bfloat16.")
-    return jnp.dtype(name)
 
 
 class Run:

@@ -3,7 +3,7 @@ import json
 import ml_collections
 import pytest
 
-from cervix_jax import workdir
+from cervix_jax.runs import workdir
 from cervix_jax.errors import InputError
 
 

@@ -7,14 +7,15 @@ import pytest
 from flax import nnx
 
 from cervix_jax import load_run, models
-from cervix_jax.checkpoint import find_best_step, list_steps, read_arrays
+from cervix_jax.runs.checkpoint import find_best_step, list_steps, read_arrays
 from cervix_jax.config.base import base_config
 from cervix_jax.data.experiment import open_data
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
-from cervix_jax.inference import make_forward, predict_split
+from cervix_jax.runs.inference import make_forward, predict_split
 from cervix_jax.models.resnet import ResNet
-from cervix_jax.run import _check_fits, build_model, compute_dtype
+from cervix_jax.runs.run import _check_fits
+from cervix_jax.models.build import build_model, compute_dtype
 from cervix_jax.train import train_and_evaluate
 
 

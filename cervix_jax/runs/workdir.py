@@ -126,7 +126,7 @@ def _processor() -> str:
 
 def _git_commit() -> str | None:
     # Only where the package runs from its own checkout: another repository's commit says nothing.
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     try:

@@ -7,7 +7,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from cervix_jax.checkpoint import Checkpoints, find_best_step, list_steps, read_arrays, read_json
+from cervix_jax.runs.checkpoint import (
+    Checkpoints,
+    find_best_step,
+    list_steps,
+    read_arrays,
+    read_json,
+)
 from cervix_jax.errors import InputError
 
 ITEMS = {"config": {"seed": 1}, "dataset": {"class_names": ["a"]}, "history": [{"epoch": 1}]}

@@ -1,0 +1,47 @@
+"""The network of a config, and the type of its arithmetic."""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+from cervix_jax import models
+from cervix_jax.errors import InputError
+
+
+def build_model(
+    config: ml_collections.ConfigDict, num_classes: int, seed: int | jax.Array = 0
+) -> nnx.Module:
+    """The untrained model of a config, its weights drawn from `seed`.
+
+    Works under `jax.jit` and `nnx.eval_shape`.
+
+    Raises:
+      InputError: the model, or an option of it, is unknown.
+    """
+    options = {"attention": config.model.attention} if config.model.attention else {}
+    return models.create(
+        config.model.name,
+        num_classes=num_classes,
+        rngs=nnx.Rngs(jax.random.key(seed)),
+        dtype=compute_dtype(config.model.dtype),
+        dropout_rate=config.model.dropout,
+        remat=config.model.get("remat", False),  # absent from the oldest runs
+        **options,
+    )
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """The dtype of the model's arithmetic; parameters and statistics are always float32.
+
+    Args:
+      name: "float32", "bfloat16", or "auto" for bfloat16 on accelerators and float32 on the CPU.
+
+    Raises:
+      InputError: the name is none of these.
+    """
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if name not in ("float32", "bfloat16"):
+        raise InputError(f"model.dtype={name!r} is unknown; choose auto, float32 or bfloat16.")
+    return jnp.dtype(name)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from cervix_jax.data import catalog
 from cervix_jax.files import atomic
 from cervix_jax.runs.run import Run, load_run
-from cervix_jax.train import train_and_evaluate
+from cervix_jax.training.run import train_and_evaluate
 from configs import efficientnet_lite0
 
 PHANTOM = "cervix_phantom/single_cell"

@@ -199,8 +199,8 @@ def jax_predict(args: argparse.Namespace, weights=None) -> Callable:
     from cervix_jax.predict.images import ImageSettings, predict_images
     from cervix_jax.predict.network import Network
     from cervix_jax.predict.output import Output
-    from cervix_jax.preemption import StopRequest
     from cervix_jax.runs.run import Run
+    from cervix_jax.training.preemption import StopRequest
 
     config = base_config("sipakmed/single_cell")
     config.model.update({"name": "efficientnet_lite0", "normalization": "efficientnet_lite"})

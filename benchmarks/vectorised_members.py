@@ -14,9 +14,10 @@ import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
-from cervix_jax import distributed, losses, optim
+from cervix_jax import distributed
 from cervix_jax.command.run import run_command
-from cervix_jax.train_step import RunInputs, init_state, make_train_step
+from cervix_jax.training import losses, optim
+from cervix_jax.training.step import RunInputs, init_state, make_train_step
 
 CLASSES = 5
 

@@ -25,7 +25,6 @@ from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import write_text
-from cervix_jax.metrics import classification_report, wilson_interval
 from cervix_jax.runs.inference import (
     Predictions,
     make_forward,
@@ -35,8 +34,10 @@ from cervix_jax.runs.inference import (
 from cervix_jax.runs.run import load_run
 from cervix_jax.statistics import side_by_side
 from cervix_jax.statistics.aggregation import RULES, aggregate
+from cervix_jax.statistics.classification import classification_report
 from cervix_jax.statistics.decisions import decisions_report
 from cervix_jax.statistics.ensemble import common_facts, ensemble
+from cervix_jax.statistics.intervals import wilson_interval
 from cervix_jax.statistics.outliers import outlier_report
 from cervix_jax.statistics.report import statistics_report
 from cervix_jax.statistics.resampling import Resamples

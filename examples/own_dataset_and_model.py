@@ -18,7 +18,7 @@ from cervix_jax.config.base import base_config
 from cervix_jax.evaluate import summary
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.layers import BatchNorm, Conv, Linear
-from cervix_jax.train import train_and_evaluate
+from cervix_jax.training.run import train_and_evaluate
 
 
 class ThreeConvolutions(Classifier):

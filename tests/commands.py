@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from cervix_jax.runs.checkpoint import list_steps, read_arrays
-from cervix_jax.writers import read_json_lines
+from cervix_jax.training.writers import read_json_lines
 
 TESTS = Path(__file__).parent
 TIMEOUT = 200

@@ -10,7 +10,7 @@ from absl import flags
 from cervix_jax import models
 from cervix_jax.config.base import base_config
 from cervix_jax.models.densenet import DenseNet
-from cervix_jax.train import train_and_evaluate
+from cervix_jax.training.run import train_and_evaluate
 
 flags.FLAGS.mark_as_parsed()
 

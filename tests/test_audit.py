@@ -19,7 +19,7 @@ from cervix_jax.audit.dataset import audit_dataset, reading
 from cervix_jax.data import catalog
 from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
-from cervix_jax.metrics import wilson_interval
+from cervix_jax.statistics.intervals import wilson_interval
 
 FAST = {"trees": 20, "folds": 5, "progress": False}
 

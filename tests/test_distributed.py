@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import jax, pytest
 from conftest import make_tiny_config, register_tiny_model
-from cervix_jax.train import train_and_evaluate
+from cervix_jax.training.run import train_and_evaluate
 with pytest.MonkeyPatch.context() as patch:
     config = make_tiny_config(register_tiny_model(patch), sys.argv[2])
     assert jax.device_count() == 8

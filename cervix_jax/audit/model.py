@@ -14,8 +14,8 @@ from cervix_jax.audit.features import has_masks
 from cervix_jax.audit.perturbations import StainStatistics
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.experiment import ExperimentData
-from cervix_jax.metrics import wilson_interval
 from cervix_jax.runs.run import Run
+from cervix_jax.statistics.intervals import wilson_interval
 
 UNCHANGED = "unchanged"
 DESCRIPTIONS = {

@@ -34,9 +34,9 @@ from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.reading import own_pixel_limit
 from cervix_jax.predict.severity import severity_of
 from cervix_jax.predict.windows import check_window
-from cervix_jax.preemption import Preempted, StopRequest
 from cervix_jax.runs.run import Run, load_run
 from cervix_jax.statistics.aggregation import RULES
+from cervix_jax.training.preemption import Preempted, StopRequest
 from tfds_builders.cric.settings import DEFAULT_SIDE, OFFICIAL_WIDTH
 
 # Flags that change what a row holds; a command that goes on must have the same.

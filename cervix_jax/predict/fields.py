@@ -20,7 +20,7 @@ from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.reading import UnreadableImage, read_rgb
 from cervix_jax.predict.severity import Severity
 from cervix_jax.predict.windows import mean_over_windows, starts
-from cervix_jax.preemption import StopRequest
+from cervix_jax.training.preemption import StopRequest
 
 KINDS = ("window", "nuclei")
 HEATMAPS = ("auto", "abnormal", "classes")

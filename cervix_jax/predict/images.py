@@ -14,9 +14,9 @@ from cervix_jax.predict.network import Network, Scores
 from cervix_jax.predict.output import Output, Row
 from cervix_jax.predict.overlays import Overlays
 from cervix_jax.predict.reading import UnreadableImage, read_squares
-from cervix_jax.preemption import StopRequest
 from cervix_jax.statistics.outliers import energy
 from cervix_jax.statistics.table import PREFIX, UNKNOWN, PredictionTable
+from cervix_jax.training.preemption import StopRequest
 
 # Images that are named on stderr as they are left out; the file names them all.
 _NAMED = 20

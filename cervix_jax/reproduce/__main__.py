@@ -38,7 +38,8 @@ from cervix_jax.reproduce.experiments import (
     run_all,
 )
 from cervix_jax.reproduce.rows import ROWS
-from cervix_jax.train import NonFiniteLossError, Preempted
+from cervix_jax.training.loop import NonFiniteLossError
+from cervix_jax.training.preemption import Preempted
 
 SHORTCUTS = "sipakmed/single_cell"
 DEFAULT_PROTOCOLS = ["paper", "paper_clusters", "cluster", "block"]

@@ -17,7 +17,7 @@ from cervix_jax.aggregate.bags import make_bags
 from cervix_jax.aggregate.fit import Settings, compress, fit_and_predict
 from cervix_jax.aggregate.pooling import AttentionPooling
 from cervix_jax.errors import InputError
-from cervix_jax.train import train_and_evaluate
+from cervix_jax.training.run import train_and_evaluate
 
 FLAGS = ("workdir", "step", "manual_dir", "data_dir", "epochs", "heads", "seed")
 

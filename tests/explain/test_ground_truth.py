@@ -16,7 +16,7 @@ from cervix_jax.data import catalog
 from cervix_jax.data.decode import resize_labels
 from cervix_jax.data.splits import split_dataset
 from cervix_jax.explain import measures
-from cervix_jax.train import train_and_evaluate
+from cervix_jax.training.run import train_and_evaluate
 
 SIZE, IMAGES = 24, 12
 THRESHOLD = 0.5

@@ -18,7 +18,7 @@ from cervix_jax.evaluate import write_evaluation
 from cervix_jax.predict import __main__ as command
 from cervix_jax.runs.inference import make_forward, predict_split
 from cervix_jax.runs.run import load_run
-from cervix_jax.train import train_and_evaluate
+from cervix_jax.training.run import train_and_evaluate
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from cervix_jax.runs.inference import make_forward, predict_split
 from cervix_jax.models.resnet import ResNet
 from cervix_jax.runs.run import _check_fits
 from cervix_jax.models.build import build_model, compute_dtype
-from cervix_jax.train import train_and_evaluate
+from cervix_jax.training.run import train_and_evaluate
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from random_tables import random_table
 from sklearn import metrics
 
-from cervix_jax.metrics import classification_report
+from cervix_jax.statistics.classification import classification_report
 from cervix_jax.statistics.decisions import decisions_report
 from cervix_jax.statistics.report import operating_points_report, statistics_report
 from cervix_jax.statistics.resampling import Resamples

@@ -14,8 +14,8 @@ import pytest
 from commands import ENVIRONMENT, TESTS, error_line, finish, finish_all, losses, start, start_two
 from small import get_config
 
-from cervix_jax import train
 from cervix_jax.runs.checkpoint import list_steps
+from cervix_jax.training import run as train
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 # Float32 has 6e-8; the sums over a batch run in another order on other devices.

@@ -1,22 +1,10 @@
-"""Metrics: clu collections inside the training loop, scikit-learn for the final ones."""
+"""The usual metrics of one set of predictions."""
 
-import flax.struct
 import numpy as np
-from clu import metrics
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from cervix_jax.statistics.intervals import wilson_interval
 from cervix_jax.statistics.scores import negative_log_likelihood
-
-__all__ = ["LoopMetrics", "classification_report", "wilson_interval"]
-
-
-@flax.struct.dataclass
-class LoopMetrics(metrics.Collection):
-    """Loss and accuracy, summed on the device over an epoch; a `mask` leaves examples out."""
-
-    loss: metrics.Average.from_output("loss")  # pyright: ignore[reportInvalidTypeForm]
-    accuracy: metrics.Accuracy
 
 
 def classification_report(

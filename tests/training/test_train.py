@@ -7,10 +7,11 @@ import jax
 import numpy as np
 import pytest
 
-from cervix_jax import load_run, train
+from cervix_jax import load_run
 from cervix_jax.errors import InputError
 from cervix_jax.runs.checkpoint import list_steps, read_arrays
-from cervix_jax.writers import read_json_lines
+from cervix_jax.training import run as train
+from cervix_jax.training.writers import read_json_lines
 
 STEPS_PER_EPOCH, EPOCHS = 3, 3
 

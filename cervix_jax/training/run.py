@@ -14,23 +14,21 @@ from cervix_jax import (
     distributed,
     evaluate,
     figures,
-    losses,
-    optim,
-    writers,
 )
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.normalization import NORMALIZATIONS
 from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import storage_named
-from cervix_jax.init_from import starting_values
-from cervix_jax.loop import Loop, NonFiniteLossError, stoppable
-from cervix_jax.preemption import Preempted, StopRequest
-from cervix_jax.profiling import ProfileWindow
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, brief, list_steps
 from cervix_jax.runs.inference import make_forward, predict_split
-from cervix_jax.train_step import (
+from cervix_jax.training import losses, optim, writers
+from cervix_jax.training.loop import Loop, NonFiniteLossError, stoppable
+from cervix_jax.training.preemption import Preempted, StopRequest
+from cervix_jax.training.profiling import ProfileWindow
+from cervix_jax.training.start import starting_values
+from cervix_jax.training.step import (
     RunInputs,
     State,
     inference_variables,

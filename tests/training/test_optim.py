@@ -4,9 +4,9 @@ import numpy as np
 import optax
 import pytest
 
-from cervix_jax import optim
 from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
+from cervix_jax.training import optim
 
 
 def make_config(**optimizer):

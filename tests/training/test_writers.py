@@ -1,6 +1,6 @@
 import json
 
-from cervix_jax import writers
+from cervix_jax.training import writers
 
 
 def test_json_lines_drop_what_a_resumed_run_writes_again(tmp_path):

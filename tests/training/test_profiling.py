@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from cervix_jax.errors import InputError
-from cervix_jax.profiling import ProfileWindow
+from cervix_jax.training.profiling import ProfileWindow
 
 
 def steps(window, first, last):

@@ -16,10 +16,10 @@ from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import read_json, write_json
-from cervix_jax.metrics import wilson_interval
-from cervix_jax.preemption import StopRequest
 from cervix_jax.runs import workdir
-from cervix_jax.train import check_config, train_and_evaluate
+from cervix_jax.statistics.intervals import wilson_interval
+from cervix_jax.training.preemption import StopRequest
+from cervix_jax.training.run import check_config, train_and_evaluate
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
 

@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from cervix_jax import cross_validation
 from cervix_jax.errors import InputError
-from cervix_jax.train import train_and_evaluate
-from cervix_jax.train_step import _make_train_step
+from cervix_jax.training import cross_validation
+from cervix_jax.training.run import train_and_evaluate
+from cervix_jax.training.step import _make_train_step
 
 
 @pytest.fixture(scope="module")

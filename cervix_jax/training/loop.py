@@ -9,14 +9,20 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from cervix_jax import distributed, writers
+from cervix_jax import distributed
 from cervix_jax.data.experiment import ExperimentData
-from cervix_jax.metrics import classification_report
-from cervix_jax.preemption import Preempted, StopRequest
-from cervix_jax.profiling import ProfileWindow
 from cervix_jax.runs.checkpoint import Checkpoints
 from cervix_jax.runs.inference import Forward, predict_split
-from cervix_jax.train_step import RunInputs, State, TrainStep, inference_variables
+from cervix_jax.statistics.classification import classification_report
+from cervix_jax.training import writers
+from cervix_jax.training.preemption import Preempted, StopRequest
+from cervix_jax.training.profiling import ProfileWindow
+from cervix_jax.training.step import (
+    RunInputs,
+    State,
+    TrainStep,
+    inference_variables,
+)
 
 REPORT_EVERY_STEPS = 10
 

@@ -23,10 +23,11 @@ from cervix_jax.aggregate.fit import Settings, fit_and_predict
 from cervix_jax.command.run import run_command
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.errors import InputError
-from cervix_jax.evaluate import headline, write_report
+from cervix_jax.evaluate.write import write_report
 from cervix_jax.files.atomic import replacing
 from cervix_jax.runs.run import Run, load_run
 from cervix_jax.statistics.aggregation import aggregate
+from cervix_jax.statistics.summary import headline
 from cervix_jax.statistics.table import PredictionTable
 
 NAME = "test_by_attention"

@@ -9,16 +9,12 @@ import ml_collections
 import numpy as np
 from absl import logging
 
-from cervix_jax import (
-    __version__,
-    distributed,
-    evaluate,
-    figures,
-)
+from cervix_jax import __version__, distributed, figures
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.normalization import NORMALIZATIONS
 from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate import write as evaluate
 from cervix_jax.files.atomic import storage_named
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, brief, list_steps

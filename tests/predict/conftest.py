@@ -14,7 +14,7 @@ from small import get_config
 
 from cervix_jax.data.experiment import open_data
 from cervix_jax.distributed import make_mesh
-from cervix_jax.evaluate import write_evaluation
+from cervix_jax.evaluate.write import write_evaluation
 from cervix_jax.predict import __main__ as command
 from cervix_jax.runs.inference import make_forward, predict_split
 from cervix_jax.runs.run import load_run

@@ -10,9 +10,10 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from cervix_jax import evaluate, load_run
+from cervix_jax import load_run
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate import write as evaluate
 from cervix_jax.runs.inference import make_forward, over_symmetries
 from cervix_jax.statistics.table import PredictionTable, read_table, write_table
 

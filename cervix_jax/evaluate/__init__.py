@@ -1,0 +1,1 @@
+"""Evaluate a run, a file of predictions, or several side by side."""

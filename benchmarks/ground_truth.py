@@ -39,7 +39,7 @@ from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import split_dataset
 from cervix_jax.distributed import make_mesh
 from cervix_jax.explain import measures
-from cervix_jax.explain.command.methods import Explainer
+from cervix_jax.explanations.methods import Explainer
 from cervix_jax.files import atomic
 from cervix_jax.models.build import build_model
 from cervix_jax.runs.run import Run

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from cervix_jax.explain.command.methods import METHODS, Explainer, Settings
 from cervix_jax.explain.measures.maps import Reduction
+from cervix_jax.explanations.methods import METHODS, Explainer, Settings
 
 SETTINGS = Settings(baseline="mean", steps=16, samples=32, masks=300, window=12)
 

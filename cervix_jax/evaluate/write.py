@@ -160,4 +160,5 @@ def stored(folder: Path, name: str, step: int) -> PredictionTable | None:
 
 
 def write_json(path: Path, report: dict) -> None:
+    """Write a report as JSON that people can read too."""
     write_text(path, readable_json(report) + "\n")

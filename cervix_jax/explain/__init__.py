@@ -11,8 +11,8 @@ of images and samples, and give the same for every batch size up to rounding.
 """
 
 from cervix_jax.explain import baselines
-from cervix_jax.explain.activations import grad_cam, grad_cam_plus_plus, layer_cam
-from cervix_jax.explain.channel_attention import (
+from cervix_jax.explain.cam import grad_cam, grad_cam_plus_plus, layer_cam
+from cervix_jax.explain.gates import (
     ExtremeChannels,
     GateStatistics,
     channel_gates,
@@ -23,7 +23,7 @@ from cervix_jax.explain.channel_attention import (
 )
 from cervix_jax.explain.gradients import input_x_gradient, saliency, smooth_grad
 from cervix_jax.explain.guided import guided_backprop, guided_grad_cam
-from cervix_jax.explain.paths import (
+from cervix_jax.explain.integrated import (
     blur_integrated_gradients,
     expected_gradients,
     integrated_gradients,

@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     """Command line."""
     del argv
     # Imported here: `import cervix_jax.explain` shall not bring matplotlib, nor --help wait for it.
-    from cervix_jax.explain.command import workflow
+    from cervix_jax.explanations import workflow
 
     workflow.explain_run(flags.FLAGS)
 

@@ -16,7 +16,7 @@ import numpy as np
 from cervix_jax import rng
 from cervix_jax.data.normalization import InputRange
 from cervix_jax.errors import InputError
-from cervix_jax.explain.chunks import check_count
+from cervix_jax.explain.batches import check_count
 
 
 @jax.tree_util.register_dataclass

@@ -8,8 +8,13 @@ import numpy as np
 
 from cervix_jax import rng
 from cervix_jax.errors import InputError
-from cervix_jax.explain.chunks import check_choice, check_count, sum_samples
-from cervix_jax.explain.scores import LogitsFn, Output, check_inputs, gradient
+from cervix_jax.explain.batches import check_choice, check_count, sum_samples
+from cervix_jax.explain.function import (
+    LogitsFn,
+    Output,
+    check_inputs,
+    gradient,
+)
 
 Kind = Literal["mean", "squared", "variance"]
 

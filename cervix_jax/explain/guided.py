@@ -5,10 +5,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from cervix_jax.explain.activations import grad_cam
-from cervix_jax.explain.chunks import sum_samples
+from cervix_jax.explain.batches import sum_samples
+from cervix_jax.explain.cam import grad_cam
+from cervix_jax.explain.function import (
+    LogitsFn,
+    Output,
+    call,
+    check_inputs,
+    score_of,
+)
 from cervix_jax.explain.rectifiers import with_guided_rectifiers
-from cervix_jax.explain.scores import LogitsFn, Output, call, check_inputs, score_of
 
 
 def guided_backprop(

@@ -9,8 +9,14 @@ import numpy as np
 from cervix_jax import rng
 from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Baselines, check_baselines
-from cervix_jax.explain.chunks import check_count, each_sample, sum_samples
-from cervix_jax.explain.scores import LogitsFn, Output, call, check_inputs, score_of
+from cervix_jax.explain.batches import check_count, each_sample, sum_samples
+from cervix_jax.explain.function import (
+    LogitsFn,
+    Output,
+    call,
+    check_inputs,
+    score_of,
+)
 
 
 def occlusion(

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.chunks import check_choice, check_count
+from cervix_jax.explain.batches import check_choice, check_count
 
 Quadrature = Literal[
     "gauss_legendre", "riemann_middle", "riemann_left", "riemann_right", "trapezoid"

@@ -9,7 +9,7 @@ import ml_collections
 from cervix_jax import __version__
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
-from cervix_jax.explain.command import summary
+from cervix_jax.explanations import summary
 from cervix_jax.files.atomic import read_json
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.summary import shown

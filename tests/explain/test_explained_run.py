@@ -10,7 +10,7 @@ from flax import nnx
 
 from cervix_jax import explain, models
 from cervix_jax.config.base import base_config
-from cervix_jax.explain.chunks import _evaluate
+from cervix_jax.explain.batches import _evaluate
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.runs import run
 

@@ -6,6 +6,12 @@ definition says so, and every choice is an argument.
 """
 
 from cervix_jax.explain.measures.axioms import Completeness, completeness
+from cervix_jax.explain.measures.curves import (
+    Curve,
+    deletion,
+    insertion,
+    insertion_deletion,
+)
 from cervix_jax.explain.measures.distribution import complexity, effective_complexity, sparseness
 from cervix_jax.explain.measures.faithfulness import (
     GaussianNoise,
@@ -24,12 +30,6 @@ from cervix_jax.explain.measures.localisation import (
     roc_auc,
 )
 from cervix_jax.explain.measures.maps import reduce_channels
-from cervix_jax.explain.measures.perturbation import (
-    Curve,
-    deletion,
-    insertion,
-    insertion_deletion,
-)
 from cervix_jax.explain.measures.randomisation import (
     STAGES,
     Similarity,

@@ -15,8 +15,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cervix_jax import explain
-from cervix_jax.explain.command.selection import Selection
-from cervix_jax.explain.command.store import load_or_make_maps
+from cervix_jax.explanations.selection import Selection
+from cervix_jax.explanations.store import load_or_make_maps
 from cervix_jax.figures import LABEL_SIZE, save
 from cervix_jax.runs.run import Run
 

@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image
 
-from cervix_jax.explain.command import paper_figure
-from cervix_jax.explain.command.paper_figure import Side, normalised
-from cervix_jax.explain.command.sheets import (
+from cervix_jax.explanations import paper_figure
+from cervix_jax.explanations.paper_figure import Side, normalised
+from cervix_jax.explanations.sheets import (
     GAP,
     _strip,
     contact_sheet,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from cervix_jax.explain import measures
-from cervix_jax.explain.command.measuring import Values
-from cervix_jax.explain.command.methods import REFERENCES
-from cervix_jax.explain.command.selection import Selection
+from cervix_jax.explanations.measuring import Values
+from cervix_jax.explanations.methods import REFERENCES
+from cervix_jax.explanations.selection import Selection
 from cervix_jax.files.atomic import write_text
 from cervix_jax.statistics.summary import readable_json
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain import chunks
+from cervix_jax.explain import batches as chunks
 
 
 @settings(max_examples=50, deadline=None)

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from cervix_jax.explain.command.selection import Selection
 from cervix_jax.explain.measures import cell_regions, nucleus_discs
+from cervix_jax.explanations.selection import Selection
 
 
 @dataclasses.dataclass(frozen=True)

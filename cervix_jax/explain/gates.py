@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.activations import feature_shapes
-from cervix_jax.explain.chunks import check_count, sum_samples
-from cervix_jax.explain.scores import LogitsFn, call, check_inputs
+from cervix_jax.explain.batches import check_count, sum_samples
+from cervix_jax.explain.cam import feature_shapes
+from cervix_jax.explain.function import LogitsFn, call, check_inputs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,13 +13,26 @@ from cervix_jax.data import catalog
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
-from cervix_jax.explain.activations import check_feature_map
-from cervix_jax.explain.command import gates, paper_figure, sheets, summary
-from cervix_jax.explain.command.annotations import Annotations, read_annotations
-from cervix_jax.explain.command.fresh import fresh_variables
-from cervix_jax.explain.command.measuring import AVERAGE_MAP, GROUPS, LOCALISATION, Effort
-from cervix_jax.explain.command.measuring import measure as measure_maps
-from cervix_jax.explain.command.methods import (
+from cervix_jax.explain.cam import check_feature_map
+from cervix_jax.explain.rectifiers import has_rectifier
+from cervix_jax.explanations import (
+    channel_attention as gates,
+)
+from cervix_jax.explanations import (
+    paper_figure,
+    sheets,
+    summary,
+)
+from cervix_jax.explanations.annotations import Annotations, read_annotations
+from cervix_jax.explanations.fresh import fresh_variables
+from cervix_jax.explanations.measuring import (
+    AVERAGE_MAP,
+    GROUPS,
+    LOCALISATION,
+    Effort,
+)
+from cervix_jax.explanations.measuring import measure as measure_maps
+from cervix_jax.explanations.methods import (
     GUIDED,
     METHODS,
     REFERENCES,
@@ -27,9 +40,8 @@ from cervix_jax.explain.command.methods import (
     Settings,
     parse_methods,
 )
-from cervix_jax.explain.command.selection import Selection, select, selection_of
-from cervix_jax.explain.command.store import load_or_make_maps
-from cervix_jax.explain.rectifiers import has_rectifier
+from cervix_jax.explanations.selection import Selection, select, selection_of
+from cervix_jax.explanations.store import load_or_make_maps
 from cervix_jax.runs.run import Run, load_run
 
 REFERENCE_IMAGES = 32  # training images that expected gradients start from

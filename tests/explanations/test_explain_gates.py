@@ -11,7 +11,7 @@ from PIL import Image
 
 from cervix_jax import models
 from cervix_jax.config.base import base_config
-from cervix_jax.explain.command.gates import write_gates
+from cervix_jax.explanations.channel_attention import write_gates
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.runs import run
 

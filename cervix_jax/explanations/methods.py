@@ -8,9 +8,9 @@ import numpy as np
 
 from cervix_jax import explain
 from cervix_jax.errors import InputError
-from cervix_jax.explain.command import references
+from cervix_jax.explain.function import Output
 from cervix_jax.explain.measures.maps import Reduction
-from cervix_jax.explain.scores import Output
+from cervix_jax.explanations import references
 from cervix_jax.runs.run import Run
 
 Baseline = Literal["white", "black", "mean", "blur"]

@@ -1,6 +1,6 @@
 import numpy as np
 
-from cervix_jax.explain.command.selection import choose
+from cervix_jax.explanations.selection import choose
 
 LABELS = np.repeat([0, 1, 2], [10, 6, 4])
 RIGHT = np.ones(20, bool)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.command.store import load_or_make_maps, load_or_make_values
+from cervix_jax.explanations.store import load_or_make_maps, load_or_make_values
 
 SETTINGS = {"steps": 4, "filenames": ["a", "b", "c", "d", "e"], "targets": [0, 1, 0, 1, 2]}
 MAPS = np.random.default_rng(0).normal(size=(5, 3, 3, 3)).astype(np.float32)

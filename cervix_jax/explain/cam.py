@@ -7,8 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.chunks import check_choice, sum_samples
-from cervix_jax.explain.scores import LogitsFn, Output, as_pytree, call, check_inputs, score_of
+from cervix_jax.explain.batches import check_choice, sum_samples
+from cervix_jax.explain.function import (
+    LogitsFn,
+    Output,
+    as_pytree,
+    call,
+    check_inputs,
+    score_of,
+)
 
 Interpolation = Literal["bilinear", "nearest", "none"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cervix_jax import explain
-from cervix_jax.explain.command.selection import Selection
+from cervix_jax.explanations.selection import Selection
 from cervix_jax.figures import LABEL_SIZE, save
 from cervix_jax.files.atomic import write_text
 from cervix_jax.runs.run import Run

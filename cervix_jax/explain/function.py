@@ -10,7 +10,7 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.chunks import check_choice
+from cervix_jax.explain.batches import check_choice
 
 LogitsFn = Callable[[jax.Array], Any]
 """Maps float32 images [B, H, W, 3] to logits [B, C], or to a tuple that begins with them."""

@@ -9,10 +9,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 from cervix_jax.explain import measures
-from cervix_jax.explain.command.annotations import Annotations
-from cervix_jax.explain.command.methods import METHODS, Explainer
-from cervix_jax.explain.command.selection import Selection
-from cervix_jax.explain.command.store import load_or_make_values
+from cervix_jax.explanations.annotations import Annotations
+from cervix_jax.explanations.methods import METHODS, Explainer
+from cervix_jax.explanations.selection import Selection
+from cervix_jax.explanations.store import load_or_make_values
 
 Values = dict[str, np.ndarray]
 

@@ -9,9 +9,8 @@ import numpy as np
 from cervix_jax import rng
 from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Baselines, check_baselines, gaussian_blur, several
-from cervix_jax.explain.chunks import each_sample, sum_samples
-from cervix_jax.explain.quadrature import Quadrature, nodes_and_weights
-from cervix_jax.explain.scores import (
+from cervix_jax.explain.batches import each_sample, sum_samples
+from cervix_jax.explain.function import (
     LogitsFn,
     Output,
     call,
@@ -19,6 +18,7 @@ from cervix_jax.explain.scores import (
     gradient,
     score_of,
 )
+from cervix_jax.explain.quadrature import Quadrature, nodes_and_weights
 
 Images = np.ndarray | jax.Array
 Result = np.ndarray | tuple[np.ndarray, np.ndarray]

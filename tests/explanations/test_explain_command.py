@@ -14,8 +14,13 @@ from PIL import Image
 from cervix_jax import explain, load_run
 from cervix_jax.errors import InputError
 from cervix_jax.explain import __main__ as command
-from cervix_jax.explain.command import measuring
-from cervix_jax.explain.command.methods import METHODS, REFERENCES, Explainer, parse_methods
+from cervix_jax.explanations import measuring
+from cervix_jax.explanations.methods import (
+    METHODS,
+    REFERENCES,
+    Explainer,
+    parse_methods,
+)
 
 NAMES = ("saliency", "integrated_gradients", "grad_cam")
 SMALL = {
@@ -234,7 +239,7 @@ def test_other_settings_are_refused_in_one_line(explained, call):
 
 @pytest.mark.slow
 def test_figure_and_another_data_set(explained, call, tmp_path, monkeypatch):
-    from cervix_jax.explain.command import paper_figure
+    from cervix_jax.explanations import paper_figure
 
     monkeypatch.setattr(paper_figure, "BASELINES", 2)
     monkeypatch.setattr(paper_figure, "STEPS", 3)

@@ -1,0 +1,1 @@
+"""The explanations of a run: chosen images, maps kept on disk, measures, pictures."""

@@ -5,7 +5,7 @@ An estimate is {"estimate", "interval", "method"}; what is undefined is None, wi
 
 import numpy as np
 
-from cervix_jax.data import hierarchies
+from cervix_jax.data import classes as hierarchies
 from cervix_jax.statistics import confusion, scores
 from cervix_jax.statistics.aggregation import aggregation_report
 from cervix_jax.statistics.comparison import confusions

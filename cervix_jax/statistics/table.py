@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from cervix_jax.data import hierarchies
+from cervix_jax.data import classes as hierarchies
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import replacing
 
@@ -65,7 +65,7 @@ class PredictionTable:
         return dataclasses.replace(self, probabilities=probabilities, logits=None)
 
     def coarsen(self, level: int) -> "PredictionTable":
-        """Joined classes, whose probabilities are sums; see `cervix_jax.data.hierarchies`."""
+        """Joined classes, whose probabilities are sums; see `cervix_jax.data.classes`."""
         names, index = hierarchies.coarsen(self.class_names, level)
         joined = self.probabilities @ np.eye(len(names))[index]
         labels = np.where(self.labels == UNKNOWN, UNKNOWN, index[self.labels])

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from cervix_jax.data import catalog, hierarchies
+from cervix_jax.data import catalog
+from cervix_jax.data import classes as hierarchies
 from cervix_jax.errors import InputError
 
 

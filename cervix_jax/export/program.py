@@ -10,7 +10,7 @@ from flax import nnx
 from jax import export as jax_export
 
 from cervix_jax.data.normalization import normalize
-from cervix_jax.models.cpu.convolution import convolution as cpu
+from cervix_jax.models.cpu import convolution
 from cervix_jax.runs.run import Run
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -84,7 +84,7 @@ def classify(run: Run, own_forms: bool) -> Callable[[Weights, jax.Array], jax.Ar
         variables = jax.tree.unflatten(treedef, [weights[name] for name in names])
         model = nnx.merge(run.graphdef, variables["params"], variables["stats"])
         model.eval()
-        with cpu.prefer(own_forms):
+        with convolution.prefer(own_forms):
             logits, _ = model(normalize(images, run.config.model.normalization))
         return jax.nn.softmax(logits, axis=-1)
 

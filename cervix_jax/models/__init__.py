@@ -24,7 +24,7 @@ from cervix_jax.models.efficientnet import EfficientNet
 from cervix_jax.models.layers import initialise
 from cervix_jax.models.residual_attention import ResidualAttentionNetwork
 from cervix_jax.models.resnet import ResNet
-from cervix_jax.models.weights.read import port as port
+from cervix_jax.models.weights import port as port
 
 
 def _resnet50(*, dropout_rate: float = 0.0, **fixed: Any) -> ResNet:

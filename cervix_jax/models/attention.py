@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from cervix_jax.models.cpu.convolution.pooling import global_average_pool
+from cervix_jax.models.cpu.pooling import global_average_pool
 from cervix_jax.models.layers import Conv
 
 

@@ -8,7 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.errors import InputError
-from cervix_jax.models.cpu.convolution.pooling import global_average_pool
+from cervix_jax.models.cpu.pooling import global_average_pool
 from cervix_jax.models.layers import Linear
 
 Endpoints = dict[str, jax.Array]

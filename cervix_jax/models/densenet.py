@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from cervix_jax.errors import InputError
 from cervix_jax.models.attention import ChannelAttention, ResidualChannelAttentionBlock
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
-from cervix_jax.models.cpu.convolution.pooling import average_pool, max_pool
+from cervix_jax.models.cpu.pooling import average_pool, max_pool
 from cervix_jax.models.layers import (
     BatchNorm,
     Conv,

@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from cervix_jax.errors import InputError
 from cervix_jax.models.attention import ResidualChannelAttentionBlock
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
-from cervix_jax.models.cpu.convolution.depthwise import DepthwiseConv
+from cervix_jax.models.cpu.depthwise import DepthwiseConv
 from cervix_jax.models.layers import BatchNorm, Conv, Linear, rematerialised
 
 Attention = Literal["none", "head"]

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
-from cervix_jax.models.cpu.convolution.pooling import max_pool
+from cervix_jax.models.cpu.pooling import max_pool
 from cervix_jax.models.layers import BatchNorm, Conv, Linear, rematerialised
 
 

@@ -5,7 +5,7 @@ An estimate is {"estimate", "interval", "method"}; what is undefined is None, wi
 
 import numpy as np
 
-from cervix_jax.data import classes as hierarchies
+from cervix_jax.data import classes
 from cervix_jax.statistics import confusion, scores
 from cervix_jax.statistics.aggregation import aggregation_report
 from cervix_jax.statistics.comparison import confusions
@@ -61,7 +61,7 @@ def statistics_report(table: PredictionTable, resamples: Resamples) -> dict:
         "one_v_rest": one_v_rest_report(table, resamples, areas),
         "hierarchy": {
             str(level): _coarse_report(table.coarsen(level), resamples)
-            for level in hierarchies.levels(table.class_names)
+            for level in classes.levels(table.class_names)
         },
         "operating_points": operating_points_report(table, resamples),
         "aggregation": aggregation_report(table),
@@ -187,7 +187,7 @@ def operating_points_report(
       resamples: of their groups.
       validation: predictions that thresholds are chosen on; None chooses them on `table`.
     """
-    if 2 in hierarchies.levels(table.class_names):
+    if 2 in classes.levels(table.class_names):
         table = table.coarsen(2)
         validation = validation and validation.coarsen(2)
         classes = [1]

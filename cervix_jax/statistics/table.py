@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from cervix_jax.data import classes as hierarchies
+from cervix_jax.data import classes
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import replacing
 
@@ -66,7 +66,7 @@ class PredictionTable:
 
     def coarsen(self, level: int) -> "PredictionTable":
         """Joined classes, whose probabilities are sums; see `cervix_jax.data.classes`."""
-        names, index = hierarchies.coarsen(self.class_names, level)
+        names, index = classes.coarsen(self.class_names, level)
         joined = self.probabilities @ np.eye(len(names))[index]
         labels = np.where(self.labels == UNKNOWN, UNKNOWN, index[self.labels])
         return PredictionTable(self.filenames, self.groups, labels, joined, names)

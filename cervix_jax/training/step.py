@@ -24,7 +24,7 @@ from cervix_jax import distributed, rng
 from cervix_jax.data.augment import make_augment
 from cervix_jax.data.normalization import normalize
 from cervix_jax.models.build import build_model
-from cervix_jax.models.weights.read.port import assign
+from cervix_jax.models.weights.port import assign
 from cervix_jax.runs.inference import Variables
 from cervix_jax.training import losses, optim
 from cervix_jax.training.metrics import LoopMetrics

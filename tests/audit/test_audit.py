@@ -316,7 +316,7 @@ def test_bad_input(audit, values, message):
 def test_flags_end_in_one_line():
     result = subprocess.run(
         [sys.executable, "-m", "cervix_jax.audit", "--dataset=x/y", "--protocol=slides"],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         timeout=60,

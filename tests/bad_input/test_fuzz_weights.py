@@ -9,11 +9,12 @@ import sys
 import numpy as np
 import pytest
 from bad_weights import hostile, npz, pth, safetensors, tensor
-from cervix_jax.models.weights.read.read import read_state_dict
-from cervix_jax.models.weights.read.torch_pickle import interpret
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import attempt, bounded, mutated
+
+from cervix_jax.models.weights.read import read_state_dict
+from cervix_jax.models.weights.torch_pickle import interpret
 
 WATCHED = ("pickle.find_class", "os.system", "subprocess.Popen", "os.exec", "os.posix_spawn")
 ran: list[str] = []

@@ -254,7 +254,7 @@ def test_from_a_shell(tmp_path):
     def run(*arguments):
         return subprocess.run(
             [sys.executable, "-m", "cervix_jax.evaluate", *arguments],
-            cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120,
+            cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
     done = run("--compare", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--split=val")

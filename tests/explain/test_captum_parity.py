@@ -6,12 +6,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from cervix_jax.models.weights.read.port import load_torch_state_dict
 from explained_functions import normal
 from flax import nnx
 
 from cervix_jax import explain, models
 from cervix_jax.models.resnet import ResNet
+from cervix_jax.models.weights.port import load_torch_state_dict
 
 torch = pytest.importorskip("torch")
 attr = pytest.importorskip("captum.attr")

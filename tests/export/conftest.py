@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from cervix_jax.models.cpu.convolution.depthwise import DepthwiseConv
-from cervix_jax.models.cpu.convolution.pooling import max_pool
 from flax import nnx
 
 from cervix_jax import models
@@ -16,6 +14,8 @@ from cervix_jax.config.base import base_config
 from cervix_jax.export import __main__ as command
 from cervix_jax.models.build import build_model
 from cervix_jax.models.classifier import Classifier
+from cervix_jax.models.cpu.depthwise import DepthwiseConv
+from cervix_jax.models.cpu.pooling import max_pool
 from cervix_jax.models.layers import BatchNorm, Conv, Linear
 from cervix_jax.runs.run import Run
 

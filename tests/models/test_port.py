@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from cervix_jax.models.weights.read.port import canonical_name, load_torch_state_dict, torch_name
 from flax import nnx
 
 from cervix_jax import models
 from cervix_jax.errors import InputError
+from cervix_jax.models.weights.port import canonical_name, load_torch_state_dict, torch_name
 
 
 def create(name="densenet121", num_classes=5, seed=0, **options):

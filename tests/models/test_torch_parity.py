@@ -1,10 +1,10 @@
 import jax
 import numpy as np
 import pytest
-from cervix_jax.models.weights.read.port import canonical_name, load_torch_state_dict, torch_name
 from flax import nnx
 
 from cervix_jax import models
+from cervix_jax.models.weights.port import canonical_name, load_torch_state_dict, torch_name
 
 torch = pytest.importorskip("torch")
 torch_twins = pytest.importorskip("torch_twins")

@@ -11,14 +11,14 @@ import zipfile
 import ml_dtypes
 import numpy as np
 import pytest
-from cervix_jax.models.weights.read.read import read_state_dict
-from cervix_jax.models.weights.read.torch_file import read_torch_file
-from cervix_jax.models.weights.read.torch_pickle import interpret
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cervix_jax.errors import InputError
-from cervix_jax.models.weights.read import read as weights
+from cervix_jax.models.weights import read as weights
+from cervix_jax.models.weights.read import read_state_dict
+from cervix_jax.models.weights.torch_file import read_torch_file
+from cervix_jax.models.weights.torch_pickle import interpret
 
 ARRAYS = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.ones(2)}
 

@@ -4,13 +4,13 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from cervix_jax.models.weights.read.names import torch_name
 from flax import nnx
 
 from cervix_jax import distributed
 from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
 from cervix_jax.models.build import build_model
+from cervix_jax.models.weights.names import torch_name
 from cervix_jax.runs.run import load_run
 from cervix_jax.training.run import train_and_evaluate
 from cervix_jax.training.start import starting_values

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from cervix_jax.models.cpu.convolution import convolution as cpu
+from cervix_jax.models.cpu import convolution
 from cervix_jax.models.layers import Conv
 
 
@@ -57,7 +57,7 @@ def _products(
     padded: jax.Array, kernel: jax.Array, stride: int, height: int, width: int
 ) -> jax.Array:
     total = jnp.zeros((), padded.dtype)
-    shifted = cpu.shifts(padded, kernel.shape[0], stride, height, width)
+    shifted = convolution.shifts(padded, kernel.shape[0], stride, height, width)
     for (i, j), pixels in zip(np.ndindex(kernel.shape[:2]), shifted, strict=True):
         total = total + pixels * kernel[i, j]
     return total
@@ -134,6 +134,6 @@ class DepthwiseConv(Conv):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve float [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C]."""
-        convolve = depthwise_shifted if cpu.preferred() else depthwise_grouped
+        convolve = depthwise_shifted if convolution.preferred() else depthwise_grouped
         kernel = self.kernel[...][:, :, 0].astype(self.dtype)
         return convolve(x.astype(self.dtype), kernel, self.stride)

@@ -12,19 +12,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from cervix_jax.models.cpu.convolution import convolution as cpu
+from cervix_jax.models.cpu import convolution
 
 
 def max_pool(x: jax.Array) -> jax.Array:
     """3x3 maxima at stride 2 with a border of minus infinity: [B, H, W, C] to ceil(H / 2)."""
-    if cpu.preferred():
+    if convolution.preferred():
         return max_pool_by_place(x)
     return nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
 def average_pool(x: jax.Array) -> jax.Array:
     """2x2 means at stride 2: [B, H, W, C] to H // 2; an odd last row or column is left out."""
-    if cpu.preferred():
+    if convolution.preferred():
         return average_pool_by_pixel(x)
     return nnx.avg_pool(x, (2, 2), (2, 2))
 
@@ -44,7 +44,7 @@ def _windows(x: jax.Array) -> Iterator[jax.Array]:
     """The nine pixels under each window, as nine images of the pooled size."""
     bordered = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
     rows, columns = (-(-size // 2) for size in x.shape[1:3])
-    return cpu.shifts(bordered, 3, 2, rows, columns)
+    return convolution.shifts(bordered, 3, 2, rows, columns)
 
 
 def _max_pool_forward(x: jax.Array):
@@ -77,7 +77,7 @@ def _max_pool_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Arr
         return total
 
     four = jnp.stack([jnp.stack([parity(i, j) for j in (0, 1)], 3) for i in (0, 1)], 3)
-    return (cpu.interleaved(four)[:, : empty.shape[1], : empty.shape[2]],)
+    return (convolution.interleaved(four)[:, : empty.shape[1], : empty.shape[2]],)
 
 
 max_pool_by_place.defvjp(_max_pool_forward, _max_pool_backward)
@@ -87,7 +87,7 @@ max_pool_by_place.defvjp(_max_pool_forward, _max_pool_backward)
 def average_pool_by_pixel(x: jax.Array) -> jax.Array:
     """`average_pool` as a sum of four images; its gradient repeats pixels."""
     rows, columns = (size // 2 for size in x.shape[1:3])
-    total = functools.reduce(jnp.add, cpu.shifts(x, 2, 2, rows, columns))
+    total = functools.reduce(jnp.add, convolution.shifts(x, 2, 2, rows, columns))
     return total * jnp.asarray(0.25, x.dtype)
 
 
@@ -99,7 +99,7 @@ def _average_pool_backward(empty: jax.Array, gradient: jax.Array):
     height, width = empty.shape[1:3]
     batch, rows, columns, features = gradient.shape
     four = (gradient * jnp.asarray(0.25, gradient.dtype))[:, :, :, None, None]
-    whole = cpu.interleaved(jnp.broadcast_to(four, (batch, rows, columns, 2, 2, features)))
+    whole = convolution.interleaved(jnp.broadcast_to(four, (batch, rows, columns, 2, 2, features)))
     return (jnp.pad(whole, ((0, 0), (0, height - 2 * rows), (0, width - 2 * columns), (0, 0))),)
 
 

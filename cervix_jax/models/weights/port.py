@@ -14,7 +14,7 @@ from flax import nnx
 
 from cervix_jax.errors import InputError
 from cervix_jax.models.classifier import Classifier
-from cervix_jax.models.weights.read.names import canonical_name, torch_name
+from cervix_jax.models.weights.names import canonical_name, torch_name
 
 __all__ = [
     "Match",

@@ -9,7 +9,7 @@ import numpy as np
 
 from cervix_jax.errors import InputError
 from cervix_jax.files.paths import user_path
-from cervix_jax.models.weights.read.torch_file import read_torch_file
+from cervix_jax.models.weights.torch_file import read_torch_file
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cervix_jax.errors import InputError
-from cervix_jax.models.weights.read.torch_pickle import Storage, TensorView, interpret
+from cervix_jax.models.weights.torch_pickle import Storage, TensorView, interpret
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # first object of the stream format
 Data = Callable[[Storage], bytes | memoryview]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 from skimage.color import lab2rgb, rgb2gray, rgb2lab
 
-from tfds_builders.sipakmed.background import WHITE, foreground
+from cervix_jax.files.background import WHITE, foreground
 
 FRAME_SHARE = 0.1  # of the shorter side
 GRID = 4

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cervix_jax.errors import InputError
-from tfds_builders.sipakmed import background
+from cervix_jax.files import background
 from tfds_builders.sipakmed.layout import CLASS_FOLDERS, CLASS_NAMES, find_items
 from tfds_builders.sipakmed.sipakmed_dataset_builder import Builder
 

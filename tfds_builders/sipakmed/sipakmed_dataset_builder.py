@@ -11,8 +11,8 @@ from absl import logging
 from PIL import Image
 
 from cervix_jax.files import folders, images
+from cervix_jax.files.background import remove_background
 from cervix_jax.files.threads import map_in_order
-from tfds_builders.sipakmed.background import remove_background
 from tfds_builders.sipakmed.contours import cell_masks
 from tfds_builders.sipakmed.layout import CLASS_FOLDERS, CLASS_NAMES, Item, find_items
 

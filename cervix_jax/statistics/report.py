@@ -190,12 +190,12 @@ def operating_points_report(
     if 2 in classes.levels(table.class_names):
         table = table.coarsen(2)
         validation = validation and validation.coarsen(2)
-        classes = [1]
+        numbers = [1]
     else:
-        classes = list(range(len(table.class_names)))
+        numbers = list(range(len(table.class_names)))
     source = table if validation is None else validation
     report: dict = {"chosen_on": "the same data" if validation is None else "val"}
-    for number in classes:
+    for number in numbers:
         points = [
             choose_threshold(source.probabilities[:, number], source.labels == number, *held)
             for held in HELD

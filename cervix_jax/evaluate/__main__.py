@@ -21,6 +21,7 @@ from cervix_jax.command.run import run_command
 from cervix_jax.data.experiment import open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.write import TTA, stored, write_evaluation, write_json, write_report
 from cervix_jax.runs.inference import (
     make_forward,
@@ -38,7 +39,7 @@ from cervix_jax.statistics.summary import (
     shown,
     summary,
 )
-from cervix_jax.statistics.table import SUFFIX, PredictionTable, read_table
+from cervix_jax.statistics.table import PredictionTable
 
 SOURCES = ("workdir", "predictions", "compare", "ensemble")
 GROUPS = {

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_curve
 
 from cervix_jax import figures
 from cervix_jax.data.experiment import ExperimentData
+from cervix_jax.evaluate.predictions_file import SUFFIX, read_table, write_table
 from cervix_jax.files.atomic import write_text
 from cervix_jax.runs.inference import (
     Predictions,
@@ -24,7 +25,7 @@ from cervix_jax.statistics.summary import (
     readable_json,
     shown,
 )
-from cervix_jax.statistics.table import SUFFIX, PredictionTable, read_table, write_table
+from cervix_jax.statistics.table import PredictionTable
 
 TTA = "_tta"  # how the names of files end whose predictions are means over symmetries
 

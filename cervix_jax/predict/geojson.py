@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.files import atomic
-from cervix_jax.statistics.table import PREFIX
 
 # Matplotlib's "tab10", which tells ten classes apart.
 COLOURS = (

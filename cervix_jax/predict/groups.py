@@ -7,9 +7,9 @@ from pathlib import PurePath
 import numpy as np
 
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.predict.names import shown
 from cervix_jax.statistics.aggregation import RULES
-from cervix_jax.statistics.table import PREFIX
 
 PARENT = "parent"
 

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.predict.calibration import Calibration
 from cervix_jax.predict.names import shown
 from cervix_jax.predict.network import Network, Scores
@@ -15,7 +16,7 @@ from cervix_jax.predict.output import Output, Row
 from cervix_jax.predict.overlays import Overlays
 from cervix_jax.predict.reading import UnreadableImage, read_squares
 from cervix_jax.statistics.outliers import energy
-from cervix_jax.statistics.table import PREFIX, UNKNOWN, PredictionTable
+from cervix_jax.statistics.table import UNKNOWN, PredictionTable
 from cervix_jax.training.preemption import StopRequest
 
 # Images that are named on stderr as they are left out; the file names them all.

@@ -16,11 +16,11 @@ from cervix_jax.command.run import run_command
 from cervix_jax.data.experiment import open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.files.atomic import write_text
 from cervix_jax.report.contents import read_contents
 from cervix_jax.report.gallery import DESCRIPTIONS, Gallery, make_gallery
 from cervix_jax.runs.run import load_run
-from cervix_jax.statistics.table import SUFFIX, read_table
 
 SECTIONS = (
     ("model", "Model"),

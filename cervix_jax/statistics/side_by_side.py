@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.statistics.comparison import METRICS, FoldTest, fold_test, mcnemar, paired_bootstrap
 from cervix_jax.statistics.delong import delong
 from cervix_jax.statistics.intervals import percentile_interval
 from cervix_jax.statistics.resampling import Resamples
-from cervix_jax.statistics.table import SUFFIX, PredictionTable, align, concatenate, read_table
+from cervix_jax.statistics.table import PredictionTable, align, concatenate
 
 Member = tuple[int, int]  # seed, fold
 NOTE = (

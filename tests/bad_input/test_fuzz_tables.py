@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import attempt, mutated
 
-from cervix_jax.statistics.table import read_table
+from cervix_jax.evaluate.predictions_file import read_table
 from tfds_builders.cric.annotations import read_annotations
 from tfds_builders.image_folder.layout import find_items
 from tfds_builders.sipakmed.contours import cell_masks

@@ -14,8 +14,9 @@ from cervix_jax import load_run
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate import write as evaluate
+from cervix_jax.evaluate.predictions_file import read_table, write_table
 from cervix_jax.runs.inference import make_forward, over_symmetries
-from cervix_jax.statistics.table import PredictionTable, read_table, write_table
+from cervix_jax.statistics.table import PredictionTable
 
 FLAGS = (
     "workdir", "split", "step", "manual_dir", "data_dir", "predictions", "validation", "compare",

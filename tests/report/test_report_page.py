@@ -16,9 +16,10 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.report import __main__ as command
 from cervix_jax.report.gallery import choose, colour, outline, outlines_of
-from cervix_jax.statistics.table import PredictionTable, read_table
+from cervix_jax.statistics.table import PredictionTable
 
 FLAGS = ("workdir", "split", "cases", "out", "manual_dir", "data_dir")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

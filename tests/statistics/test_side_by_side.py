@@ -6,10 +6,10 @@ from random_tables import random_table
 from scipy.stats import binomtest, wilcoxon
 
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import write_table
 from cervix_jax.statistics.comparison import fold_test
 from cervix_jax.statistics.delong import delong
 from cervix_jax.statistics.side_by_side import compare, read_side, text
-from cervix_jax.statistics.table import write_table
 
 
 def write_run(folder, table, train=None):

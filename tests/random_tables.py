@@ -1,4 +1,4 @@
-"""Random predictions that the tests of this folder share."""
+"""Random predictions that several tests share."""
 
 import numpy as np
 

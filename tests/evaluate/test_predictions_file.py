@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from random_tables import random_table
+from scipy.special import logsumexp, softmax
+
+from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import logits_path, read_table, write_table
+from cervix_jax.statistics.outliers import energy
+
+
+def test_written_and_read_again(tmp_path):
+    table = random_table(0)
+    path = tmp_path / "test_predictions.csv"
+    write_table(path, table)
+    again = read_table(path)
+    assert path.read_text().splitlines()[0] == "filename,group,label,p_a,p_b,p_c"
+    assert (again.filenames, again.class_names) == (table.filenames, table.class_names)
+    np.testing.assert_array_equal(again.groups, table.groups)
+    np.testing.assert_array_equal(again.labels, table.labels)
+    np.testing.assert_allclose(again.probabilities, table.probabilities, rtol=6e-6)
+    np.testing.assert_allclose(again.logits, table.logits, atol=1e-6)
+
+
+def test_tables_of_predict_say_path(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("path,group,class,p_a,p_b,confidence\na/1.png,g,a,0.75,0.25,0.75\n")
+    table = read_table(path, labelled=False)
+    assert (table.filenames, table.class_names) == (("a/1.png",), ("a", "b"))
+    assert table.groups.tolist() == ["g"]
+    np.testing.assert_allclose(table.probabilities, [[0.75, 0.25]])
+    path.write_text("path,filename,label,p_a,p_b\nx,1.png,a,0.75,0.25\n")
+    assert read_table(path).filenames == ("1.png",)
+
+
+def test_logits_are_told_by_probabilities_and_energy(tmp_path):
+    logits = np.array([[2.0, -1.0], [300.0, 0.0]])
+    energies = -logsumexp(logits, axis=1)
+    path = tmp_path / "new.csv"
+    rows = zip(softmax(logits, axis=1), energies, strict=True)
+    lines = [f"{n}.png,{p[0]:.9g},{p[1]:.9g},{e:.9g}" for n, (p, e) in enumerate(rows)]
+    path.write_text("\n".join(["path,p_a,p_b,energy", *lines]) + "\n")
+    table = read_table(path, labelled=False)
+    np.testing.assert_allclose(table.logits[0], logits[0], atol=1e-6)
+    np.testing.assert_allclose(energy(table), energies, rtol=1e-6)  # where p is 0, too
+    for wrong in ("high", "inf", ""):
+        path.write_text(f"path,p_a,p_b,energy\nx.png,0.5,0.5,{wrong}\n")
+        with pytest.raises(InputError, match="column energy"):
+            read_table(path, labelled=False)
+
+
+def test_logits_of_another_version_are_not_taken(tmp_path):
+    path = tmp_path / "test_predictions.csv"
+    write_table(path, random_table(0))
+    kept = logits_path(path)
+    assert kept.name == "test_predictions_logits.npy"
+    for wrong in (random_table(1).logits, np.zeros((3, 3))):
+        np.save(kept, wrong)
+        assert read_table(path).logits is None
+    kept.write_text("no array")
+    assert read_table(path).logits is None
+
+
+def test_groups_are_optional_and_labels_if_said_so(tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("filename,label,p_a,p_b\nx.png,b,0.25,0.75\ny.png,a,1,0\n")
+    table = read_table(path)
+    assert table.groups.tolist() == ["x.png", "y.png"]
+    assert table.labels.tolist() == [1, 0]
+    path.write_text("filename,p_a,p_b\nx.png,0.25,0.75\n")
+    assert read_table(path, labelled=False).labels.tolist() == [-1]
+
+
+HEADER = "filename,group,label,p_a,p_b\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no column filename, label, p_<class>"),
+        ("name,score\nx,1\n", "no column filename, label, p_<class>"),
+        ("filename,label,p_a,p_a\nx,a,1,0\n", "columns occur twice"),
+        (HEADER, "holds no predictions"),
+        (HEADER + "x,g,c,0.5,0.5\n", "line 2: the label 'c' is none of the classes a, b"),
+        (HEADER + "x,g,a,1,0\ny,g,a,0.5,half\n", "line 3: not a number"),
+        (HEADER + "x,g,a,1\n", "not the 5 columns of the first line"),
+        (HEADER + "x,g,a,0.9,0.9\n", "line 2: 0.9, 0.9 are no probabilities"),
+        (HEADER + "x,g,a,1.5,-0.5\n", "no probabilities"),
+        (HEADER + "x,g,a,nan,nan\n", "no probabilities"),
+        (HEADER + "x,g,a,1,0\nx,g,a,1,0\n", "'x' occurs more than once"),
+        (HEADER + '"x,g,a,1,0\n', "not a readable CSV"),
+    ],
+)  # fmt: skip
+def test_what_is_no_file_of_predictions_is_said_in_one_line(tmp_path, content, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"bad\.csv") as error:
+        read_table(path)
+    assert message in str(error.value)
+
+
+def test_absent_folders_and_pictures(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_table(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="not a readable CSV"):
+        read_table(tmp_path)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
+    with pytest.raises(InputError, match="not a readable CSV"):
+        read_table(tmp_path / "picture.png")

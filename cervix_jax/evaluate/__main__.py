@@ -22,7 +22,8 @@ from cervix_jax.data.experiment import open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
-from cervix_jax.evaluate.write import TTA, stored, write_evaluation, write_json, write_report
+from cervix_jax.evaluate.write import TTA, stored, write_evaluation, write_report
+from cervix_jax.files.atomic import write_json
 from cervix_jax.runs.inference import (
     make_forward,
     over_symmetries,

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 from cervix_jax import figures
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table, write_table
-from cervix_jax.files.atomic import write_text
+from cervix_jax.files.atomic import write_json
 from cervix_jax.runs.inference import (
     Predictions,
 )
@@ -22,7 +22,6 @@ from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.scores import BINS, bin_confidences
 from cervix_jax.statistics.summary import (
     headline,
-    readable_json,
     shown,
 )
 from cervix_jax.statistics.table import PredictionTable
@@ -158,8 +157,3 @@ def stored(folder: Path, name: str, step: int) -> PredictionTable | None:
         return read_table(folder / f"{name}{SUFFIX}") if report["step"] == step else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def write_json(path: Path, report: dict) -> None:
-    """Write a report as JSON that people can read too."""
-    write_text(path, readable_json(report) + "\n")

@@ -12,8 +12,7 @@ from cervix_jax.explain import measures
 from cervix_jax.explanations.measuring import Values
 from cervix_jax.explanations.methods import REFERENCES
 from cervix_jax.explanations.selection import Selection
-from cervix_jax.files.atomic import write_text
-from cervix_jax.statistics.summary import readable_json
+from cervix_jax.files.atomic import write_json, write_text
 
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
 # Measure to which way is better, and what it is.
@@ -144,7 +143,7 @@ def write_summary(folder: Path, report: dict) -> None:
             for subset, each in _subsets(summary).items():
                 rows.writerow(_csv_row(method, name, summary["better"], subset, each))
     write_text(folder / "measures.csv", buffer.getvalue())
-    write_text(folder / "measures.json", readable_json(report) + "\n")
+    write_json(folder / "measures.json", report)
 
 
 def _subsets(summary: dict) -> dict[str, dict]:

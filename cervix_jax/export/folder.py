@@ -19,7 +19,6 @@ from cervix_jax.export.model_card import model_card
 from cervix_jax.export.program import PLATFORMS, Weights, named_weights, portable, trace
 from cervix_jax.files import atomic
 from cervix_jax.runs.run import Run
-from cervix_jax.statistics.summary import readable_json
 
 PROGRAM, WEIGHTS, CARD, MODEL_CARD = (
     "model.stablehlo",
@@ -99,7 +98,7 @@ def export_run(run: Run, out: str | Path, *, workdir: str | Path | None = None) 
 
 
 def _write_card(folder: Path, card: dict[str, Any]) -> None:
-    atomic.write_text(folder / CARD, readable_json(card) + "\n")
+    atomic.write_json(folder / CARD, card)
 
 
 def _check(exported: ExportedModel, run: Run) -> dict[str, Any]:

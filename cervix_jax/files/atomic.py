@@ -12,6 +12,8 @@ from typing import Any
 from cervix_jax.errors import InputError
 from cervix_jax.files.storage import storage_problem
 
+LINE = 200  # of JSON
+
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -110,8 +112,23 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented JSON to `path`, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write `value` as JSON that people can read too to `path`, whole or not at all."""
+    write_text(path, readable_json(value) + "\n")
+
+
+def readable_json(value: Any, indent: str = "") -> str:
+    """JSON in which whatever fits on a line is on one, so that what belongs together stays so."""
+    flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if len(indent) + len(flat) <= LINE or not isinstance(value, dict | list) or not value:
+        return flat
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        pairs = ((json.dumps(key, ensure_ascii=False), each) for key, each in value.items())
+        parts = [f"{key}: {readable_json(each, deeper)}" for key, each in pairs]
+    else:
+        parts = [readable_json(each, deeper) for each in value]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{start}\n{deeper}" + f",\n{deeper}".join(parts) + f"\n{indent}{end}"
 
 
 def read_json(path: Path | str) -> dict[str, Any] | None:

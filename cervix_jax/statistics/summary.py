@@ -1,27 +1,7 @@
-"""Reports as text: JSON that can be read, and a few lines for the terminal."""
-
-import json
-from typing import Any
+"""Reports as a few lines for the terminal."""
 
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.statistics.aggregation import RULES
-
-LINE = 180
-
-
-def readable_json(value: Any, indent: str = "") -> str:
-    """JSON in which whatever fits on a line is on one, so that an estimate stays in one piece."""
-    flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if len(indent) + len(flat) <= LINE or not isinstance(value, dict | list) or not value:
-        return flat
-    deeper = indent + "  "
-    if isinstance(value, dict):
-        pairs = ((json.dumps(key, ensure_ascii=False), each) for key, each in value.items())
-        parts = [f"{key}: {readable_json(each, deeper)}" for key, each in pairs]
-    else:
-        parts = [readable_json(each, deeper) for each in value]
-    start, end = "{}" if isinstance(value, dict) else "[]"
-    return f"{start}\n{deeper}" + f",\n{deeper}".join(parts) + f"\n{indent}{end}"
 
 
 def headline(report: dict) -> str:

@@ -1,3 +1,4 @@
+import json
 import os
 
 import pytest
@@ -8,7 +9,16 @@ from cervix_jax.files import atomic
 
 def test_file_appears_whole(tmp_path):
     atomic.write_json(tmp_path / "deep" / "a.json", {"ä": [1, 2]})
-    assert (tmp_path / "deep" / "a.json").read_text(encoding="utf-8").startswith('{\n  "ä"')
+    assert (tmp_path / "deep" / "a.json").read_text(encoding="utf-8") == '{"ä": [1, 2]}\n'
+
+
+def test_what_fits_on_a_line_is_on_one():
+    value = {"rows": [{"estimate": 0.1, "interval": [0.0, 1.0]}] * 20, "n": 3, "none": {}}
+    text = atomic.readable_json(value)
+    assert json.loads(text) == value
+    lines = text.splitlines()
+    assert len(lines) == 2 + 2 + 20 + 2
+    assert lines[2] == '    {"estimate": 0.1, "interval": [0.0, 1.0]},'
 
 
 def test_failure_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):

@@ -10,7 +10,6 @@ from cervix_jax.statistics.classification import classification_report
 from cervix_jax.statistics.decisions import decisions_report
 from cervix_jax.statistics.report import operating_points_report, statistics_report
 from cervix_jax.statistics.resampling import Resamples
-from cervix_jax.statistics.summary import readable_json
 from cervix_jax.statistics.table import PredictionTable
 
 SIPAKMED = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
@@ -224,14 +223,3 @@ def test_temperature_helps_the_overconfident():
     assert report["before"]["nll"]["estimate"] == pytest.approx(
         metrics.log_loss(table.labels, sure[0].probabilities), rel=1e-6
     )
-
-
-def test_readable_json_is_the_same_json():
-    report = report_of(named(13, SIPAKMED))
-    text = readable_json(report)
-    assert json.loads(text) == report
-    assert '"interval": [' in text
-    assert max(len(line) for line in text.splitlines()) <= 260
-    assert readable_json({"a": [], "b": {}}) == '{"a": [], "b": {}}'
-    with pytest.raises(ValueError, match="JSON compliant"):
-        readable_json({"a": float("nan")})

@@ -19,6 +19,7 @@ from absl import flags
 
 from cervix_jax.command.run import EXIT_PREEMPTED, run_command
 from cervix_jax.command.startup import cache_compilations, report_failures_once
+from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic
 from cervix_jax.files.images import MAX_PIXELS
@@ -37,7 +38,6 @@ from cervix_jax.predict.windows import check_window
 from cervix_jax.runs.run import Run, load_run
 from cervix_jax.statistics.aggregation import RULES
 from cervix_jax.training.preemption import Preempted, StopRequest
-from tfds_builders.cric.settings import DEFAULT_SIDE, OFFICIAL_WIDTH
 
 # Flags that change what a row holds; a command that goes on must have the same.
 GROUPS = {
@@ -175,7 +175,7 @@ def _square_about_nuclei(run: Run, crop: int) -> tuple[int, int]:
     if crop:
         return crop, 0
     if run.config.data.dataset == "cric/cell":  # as the network was trained
-        return run.config.data.settings.get("side", DEFAULT_SIDE), OFFICIAL_WIDTH
+        return run.config.data.settings.get("side", DEFAULT_SIDE), PUBLISHED_WIDTH
     raise InputError(
         "--crop is missing: give the side of the square about each nucleus in pixels; it should "
         "show as much of a cell as the images that the network was trained on."

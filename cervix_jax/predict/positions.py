@@ -7,12 +7,12 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from cervix_jax.data.cric_nuclei import read_nuclei
 from cervix_jax.errors import InputError
 from cervix_jax.files import tables
 from cervix_jax.files.images import SUFFIXES
 from cervix_jax.predict.names import shown
 from cervix_jax.predict.reading import read_size
-from tfds_builders.cric.annotations import read_annotations
 
 _COLUMNS = ("image", "x", "y")
 _CRIC = "image_filename"
@@ -108,7 +108,7 @@ def _key(image: str) -> str:
 def _read(path: Path) -> Iterable[tuple[str, float, float, str]]:
     head = "" if path.suffix.lower() == ".json" else tables.read_text(path).partition("\n")[0]
     if path.suffix.lower() == ".json" or _CRIC in head:
-        for nucleus in read_annotations(path):
+        for nucleus in read_nuclei(path):
             yield nucleus.image, nucleus.x, nucleus.y, nucleus.where
         return
     for where, row in tables.csv_rows(path, _COLUMNS):

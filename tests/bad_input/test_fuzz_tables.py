@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutations import attempt, mutated
 
+from cervix_jax.data.cric_nuclei import read_nuclei
 from cervix_jax.evaluate.predictions_file import read_table
-from tfds_builders.cric.annotations import read_annotations
 from tfds_builders.image_folder.layout import find_items
 from tfds_builders.sipakmed.contours import cell_masks
 
@@ -70,7 +70,7 @@ def test_annotations_of_cric(tmp_path, name, originals):
     @settings(max_examples=200, deadline=None)
     @given(content=damaged(*originals))
     def check(content):
-        for nucleus in read(tmp_path / name, content, read_annotations) or ():
+        for nucleus in read(tmp_path / name, content, read_nuclei) or ():
             assert min(nucleus.x, nucleus.y) >= 0
             assert np.isfinite([nucleus.x, nucleus.y]).all()
             assert nucleus.label in range(6)

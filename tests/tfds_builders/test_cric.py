@@ -13,8 +13,8 @@ from PIL import Image
 from trees import examples, picture, prepare, refused, save
 
 from cervix_jax.data import catalog
+from cervix_jax.data.cric_nuclei import CLASS_NAMES, read_nuclei
 from cervix_jax.errors import InputError
-from tfds_builders.cric.annotations import CLASS_NAMES, read_annotations
 from tfds_builders.cric.cric_dataset_builder import Builder, cric_config
 from tfds_builders.cric.layout import find_fields
 
@@ -272,7 +272,7 @@ def test_broken_rows_name_the_line(tmp_path, text, message):
     path = tmp_path / "classifications.csv"
     path.write_text(text)
     with pytest.raises(InputError) as error:
-        read_annotations(path)
+        read_nuclei(path)
     assert str(path) in str(error.value)
     assert message in str(error.value)
 
@@ -293,7 +293,7 @@ def test_broken_json_names_the_entry(tmp_path, content, message):
     path = tmp_path / "classifications.json"
     path.write_text(content)
     with pytest.raises(InputError) as error:
-        read_annotations(path)
+        read_nuclei(path)
     assert str(path) in str(error.value)
     assert message in str(error.value)
 
@@ -302,14 +302,14 @@ def test_text_that_is_not_utf8_is_named(tmp_path):
     path = tmp_path / "classifications.csv"
     path.write_bytes(HEAD.encode() + b"\xff\xfe")
     with pytest.raises(InputError, match="is no UTF-8 text"):
-        read_annotations(path)
+        read_nuclei(path)
 
 
 def test_spreadsheet_exports_are_read(tmp_path):
     path = tmp_path / "classifications.csv"
     text = HEAD + "aa.png, 7 ,nilm,3,4\nbb.png,8,asc_us,1e1,0.5\n"
     path.write_bytes(b"\xef\xbb\xbf" + text.replace(",", ";").replace("\n", "\r\n").encode())
-    first, second = read_annotations(path)
+    first, second = read_nuclei(path)
     assert (first.cell_id, CLASS_NAMES[first.label]) == ("7", "NILM")
     assert (CLASS_NAMES[second.label], second.x, second.y) == ("ASC-US", 10.0, 0.5)
 
@@ -333,7 +333,7 @@ def test_any_csv_is_read_or_refused(tmp_path_factory, content):
         content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
     )
     try:
-        nuclei = read_annotations(path)
+        nuclei = read_nuclei(path)
     except InputError as error:
         message = str(error)
     else:

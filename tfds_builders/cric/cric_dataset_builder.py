@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from cervix_jax.data.cric_nuclei import CLASS_NAMES, PUBLISHED_WIDTH
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 from cervix_jax.files.threads import map_in_order
-from tfds_builders.cric.annotations import CLASS_NAMES
 from tfds_builders.cric.layout import Field, find_fields
-from tfds_builders.cric.settings import BASE_CONFIGS, OFFICIAL_WIDTH, CricConfig, cric_config
+from tfds_builders.cric.settings import BASE_CONFIGS, CricConfig, cric_config
 
 __all__ = ["Builder", "CricConfig", "cric_config"]
 
@@ -104,7 +104,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _examples(self, field: Field) -> Examples:
         image, data = images.read_image(field.path)
         if self._variant.view == "cell":
-            side = max(1, round(self._variant.side * field.size[0] / OFFICIAL_WIDTH))
+            side = max(1, round(self._variant.side * field.size[0] / PUBLISHED_WIDTH))
             return _cells(field, np.asarray(images.rgb(image)), side)
         example = {
             "image": images.encode(image, data),

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from cervix_jax.data.cric_nuclei import PUBLISHED_WIDTH, Nucleus, read_nuclei
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 from cervix_jax.files.threads import map_in_order
-from tfds_builders.cric.annotations import Nucleus, read_annotations
-from tfds_builders.cric.settings import OFFICIAL_WIDTH
 
 _ANNOTATIONS = ("classifications.csv", "classifications.json")
 # Positions in pixels of the published fields leave a copy of 1280 px in 2.7 % of all cells; fewer
@@ -58,7 +57,7 @@ def find_fields(root: Path, *, positions_width: int = 0, complete: bool = True) 
     found, annotations = _files(root)
     nuclei: dict[str, list[Nucleus]] = {}
     absent: list[Nucleus] = []
-    for nucleus in read_annotations(annotations):
+    for nucleus in read_nuclei(annotations):
         stem = Path(nucleus.image).stem
         if stem in found:
             nuclei.setdefault(stem, []).append(nucleus)
@@ -115,7 +114,7 @@ def _report(found: dict, nuclei: dict, absent: list[Nucleus]) -> None:
 
 def _detect_frame(fields: Sequence[tuple[tuple[int, int], list[Nucleus]]]) -> int:
     """Width of the frame of the positions; 0 where it is every image's own."""
-    resized = [(size, cells) for size, cells in fields if size[0] != OFFICIAL_WIDTH]
+    resized = [(size, cells) for size, cells in fields if size[0] != PUBLISHED_WIDTH]
     if not resized:
         return 0  # both frames are the same
     outside = [n for size, cells in resized for n in cells if n.x >= size[0] or n.y >= size[1]]
@@ -125,12 +124,12 @@ def _detect_frame(fields: Sequence[tuple[tuple[int, int], list[Nucleus]]]) -> in
         "cric: %d fields are not %d px wide and %d of their %d positions lie outside of them: "
         "positions count as pixels of %s; the setting positions_width overrules it.",
         len(resized),
-        OFFICIAL_WIDTH,
+        PUBLISHED_WIDTH,
         len(outside),
         total,
         "the published fields" if official else "the images as they are",
     )
-    return OFFICIAL_WIDTH if official else 0
+    return PUBLISHED_WIDTH if official else 0
 
 
 def _field(path: Path, size: tuple[int, int], nuclei: list[Nucleus], frame: int) -> Field:

@@ -5,13 +5,11 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
 from cervix_jax.errors import InputError
 
-# Width in pixels of the published fields.
-OFFICIAL_WIDTH = 1376
-DEFAULT_SIDE = 100
 # Setting -> smallest and largest value.
-_RANGES = {"side": (8, OFFICIAL_WIDTH), "positions_width": (0, 100_000)}
+_RANGES = {"side": (8, PUBLISHED_WIDTH), "positions_width": (0, 100_000)}
 _DEFAULTS = {"side": DEFAULT_SIDE, "positions_width": 0}
 
 
@@ -21,7 +19,7 @@ class CricConfig(tfds.core.BuilderConfig):
 
     Attributes:
       view: "field" for whole fields, "cell" for a square about every nucleus.
-      side: side of the square in pixels of the published fields, `OFFICIAL_WIDTH` wide; fields of
+      side: side of the square in pixels of the published fields, `PUBLISHED_WIDTH` wide; fields of
         another width get squares that show the same part of the cell.
       positions_width: width in pixels of the fields that the positions are given in; 0 finds out
         whether they are those on disk or the published ones.

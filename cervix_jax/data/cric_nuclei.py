@@ -1,4 +1,7 @@
-"""Reads CRIC's classifications.csv and classifications.json: nuclei with their Bethesda classes."""
+"""CRIC's nuclei, as its classifications.csv and classifications.json give them.
+
+The builder makes a data set of them; `predict` takes their positions, too.
+"""
 
 import dataclasses
 import json
@@ -11,6 +14,9 @@ from typing import Any
 from cervix_jax.errors import InputError
 from cervix_jax.files import tables
 
+# Width in pixels of the published fields, and the side of the square about a nucleus in them.
+PUBLISHED_WIDTH = 1376
+DEFAULT_SIDE = 100
 # From harmless to worst, by the Bethesda system; the order decides the label of a field.
 CLASS_NAMES = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC")
 _SPELLINGS = {
@@ -43,7 +49,7 @@ class Nucleus:
     where: str
 
 
-def read_annotations(path: Path) -> list[Nucleus]:
+def read_nuclei(path: Path) -> list[Nucleus]:
     """All nuclei of a classifications file, in its order.
 
     Raises:

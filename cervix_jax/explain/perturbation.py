@@ -25,7 +25,7 @@ def occlusion(
     targets: Any,
     *,
     baselines: Baselines,
-    window: int | tuple[int, int] = 15,
+    window: int | tuple[int, int] | None = None,
     stride: int | tuple[int, int] | None = None,
     output: Output = "logit",
     batch_size: int = 32,
@@ -42,7 +42,7 @@ def occlusion(
       images: float [N, H, W, 3].
       targets: int [N].
       baselines: what covers: a single baseline for each image, see `explain.baselines`.
-      window: side, or height and width, in pixels.
+      window: side, or height and width, in pixels; a quarter of the image's if None.
       stride: pixels between windows, down and across; half the window if None. At most the window,
         so that every pixel is covered.
       output: "logit", "log_probability" or "probability".
@@ -58,7 +58,8 @@ def occlusion(
     fn, examples = check_inputs(logits_fn, images, targets, output)
     examples["baseline"] = _single(baselines, examples["images"])
     size = examples["images"].shape[1:3]
-    sides = _pair("window", window)
+    quarter = (max(1, size[0] // 4), max(1, size[1] // 4))
+    sides = quarter if window is None else _pair("window", window)
     half = (-(-sides[0] // 2), -(-sides[1] // 2))
     steps = half if stride is None else _pair("stride", stride)
     for side, wide, step in zip(size, sides, steps, strict=True):

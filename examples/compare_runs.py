@@ -8,6 +8,7 @@ Each is a run, a cross-validation, or a CSV of predictions (filename, group, lab
 import sys
 
 from cervix_jax import InputError
+from cervix_jax.evaluate.sides import read_side
 from cervix_jax.statistics import side_by_side
 from cervix_jax.statistics.table import PredictionTable, align
 
@@ -31,7 +32,7 @@ def disagreements(first: PredictionTable, second: PredictionTable) -> list[str]:
 
 def main(first: str, second: str) -> None:
     """Print the comparison, then the disagreements."""
-    sides = side_by_side.read_side(first), side_by_side.read_side(second)
+    sides = read_side(first), read_side(second)
     print(side_by_side.text(side_by_side.compare(*sides), *sides))
     for member in sides[0].tables.keys() & sides[1].tables.keys():
         lines = disagreements(sides[0].tables[member], sides[1].tables[member])

@@ -22,6 +22,7 @@ from cervix_jax.data.experiment import open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
+from cervix_jax.evaluate.sides import read_reports, read_side
 from cervix_jax.evaluate.write import TTA, stored, write_evaluation, write_report
 from cervix_jax.files.atomic import write_json
 from cervix_jax.runs.inference import (
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> None:
         paths = _paths(args.compare, others)
         if len(paths) != 2:
             raise InputError(f"--compare takes two runs or files, not {len(paths)}: --compare A B.")
-        sides = [side_by_side.read_side(path, stem) for path in paths]
+        sides = [read_side(path, stem) for path in paths]
         print(side_by_side.text(side_by_side.compare(*sides), *sides))
         return
     if others and not args.ensemble:
@@ -104,9 +105,9 @@ def _evaluate_ensemble(paths: list[str], stem: str, out: str) -> Path:
     """Evaluate several runs as one."""
     if not out:
         raise InputError("--ensemble needs --out=DIR, where its evaluation goes.")
-    sides = [side_by_side.read_side(path, stem) for path in paths]
+    sides = [read_side(path, stem) for path in paths]
     joined = ensemble(sides)
-    reports = [report for path in paths for report in side_by_side.read_reports(path, stem)]
+    reports = [report for path in paths for report in read_reports(path, stem)]
     facts = common_facts(reports) | {
         "members": joined.members,
         "groups": len(set(joined.table.groups.tolist())),

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import f1_score
 
+from cervix_jax.evaluate.sides import read_reports, read_side
 from cervix_jax.reproduce.experiments import Experiment
 from cervix_jax.reproduce.rows import ROWS, Row
 from cervix_jax.statistics.aggregation import RULES, aggregate
 from cervix_jax.statistics.intervals import percentile_interval, wilson_interval
 from cervix_jax.statistics.resampling import Resamples
-from cervix_jax.statistics.side_by_side import read_reports, read_side
 from cervix_jax.statistics.table import PredictionTable, align, concatenate
 
 

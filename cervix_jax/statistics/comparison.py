@@ -1,7 +1,7 @@
 """Whether two classifiers differ: on the same test images, and over folds."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import binomtest, t, wilcoxon
@@ -52,7 +52,9 @@ def _nll(resamples: Resamples, table: PredictionTable) -> np.ndarray:
     return resamples.means(negative_log_likelihood(table.labels, table.probabilities))
 
 
-METRICS: dict[str, Callable[[Resamples, PredictionTable], np.ndarray]] = {
+# Gives float64 [1 + R], of the data and of every resample.
+PairedMetric = Callable[[Resamples, PredictionTable], np.ndarray]
+COMPARED: dict[str, PairedMetric] = {
     "accuracy": lambda resamples, table: confusion.accuracy(confusions(resamples, table)),
     "balanced accuracy": lambda resamples, table: confusion.balanced_accuracy(
         confusions(resamples, table)
@@ -62,21 +64,25 @@ METRICS: dict[str, Callable[[Resamples, PredictionTable], np.ndarray]] = {
 
 
 def paired_bootstrap(
-    pairs: Sequence[tuple[PredictionTable, PredictionTable]], *, seed: int = 0
+    pairs: Sequence[tuple[PredictionTable, PredictionTable]],
+    metrics: Mapping[str, PairedMetric] = COMPARED,
+    *,
+    seed: int = 0,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Metrics of two classifiers in the same resamples of groups, so that differences are paired.
 
     Args:
       pairs: predictions of the first and the second, row for row of the same images. Several pairs
         (seeds) hold the same images too; their metrics are averaged in each resample.
+      metrics: by name.
       seed: of the bootstrap.
 
     Returns:
-      For every name in `METRICS` two float64 [1 + R], of the first and of the second.
+      For every metric two float64 [1 + R], of the first and of the second.
     """
     resamples = Resamples(pairs[0][0].groups, seed=seed)
     found = {}
-    for name, metric in METRICS.items():
+    for name, metric in metrics.items():
         sides = [[metric(resamples, pair[side]) for pair in pairs] for side in (0, 1)]
         found[name] = (np.mean(sides[0], axis=0), np.mean(sides[1], axis=0))
     return found

@@ -1,26 +1,28 @@
-"""Two runs, cross-validations or files of predictions, read from disk and compared in one table."""
+"""Two runs, cross-validations or files of predictions, compared in one table."""
 
 import dataclasses
-import json
-import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from cervix_jax.errors import InputError
-from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
-from cervix_jax.statistics.comparison import METRICS, FoldTest, fold_test, mcnemar, paired_bootstrap
-from cervix_jax.statistics.delong import delong
+from cervix_jax.statistics.comparison import (
+    COMPARED,
+    FoldTest,
+    PairedMetric,
+    fold_test,
+    mcnemar,
+    paired_bootstrap,
+)
 from cervix_jax.statistics.intervals import percentile_interval
+from cervix_jax.statistics.ranking import auroc_and_average_precision
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable, align, concatenate
 
 Member = tuple[int, int]  # seed, fold
 NOTE = (
-    "Intervals of accuracy, balanced accuracy and NLL: whole groups resampled, both sides alike. "
-    "McNemar's and DeLong's tests take images for independent, so they see differences too easily "
-    "where images share a slide or cluster."
+    "Intervals: whole groups resampled, both sides alike. McNemar's test takes images for "
+    "independent, so it sees differences too easily where images share a slide or cluster."
 )
 
 
@@ -65,58 +67,6 @@ class Comparison:
     sentences: list[str]
 
 
-def read_side(path: str | Path, split: str = "test") -> Side:
-    """Read a file of predictions, or those of a workdir or of a cross-validation.
-
-    Raises:
-      InputError: there are none, or they cannot be read.
-    """
-    path = Path(path)
-    if path.is_file():
-        return Side(str(path), {(0, 0): read_table(path)}, {})
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file or folder; give a workdir or a CSV.")
-    name = f"{split}{SUFFIX}"
-    members = _members(path, name)
-    if not members:
-        raise InputError(
-            f"{path}/evaluate/{name}: there is no such file; run python -m "
-            f"cervix_jax.evaluate --workdir={path} --split={split.removesuffix('_tta')}"
-            f"{' --tta' if split.endswith('_tta') else ''} first."
-        )
-    tables = {key: read_table(members[key] / "evaluate" / name) for key in sorted(members)}
-    ratios = {key: _test_per_train(members[key], split) for key in tables}
-    return Side(str(path), tables, {key: value for key, value in ratios.items() if value})
-
-
-def read_reports(path: str | Path, split: str = "test") -> list[dict]:
-    """The reports beside the predictions that `read_side` reads; none beside a file.
-
-    Raises:
-      InputError: one cannot be read.
-    """
-    reports = []
-    for folder in _members(Path(path), f"{split}{SUFFIX}").values():
-        report = folder / "evaluate" / f"{split}.json"
-        try:
-            reports.append(json.loads(report.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{report}: not a readable report ({error}).") from error
-    return reports
-
-
-def _members(path: Path, name: str) -> dict[Member, Path]:
-    """The folders of the runs below `path`, or itself, that have predictions of that name."""
-    members = {}
-    for folder in path.glob("seed*/fold*"):
-        found = re.fullmatch(r"seed(\d+)/fold(\d+)", folder.relative_to(path).as_posix())
-        if found and (folder / "evaluate" / name).is_file():
-            members[int(found[1]), int(found[2])] = folder
-    if not members and (path / "evaluate" / name).is_file():
-        members = {(0, 0): path}
-    return members
-
-
 def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
     """Compare two sides on the images that both were tested on.
 
@@ -145,14 +95,17 @@ def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
     # Seeds may keep their images in another order.
     pooled = [tuple(align(pooled[0][0], table, names) for table in pair) for pair in pooled]
     tests = [mcnemar(a.correct, b.correct) for a, b in pooled]
+    metrics = dict(COMPARED)
+    if len(pairs) == 1:  # scores of different models do not rank together
+        metrics |= _areas(pooled[0][0].class_names)
     rows, sentences = [], []
-    for name, (a, b) in paired_bootstrap(pooled, seed=seed).items():
+    for name, (a, b) in paired_bootstrap(pooled, metrics, seed=seed).items():
+        if np.isnan(a[0]):  # the AUROC of a class that does not occur
+            continue
         row = Row(name, a[0], b[0], a[0] - b[0], percentile_interval(a[1:] - b[1:]))
         if name == "accuracy" and len(tests) == 1:
             row = dataclasses.replace(row, p_value=tests[0].p_value, test="exact McNemar")
         rows.append(row)
-    if len(pairs) == 1:  # scores of different models do not rank together
-        rows += _areas(*pooled[0])
     for s, (a, b), test in zip(seeds, pooled, tests, strict=True):
         right, other, total = int(a.correct.sum()), int(b.correct.sum()), len(a.labels)
         apart = abs(right - other)
@@ -203,18 +156,18 @@ def _common(first: Side, second: Side) -> tuple[list[int], list[int]]:
     return seeds, folds
 
 
-def _areas(first: PredictionTable, second: PredictionTable) -> list[Row]:
-    """DeLong's test of each class against the rest; of two classes one says it all."""
-    rows = []
-    names = first.class_names
-    for number in range(len(names)) if len(names) > 2 else (1,):
-        scores = first.probabilities[:, number], second.probabilities[:, number]
-        found = delong(*scores, first.labels == number)
-        if found is not None:
-            a, b = found.aurocs
-            row = Row(f"AUROC {names[number]}", a, b, a - b, found.interval, found.p_value)
-            rows.append(dataclasses.replace(row, test="DeLong"))
-    return rows
+def _areas(class_names: Sequence[str]) -> dict[str, PairedMetric]:
+    """The AUROC of each class against the rest; of two classes one says it all."""
+
+    def area(number: int) -> PairedMetric:
+        def metric(resamples: Resamples, table: PredictionTable) -> np.ndarray:
+            scores, positive = table.probabilities[:, number], table.labels == number
+            return auroc_and_average_precision(resamples, scores, positive)[0]
+
+        return metric
+
+    numbers = range(len(class_names)) if len(class_names) > 2 else (1,)
+    return {f"AUROC {class_names[number]}": area(number) for number in numbers}
 
 
 def _over_folds(
@@ -227,7 +180,7 @@ def _over_folds(
     # Of k folds one is test and half of one validation.
     ratio = float(np.mean(known)) if known else 1 / (len(folds) - 1.5)
     rows, tests = [], {}
-    for name, metric in METRICS.items():
+    for name, metric in COMPARED.items():
         values = np.array(
             [
                 np.mean([[_value(metric, table) for table in pairs[s, f]] for s in seeds], axis=0)
@@ -250,17 +203,8 @@ def _fold_sentence(test: FoldTest, folds: int) -> str:
     )
 
 
-def _value(metric, table: PredictionTable) -> float:
+def _value(metric: PairedMetric, table: PredictionTable) -> float:
     return float(metric(Resamples(table.groups, number=0), table)[0])
-
-
-def _test_per_train(folder: Path, split: str) -> float | None:
-    try:
-        counts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
-        examples = counts["dataset"]["examples"]
-        return examples[split] / examples["train"]
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-        return None
 
 
 def _p(value: float) -> str:

@@ -1,0 +1,70 @@
+"""Runs, cross-validations and files of predictions, read from disk to be compared or joined."""
+
+import json
+import re
+from pathlib import Path
+
+from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
+from cervix_jax.statistics.side_by_side import Member, Side
+
+
+def read_side(path: str | Path, split: str = "test") -> Side:
+    """Read a file of predictions, or those of a workdir or of a cross-validation.
+
+    Raises:
+      InputError: there are none, or they cannot be read.
+    """
+    path = Path(path)
+    if path.is_file():
+        return Side(str(path), {(0, 0): read_table(path)}, {})
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder; give a workdir or a CSV.")
+    name = f"{split}{SUFFIX}"
+    members = _members(path, name)
+    if not members:
+        raise InputError(
+            f"{path}/evaluate/{name}: there is no such file; run python -m "
+            f"cervix_jax.evaluate --workdir={path} --split={split.removesuffix('_tta')}"
+            f"{' --tta' if split.endswith('_tta') else ''} first."
+        )
+    tables = {key: read_table(members[key] / "evaluate" / name) for key in sorted(members)}
+    ratios = {key: _test_per_train(members[key], split) for key in tables}
+    return Side(str(path), tables, {key: value for key, value in ratios.items() if value})
+
+
+def read_reports(path: str | Path, split: str = "test") -> list[dict]:
+    """The reports beside the predictions that `read_side` reads; none beside a file.
+
+    Raises:
+      InputError: one cannot be read.
+    """
+    reports = []
+    for folder in _members(Path(path), f"{split}{SUFFIX}").values():
+        report = folder / "evaluate" / f"{split}.json"
+        try:
+            reports.append(json.loads(report.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{report}: not a readable report ({error}).") from error
+    return reports
+
+
+def _members(path: Path, name: str) -> dict[Member, Path]:
+    """The folders of the runs below `path`, or itself, that have predictions of that name."""
+    members = {}
+    for folder in path.glob("seed*/fold*"):
+        found = re.fullmatch(r"seed(\d+)/fold(\d+)", folder.relative_to(path).as_posix())
+        if found and (folder / "evaluate" / name).is_file():
+            members[int(found[1]), int(found[2])] = folder
+    if not members and (path / "evaluate" / name).is_file():
+        members = {(0, 0): path}
+    return members
+
+
+def _test_per_train(folder: Path, split: str) -> float | None:
+    try:
+        counts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+        examples = counts["dataset"]["examples"]
+        return examples[split.removesuffix("_tta")] / examples["train"]
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        return None

@@ -19,6 +19,7 @@ from cervix_jax.audit import report
 from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.audit.duplicates import HASH_BITS, MAX_DISTANCE
+from cervix_jax.command.flags import run_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
@@ -129,10 +130,8 @@ def _wrapped(text: str) -> str:
 def define_flags() -> None:
     """Flags of this command."""
     flags.DEFINE_string("dataset", "", "Data set to audit, e.g. sipakmed/single_cell.")
-    flags.DEFINE_string("workdir", "", "Folder of a trained run to audit.")
+    run_flags()
     flags.DEFINE_string("out", "", "Folder to write to.")
-    flags.DEFINE_string("manual_dir", "", "Folder of the downloaded, unpacked files.")
-    flags.DEFINE_string("data_dir", "", "Folder of prepared data sets.")
     flags.DEFINE_boolean("check_counts", True, "Insist on the official number of images.")
     flags.DEFINE_multi_string(
         "setting", [], "Variation of the data set as name=value, may be repeated."
@@ -149,7 +148,6 @@ def define_flags() -> None:
         upper_bound=HASH_BITS,
     )
     flags.DEFINE_integer("jobs", 0, "Threads; 0 uses every core.", lower_bound=0)
-    flags.DEFINE_string("step", "best", "Checkpoint of --workdir: best, latest, or a step.")
 
 
 if __name__ == "__main__":

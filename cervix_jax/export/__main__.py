@@ -11,6 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
+from cervix_jax.command.flags import run_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.errors import InputError
 from cervix_jax.export.folder import PROGRAM, WEIGHTS, export_run
@@ -39,9 +40,8 @@ def main(argv: list[str]) -> None:
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("workdir", "", "Folder of the run.")
+    run_flags("workdir", "step")
     flags.DEFINE_string("out", "", "Folder to make; must not exist, or be empty.")
-    flags.DEFINE_string("step", "best", "Checkpoint: best, latest, or a step.")
 
 
 if __name__ == "__main__":

@@ -17,26 +17,73 @@ from cervix_jax import distributed
 from cervix_jax.data.augment.geometry import dihedral
 from cervix_jax.data.normalization import normalize
 from cervix_jax.data.pipeline import Pipeline
+from cervix_jax.errors import InputError
 
 Variables = dict[str, Any]  # {"params": nested dict, "stats": nested dict}
 Forward = Callable[[Variables, jax.Array], jax.Array]
+FeaturesForward = Callable[[Variables, jax.Array], dict[str, jax.Array]]
+
+
+def apply_weights(
+    graphdef: nnx.GraphDef, variables: Variables, images: jax.Array, **options: Any
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """What the network in evaluation mode makes of float32 images as it takes them, (logits, out).
+
+    BatchNorm uses its running statistics and dropout is off. For use inside compiled functions.
+
+    Args:
+      graphdef: static part of the model.
+      variables: {"params", "stats"}.
+      images: float32 [B, S, S, 3], normalised.
+      **options: for the model, such as `perturbations`.
+    """
+    model = nnx.merge(graphdef, variables["params"], variables["stats"], copy=True)
+    model.eval()
+    return model(images, **options)
 
 
 @functools.lru_cache(maxsize=8)
 def make_forward(graphdef: nnx.GraphDef, normalization: str, mesh: Mesh) -> Forward:
     """A jitted `forward(variables, images uint8 [B, S, S, 3]) -> logits float32 [B, C]`.
 
-    BatchNorm uses its running statistics and dropout is off. The logits lie whole on every device.
-    The same arguments give the same function, so that folds and seeds share one program.
+    The logits lie whole on every device. The same arguments give the same function, so that folds
+    and seeds share one program.
     """
 
     def forward(variables: Variables, images: jax.Array) -> jax.Array:
-        model = nnx.merge(graphdef, variables["params"], variables["stats"])
-        model.eval()
-        logits, _ = model(normalize(images, normalization))
-        return logits
+        return apply_weights(graphdef, variables, normalize(images, normalization))[0]
 
     return jax.jit(forward, out_shardings=distributed.replicated(mesh))
+
+
+@functools.lru_cache(maxsize=8)
+def make_features(
+    graphdef: nnx.GraphDef, normalization: str, mesh: Mesh, names: tuple[str, ...]
+) -> FeaturesForward:
+    """As `make_forward`, but gives {name: array} of the model's `out`, and of "logits".
+
+    Args:
+      graphdef: static part of the model.
+      normalization: see `cervix_jax.data.normalization`.
+      mesh: devices that share each batch.
+      names: which to give; () gives all.
+    """
+
+    def features(variables: Variables, images: jax.Array) -> dict[str, jax.Array]:
+        logits, out = apply_weights(graphdef, variables, normalize(images, normalization))
+        found = {"logits": logits, **out}
+        if unknown := [name for name in names if name not in found]:
+            raise InputError(
+                f"the network has no feature {unknown[0]!r}; it has {', '.join(sorted(found))}."
+            )
+        return {name: found[name] for name in names or found}
+
+    return jax.jit(features, out_shardings=distributed.replicated(mesh))
+
+
+def probabilities_of(logits: np.ndarray) -> np.ndarray:
+    """Softmax of logits [N, C], float32; rows sum to 1. All that predicts takes this one."""
+    return np.asarray(jax.nn.softmax(jnp.asarray(logits), axis=-1))
 
 
 def over_symmetries(forward: Forward) -> Forward:
@@ -74,7 +121,7 @@ class Predictions:
     @property
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits, float64 [N, C]; rows sum to 1."""
-        return np.asarray(jax.nn.softmax(jnp.asarray(self.logits), axis=-1), np.float64)
+        return probabilities_of(self.logits).astype(np.float64)
 
 
 def predict_split(

@@ -1,10 +1,10 @@
 """A trained run, for evaluation, explanation and analysis scripts."""
 
 import copy
-import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +13,23 @@ import numpy as np
 from flax import nnx
 from jax.tree_util import Partial
 
-from cervix_jax.runs import checkpoint, workdir
-from cervix_jax import models
 from cervix_jax.config.base import check_fields
 from cervix_jax.data.decode import resize_square
+from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.normalization import InputRange, input_range, normalize
-from cervix_jax.models.build import build_model
-from cervix_jax.distributed import make_mesh
+from cervix_jax.distributed import batch_sharded, make_mesh
 from cervix_jax.errors import InputError
-from cervix_jax.runs.inference import Variables, make_forward
+from cervix_jax.models.build import build_model
+from cervix_jax.runs import checkpoint, workdir
+from cervix_jax.runs.inference import (
+    Variables,
+    apply_weights,
+    make_features,
+    make_forward,
+    probabilities_of,
+)
+
+Images = np.ndarray | Sequence[np.ndarray]
 
 # Fields that reading a run asks for; the others differ between versions.
 NEEDED = (
@@ -36,24 +44,37 @@ NEEDED = (
 class Run:
     """A model with its trained weights, and how it wants its images.
 
+      run = load_run("runs/rcan")
+      run.predict(images)                      # uint8 images of any sizes -> probabilities
+      data = run.open_data()
+      run.logits(data.pipeline.images(data.indices("test")[:8]))
+
     Attributes:
       model: the Flax NNX module in evaluation mode; `model(images) -> (logits, out)`.
       config: the run's config.
       class_names: C names, in the order of the logits.
       step: the training step of the weights.
       dataset: what the checkpoint says of its data set (name, version, class names, group feature).
+      workdir: the folder that it was loaded from; None for a run made in memory.
       graphdef: static part of the model, for `nnx.merge`.
       variables: {"params", "stats"} as nested dicts.
+      logits_fn: maps what `preprocess` makes, float32 [B, S, S, 3], to logits float32 [B, C]; what
+        `explain` asks for. Not compiled. The weights are arguments of a program that takes it as an
+        argument, not constants; so runs of the same network share a program.
+      features_fn: as `logits_fn`, but gives what the model does, (logits, out). Takes
+        `perturbations` too; see `cervix_jax.models.classifier.Classifier`.
     """
 
     def __init__(
         self,
         config: ml_collections.ConfigDict,
-        dataset: dict,
+        dataset: dict[str, Any],
         variables: Variables,
         step: int,
+        workdir: str | Path | None = None,
     ):
         self.config, self.dataset, self.step = config, dataset, step
+        self.workdir = None if workdir is None else Path(workdir)
         self.class_names = tuple(dataset["class_names"])
         abstract = nnx.eval_shape(lambda: build_model(config, len(self.class_names)))
         self.graphdef = nnx.split(abstract, nnx.Param, ...)[0]
@@ -76,7 +97,24 @@ class Run:
             digest.update(np.ascontiguousarray(leaf))
         return digest.hexdigest()
 
-    def preprocess(self, images: np.ndarray | Sequence[np.ndarray]) -> jax.Array:
+    def open_data(
+        self, manual_dir: str = "", data_dir: str = "", *, progress: bool = False
+    ) -> ExperimentData:
+        """The data set that the run was trained on, divided as then; prepared on first use.
+
+        Args:
+          manual_dir: where the raw files lie, if not where the config says.
+          data_dir: where prepared data lie, if not where the config says.
+          progress: show a bar while decoding.
+
+        Raises:
+          InputError: the data cannot be found, read or divided.
+        """
+        return open_data(
+            self.config, make_mesh(), manual_dir=manual_dir, data_dir=data_dir, progress=progress
+        )
+
+    def preprocess(self, images: Images) -> jax.Array:
         """What the model is fed for these images.
 
         Args:
@@ -90,43 +128,60 @@ class Run:
         """
         return normalize(self._resized(images), self.config.model.normalization)
 
-    def predict(
-        self, images: np.ndarray | Sequence[np.ndarray], *, batch_size: int = 64
-    ) -> np.ndarray:
-        """Class probabilities.
+    def predict(self, images: Images, *, batch_size: int = 64) -> np.ndarray:
+        """Class probabilities, float32 [N, C] with rows that sum to 1; see `logits`."""
+        return probabilities_of(self.logits(images, batch_size=batch_size))
+
+    def logits(self, images: Images, *, batch_size: int = 64) -> np.ndarray:
+        """Logits, by the program that training and evaluation run.
 
         Args:
           images: as for `preprocess`.
-          batch_size: images at a time.
+          batch_size: images at a time; the last batch is filled up.
 
         Returns:
-          float32 [N, C]; rows sum to 1.
+          float32 [N, C].
 
         Raises:
           InputError: an image is not uint8 RGB.
         """
+        forward = make_forward(self.graphdef, self.config.model.normalization, make_mesh())
         found = [
-            np.asarray(self._probabilities(self.variables, batch))[:count]
+            np.asarray(forward(self.variables, batch))[:count]
             for batch, count in self._batches(images, batch_size)
         ]
         return np.concatenate(found) if found else np.zeros((0, len(self.class_names)), np.float32)
 
-    @property
-    def logits_fn(self) -> Partial:
-        """Maps what `preprocess` makes, float32 [B, S, S, 3], to logits float32 [B, C].
+    def features(
+        self, images: Images, *, names: Sequence[str] = (), batch_size: int = 64
+    ) -> dict[str, np.ndarray]:
+        """What the network makes of images on the way to its logits.
 
-        Not compiled. The weights are arguments of a program that takes it as an argument, not
-        constants; so runs of the same network share a program. What `explain` asks for.
+          run.features(images, names=["pre_logits"])["pre_logits"]   # float32 [N, D]
+
+        Args:
+          images: as for `preprocess`.
+          names: keys of the model's `out` (see `cervix_jax.models.classifier.Classifier`), or
+            "logits"; all of them if empty.
+          batch_size: images at a time.
+
+        Returns:
+          {name: [N, ...]}, of the model's dtype; "logits" and "pre_logits" are float32.
+
+        Raises:
+          InputError: an image is not uint8 RGB, or the model has no such feature.
         """
-        return Partial(_logits, self.graphdef, self.variables)
-
-    @property
-    def features_fn(self) -> Partial:
-        """As `logits_fn`, but gives what the model does, (logits, out).
-
-        Takes `perturbations` too; see `cervix_jax.models.classifier.Classifier`.
-        """
-        return Partial(_features, self.graphdef, self.variables)
+        features = make_features(
+            self.graphdef, self.config.model.normalization, make_mesh(), tuple(names)
+        )
+        size = self.config.image_size
+        # Without images one blank image says which shapes an answer has.
+        filled = images if len(images) else np.zeros((1, size, size, 3), np.uint8)
+        found: dict[str, list[np.ndarray]] = {}
+        for batch, count in self._batches(filled, batch_size):
+            for name, array in features(self.variables, batch).items():
+                found.setdefault(name, []).append(np.asarray(array)[:count])
+        return {name: np.concatenate(parts)[: len(images)] for name, parts in found.items()}
 
     @property
     def input_range(self) -> InputRange:
@@ -139,15 +194,20 @@ class Run:
             self.graphdef, self.variables["params"], self.variables["stats"], copy=True
         )
         self.model.eval()
+        self.logits_fn = Partial(_logits, self.graphdef, self.variables)
+        self.features_fn = Partial(apply_weights, self.graphdef, self.variables)
 
-    def _batches(self, images, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-        # Every batch is filled up to one size, so that the model is compiled once.
-        size = min(batch_size, max(len(images), 1))
+    def _batches(self, images: Images, batch_size: int) -> Iterator[tuple[jax.Array, int]]:
+        # Every batch is filled up to one size that the devices can share: one compiled program.
+        mesh = make_mesh()
+        devices = mesh.devices.size
+        size = -(-min(batch_size, max(len(images), 1)) // devices) * devices
         for start in range(0, len(images), size):
             batch = self._resized(images[start : start + size])
-            yield np.resize(batch, (size, *batch.shape[1:])), len(batch)
+            filled = np.resize(batch, (size, *batch.shape[1:]))
+            yield jax.device_put(filled, batch_sharded(mesh)), len(batch)
 
-    def _resized(self, images) -> np.ndarray:
+    def _resized(self, images: Images) -> np.ndarray:
         for number, image in enumerate(images):
             if np.dtype(image.dtype) != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
                 raise InputError(
@@ -158,20 +218,9 @@ class Run:
         squares = [resize_square(np.asarray(image), size, resize) for image in images]
         return np.stack(squares) if squares else np.zeros((0, size, size, 3), np.uint8)
 
-    @functools.cached_property
-    def _probabilities(self):
-        forward = make_forward(self.graphdef, self.config.model.normalization, make_mesh())
-        return jax.jit(lambda variables, images: jax.nn.softmax(forward(variables, images), -1))
-
-
-def _features(graphdef: nnx.GraphDef, variables: Variables, images: jax.Array, **options):
-    model = nnx.merge(graphdef, variables["params"], variables["stats"], copy=True)
-    model.eval()
-    return model(images, **options)
-
 
 def _logits(graphdef: nnx.GraphDef, variables: Variables, images: jax.Array) -> jax.Array:
-    return _features(graphdef, variables, images)[0]
+    return apply_weights(graphdef, variables, images)[0]
 
 
 def load_run(folder: str | Path, step: str | int = "best") -> Run:
@@ -215,7 +264,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
             f"{kept}: checkpoint {step!r} cannot be read ({error}); give another step of {steps}."
         ) from error
     _check_fits(kept / str(chosen), config, len(dataset["class_names"]), variables)
-    return Run(config, dataset, variables, chosen)
+    return Run(config, dataset, variables, chosen, folder)
 
 
 def _check_fits(

@@ -7,6 +7,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from cervix_jax.errors import InputError
 from cervix_jax.runs.checkpoint import (
     Checkpoints,
     find_best_step,
@@ -14,7 +15,6 @@ from cervix_jax.runs.checkpoint import (
     read_arrays,
     read_json,
 )
-from cervix_jax.errors import InputError
 
 ITEMS = {"config": {"seed": 1}, "dataset": {"class_names": ["a"]}, "history": [{"epoch": 1}]}
 TARGET = {"step": jax.ShapeDtypeStruct((), jnp.int32), "w": jax.ShapeDtypeStruct((3,), jnp.float32)}

@@ -7,15 +7,15 @@ import pytest
 from flax import nnx
 
 from cervix_jax import load_run, models
-from cervix_jax.runs.checkpoint import find_best_step, list_steps, read_arrays
 from cervix_jax.config.base import base_config
 from cervix_jax.data.experiment import open_data
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
-from cervix_jax.runs.inference import make_forward, predict_split
-from cervix_jax.models.resnet import ResNet
-from cervix_jax.runs.run import _check_fits
 from cervix_jax.models.build import build_model, compute_dtype
+from cervix_jax.models.resnet import ResNet
+from cervix_jax.runs.checkpoint import find_best_step, list_steps, read_arrays
+from cervix_jax.runs.inference import make_forward, predict_split, probabilities_of
+from cervix_jax.runs.run import Run, _check_fits
 from cervix_jax.training.run import train_and_evaluate
 
 
@@ -50,7 +50,49 @@ def test_model_and_preprocess_are_what_predict_does(run, images):
 
 
 def test_no_images_is_no_rows(run):
-    assert run.predict([]).shape == (0, 5)
+    assert run.predict([]).shape == run.logits([]).shape == (0, 5)
+    assert run.features([], names=["pre_logits"])["pre_logits"].shape == (0, 68)
+
+
+def test_logits_are_those_of_evaluation(run, trained):
+    """Bit for bit, since both run one program on batches of one size."""
+    data = run.open_data()
+    images = data.pipeline.images(data.indices("test"))
+    logits = run.logits(images, batch_size=run.config.eval_batch_size)
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(logits, np.load(trained[0] / "evaluate" / "test_logits.npy"))
+    np.testing.assert_array_equal(
+        run.predict(images, batch_size=run.config.eval_batch_size),
+        probabilities_of(logits),
+    )
+
+
+def test_features_are_those_of_the_model(run, images):
+    features = run.features(images, batch_size=2)
+    logits, out = run.model(run.preprocess(images))
+    assert features.keys() == {"logits", *out}
+    for name, found in features.items():
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(
+            found, logits if name == "logits" else out[name], rtol=1e-3, atol=1e-4
+        )
+    few = run.features(images, names=["logits", "stage1"])
+    assert few.keys() == {"logits", "stage1"}
+    with pytest.raises(InputError, match=r"no feature 'stage9'; it has .*stage1"):
+        run.features(images, names=["stage9"])
+
+
+def test_functions_are_one_object(run):
+    assert run.logits_fn is run.logits_fn
+    assert run.features_fn is run.features_fn
+    other = run.with_variables(run.variables)
+    assert other.logits_fn is not run.logits_fn
+    assert other.workdir == run.workdir
+
+
+def test_a_run_knows_its_folder(run, trained):
+    assert run.workdir == trained[0]
+    assert Run(run.config, run.dataset, run.variables, run.step).workdir is None
 
 
 @pytest.mark.parametrize(

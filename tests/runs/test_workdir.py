@@ -3,8 +3,8 @@ import json
 import ml_collections
 import pytest
 
-from cervix_jax.runs import workdir
 from cervix_jax.errors import InputError
+from cervix_jax.runs import workdir
 
 
 def config(**changes):

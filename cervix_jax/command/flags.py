@@ -1,0 +1,32 @@
+"""The flags by which commands find a trained run and its data: one text and one default each."""
+
+from absl import flags
+
+flags.disclaim_key_flags()  # what is defined here belongs to the command that asked for it
+
+RUN_FLAGS = {
+    "workdir": ("", "Folder of the run."),
+    "step": ("best", "Checkpoint: best, latest, or a step."),
+    "manual_dir": ("", "Folder of the raw files; default where the config says."),
+    "data_dir": ("", "Folder of prepared data; default where the config says."),
+}
+"""Name to default and help."""
+
+
+def run_flags(*names: str, required: bool = False) -> None:
+    """Define `--workdir`, `--step`, `--manual_dir` and `--data_dir`.
+
+      run_flags(required=True)         # all four; a command line without --workdir is bad input
+      run_flags("workdir", "step")     # for a command that reads no data
+
+    Args:
+      *names: which of them; all if none is named.
+      required: whether the command can do nothing without `--workdir`.
+    """
+    for name in names or RUN_FLAGS:
+        default, text = RUN_FLAGS[name]
+        flags.DEFINE_string(name, default, text)
+    if required:
+        flags.register_validator(
+            "workdir", bool, "give the folder of a trained run, e.g. --workdir=runs/rcan"
+        )

@@ -1,0 +1,1 @@
+"""A trained run: its folder, its checkpoints, and what it predicts."""

@@ -1,4 +1,4 @@
-"""Coarser classes: normal or abnormal, grades of lesions, classes of the Bethesda system."""
+"""The classes of the data sets: names, order of the labels, severity, and what they join to."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,80 +9,123 @@ from cervix_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """Joins classes to fewer.
+class ClassSystem:
+    """Classes that belong together.
 
     Attributes:
-      coarse: names of the joined classes, from harmless to worst.
-      of: class -> name of the joined class it belongs to.
+      names: in the order of the labels; joined classes run from harmless to worst.
+      ordinal: whether each class is worse than the one before, so that one confusion can be
+        further off than another.
+      coarser: the system of fewer classes that these are joined to; None where there is none.
+      joined: class -> name of the class of `coarser` that it belongs to.
       source: who joins them so, and what can be said against it.
     """
 
-    coarse: tuple[str, ...]
-    of: Mapping[str, str]
-    source: str
+    names: tuple[str, ...]
+    ordinal: bool = False
+    coarser: "ClassSystem | None" = None
+    joined: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    source: str = ""
 
 
-STEPS = (
-    Step(
-        coarse=("normal", "benign", "abnormal"),
-        of={
-            "Superficial-Intermediate": "normal",
-            "Parabasal": "normal",
-            "Metaplastic": "benign",
-            "Koilocytotic": "abnormal",
-            "Dyskeratotic": "abnormal",
-        },
-        source="Plissiti et al., ICIP 2018: the categories of SIPaKMeD's classes.",
-    ),
-    Step(
-        coarse=("normal", "abnormal"),
-        of={"normal": "normal", "benign": "normal", "abnormal": "abnormal"},
-        source="Usual with SIPaKMeD: metaplastic cells are no lesion. Some papers leave them out.",
-    ),
-    Step(
-        coarse=("NILM", "LSIL", "HSIL", "CIS"),
-        of={
-            "normal_superficiel": "NILM",
-            "normal_intermediate": "NILM",
-            "normal_columnar": "NILM",
-            "light_dysplastic": "LSIL",
-            "moderate_dysplastic": "HSIL",
-            "severe_dysplastic": "HSIL",
-            "carcinoma_in_situ": "CIS",
-        },
-        source="Bethesda system (Nayar and Wilbur 2015): mild dysplasia is LSIL, moderate and "
-        "severe HSIL. Carcinoma in situ is HSIL there too; here it stays apart, as in Herlev.",
-    ),
-    Step(
-        coarse=("normal", "abnormal"),
-        of={"NILM": "normal", "LSIL": "abnormal", "HSIL": "abnormal", "CIS": "abnormal"},
-        source="Jantzen et al. 2005: Herlev's classes 1 to 3 are normal, 4 to 7 abnormal.",
-    ),
-    Step(
-        coarse=("NILM", "low-grade", "high-grade"),
-        of={
-            "NILM": "NILM",
-            "ASC-US": "low-grade",
-            "LSIL": "low-grade",
-            "ASC-H": "high-grade",
-            "HSIL": "high-grade",
-            "SCC": "high-grade",
-        },
-        source="Usual with CRIC (Rezende et al. 2021): the equivocal classes of the Bethesda "
-        "system go with the lesion they point to, carcinoma with the high-grade lesions.",
-    ),
-    Step(
-        coarse=("normal", "abnormal"),
-        of={"NILM": "normal", "low-grade": "abnormal", "high-grade": "abnormal"},
-        source="Rezende et al. 2021: NILM is negative, every other class an altered cell.",
-    ),
+NORMAL_ABNORMAL = ClassSystem(("normal", "abnormal"))
+
+SIPAKMED_CATEGORIES = ClassSystem(
+    names=("normal", "benign", "abnormal"),
+    coarser=NORMAL_ABNORMAL,
+    joined={"normal": "normal", "benign": "normal", "abnormal": "abnormal"},
+    source="Usual with SIPaKMeD: metaplastic cells are no lesion. Some papers leave them out.",
 )
+SIPAKMED = ClassSystem(
+    names=(
+        "Dyskeratotic",
+        "Koilocytotic",
+        "Metaplastic",
+        "Parabasal",
+        "Superficial-Intermediate",
+    ),
+    coarser=SIPAKMED_CATEGORIES,
+    joined={
+        "Superficial-Intermediate": "normal",
+        "Parabasal": "normal",
+        "Metaplastic": "benign",
+        "Koilocytotic": "abnormal",
+        "Dyskeratotic": "abnormal",
+    },
+    source="Plissiti et al., ICIP 2018: the categories of SIPaKMeD's classes.",
+)
+
+HERLEV_BETHESDA = ClassSystem(
+    names=("NILM", "LSIL", "HSIL", "CIS"),
+    ordinal=True,
+    coarser=NORMAL_ABNORMAL,
+    joined={"NILM": "normal", "LSIL": "abnormal", "HSIL": "abnormal", "CIS": "abnormal"},
+    source="Jantzen et al. 2005: Herlev's classes 1 to 3 are normal, 4 to 7 abnormal.",
+)
+# Jantzen et al. 2005, classes 1 to 7, with the spelling of the official folders.
+HERLEV = ClassSystem(
+    names=(
+        "normal_superficiel",
+        "normal_intermediate",
+        "normal_columnar",
+        "light_dysplastic",
+        "moderate_dysplastic",
+        "severe_dysplastic",
+        "carcinoma_in_situ",
+    ),
+    ordinal=True,
+    coarser=HERLEV_BETHESDA,
+    joined={
+        "normal_superficiel": "NILM",
+        "normal_intermediate": "NILM",
+        "normal_columnar": "NILM",
+        "light_dysplastic": "LSIL",
+        "moderate_dysplastic": "HSIL",
+        "severe_dysplastic": "HSIL",
+        "carcinoma_in_situ": "CIS",
+    },
+    source="Bethesda system (Nayar and Wilbur 2015): mild dysplasia is LSIL, moderate and "
+    "severe HSIL. Carcinoma in situ is HSIL there too; here it stays apart, as in Herlev.",
+)
+
+CRIC_GRADES = ClassSystem(
+    names=("NILM", "low-grade", "high-grade"),
+    ordinal=True,
+    coarser=NORMAL_ABNORMAL,
+    joined={"NILM": "normal", "low-grade": "abnormal", "high-grade": "abnormal"},
+    source="Rezende et al. 2021: NILM is negative, every other class an altered cell.",
+)
+# The order of the Bethesda system (Nayar and Wilbur 2015) decides the label of a field, too.
+CRIC = ClassSystem(
+    names=("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC"),
+    ordinal=True,
+    coarser=CRIC_GRADES,
+    joined={
+        "NILM": "NILM",
+        "ASC-US": "low-grade",
+        "LSIL": "low-grade",
+        "ASC-H": "high-grade",
+        "HSIL": "high-grade",
+        "SCC": "high-grade",
+    },
+    source="Usual with CRIC (Rezende et al. 2021): the equivocal classes of the Bethesda "
+    "system go with the lesion they point to, carcinoma with the high-grade lesions.",
+)
+
+SYSTEMS = (
+    SIPAKMED, SIPAKMED_CATEGORIES, HERLEV, HERLEV_BETHESDA, CRIC, CRIC_GRADES, NORMAL_ABNORMAL
+)  # fmt: skip
+
+
+def order_of(class_names: Sequence[str]) -> tuple[str, ...] | None:
+    """The classes from harmless to worst, or None where they are not ordinal."""
+    system = _find(class_names)
+    return system.names if system and system.ordinal else None
 
 
 def levels(class_names: Sequence[str]) -> tuple[int, ...]:
     """The numbers of classes that these can be joined to, from many to few."""
-    return tuple(len(step.coarse) for step in _chain(class_names))
+    return tuple(len(system.names) for system in _coarser(class_names))
 
 
 def coarsen(class_names: Sequence[str], level: int) -> tuple[tuple[str, ...], np.ndarray]:
@@ -99,26 +142,31 @@ def coarsen(class_names: Sequence[str], level: int) -> tuple[tuple[str, ...], np
     Raises:
       InputError: the classes are not known, or not with that level.
     """
-    steps = _chain(class_names)
-    known = [len(step.coarse) for step in steps]
+    chain = _coarser(class_names)
+    known = [len(system.names) for system in chain]
     if level not in known:
         given = ", ".join(class_names)
         raise InputError(
             f"hierarchies: the classes {given} cannot be joined to {level}; "
             + (f"choose {' or '.join(map(str, known))}." if known else "no hierarchy knows them.")
         )
-    names = list(class_names)
-    for step in steps[: known.index(level) + 1]:
-        names = [step.of[name] for name in names]
-    coarse = steps[known.index(level)].coarse
+    names, system = list(class_names), _find(class_names)
+    while system and system.coarser and len(system.names) > level:
+        names, system = [system.joined[name] for name in names], system.coarser
+    coarse = chain[known.index(level)].names
     return coarse, np.asarray([coarse.index(name) for name in names], np.int64)
 
 
-def _chain(class_names: Sequence[str]) -> list[Step]:
-    """The steps from these classes to the fewest."""
-    chain: list[Step] = []
-    current = set(class_names)
-    while step := next((each for each in STEPS if set(each.of) == current), None):
-        chain.append(step)
-        current = set(step.coarse)
+def _find(class_names: Sequence[str]) -> ClassSystem | None:
+    """The system of these classes, in whatever order they are given."""
+    given = sorted(class_names)
+    return next((system for system in SYSTEMS if sorted(system.names) == given), None)
+
+
+def _coarser(class_names: Sequence[str]) -> list[ClassSystem]:
+    """The systems that these classes can be joined to, from many classes to few."""
+    chain: list[ClassSystem] = []
+    system = _find(class_names)
+    while system and system.coarser:
+        chain.append(system := system.coarser)
     return chain

@@ -11,19 +11,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cervix_jax.data.classes import CRIC
 from cervix_jax.errors import InputError
 from cervix_jax.files import tables
 
 # Width in pixels of the published fields, and the side of the square about a nucleus in them.
 PUBLISHED_WIDTH = 1376
 DEFAULT_SIDE = 100
-# From harmless to worst, by the Bethesda system; the order decides the label of a field.
-CLASS_NAMES = ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC")
 _SPELLINGS = {
     "negativeforintraepitheliallesion": "NILM",
     "negativeforintraepitheliallesionormalignancy": "NILM",
     "negative": "NILM",
-    **{re.sub("[^a-z]", "", name.lower()): name for name in CLASS_NAMES},
+    **{re.sub("[^a-z]", "", name.lower()): name for name in CRIC.names},
 }
 _COLUMNS = ("image_filename", "cell_id", "bethesda_system", "nucleus_x", "nucleus_y")
 
@@ -35,7 +34,7 @@ class Nucleus:
     Attributes:
       image: name of the image file, as written.
       cell_id: number of the cell.
-      label: index into `CLASS_NAMES`.
+      label: index into `CRIC.names`.
       x: position from the left, in pixels of the frame that the file uses.
       y: position from the top.
       where: file and line or entry, for messages.
@@ -102,7 +101,7 @@ def _nucleus(row: Mapping[str, Any], where: str) -> Nucleus:
     if name is None:
         raise InputError(
             f"{where}: bethesda_system={given[:60]!r} is unknown; it must be one of "
-            f"{', '.join(CLASS_NAMES)} or 'Negative for intraepithelial lesion'."
+            f"{', '.join(CRIC.names)} or 'Negative for intraepithelial lesion'."
         )
     cell_id = str(row["cell_id"]).strip()
     if not re.fullmatch(r"[\w.-]{1,64}", cell_id, re.ASCII):
@@ -111,7 +110,7 @@ def _nucleus(row: Mapping[str, Any], where: str) -> Nucleus:
     if not image or re.search(r"[/\\\0]", image):
         raise InputError(f"{where}: image_filename={image[:60]!r} must be the name of a file.")
     x, y = (_coordinate(row[key], key, where) for key in ("nucleus_x", "nucleus_y"))
-    return Nucleus(image, cell_id, CLASS_NAMES.index(name), x, y, where)
+    return Nucleus(image, cell_id, CRIC.names.index(name), x, y, where)
 
 
 def _coordinate(value: Any, name: str, where: str) -> float:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cervix_jax.data.classes import coarsen, levels
+from cervix_jax.data.classes import coarsen, levels, order_of
 from cervix_jax.errors import InputError
-from cervix_jax.statistics.confusion import order_of
 
 
 @dataclasses.dataclass(frozen=True)

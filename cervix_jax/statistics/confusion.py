@@ -8,28 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Classes from harmless to worst, where they have such an order: the Bethesda system (Nayar and
-# Wilbur 2015) and Herlev's numbering (Jantzen et al. 2005). SIPaKMeD's five have none.
-ORDERS = (
-    ("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC"),
-    ("NILM", "low-grade", "high-grade"),
-    ("NILM", "LSIL", "HSIL", "CIS"),
-    (
-        "normal_superficiel",
-        "normal_intermediate",
-        "normal_columnar",
-        "light_dysplastic",
-        "moderate_dysplastic",
-        "severe_dysplastic",
-        "carcinoma_in_situ",
-    ),
-)
-
-
-def order_of(class_names: Sequence[str]) -> tuple[str, ...] | None:
-    """The classes from harmless to worst, or None where they are not ordinal."""
-    return next((order for order in ORDERS if sorted(order) == sorted(class_names)), None)
-
 
 def quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """`numerator / denominator`, NaN where the denominator is 0."""

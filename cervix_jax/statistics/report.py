@@ -96,7 +96,7 @@ def overall_report(table: PredictionTable, resamples: Resamples) -> dict:
         "matthews": by_group(confusion.matthews(matrices), ONE_CLASS),
         "cohen_kappa": by_group(confusion.kappa(matrices), ONE_CLASS),
     }
-    if order := confusion.order_of(names):
+    if order := classes.order_of(names):
         steps = confusion.squared_distances(names, order)
         kappa = by_group(confusion.kappa(matrices, steps), ONE_CLASS)
         report["quadratic_kappa"] = kappa | {"order": list(order)}

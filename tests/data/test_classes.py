@@ -49,12 +49,52 @@ def test_order_of_the_classes_does_not_matter_and_steps_compose(builder):
     np.testing.assert_array_equal(shuffled, direct[order])
 
 
-def test_every_step_is_complete_and_says_its_source():
-    for step in classes.STEPS:
-        assert set(step.of.values()) == set(step.coarse)
-        assert len(step.source) > 20
-    fine = [frozenset(step.of) for step in classes.STEPS]
-    assert len(set(fine)) == len(fine)
+def test_every_system_is_complete_and_says_who_joins_its_classes():
+    for system in classes.SYSTEMS:
+        assert len(set(system.names)) == len(system.names)
+        assert set(system.joined) == (set(system.names) if system.coarser else set())
+        if system.coarser:
+            assert system.coarser in classes.SYSTEMS
+            assert set(system.joined.values()) == set(system.coarser.names)
+            assert len(system.source) > 20
+    assert len({frozenset(system.names) for system in classes.SYSTEMS}) == len(classes.SYSTEMS)
+
+
+def test_severity_grows_along_joined_classes():
+    for system in classes.SYSTEMS:
+        if system.ordinal and system.coarser:
+            ranks = [system.coarser.names.index(system.joined[name]) for name in system.names]
+            # ASC-H points to a high-grade lesion and comes after LSIL, so even CRIC's run upwards.
+            assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize("builder", ["herlev/default", "cric/cell"])
+def test_severity_of_ordinal_classes_in_any_order(builder):
+    names = names_of(builder)
+    assert classes.order_of(names[::-1]) == names
+    middle, _ = classes.coarsen(names, classes.levels(names)[0])
+    assert classes.order_of(middle[::-1]) == middle
+
+
+@pytest.mark.parametrize(
+    "names",
+    [classes.SIPAKMED.names, ("normal", "benign", "abnormal"), ("normal", "abnormal"), ("a", "b")],
+)
+def test_other_classes_are_not_ordinal(names):
+    assert classes.order_of(names) is None
+
+
+@pytest.mark.parametrize(
+    ("builder", "system"),
+    [
+        ("sipakmed/single_cell", classes.SIPAKMED),
+        ("sipakmed/multi_cell", classes.SIPAKMED),
+        ("herlev/default", classes.HERLEV),
+        ("cric/cell", classes.CRIC),
+    ],
+)
+def test_builders_count_their_classes_in_the_order_of_the_table(builder, system):
+    assert names_of(builder) == system.names
 
 
 @pytest.mark.parametrize(
@@ -63,7 +103,7 @@ def test_every_step_is_complete_and_says_its_source():
         (("cat", "dog"), 2, "no hierarchy knows them"),
         (("NILM", "LSIL"), 2, "no hierarchy knows them"),
         (("normal", "abnormal"), 2, "no hierarchy knows them"),
-        (classes.STEPS[2].of, 5, "cannot be joined to 5; choose 4 or 2"),
+        (classes.HERLEV.names, 5, "cannot be joined to 5; choose 4 or 2"),
     ],
 )
 def test_what_cannot_be_joined_is_said(names, level, message):

@@ -8,11 +8,10 @@ from absl import flags
 from absl.testing import flagsaver
 from trees import save
 
+from cervix_jax.data.classes import HERLEV, SIPAKMED
 from cervix_jax.errors import InputError
 from cervix_jax.reproduce import __main__ as command
 from cervix_jax.reproduce.experiments import Settings, plan
-from tfds_builders.herlev.layout import CLASS_NAMES as HERLEV
-from tfds_builders.sipakmed.layout import CLASS_NAMES as SIPAKMED
 
 FLAGS = (
     "out", "sipakmed", "herlev", "data_dir", "densenet121", "only", "protocols", "seeds", "set",
@@ -25,13 +24,13 @@ CLUSTERS = 10
 def trees_of(tmp_path_factory):
     """SIPaKMeD with fields and cells, and Herlev, all small."""
     root = tmp_path_factory.mktemp("raw")
-    for label, name in enumerate(SIPAKMED):
+    for label, name in enumerate(SIPAKMED.names):
         folder = root / "sipakmed" / f"im_{name}" / f"im_{name}"
         for cluster in range(1, CLUSTERS + 1):
             seed = 100 * label + cluster
             save(folder / f"{cluster:03d}.bmp", seed, (40, 30))
             save(folder / "CROPPED" / f"{cluster:03d}_01.bmp", seed)
-    for label, name in enumerate(HERLEV):
+    for label, name in enumerate(HERLEV.names):
         for cell in range(10):
             save(root / "herlev" / name / f"14{label}{cell}-1-001.png", 20 * label + cell)
     return root

@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 from random_tables import random_table
 from sklearn import metrics
 
-from cervix_jax.data.catalog import find_builder
 from cervix_jax.statistics import confusion
 from cervix_jax.statistics.comparison import confusions
 from cervix_jax.statistics.resampling import Resamples
@@ -84,22 +83,9 @@ def test_undefined_where_there_is_one_class():
 
 def test_an_error_of_two_grades_costs_four_times_one_of_one():
     names = ("HSIL", "NILM", "LSIL", "CIS")  # in another order than their grades
-    order = confusion.order_of(names)
-    assert order == ("NILM", "LSIL", "HSIL", "CIS")
+    order = ("NILM", "LSIL", "HSIL", "CIS")
     distance = confusion.squared_distances(names, order)
     assert distance[1, 2] == 1  # NILM to LSIL
     assert distance[1, 0] == 4  # NILM to HSIL
     assert distance[3, 1] == 9  # CIS to NILM
     assert (distance == distance.T).all()
-
-
-def names_of(builder, config):
-    return tuple(find_builder(f"{builder}/{config}").OFFICIAL_COUNTS[config])
-
-
-def test_sipakmeds_classes_have_no_order():
-    assert confusion.order_of(names_of("sipakmed", "single_cell")) is None
-    assert confusion.order_of(("normal", "abnormal")) is None
-    for builder, config in (("herlev", "default"), ("cric", "cell")):
-        names = names_of(builder, config)
-        assert set(confusion.order_of(names) or ()) == set(names)

@@ -10,10 +10,10 @@ import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cervix_jax.data.classes import SIPAKMED
 from cervix_jax.errors import InputError
 from tfds_builders.cervix_phantom.anatomy import (
     ANATOMY,
-    CLASS_NAMES,
     FIELD_SHAPE,
     PIXEL_SCALE,
     optical_density,
@@ -25,7 +25,7 @@ from tfds_builders.cervix_phantom.settings import PhantomConfig, PhantomSettings
 from tfds_builders.cervix_phantom.stains import DYES, palette, slide_for, transmit
 
 SMALL = {"clusters_per_class": 2, "cells_per_cluster": 3, "clusters_per_slide": 1}
-SIPAKMED = ["Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate"]
+CLASSES = ["Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate"]
 
 
 def prepare(config: PhantomConfig, folder: Path) -> Builder:
@@ -57,7 +57,7 @@ def digest(builder: Builder) -> dict[str, str]:
 
 
 def test_examples_are_counted_named_and_labelled_like_sipakmed(crops, fields):
-    assert crops.info.features["label"].names == SIPAKMED
+    assert crops.info.features["label"].names == CLASSES
     small, large = examples(crops), examples(fields)
     assert len(small) == 5 * 2 * 3  # the dictionary keeps one of equal names: all are unique
     assert len(large) == 5 * 2
@@ -67,7 +67,7 @@ def test_examples_are_counted_named_and_labelled_like_sipakmed(crops, fields):
         assert row["image"].dtype == np.uint8
         assert row["image"].shape[-1] == 3
         assert row["cluster_id"].decode() == name.removesuffix(".png").split("_0")[0]
-        assert name.startswith(f"im_{SIPAKMED[row['label']]}/")
+        assert name.startswith(f"im_{CLASSES[row['label']]}/")
         assert 0 <= row["overlap"] <= 1
     assert np.bincount([row["label"] for row in small.values()]).tolist() == [6] * 5
 
@@ -135,7 +135,7 @@ def cells_of(class_index: int, clusters: int, **knobs) -> list:
 
 @pytest.mark.parametrize("class_index", range(5))
 def test_drawn_areas_follow_the_table(class_index):
-    anatomy = ANATOMY[CLASS_NAMES[class_index]]
+    anatomy = ANATOMY[SIPAKMED.names[class_index]]
     cells = cells_of(class_index, 12)
     nucleus = np.median([cell.nucleus_mask.sum() for cell in cells]) / PIXEL_SCALE**2
     whole = np.median([cell.cell_mask.sum() for cell in cells]) / PIXEL_SCALE**2
@@ -199,7 +199,7 @@ def test_slides_are_shared_or_apart_as_confounding_says():
 
 
 def test_palettes_reproduce_the_measured_colours():
-    for name in CLASS_NAMES:
+    for name in SIPAKMED.names:
         anatomy = ANATOMY[name]
         measured = optical_density(anatomy.cytoplasm_rgb, anatomy.background_rgb) / anatomy.layers
         np.testing.assert_allclose(palette(name).cytoplasm @ DYES, measured, atol=0.02)

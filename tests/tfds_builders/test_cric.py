@@ -13,7 +13,8 @@ from PIL import Image
 from trees import examples, picture, prepare, refused, save
 
 from cervix_jax.data import catalog
-from cervix_jax.data.cric_nuclei import CLASS_NAMES, read_nuclei
+from cervix_jax.data.classes import CRIC
+from cervix_jax.data.cric_nuclei import read_nuclei
 from cervix_jax.errors import InputError
 from tfds_builders.cric.cric_dataset_builder import Builder, cric_config
 from tfds_builders.cric.layout import find_fields
@@ -90,13 +91,13 @@ def test_layouts_give_the_worst_lesion_and_its_nuclei(tmp_path, kind, suffix, fo
     for image, worst in WORST.items():
         got = made[f"{image}{suffix}"]
         cells = [cell for cell in CELLS if cell[0] == image]
-        assert CLASS_NAMES[got["label"]] == worst
+        assert CRIC.names[got["label"]] == worst
         assert got["image_id"] == image.encode()
         assert got["image"].shape == (128, 172, 3)
         assert got["nucleus_positions"].dtype == np.float32
         np.testing.assert_allclose(got["nucleus_positions"], [cell[3:] for cell in cells])
         names = ["NILM" if cell[2] == NEGATIVE else cell[2] for cell in cells]
-        assert [CLASS_NAMES[number] for number in got["nucleus_classes"]] == names
+        assert [CRIC.names[number] for number in got["nucleus_classes"]] == names
 
 
 def test_cells_are_squares_about_nuclei_mirrored_at_the_border(tmp_path):
@@ -108,12 +109,12 @@ def test_cells_are_squares_about_nuclei_mirrored_at_the_border(tmp_path):
     whole = made["aa/1.png"]
     assert whole["image"].shape == (20, 20, 3)  # 160 px at an eighth of the width
     np.testing.assert_array_equal(whole["image"], pixels[30:50, 20:40])
-    assert CLASS_NAMES[whole["label"]] == "NILM"
+    assert CRIC.names[whole["label"]] == "NILM"
     assert whole["cell_id"] == b"1"
     assert whole["image_id"] == b"aa"
     # Its own nucleus comes first, then the neighbour that lies within the square.
     np.testing.assert_allclose(whole["nucleus_positions"], [(10, 10), (16, 15)])
-    assert [CLASS_NAMES[number] for number in whole["nucleus_classes"]] == ["NILM", "LSIL"]
+    assert [CRIC.names[number] for number in whole["nucleus_classes"]] == ["NILM", "LSIL"]
     corner = made["aa/3.png"]["image"]  # the nucleus is the pixel at the lower left
     np.testing.assert_array_equal(corner[:11, 10:], pixels[117:128, :10])
     np.testing.assert_array_equal(corner[10], corner[10, ::1])
@@ -310,8 +311,8 @@ def test_spreadsheet_exports_are_read(tmp_path):
     text = HEAD + "aa.png, 7 ,nilm,3,4\nbb.png,8,asc_us,1e1,0.5\n"
     path.write_bytes(b"\xef\xbb\xbf" + text.replace(",", ";").replace("\n", "\r\n").encode())
     first, second = read_nuclei(path)
-    assert (first.cell_id, CLASS_NAMES[first.label]) == ("7", "NILM")
-    assert (CLASS_NAMES[second.label], second.x, second.y) == ("ASC-US", 10.0, 0.5)
+    assert (first.cell_id, CRIC.names[first.label]) == ("7", "NILM")
+    assert (CRIC.names[second.label], second.x, second.y) == ("ASC-US", 10.0, 0.5)
 
 
 cell_texts = st.one_of(
@@ -359,7 +360,7 @@ def test_description_is_complete_and_prepared_data_need_no_code(tmp_path):
     assert "rezende2021" in builder.info.citation
     assert "positions_width" in builder.info.description
     again = tfds.builder_from_directory(builder.data_dir)
-    assert tuple(again.info.features["label"].names) == CLASS_NAMES
+    assert tuple(again.info.features["label"].names) == CRIC.names
     np.testing.assert_equal(examples(again), made)
 
 

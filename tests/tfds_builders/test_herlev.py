@@ -10,9 +10,10 @@ from PIL import Image
 from trees import examples, picture, prepare, refused, save
 
 from cervix_jax.data import catalog, splits
+from cervix_jax.data.classes import HERLEV
 from cervix_jax.errors import InputError
 from tfds_builders.herlev.herlev_dataset_builder import Builder
-from tfds_builders.herlev.layout import CLASS_NAMES, class_of, find_items
+from tfds_builders.herlev.layout import class_of, find_items
 from tfds_builders.herlev.segmentation import PALETTE, read_segmentation
 
 
@@ -34,21 +35,21 @@ def add_cell(folder: Path, stem: str, seed: int, suffix: str = ".BMP", mask: boo
 
 def official(root: Path, cells: int = 2) -> Path:
     top = root / "smear2005" / "New database pictures"
-    for number, name in enumerate(CLASS_NAMES):
+    for number, name in enumerate(HERLEV.names):
         for cell in range(cells):
             add_cell(top / name, f"14{number}-{number}{cell}-001", 10 * number + cell)
     return root
 
 
 def kaggle(root: Path) -> Path:
-    for number, name in enumerate(CLASS_NAMES):
+    for number, name in enumerate(HERLEV.names):
         for cell, part in enumerate(("train", "test")):
             add_cell(root / part / name, f"14{number}-{number}{cell}-001", 10 * number + cell)
     return root
 
 
 def plain(root: Path) -> Path:
-    for number, name in enumerate(CLASS_NAMES):
+    for number, name in enumerate(HERLEV.names):
         for cell in range(2):
             stem = f"14{number}-{number}{cell}-001"
             add_cell(root / name, stem, 10 * number + cell, ".png", mask=False)
@@ -68,7 +69,7 @@ def test_layouts_give_the_same_examples(tmp_path, layout):
     made = build(layout(tmp_path / "raw"), tmp_path / "data")
     suffix = ".png" if layout is plain else ".BMP"
     assert len(made) == 14
-    for number, name in enumerate(CLASS_NAMES):
+    for number, name in enumerate(HERLEV.names):
         for cell in range(2):
             example = made[f"{name}/14{number}-{number}{cell}-001{suffix}"]
             assert example["label"] == number
@@ -83,7 +84,7 @@ def test_layouts_give_the_same_examples(tmp_path, layout):
 
 @pytest.mark.parametrize(
     ("folder", "name"),
-    [(name, name) for name in CLASS_NAMES]
+    [(name, name) for name in HERLEV.names]
     + [
         ("Normal_Superficial", "normal_superficiel"),
         ("superficial", "normal_superficiel"),
@@ -106,7 +107,7 @@ def test_spellings_of_folders(folder, name):
 
 def test_the_old_database_beside_is_left_alone(tmp_path):
     root = official(tmp_path)
-    for name in CLASS_NAMES:
+    for name in HERLEV.names:
         save(tmp_path / "smear2005" / "Old database" / name / "1-1-001.BMP")
         save(tmp_path / "aaa" / name / "2-2-002.BMP")
     assert len(find_items(root)) == 14
@@ -225,7 +226,7 @@ def test_description_is_complete_and_prepared_data_need_no_code(tmp_path):
     assert "jantzen2005" in builder.info.citation
     assert "slide_id" in builder.info.description
     again = tfds.builder_from_directory(builder.data_dir)
-    assert tuple(again.info.features["label"].names) == CLASS_NAMES
+    assert tuple(again.info.features["label"].names) == HERLEV.names
     np.testing.assert_equal(examples(again), made)
 
 
@@ -268,7 +269,7 @@ def test_real_segmentations(shared, tmp_path):
         check_counts=False,
     )
     assert len(dataset) == 903
-    ratios = {name: [] for name in CLASS_NAMES}
+    ratios = {name: [] for name in HERLEV.names}
     for index in range(0, len(dataset), 3):
         example = dataset.source[index]
         assert example["has_masks"]
@@ -278,8 +279,8 @@ def test_real_segmentations(shared, tmp_path):
         )
         assert not (nucleus & cytoplasm).any()
         share = nucleus.sum() / max((nucleus | cytoplasm).sum(), 1)
-        ratios[CLASS_NAMES[example["label"]]].append(share)
-    medians = [float(np.median(ratios[name])) for name in CLASS_NAMES]
+        ratios[HERLEV.names[example["label"]]].append(share)
+    medians = [float(np.median(ratios[name])) for name in HERLEV.names]
     # The nucleus takes more of the cell from superficial to intermediate and with every grade.
     assert medians[0] < medians[1] < medians[3] < medians[4] < medians[5] < medians[6]
     with pytest.raises(InputError, match="carcinoma_in_situ 148 instead of 150"):

@@ -9,9 +9,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from cervix_jax.data.classes import SIPAKMED
 from cervix_jax.errors import InputError
 from cervix_jax.files import background
-from tfds_builders.sipakmed.layout import CLASS_FOLDERS, CLASS_NAMES, find_items
+from tfds_builders.sipakmed.layout import CLASS_FOLDERS, find_items
 from tfds_builders.sipakmed.sipakmed_dataset_builder import Builder
 
 SQUARE = "5.0,5.0\n15.0,5.0\n15.0,15.0\n5.0,15.0\n"
@@ -296,7 +297,7 @@ def test_description_is_complete(tmp_path):
     info = Builder(config="single_cell", data_dir=tmp_path).info
     assert "plissiti2018" in info.citation
     assert "cluster_id" in info.description
-    assert tuple(info.features["label"].names) == CLASS_NAMES
+    assert tuple(info.features["label"].names) == SIPAKMED.names
 
 
 def test_bmp_tree_of_the_raw_tool(shared, tmp_path):

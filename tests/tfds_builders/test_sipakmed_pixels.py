@@ -5,7 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cervix_jax.errors import InputError
-from cervix_jax.files import background, contours
+from cervix_jax.files import background
+from tfds_builders.sipakmed import contours
 
 numbers = st.one_of(
     st.floats(-40, 60).map(repr), st.text("0123456789.eE+-_naif", max_size=6), st.text(max_size=3)

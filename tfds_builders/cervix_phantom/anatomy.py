@@ -10,14 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CLASS_NAMES = (
-    "Dyskeratotic",
-    "Koilocytotic",
-    "Metaplastic",
-    "Parabasal",
-    "Superficial-Intermediate",
-)
-
 PIXEL_SCALE = 0.4
 """Phantom pixels per SIPaKMeD pixel; about 0.35 micrometres to the phantom pixel."""
 

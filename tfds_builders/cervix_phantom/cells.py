@@ -71,7 +71,7 @@ def draw_cell(
 
     Args:
         rng: The cell's own stream.
-        class_name: One of `anatomy.CLASS_NAMES`.
+        class_name: One of `SIPAKMED.names`.
         outline: Outer contour.
         nucleus_area: Area of all nuclei together, square pixels.
     """

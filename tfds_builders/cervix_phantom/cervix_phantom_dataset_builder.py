@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tfds_builders.cervix_phantom.anatomy import CLASS_NAMES, CROP_MARGIN, folder
+from cervix_jax.data.classes import SIPAKMED
+from tfds_builders.cervix_phantom.anatomy import CROP_MARGIN, folder
 from tfds_builders.cervix_phantom.field import Field, PlacedCell, render_field
 from tfds_builders.cervix_phantom.settings import BASE_CONFIGS, PhantomConfig, phantom_config
 
@@ -38,7 +39,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(names=CLASS_NAMES),
+                    "label": tfds.features.ClassLabel(names=SIPAKMED.names),
                     "filename": tfds.features.Text(),
                     "slide_id": tfds.features.Text(),
                     "cluster_id": tfds.features.Text(),
@@ -56,7 +57,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
         config = self.builder_config
         assert isinstance(config, PhantomConfig)
-        for class_index, class_name in enumerate(CLASS_NAMES):
+        for class_index, class_name in enumerate(SIPAKMED.names):
             for cluster in range(1, config.settings.clusters_per_class + 1):
                 field = render_field(class_index, cluster, config.settings)
                 cluster_id = f"{folder(class_name)}/{cluster:03d}"

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cervix_jax.data.classes import SIPAKMED
 from tfds_builders.cervix_phantom.anatomy import (
     ANATOMY,
-    CLASS_NAMES,
     FIELD_SHAPE,
     sample_areas,
 )
@@ -85,11 +85,11 @@ def render_field(class_index: int, cluster: int, settings: PhantomSettings) -> F
     """Renders one field, whatever others are rendered before it, after it or beside it.
 
     Args:
-        class_index: Position in `anatomy.CLASS_NAMES`.
+        class_index: Position in `SIPAKMED.names`.
         cluster: Cluster number within the class, 1 and up.
         settings: The knobs.
     """
-    class_name = CLASS_NAMES[class_index]
+    class_name = SIPAKMED.names[class_index]
     root = np.random.SeedSequence([settings.seed, class_index, cluster])
     layout, drawing, dirt, camera = map(np.random.default_rng, root.spawn(4))
     slide = slide_for(class_index, cluster, settings)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
-from tfds_builders.cervix_phantom.anatomy import ANATOMY, CLASS_NAMES, optical_density
+from cervix_jax.data.classes import SIPAKMED
+from tfds_builders.cervix_phantom.anatomy import ANATOMY, optical_density
 from tfds_builders.cervix_phantom.settings import PhantomSettings
 
 HAEMATOXYLIN, EOSIN, ORANGE_G, LIGHT_GREEN = range(4)
@@ -103,13 +104,13 @@ def slide_for(class_index: int, cluster: int, settings: PhantomSettings) -> Slid
     """The slide a cluster lies on: the same for equal positions, unless prepared apart."""
     position = slide_position(cluster, settings)
     apart = prepared_apart(position, settings)
-    number = position * (len(CLASS_NAMES) + 1) + (1 + class_index if apart else 0)
+    number = position * (len(SIPAKMED.names) + 1) + (1 + class_index if apart else 0)
     if apart:
-        source = CLASS_NAMES[class_index]
+        source = SIPAKMED.names[class_index]
     else:  # every palette equally often among shared slides, in an order that the seed decides
-        block, place = divmod(position, len(CLASS_NAMES))
+        block, place = divmod(position, len(SIPAKMED.names))
         order = np.random.default_rng([settings.seed, _PALETTE_STREAM, block])
-        source = CLASS_NAMES[order.permutation(len(CLASS_NAMES))[place]]
+        source = SIPAKMED.names[order.permutation(len(SIPAKMED.names))[place]]
     return _stain(number, palette(source), settings)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from cervix_jax.data.cric_nuclei import CLASS_NAMES, PUBLISHED_WIDTH
+from cervix_jax.data.classes import CRIC
+from cervix_jax.data.cric_nuclei import PUBLISHED_WIDTH
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 from cervix_jax.files.threads import map_in_order
@@ -17,7 +18,7 @@ from tfds_builders.cric.settings import BASE_CONFIGS, CricConfig, cric_config
 
 __all__ = ["Builder", "CricConfig", "cric_config"]
 
-# Rezende et al. 2021, in the order of CLASS_NAMES; 11,534 in all.
+# Rezende et al. 2021, in the order of CRIC.names; 11,534 in all.
 CELL_COUNTS = (6779, 606, 1360, 925, 1703, 161)
 NUM_FIELDS = 400
 
@@ -45,7 +46,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """
     BUILDER_CONFIGS: ClassVar = list(BASE_CONFIGS.values())
     GROUP_FEATURE = "image_id"
-    OFFICIAL_COUNTS: ClassVar = {"cell": dict(zip(CLASS_NAMES, CELL_COUNTS, strict=True))}
+    OFFICIAL_COUNTS: ClassVar = {"cell": dict(zip(CRIC.names, CELL_COUNTS, strict=True))}
 
     def __init__(self, *, check_counts: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
@@ -58,7 +59,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
             "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-            "label": tfds.features.ClassLabel(names=list(CLASS_NAMES)),
+            "label": tfds.features.ClassLabel(names=list(CRIC.names)),
             "filename": tfds.features.Text(),
             "image_id": tfds.features.Text(),
             "nucleus_positions": tfds.features.Tensor(shape=(None, 2), dtype=np.float32),
@@ -91,7 +92,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     "set, or accept it with check_counts=False (prepare: --nocheck_counts)."
                 )
             found = collections.Counter(
-                CLASS_NAMES[label] for field in fields for label in field.labels.tolist()
+                CRIC.names[label] for field in fields for label in field.labels.tolist()
             )
             official = self.OFFICIAL_COUNTS["cell"]
             folders.check_counts(root, "annotated cells", found, official, insist=True)

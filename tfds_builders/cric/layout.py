@@ -27,7 +27,7 @@ class Field:
       size: its width and height in pixels.
       nuclei: its annotations, in the order of the file; at least one.
       positions: float32 [n, 2], x and y of the nuclei in pixels of the image.
-      labels: int64 [n], indices into `CLASS_NAMES`.
+      labels: int64 [n], indices into `CRIC.names`.
     """
 
     path: Path

@@ -8,12 +8,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from cervix_jax.data.classes import HERLEV
 from cervix_jax.files import folders, images
 from cervix_jax.files.threads import map_in_order
-from tfds_builders.herlev.layout import CLASS_NAMES, Item, find_items
+from tfds_builders.herlev.layout import Item, find_items
 from tfds_builders.herlev.segmentation import read_segmentation
 
-# Jantzen et al. 2005, in the order of CLASS_NAMES; 917 in all.
+# Jantzen et al. 2005, in the order of HERLEV.names; 917 in all.
 CELL_COUNTS = (74, 70, 98, 182, 146, 197, 150)
 
 
@@ -41,7 +42,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     GROUP_FEATURE = "slide_id"
     # Shares of train and validation in arXiv 2106.00557; the rest is test.
     PAPER_RATIOS = (0.2, 0.0)
-    OFFICIAL_COUNTS: ClassVar = {"default": dict(zip(CLASS_NAMES, CELL_COUNTS, strict=True))}
+    OFFICIAL_COUNTS: ClassVar = {"default": dict(zip(HERLEV.names, CELL_COUNTS, strict=True))}
 
     def __init__(self, *, check_counts: bool = True, **kwargs: Any):
         super().__init__(**kwargs)
@@ -53,7 +54,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(names=list(CLASS_NAMES)),
+                    "label": tfds.features.ClassLabel(names=list(HERLEV.names)),
                     "filename": tfds.features.Text(),
                     "slide_id": tfds.features.Text(),
                     "nucleus_mask": mask,
@@ -76,7 +77,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         folders.check_counts(
             root,
             "images",
-            collections.Counter(CLASS_NAMES[item.label] for item in items),
+            collections.Counter(HERLEV.names[item.label] for item in items),
             self.OFFICIAL_COUNTS["default"],
             insist=self._check_counts,
         )

@@ -7,19 +7,10 @@ from pathlib import Path
 
 from absl import logging
 
+from cervix_jax.data.classes import HERLEV
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 
-# Jantzen et al. 2005, classes 1 to 7, with the spelling of the official folders.
-CLASS_NAMES = (
-    "normal_superficiel",
-    "normal_intermediate",
-    "normal_columnar",
-    "light_dysplastic",
-    "moderate_dysplastic",
-    "severe_dysplastic",
-    "carcinoma_in_situ",
-)
 # Parts of a folder name that tell the class; the first that fits decides.
 _SPELLINGS = (
     (r"carcinoma_?(in_?situ)?|(carcinoma_)?cis", "carcinoma_in_situ"),
@@ -43,7 +34,7 @@ class Item:
     Attributes:
       path: the file.
       filename: `<class>/<file>`, the same in every layout.
-      label: index into `CLASS_NAMES`.
+      label: index into `HERLEV.names`.
       slide_id: first number of the name.
       mask: file of the segmentation, where there is one.
     """
@@ -72,10 +63,10 @@ def find_items(root: Path) -> list[Item]:
     Raises:
       InputError: a class folder is missing, or an image or segmentation is there twice.
     """
-    found = folders.find_class_folders(_start(root), CLASS_NAMES, class_of)
-    missing = [name for name in CLASS_NAMES if not found[name]]
+    found = folders.find_class_folders(_start(root), HERLEV.names, class_of)
+    missing = [name for name in HERLEV.names if not found[name]]
     if missing:
-        have = ", ".join(name for name in CLASS_NAMES if found[name]) or "none"
+        have = ", ".join(name for name in HERLEV.names if found[name]) or "none"
         raise InputError(
             f"{root}: no folder {', '.join(missing)} (found: {have}); give the folder that holds "
             "all seven class folders, e.g. smear2005."
@@ -83,7 +74,7 @@ def find_items(root: Path) -> list[Item]:
     pictures: dict[str, tuple[Path, int]] = {}
     masks: dict[str, Path] = {}
     strange: list[Path] = []
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(HERLEV.names):
         of_class: dict[str, Path] = {}
         for path in (file for folder in found[name] for file in _files(folder, name)):
             if path.suffix.lower() not in images.SUFFIXES:
@@ -104,7 +95,7 @@ def find_items(root: Path) -> list[Item]:
     return [
         Item(
             path=path,
-            filename=f"{CLASS_NAMES[label]}/{path.name}",
+            filename=f"{HERLEV.names[label]}/{path.name}",
             label=label,
             slide_id=stem.partition("-")[0],
             mask=masks.get(stem),

@@ -7,17 +7,11 @@ from pathlib import Path
 
 from absl import logging
 
+from cervix_jax.data.classes import SIPAKMED
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 
-CLASS_NAMES = (
-    "Dyskeratotic",
-    "Koilocytotic",
-    "Metaplastic",
-    "Parabasal",
-    "Superficial-Intermediate",
-)
-CLASS_FOLDERS = tuple(f"im_{name}" for name in CLASS_NAMES)
+CLASS_FOLDERS = tuple(f"im_{name}" for name in SIPAKMED.names)
 
 _FIELD = re.compile(r"(\d+)$")
 _CROP = re.compile(r"(\d+)_(\d+)$")
@@ -37,7 +31,7 @@ class Item:
     Attributes:
       path: the file.
       filename: `im_<class>/<file>`, the same in every layout.
-      label: index into `CLASS_NAMES`.
+      label: index into `SIPAKMED.names`.
       cluster_id: `im_<class>/<NNN>`, the field that the image is or was cut from.
       contours: contour files per cell; one cell for a crop, all cells for a field.
     """

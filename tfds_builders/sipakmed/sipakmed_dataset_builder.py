@@ -10,13 +10,14 @@ import tensorflow_datasets as tfds
 from absl import logging
 from PIL import Image
 
+from cervix_jax.data.classes import SIPAKMED
 from cervix_jax.files import folders, images
 from cervix_jax.files.background import remove_background
 from cervix_jax.files.threads import map_in_order
 from tfds_builders.sipakmed.contours import cell_masks
-from tfds_builders.sipakmed.layout import CLASS_FOLDERS, CLASS_NAMES, Item, find_items
+from tfds_builders.sipakmed.layout import CLASS_FOLDERS, Item, find_items
 
-# Plissiti et al. 2018, in the order of CLASS_NAMES.
+# Plissiti et al. 2018, in the order of SIPAKMED.names.
 CELL_COUNTS = (813, 825, 793, 787, 831)
 FIELD_COUNTS = (223, 238, 271, 108, 126)
 
@@ -70,9 +71,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
     GROUP_FEATURE = "cluster_id"
     OFFICIAL_COUNTS: ClassVar = {
-        "single_cell": dict(zip(CLASS_NAMES, CELL_COUNTS, strict=True)),
-        "multi_cell": dict(zip(CLASS_NAMES, FIELD_COUNTS, strict=True)),
-        "multi_cell_masked": dict(zip(CLASS_NAMES, FIELD_COUNTS, strict=True)),
+        "single_cell": dict(zip(SIPAKMED.names, CELL_COUNTS, strict=True)),
+        "multi_cell": dict(zip(SIPAKMED.names, FIELD_COUNTS, strict=True)),
+        "multi_cell_masked": dict(zip(SIPAKMED.names, FIELD_COUNTS, strict=True)),
     }
 
     def __init__(self, *, check_counts: bool = True, **kwargs: Any):
@@ -89,7 +90,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(names=list(CLASS_NAMES)),
+                    "label": tfds.features.ClassLabel(names=list(SIPAKMED.names)),
                     "filename": tfds.features.Text(),
                     "cluster_id": tfds.features.Text(),
                     "nucleus_mask": mask,

@@ -6,19 +6,19 @@ import pytest
 from PIL import Image
 
 from cervix_jax.data import catalog
+from cervix_jax.data.classes import HERLEV, SIPAKMED
 from cervix_jax.data.decode import RESIZE_MODES, Frame, decode_square, resize_labels
 from cervix_jax.errors import InputError
 from cervix_jax.explain.measures import area_share, cell_regions, nucleus_discs, relevance_mass
-from tfds_builders.cervix_phantom.anatomy import CLASS_NAMES, CROP_MARGIN
+from tfds_builders.cervix_phantom.anatomy import CROP_MARGIN
 from tfds_builders.cervix_phantom.field import render_field
 from tfds_builders.cervix_phantom.settings import phantom_config
-from tfds_builders.herlev.layout import CLASS_NAMES as HERLEV_CLASSES
 from tfds_builders.herlev.segmentation import PALETTE
 
 # --- the phantom: exact masks --------------------------------------------------------------------
 
 SETTINGS = {"clusters_per_class": 1, "cells_per_cluster": 3}
-KOILOCYTE = CLASS_NAMES.index("Koilocytotic")
+KOILOCYTE = SIPAKMED.names.index("Koilocytotic")
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +125,9 @@ def herlev(tmp_path_factory):
     index = np.full((20, 30), 4, np.uint8)
     index[5:15, 10:25], index[8:12, 12:18] = 3, 2
     index[0, 0], index[1, 1] = 0, 1  # neither labelled nor known
-    for number, name in enumerate(HERLEV_CLASSES):
+    for number, name in enumerate(HERLEV.names):
         save(root / name / f"149-{number}-001.BMP", grey + np.uint8(number))
-    save(root / HERLEV_CLASSES[0] / "149-0-001-d.bmp", index, "P")
+    save(root / HERLEV.names[0] / "149-0-001-d.bmp", index, "P")
     return catalog.load(
         "herlev/default", manual_dir=root, data_dir=root / "data", check_counts=False
     )
@@ -146,7 +146,7 @@ def test_herlev_without_a_segmentation_is_undefined(herlev):
 
 
 def test_sipakmed_contours(tmp_path):
-    for number, name in enumerate(CLASS_NAMES):
+    for number, name in enumerate(SIPAKMED.names):
         folder = tmp_path / "raw" / f"im_{name}"
         save(folder / "CROPPED" / "001_01.bmp", np.full((24, 24, 3), 90 + number, np.uint8))
     (folder / "CROPPED" / "001_01_cyt.dat").write_text("2,2\n2,20\n20,20\n20,2\n")

@@ -6,7 +6,7 @@ import numpy as np
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.decode import resize_square
 from cervix_jax.explain import measures
-from cervix_jax.explain.measures.scoring import Output, score
+from cervix_jax.explain.function import Output, exact_scores
 from cervix_jax.runs.run import Run
 
 
@@ -58,10 +58,10 @@ def falls(run: Run, dataset: Dataset, rows: np.ndarray, output: Output) -> np.nd
     """
     pixels, labels = squares(dataset, rows), dataset.labels[rows]
     regions = measures.cell_regions(dataset, rows, size=runs.IMAGE_SIZE)
-    right, logits_fn = run.predict(pixels).argmax(-1) == labels, run.logits_fn
+    right = run.predict(pixels).argmax(-1) == labels
 
     def score_of(images: np.ndarray) -> np.ndarray:
-        return score(logits_fn, np.asarray(run.preprocess(images)), labels, output=output)
+        return exact_scores(run.logits(images)[:, None], labels, output)[:, 0]
 
     before, found = score_of(pixels), []
     masks = dict(zip(regions.names, regions.masks.swapaxes(0, 1), strict=True))

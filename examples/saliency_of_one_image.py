@@ -27,12 +27,13 @@ def main(workdir: str, image_path: str, picture: str) -> None:
 
     images, targets = run.preprocess([pixels]), np.array([target])
     black = explain.baselines.black(run.input_range)  # what the network sees as black; not zero
-    gradients, delta = explain.integrated_gradients(
-        run.logits_fn, images, targets, baselines=black, steps=64, return_delta=True
-    )
-    print(f"sum of the map less what it should be: {float(delta[0]):+.1e}")  # small: enough steps
+    common = {"baselines": black, "output": "logit"}
+    gradients = explain.integrated_gradients(run.logits_fn, images, targets, steps=64, **common)
+    found = explain.measures.completeness(run.logits_fn, images, targets, gradients, **common)
+    # Small: the steps are enough.
+    print(f"sum of the map less what it should be: {float(found.delta[0]):+.1e}")
     # The last map of small images is a single value; this one is finer.
-    cam = explain.grad_cam(run.features_fn, images, targets, key="stage3")
+    cam = explain.grad_cam(run.features_fn, images, targets, feature_map="stage3")
     shown = resize_square(pixels, run.config.image_size, run.config.data.resize)
     maps = {"integrated gradients": gradients[0].sum(-1), "Grad-CAM": np.squeeze(cam[0])}
 

@@ -1,14 +1,22 @@
 """Explanations of a classifier: which pixels, and which channels, its score depends on.
 
-The methods are pure functions of `logits_fn(images) -> logits`, images and target classes; they
-give raw maps, signed and not normalised. They run in batches of `batch_size`, whatever the number
-of images and samples, and give the same for every batch size up to rounding.
+Every method is `method(fn, images, targets, *, baselines, output, batch_size, seed, progress, ...)`
+and every measure of a map `measure(fn, images, targets, maps, *, ...)` with the same keywords
+(`contract.Common`) and some of its own. `fn(images) -> logits` is a function, a
+`jax.tree_util.Partial`, an `nnx` module or a bound `linen` module. Maps are raw, signed and not
+normalised. Everything runs in batches of `batch_size`, whatever the number of images and samples,
+and gives the same for every batch size up to rounding; a second call with the same `fn` compiles
+nothing.
 
     run = load_run("runs/rcan")
     images = run.preprocess(uint8_images)
     maps = explain.integrated_gradients(run.logits_fn, images, targets,
                                         baselines=explain.baselines.black(run.input_range))
+    curve = explain.measures.deletion(run.logits_fn, images, targets, maps)
 """
+
+import importlib
+from typing import TYPE_CHECKING
 
 from cervix_jax.explain import baselines
 from cervix_jax.explain.cam import grad_cam, grad_cam_plus_plus, layer_cam
@@ -30,6 +38,9 @@ from cervix_jax.explain.integrated import (
 )
 from cervix_jax.explain.perturbation import occlusion, rise
 
+if TYPE_CHECKING:
+    from cervix_jax.explain import measures
+
 __all__ = [
     "ExtremeChannels",
     "GateStatistics",
@@ -48,8 +59,21 @@ __all__ = [
     "input_x_gradient",
     "integrated_gradients",
     "layer_cam",
+    "measures",
     "occlusion",
     "rise",
     "saliency",
     "smooth_grad",
 ]
+
+_LATER = ("measures",)  # imported when asked for: they bring SciPy's and scikit-learn's packages
+
+
+def __getattr__(name: str):
+    if name in _LATER:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -1,22 +1,28 @@
 """What an image is compared with: the starting point of a path, or what covers a part of it.
 
 A baseline lies in the space of the images that the model is fed, where black is seldom zero.
-`black` and `white` take the range of that space (`run.input_range`) for this reason. Baselines
-are arrays that broadcast to the images [N, H, W, 3], or one of two kinds of several baselines
-over which a method averages: `Uniform` draws them, `Several` holds them.
+`black` and `white` take the range of that space (`run.input_range`) for this reason. Every method
+and measure takes the same `baselines`:
+
+- an array that broadcasts to the images [N, H, W, 3]: a number, a colour, an image or one for each;
+- a function of the images that gives such an array, such as `mean`;
+- several baselines for every image, over which is averaged: `uniform` draws them, `several` holds
+  given ones;
+- None, which is `mean`: each image's own mean colour.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cervix_jax import rng
 from cervix_jax.data.normalization import InputRange
 from cervix_jax.errors import InputError
-from cervix_jax.explain.batches import check_count
+from cervix_jax.explain.function import check_count
 
 
 @jax.tree_util.register_dataclass
@@ -52,7 +58,7 @@ class Several:
         return jnp.broadcast_to(self.images[number], (len(number), *shape))
 
 
-Baselines = Any  # an array that broadcasts to [N, H, W, 3], Uniform or Several
+Baselines = ArrayLike | Callable[[np.ndarray], ArrayLike] | Uniform | Several | None
 
 
 def black(input_range: InputRange) -> np.ndarray:
@@ -139,15 +145,12 @@ def _blur_one(image: jax.Array, sigma: jax.Array) -> jax.Array:
     return gaussian_blur(image[None], sigma[None])[0]
 
 
-def check_baselines(given: Baselines, images: np.ndarray) -> tuple[np.ndarray | None, Any]:
-    """Baselines as either an array [N, ...] of one for each image, or several for all.
+def own_baselines(given: Baselines, images: np.ndarray) -> np.ndarray | Uniform | Several:
+    """Baselines as an array [N, 1 or H, 1 or W, 1 or 3] of one for each image, or several for all.
 
     Args:
       given: what the user gave.
       images: [N, H, W, 3].
-
-    Returns:
-      (array [N, 1 or H, 1 or W, 1 or 3], None), or (None, `Uniform` or `Several`).
 
     Raises:
       InputError: it does not fit the images, or has values that are not finite.
@@ -156,7 +159,9 @@ def check_baselines(given: Baselines, images: np.ndarray) -> tuple[np.ndarray | 
     if isinstance(given, Uniform | Several):
         if isinstance(given, Several):
             _check_fit(given.images.shape[1:], images.shape[1:], hint)
-        return None, given
+        return given
+    if given is None or callable(given):
+        given = (given or mean)(images)
     try:
         values = np.asarray(given, np.float32)
     except (TypeError, ValueError):
@@ -165,7 +170,38 @@ def check_baselines(given: Baselines, images: np.ndarray) -> tuple[np.ndarray | 
     if not np.isfinite(values).all():
         raise InputError("the baselines have values that are not finite.")
     values = values.reshape((1,) * (4 - values.ndim) + values.shape)
-    return np.broadcast_to(values, (len(images), *values.shape[1:])), None
+    return np.broadcast_to(values, (len(images), *values.shape[1:]))
+
+
+def attach(
+    examples: dict[str, np.ndarray], given: Baselines
+) -> tuple[dict[str, np.ndarray], Uniform | Several | None, int]:
+    """The examples with their baselines, for `pick`.
+
+    Args:
+      examples: "images" [N, H, W, 3] and more.
+      given: what the user gave.
+
+    Returns:
+      The examples, with a "baseline" where each image has its own; the several baselines that all
+      images share, or None; and the number of baselines of each image.
+
+    Raises:
+      InputError: as `own_baselines`.
+    """
+    found = own_baselines(given, examples["images"])
+    if isinstance(found, Uniform | Several):
+        return examples, found, found.count
+    return examples | {"baseline": found}, None, 1
+
+
+def pick(
+    examples: Mapping[str, jax.Array], several: Uniform | Several | None, number: jax.Array
+) -> jax.Array:
+    """The baselines of these numbers, int [B], broadcastable to the images; see `attach`."""
+    if several is None:
+        return examples["baseline"]
+    return several.pick(number, examples["images"].shape[1:])
 
 
 def _check_fit(shape: tuple[int, ...], images: tuple[int, ...], hint: str) -> None:

@@ -1,15 +1,24 @@
-"""Examples times samples, in batches of a bounded size, one compiled program for all of them.
+"""Images times samples, in batches of a bounded size, one compiled program for all of them.
 
-Every method here is a mean over samples (steps of a path, noisy copies, masks) of something
-computed from one image. `sum_samples` and `each_sample` lay the pairs (image, sample) out image
-by image and cut the row into batches, of which `batch_size` pairs are under way at a time, so that
-memory depends neither on the number of images nor on that of samples. What belongs to one image is
-summed on the device, in float32 within a batch; the sums are added up on the host in float64.
+Every method and measure here rests on samples of an image: steps of a path, noisy copies, masks,
+shares of removed pixels. `sum_samples` adds up what is computed from each of them, `score_samples`
+gives the score of each. Both lay the pairs (image, sample) out image by image and cut the row into
+batches, of which `batch_size` pairs are under way at a time, so that memory depends neither on the
+number of images nor on that of samples. What belongs to one image is summed on the device, in
+float32 within a batch; the sums are added up on the host in float64.
+
+On a CPU batches run on all cores at once: XLA runs the programs of a thread one after the other,
+and within one of a network it leaves cores idle (`benchmarks/README.md` has what that costs). A GPU
+or TPU has one queue anyway; there the host only stays a batch ahead.
 """
 
+import collections
+import contextlib
 import functools
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, NamedTuple
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +26,31 @@ import numpy as np
 from tqdm import tqdm
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain import cores
+from cervix_jax.explain.function import call, check_count, exact_scores
+from cervix_jax.files.threads import map_in_order
 
 # (fn, examples, sample, shared, **options) -> arrays with a leading batch axis. `examples` is a
 # dict of arrays [B, ...], `sample` int [B], `shared` any pytree that is the same for all.
 Sample = Callable[..., Any]
+# (examples, sample, shared, **options) -> images [B, H, W, 3], and any arrays [B, ...] to keep.
+Change = Callable[..., tuple[jax.Array, Any]]
+
+_Batch = TypeVar("_Batch")
+_dispatching = threading.Lock()  # else two threads would compile the same program
+
+
+class Scores(NamedTuple):
+    """Of N images with S samples each.
+
+    Attributes:
+      values: float64 [N, S], the score of the image's target.
+      predicted: bool [N, S], whether the target has the largest logit.
+      kept: what else the change gave of each sample, a tree of arrays [N, S, ...].
+    """
+
+    values: np.ndarray
+    predicted: np.ndarray
+    kept: Any
 
 
 class Chunk(NamedTuple):
@@ -65,7 +94,7 @@ def sum_samples(
     examples: dict[str, np.ndarray],
     shared: Any,
     *,
-    samples: int,
+    samples: int = 1,
     batch_size: int,
     progress: str = "",
     **options: Hashable,
@@ -74,8 +103,8 @@ def sum_samples(
 
     Args:
       method: a function of the module level: it is part of what a compiled program is known by.
-      fn: a pytree that can be called, from `scores.as_pytree`.
-      examples: arrays [N, ...].
+      fn: a pytree that can be called, from `function.as_pytree`.
+      examples: arrays [N, ...], "images" among them.
       shared: arrays that all pairs see.
       samples: samples of each image.
       batch_size: most pairs under way at a time; on a CPU its cores share them.
@@ -88,16 +117,16 @@ def sum_samples(
     Raises:
       InputError: a batch size below 1, or values that are not finite.
     """
-    check_count("batch_size", batch_size)
-    check_count("samples", samples)
-    if not len(examples["images"]):
-        return _nothing(method, fn, examples, shared, options)
+    fixed, count = tuple(sorted(options.items())), len(examples["images"])
+
+    def start(own: dict[str, np.ndarray], pairs: tuple) -> Any:
+        return _sum(method, fixed, samples, fn, own, pairs, shared)
+
     totals: Any = None
     # One sample needs no float64 to be added up in.
     dtype = np.float32 if samples == 1 else np.float64
-    count = len(examples["images"])
-    run = _batches(method, fn, examples, shared, samples, batch_size, progress, options, True)
-    for chunk, sums in run:
+    for chunk, (sums, finite) in _run(start, examples, samples, batch_size, progress):
+        check_finite(finite, chunk.start + chunk.local, chunk.valid)
         if totals is None:
             totals = jax.tree.map(lambda x: np.zeros((count, *x.shape[1:]), dtype), sums)
         here = chunk.images[: count - chunk.start]
@@ -106,61 +135,109 @@ def sum_samples(
             total[here] += part[: len(here)]
 
         jax.tree.map(add, totals, sums)
+    if totals is None:  # no images
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), examples)
+        sample = jax.ShapeDtypeStruct((1,), jnp.int32)
+        shapes = jax.eval_shape(lambda *args: method(*args, **options), fn, one, sample, shared)
+        return jax.tree.map(lambda x: np.zeros((0, *x.shape[1:]), np.float32), shapes)
     return jax.tree.map(lambda total: total.astype(np.float32), totals)
 
 
-def each_sample(
-    method: Sample,
+def as_it_is(examples: dict[str, jax.Array], sample: jax.Array, shared: Any) -> tuple:
+    """The change of `score_samples` that changes nothing."""
+    del sample, shared
+    return examples["images"], ()
+
+
+def score_samples(
+    change: Change,
     fn: Callable,
     examples: dict[str, np.ndarray],
-    shared: Any,
+    shared: Any = (),
     *,
-    samples: int,
+    output: str,
+    samples: int = 1,
     batch_size: int,
     progress: str = "",
     **options: Hashable,
-) -> np.ndarray:
-    """For each image and sample the one number that `method` returns, float32 [N, samples].
+) -> Scores:
+    """The scores of changed images.
 
-    The arguments are those of `sum_samples`.
+    The network is a program of its own, known by the size of a batch alone, which all changes
+    share. Scores are computed from its float32 logits in float64.
+
+    Args:
+      change: makes the images of a batch of samples; a function of the module level. The other
+        arguments are as for `sum_samples`.
+      fn: a pytree that can be called.
+      examples: arrays [N, ...], "images" and "targets" among them.
+      shared: arrays that all pairs see.
+      output: which score, see `function.Output`.
+      samples: S, of each image.
+      batch_size: most changed images under way at a time.
+      progress: what the bar is called.
+      **options: fixed arguments of `change`.
+
+    Raises:
+      InputError: a batch size below 1, or scores that are not finite.
     """
+    fixed, count = tuple(sorted(options.items())), len(examples["images"])
+
+    def start(own: dict[str, np.ndarray], pairs: tuple) -> Any:
+        images, kept = _changed(change, fixed, own, pairs, shared)
+        return _logits(fn, images), kept
+
+    found = [
+        jax.tree.map(lambda x, valid=chunk.valid: x[valid], values)
+        for chunk, values in _run(start, examples, samples, batch_size, progress)
+    ]
+    if not found:  # no images
+        return Scores(np.zeros((0, samples)), np.zeros((0, samples), bool), ())
+    logits, kept = jax.tree.map(
+        lambda *parts: np.concatenate(parts).reshape(count, samples, *parts[0].shape[1:]), *found
+    )
+    values = exact_scores(logits, examples["targets"], output)
+    check_finite(np.isfinite(values).all(1), np.arange(count))
+    return Scores(values, logits.argmax(-1) == examples["targets"][:, None], kept)
+
+
+def check_finite(finite: np.ndarray, numbers: np.ndarray, counted: Any = True) -> None:
+    """Raises InputError with the first number of an image whose values are not all finite."""
+    bad = np.unique(numbers[~finite & counted])
+    if len(bad):
+        raise InputError(
+            f"image {bad[0]}: its scores or their gradients are not finite "
+            f"({len(bad)} such in this batch); look at the model's weights and the image."
+        )
+
+
+def _run(
+    start: Callable[[dict[str, np.ndarray], tuple], Any],
+    examples: dict[str, np.ndarray],
+    samples: int,
+    batch_size: int,
+    progress: str,
+) -> Iterator[tuple[Chunk, Any]]:
+    """Every chunk of the plan, in its order, with what `start` gave for it, on the host."""
     check_count("batch_size", batch_size)
     check_count("samples", samples)
-    if not len(examples["images"]):
-        return np.zeros((0, samples), np.float32)
-    run = _batches(method, fn, examples, shared, samples, batch_size, progress, options, False)
-    found = [values[chunk.valid] for chunk, values in run]
-    return np.concatenate(found).reshape(-1, samples)
-
-
-def _nothing(method, fn, examples, shared, options):
-    """What `method` returns for no images."""
-    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), examples)
-    sample = jax.ShapeDtypeStruct((1,), jnp.int32)
-    shapes = jax.eval_shape(lambda *args: method(*args, **options), fn, one, sample, shared)
-    return jax.tree.map(lambda x: np.zeros((0, *x.shape[1:]), np.float32), shapes)
-
-
-def _batches(method, fn, examples, shared, samples, batch_size, progress, options, summed):
-    fixed = tuple(sorted(options.items()))
     count = len(examples["images"])
-    size, at_once = cores.divide(count * samples, batch_size)
+    if not count:
+        return
+    size, at_once = divide(count * samples, batch_size)
 
-    def start(chunk: Chunk):
-        own = jax.tree.map(lambda x: x[chunk.images], examples)
-        return _evaluate(method, fixed, summed, samples, fn, own, chunk[2:], shared)
+    def begin(chunk: Chunk) -> Any:
+        return start(jax.tree.map(lambda x: x[chunk.images], examples), chunk[2:])
 
-    found = cores.run_batches(start, plan(count, samples, size), at_once)
-    for chunk, (values, finite) in tqdm(
-        found, desc=progress, total=-(-count * samples // size), unit="batch", leave=False,
+    yield from tqdm(
+        run_batches(begin, plan(count, samples, size), at_once),
+        desc=progress, total=-(-count * samples // size), unit="batch", leave=False,
         disable=not progress,
-    ):  # fmt: skip
-        _check_finite(chunk, finite)
-        yield chunk, values
+    )  # fmt: skip
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _evaluate(method, options, summed, samples, fn, examples, pairs, shared):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _sum(method, options, samples, fn, examples, pairs, shared):
     local, sample, valid = pairs
     gathered = jax.tree.map(lambda x: x[local], examples)
     values = method(fn, gathered, sample, shared, **dict(options))
@@ -168,8 +245,6 @@ def _evaluate(method, options, summed, samples, fn, examples, pairs, shared):
         jnp.logical_and,
         [jnp.isfinite(x).reshape(len(local), -1).all(1) for x in jax.tree.leaves(values)],
     )
-    if not summed:
-        return values, finite
     keep = valid & finite
     owner = (local == jnp.arange(len(examples["images"]))[:, None]).astype(jnp.float32)
 
@@ -183,23 +258,82 @@ def _evaluate(method, options, summed, samples, fn, examples, pairs, shared):
     return jax.tree.map(add_up, values), finite
 
 
-def _check_finite(chunk: Chunk, finite: np.ndarray) -> None:
-    if not finite.all():
-        bad = sorted({int(n) for n in chunk.start + chunk.local[~finite & chunk.valid]})
-        if bad:
-            raise InputError(
-                f"image {bad[0]}: its scores or their gradients are not finite "
-                f"({len(bad)} such in this batch); look at the model's weights and the image."
-            )
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _changed(change, options, examples, pairs, shared):
+    local, sample, _ = pairs
+    gathered = jax.tree.map(lambda x: x[local], examples)
+    return change(gathered, sample, shared, **dict(options))
 
 
-def check_count(name: str, value: int, least: int = 1) -> None:
-    """Raises InputError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
+@jax.jit
+def _logits(fn, images):
+    return call(fn, images)[0]
 
 
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises InputError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}; choose one of {', '.join(choices)}.")
+def divide(rows: int, batch_size: int) -> tuple[int, int]:
+    """Rows of a batch and how many batches run at once, so that memory holds `batch_size` rows.
+
+    Args:
+      rows: of all batches together, at least 1.
+      batch_size: most rows under way at any time, at least 1.
+    """
+    at_once = min(_cores(), batch_size) if jax.default_backend() == "cpu" else 1
+    return min(batch_size // at_once, -(-rows // at_once)), at_once
+
+
+def run_batches(
+    start: Callable[[_Batch], Any], batches: Iterable[_Batch], at_once: int
+) -> Iterator[tuple[_Batch, Any]]:
+    """Batches in their order, with what `start` gave for each, on the host.
+
+    Args:
+      start: begins the work of one batch; jitted, since it is called by one thread at a time.
+      batches: what it is called with.
+      at_once: from `divide`; 1 runs in this thread, where the next batch is under way while the
+        caller deals with this one.
+    """
+    if at_once == 1:
+        waiting: collections.deque[tuple[_Batch, Any]] = collections.deque()
+        for batch in batches:
+            waiting.append((batch, start(batch)))
+            if len(waiting) > 1:
+                yield _fetched(*waiting.popleft())
+        yield from (_fetched(*each) for each in waiting)
+        return
+    settings = _settings_of_this_thread()
+
+    def run(batch: _Batch) -> tuple[_Batch, Any]:
+        with settings():
+            with _dispatching:
+                begun = start(batch)
+            return _fetched(batch, begun)
+
+    yield from map_in_order(run, batches, workers=at_once, ahead=at_once + 1)
+
+
+def _fetched(batch: _Batch, begun: Any) -> tuple[_Batch, Any]:
+    return batch, jax.device_get(begun)
+
+
+def _settings_of_this_thread() -> Callable[[], contextlib.ExitStack]:
+    """A context for other threads: JAX's context managers hold for one thread only."""
+    entered = (
+        functools.partial(jax.default_device, jax.config.jax_default_device),
+        functools.partial(jax.default_matmul_precision, jax.config.jax_default_matmul_precision),
+        functools.partial(jax.enable_x64, jax.config.jax_enable_x64),
+    )
+
+    def enter() -> contextlib.ExitStack:
+        stack = contextlib.ExitStack()
+        for each in entered:
+            stack.enter_context(each())
+        return stack
+
+    return enter
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

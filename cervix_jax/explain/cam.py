@@ -1,18 +1,22 @@
 """Class activation maps: the feature maps of one layer, weighted by their gradients."""
 
-from typing import Any, Literal, get_args
+from typing import Literal, Unpack, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.batches import check_choice, sum_samples
+from cervix_jax.explain.baselines import Baselines
+from cervix_jax.explain.batches import Sample, sum_samples
+from cervix_jax.explain.contract import Common
 from cervix_jax.explain.function import (
     LogitsFn,
     Output,
     as_pytree,
     call,
+    check_choice,
     check_inputs,
     score_of,
 )
@@ -21,34 +25,33 @@ Interpolation = Literal["bilinear", "nearest", "none"]
 
 
 def grad_cam(
-    features_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
     *,
-    key: str = "pre_logits_2d",
+    feature_map: str = "pre_logits_2d",
     relu: bool = False,
     interpolation: Interpolation = "bilinear",
-    output: Output = "logit",
-    batch_size: int = 32,
-    progress: str = "",
+    **common: Unpack[Common],
 ) -> np.ndarray:
     """Grad-CAM: the sum of a layer's feature maps, each times its mean gradient.
 
     Source: Selvaraju et al., "Grad-CAM", ICCV 2017, equations 1 and 2.
 
+        maps = explain.grad_cam(run.features_fn, images, targets, feature_map="stage4")
+
     Args:
-      features_fn: maps float32 images [B, H, W, 3] and `perturbations={key: array}`, which it adds
-        to the feature map `key`, to logits [B, C] and a dict that has the feature map; such as
-        `run.features_fn` or a model of this package.
+      fn: maps images [B, H, W, 3] and `perturbations={feature_map: array}`, which it adds to that
+        feature map, to logits [B, C] and a dict that has the feature map; such as
+        `run.features_fn` or a model of this package. Otherwise as for `saliency`.
       images: float [N, H, W, 3], as the model takes them.
       targets: int [N], the class explained for each image; or one for all.
-      key: the feature map: "stem", "stage1" to "stage4" or "pre_logits_2d".
+      feature_map: "stem", "stage1" to "stage4" or "pre_logits_2d", or another that `fn` has.
       relu: whether negative values become 0, as in the paper. They are kept by default, or a map of
         evidence against the class could not be told from one of no evidence.
       interpolation: how the map is enlarged to the size of the images; "none" leaves its size.
-      output: "logit", "log_probability" or "probability".
-      batch_size: images at a time.
-      progress: what the progress bar is called; "" shows none.
+      **common: `output`, `batch_size` and `progress` as for `saliency`; `baselines` and `seed` are
+        not used.
 
     Returns:
       float32 [N, H, W], not normalised; [N, h, w] without interpolation.
@@ -56,21 +59,18 @@ def grad_cam(
     Raises:
       InputError: bad shapes, types or values, no such feature map, or values that are not finite.
     """
-    return _map(_grad_cam, features_fn, images, targets, key, relu, interpolation, output,
-                batch_size, progress)  # fmt: skip
+    return _map(_grad_cam, fn, images, targets, feature_map, relu, interpolation, **common)
 
 
 def grad_cam_plus_plus(
-    features_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
     *,
-    key: str = "pre_logits_2d",
+    feature_map: str = "pre_logits_2d",
     relu: bool = False,
     interpolation: Interpolation = "bilinear",
-    output: Output = "logit",
-    batch_size: int = 32,
-    progress: str = "",
+    **common: Unpack[Common],
 ) -> np.ndarray:
     """Grad-CAM++: as Grad-CAM, but only positive gradients count, each with its own weight.
 
@@ -80,21 +80,20 @@ def grad_cam_plus_plus(
 
     Arguments, result and errors are those of `grad_cam`.
     """
-    return _map(_grad_cam_plus_plus, features_fn, images, targets, key, relu, interpolation, output,
-                batch_size, progress)  # fmt: skip
+    return _map(
+        _grad_cam_plus_plus, fn, images, targets, feature_map, relu, interpolation, **common
+    )
 
 
 def layer_cam(
-    features_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
     *,
-    key: str = "pre_logits_2d",
+    feature_map: str = "pre_logits_2d",
     relu: bool = False,
     interpolation: Interpolation = "bilinear",
-    output: Output = "logit",
-    batch_size: int = 32,
-    progress: str = "",
+    **common: Unpack[Common],
 ) -> np.ndarray:
     """LayerCAM: every value of a layer times its own positive gradient; sharper in early layers.
 
@@ -102,36 +101,49 @@ def layer_cam(
 
     Arguments, result and errors are those of `grad_cam`.
     """
-    return _map(_layer_cam, features_fn, images, targets, key, relu, interpolation, output,
-                batch_size, progress)  # fmt: skip
+    return _map(_layer_cam, fn, images, targets, feature_map, relu, interpolation, **common)
 
 
-def _map(method, fn, images, targets, key, relu, interpolation, output, batch_size, progress):
+def _map(
+    rule: Sample,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
+    feature_map: str,
+    relu: bool,
+    interpolation: Interpolation,
+    *,
+    baselines: Baselines = None,
+    output: Output = "logit",
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: str = "",
+) -> np.ndarray:
+    del baselines, seed
     check_choice("interpolation", interpolation, get_args(Interpolation))
     fn, examples = check_inputs(fn, images, targets, output)
-    check_feature_map(fn, examples["images"].shape[1:], key)
+    check_feature_map(fn, examples["images"].shape[1:], feature_map)
     return sum_samples(
-        method,
+        rule,
         fn,
         examples,
         (),
-        samples=1,
         batch_size=batch_size,
         progress=progress,
-        key=key,
+        feature_map=feature_map,
         relu=relu,
         interpolation=interpolation,
         output=output,
     )
 
 
-def check_feature_map(fn: LogitsFn, shape: tuple[int, ...], key: str) -> None:
-    """Raises InputError unless `fn` gives a feature map [B, h, w, c] called `key`."""
+def check_feature_map(fn: LogitsFn, shape: tuple[int, ...], feature_map: str) -> None:
+    """Raises InputError unless `fn` gives a feature map [B, h, w, c] of that name."""
     out = feature_shapes(fn, shape)
     maps = [name for name, value in out.items() if value.ndim == 4 and "/" not in name]
-    if key not in maps:
+    if feature_map not in maps:
         known = f"choose one of {', '.join(maps)}" if maps else "it returns logits only"
-        raise InputError(f"the function has no feature map {key!r}; {known}.")
+        raise InputError(f"the function has no feature map {feature_map!r}; {known}.")
 
 
 def feature_shapes(fn: LogitsFn, shape: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
@@ -144,28 +156,28 @@ def feature_shapes(fn: LogitsFn, shape: tuple[int, ...]) -> dict[str, jax.ShapeD
 _features = jax.jit(lambda fn, images: call(fn, images)[1])
 
 
-def _features_and_gradient(fn, examples, key, output):
+def _features_and_gradient(fn, examples, feature_map, output):
     """The feature map and the score's gradient with respect to it, float32 [B, h, w, c]."""
     images = examples["images"]
-    shape = jax.eval_shape(lambda x: call(fn, x)[1][key], images).shape
+    shape = jax.eval_shape(lambda x: call(fn, x)[1][feature_map], images).shape
 
     def total(perturbation: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits, out = call(fn, images, perturbations={key: perturbation})
+        logits, out = call(fn, images, perturbations={feature_map: perturbation})
         scores = score_of(logits, examples["targets"], output)
-        return scores.sum(), out[key].astype(jnp.float32)
+        return scores.sum(), out[feature_map].astype(jnp.float32)
 
     gradient, features = jax.grad(total, has_aux=True)(jnp.zeros(shape, jnp.float32))
     return features, gradient
 
 
-def _grad_cam(fn, examples, sample, shared, *, key, relu, interpolation, output):
-    features, gradient = _features_and_gradient(fn, examples, key, output)
+def _grad_cam(fn, examples, sample, shared, *, feature_map, relu, interpolation, output):
+    features, gradient = _features_and_gradient(fn, examples, feature_map, output)
     weights = gradient.mean((1, 2), keepdims=True)
     return _finish((weights * features).sum(-1), examples, relu, interpolation)
 
 
-def _grad_cam_plus_plus(fn, examples, sample, shared, *, key, relu, interpolation, output):
-    features, gradient = _features_and_gradient(fn, examples, key, output)
+def _grad_cam_plus_plus(fn, examples, sample, shared, *, feature_map, relu, interpolation, output):
+    features, gradient = _features_and_gradient(fn, examples, feature_map, output)
     # Scaled by its largest value, or its cube could underflow: a factor an image, taken back below.
     scale = jnp.abs(gradient).max((1, 2, 3), keepdims=True)
     g = gradient / jnp.where(scale > 0, scale, 1)
@@ -175,8 +187,8 @@ def _grad_cam_plus_plus(fn, examples, sample, shared, *, key, relu, interpolatio
     return _finish((weights * features).sum(-1), examples, relu, interpolation)
 
 
-def _layer_cam(fn, examples, sample, shared, *, key, relu, interpolation, output):
-    features, gradient = _features_and_gradient(fn, examples, key, output)
+def _layer_cam(fn, examples, sample, shared, *, feature_map, relu, interpolation, output):
+    features, gradient = _features_and_gradient(fn, examples, feature_map, output)
     return _finish((jax.nn.relu(gradient) * features).sum(-1), examples, relu, interpolation)
 
 

@@ -5,14 +5,14 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.batches import check_count, sum_samples
+from cervix_jax.explain.batches import sum_samples
 from cervix_jax.explain.cam import feature_shapes
-from cervix_jax.explain.function import LogitsFn, call, check_inputs
+from cervix_jax.explain.function import LogitsFn, call, check_count, check_inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +37,15 @@ class ExtremeChannels(NamedTuple):
     most_closed: np.ndarray
 
 
-def gate_names(features_fn: LogitsFn, image_shape: tuple[int, int, int]) -> tuple[str, ...]:
+def gate_names(fn: LogitsFn, image_shape: tuple[int, int, int]) -> tuple[str, ...]:
     """The blocks with attention, e.g. ("attention/denseblock4",), in the order of the network."""
-    out = feature_shapes(features_fn, image_shape)
+    out = feature_shapes(fn, image_shape)
     return tuple(sorted(name for name in out if name.startswith("attention/")))
 
 
 def channel_gates(
-    features_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
+    fn: LogitsFn,
+    images: ArrayLike,
     *,
     batch_size: int = 32,
     progress: str = "",
@@ -53,7 +53,7 @@ def channel_gates(
     """The gates of every attention block.
 
     Args:
-      features_fn: maps images to logits and a dict with `attention/<block>`, such as
+      fn: maps images to logits and a dict with `attention/<block>`, such as
         `run.features_fn` or a model of this package.
       images: float [N, H, W, 3], as the model takes them.
       batch_size: images at a time.
@@ -66,11 +66,11 @@ def channel_gates(
     Raises:
       InputError: bad images, or a model without attention.
     """
-    fn, examples = check_inputs(features_fn, images, 0, "logit")
+    fn, examples = check_inputs(fn, images, 0)
     if not gate_names(fn, examples["images"].shape[1:]):
         raise InputError("this model has no attention; its `out` has no key attention/<block>.")
     run = {"batch_size": batch_size, "progress": progress}
-    return sum_samples(_gates, fn, examples, (), samples=1, **run)
+    return sum_samples(_gates, fn, examples, (), **run)
 
 
 def gate_statistics(gates: np.ndarray, labels: np.ndarray, num_classes: int) -> GateStatistics:
@@ -123,8 +123,8 @@ def extreme_channels(gates: np.ndarray, count: int = 5) -> ExtremeChannels:
 
 
 def channel_maps(
-    features_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
+    fn: LogitsFn,
+    images: ArrayLike,
     block: str,
     channels: Sequence[int] | np.ndarray,
     *,
@@ -134,7 +134,7 @@ def channel_maps(
     """The feature maps of channels that a block gates, after the gate.
 
     Args:
-      features_fn: as for `channel_gates`.
+      fn: as for `channel_gates`.
       images: float [N, H, W, 3].
       block: e.g. "attention/denseblock4". Its channels are the last ones of the stage of that
         number: all of them, or the 32 that the last dense layer adds.
@@ -148,7 +148,7 @@ def channel_maps(
     Raises:
       InputError: no such block or channel.
     """
-    fn, examples = check_inputs(features_fn, images, 0, "logit")
+    fn, examples = check_inputs(fn, images, 0)
     out = feature_shapes(fn, examples["images"].shape[1:])
     if block not in out or not block.startswith("attention/"):
         names = ", ".join(gate_names(fn, examples["images"].shape[1:])) or "none"
@@ -160,7 +160,7 @@ def channel_maps(
         raise InputError(f"channels are {channels.tolist()}; {block} has 0 to {gated - 1}.")
     places = np.int32(channels + out[stage].shape[-1] - gated)
     run = {"batch_size": batch_size, "progress": progress}
-    return sum_samples(_channels, fn, examples, places, samples=1, stage=stage, **run)
+    return sum_samples(_channels, fn, examples, places, stage=stage, **run)
 
 
 def _gates(fn, examples, sample, shared):

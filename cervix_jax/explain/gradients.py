@@ -1,17 +1,22 @@
 """Gradients with respect to the image, plain, times the image, and averaged over noise."""
 
-from typing import Any, Literal, get_args
+from typing import Literal, Unpack, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cervix_jax import rng
 from cervix_jax.errors import InputError
-from cervix_jax.explain.batches import check_choice, check_count, sum_samples
+from cervix_jax.explain.baselines import Baselines
+from cervix_jax.explain.batches import sum_samples
+from cervix_jax.explain.contract import Common
 from cervix_jax.explain.function import (
     LogitsFn,
     Output,
+    check_choice,
+    check_count,
     check_inputs,
     gradient,
 )
@@ -20,12 +25,14 @@ Kind = Literal["mean", "squared", "variance"]
 
 
 def saliency(
-    logits_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
     *,
+    baselines: Baselines = None,
     output: Output = "logit",
     batch_size: int = 32,
+    seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
     """The gradient of the score with respect to the image.
@@ -33,15 +40,20 @@ def saliency(
     Source: Simonyan et al., "Deep Inside Convolutional Networks", 2014, who show its absolute
     value; here it keeps its sign.
 
+        maps = explain.saliency(run.logits_fn, run.preprocess(uint8_images), targets)
+
     Args:
-      logits_fn: maps float32 images [B, H, W, 3] to logits [B, C]. A `jax.tree_util.Partial` of a
-        function and its weights, such as `run.logits_fn`, compiles quickest and shares programs
-        between models; a Flax model will do; weights that any other function closes over are
-        compiled into the program.
-      images: float [N, H, W, 3], as the model takes them (see `Run.preprocess`).
+      fn: maps images [B, H, W, 3] to logits [B, C], or to a tuple that begins with them: a
+        function, a `jax.tree_util.Partial` of a function and its weights such as `run.logits_fn`,
+        an `nnx` module, or a `linen` module that is bound to its variables. A second call with the
+        same function, or with an equal one, compiles nothing. Weights that a plain function closes
+        over are compiled into the program.
+      images: float32 or bfloat16 [N, H, W, 3], as the model takes them (see `Run.preprocess`).
       targets: int [N], the class explained for each image; or one for all.
+      baselines: every method takes it; this one does not use it. See `explain.baselines`.
       output: what of the class is explained: its logit, log-probability or probability.
       batch_size: images at a time.
+      seed: every method takes it; this one draws nothing.
       progress: what the progress bar is called; "" shows none.
 
     Returns:
@@ -50,19 +62,15 @@ def saliency(
     Raises:
       InputError: bad shapes, types or values, or gradients that are not finite.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, output)
-    run = {"batch_size": batch_size, "progress": progress, "output": output}
-    return sum_samples(_gradient, fn, examples, (), samples=1, **run)
+    del baselines, seed
+    fn, examples = check_inputs(fn, images, targets, output)
+    return sum_samples(
+        _gradient, fn, examples, (), batch_size=batch_size, progress=progress, output=output
+    )
 
 
 def input_x_gradient(
-    logits_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
-    *,
-    output: Output = "logit",
-    batch_size: int = 32,
-    progress: str = "",
+    fn: LogitsFn, images: ArrayLike, targets: ArrayLike, **common: Unpack[Common]
 ) -> np.ndarray:
     """The image times the gradient: for a linear model, each value's part in the logit.
 
@@ -71,21 +79,21 @@ def input_x_gradient(
 
     Arguments, result and errors are those of `saliency`.
     """
-    run = {"output": output, "batch_size": batch_size, "progress": progress}
-    return saliency(logits_fn, images, targets, **run) * np.asarray(images, np.float32)
+    return saliency(fn, images, targets, **common) * np.asarray(images, np.float32)
 
 
 def smooth_grad(
-    logits_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
     *,
     kind: Kind = "mean",
     samples: int = 50,
     noise: float = 0.15,
-    seed: int = 0,
+    baselines: Baselines = None,
     output: Output = "logit",
     batch_size: int = 32,
+    seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
     """The mean, mean square or variance of the gradient over noisy copies of the image.
@@ -99,15 +107,16 @@ def smooth_grad(
     on which others come with it.
 
     Args:
-      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
+      fn: as for `saliency`, and so are the arguments that are not named here.
       images: float [N, H, W, 3].
-      targets: int [N].
+      targets: int [N], or one for all.
       kind: "mean" (signed), "squared" or "variance" (neither is ever negative).
       samples: noisy copies of each image; at least 2 for the variance.
       noise: standard deviation of the Gaussian noise as a share of the image's range.
-      seed: decides the noise.
+      baselines: not used.
       output: "logit", "log_probability" or "probability".
       batch_size: noisy copies at a time.
+      seed: decides the noise.
       progress: what the progress bar is called.
 
     Returns:
@@ -116,17 +125,17 @@ def smooth_grad(
     Raises:
       InputError: as for `saliency`, or bad settings.
     """
+    del baselines
     check_choice("kind", kind, get_args(Kind))
     check_count("samples", samples, 2 if kind == "variance" else 1)
     if not (np.isfinite(noise) and noise >= 0):
         raise InputError(f"noise is {noise}; give a share of the image's range, 0 or more.")
-    fn, examples = check_inputs(logits_fn, images, targets, output)
-    key = rng.stream(seed, "smooth_grad")
+    fn, examples = check_inputs(fn, images, targets, output)
     moments = sum_samples(
         _noisy_gradient,
         fn,
         examples,
-        {"key": key, "noise": np.float32(noise)},
+        {"key": rng.stream(seed, "smooth_grad"), "noise": np.float32(noise)},
         samples=samples,
         batch_size=batch_size,
         progress=progress,

@@ -1,29 +1,28 @@
 """Guided backpropagation, alone and times Grad-CAM."""
 
-from typing import Any
+from typing import Unpack
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
+from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.batches import sum_samples
 from cervix_jax.explain.cam import grad_cam
-from cervix_jax.explain.function import (
-    LogitsFn,
-    Output,
-    call,
-    check_inputs,
-    score_of,
-)
+from cervix_jax.explain.contract import Common
+from cervix_jax.explain.function import LogitsFn, Output, call, check_inputs, score_of
 from cervix_jax.explain.rectifiers import with_guided_rectifiers
 
 
 def guided_backprop(
-    logits_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
     *,
+    baselines: Baselines = None,
     output: Output = "logit",
     batch_size: int = 32,
+    seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
     """The gradient where every ReLU passes only positive gradients back.
@@ -35,33 +34,31 @@ def guided_backprop(
 
     Arguments, result and errors are those of `saliency`.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, output)
-    run = {"batch_size": batch_size, "progress": progress, "output": output}
-    return sum_samples(_guided_gradient, fn, examples, (), samples=1, **run)
+    del baselines, seed
+    fn, examples = check_inputs(fn, images, targets, output)
+    return sum_samples(
+        _guided_gradient, fn, examples, (), batch_size=batch_size, progress=progress, output=output
+    )
 
 
 def guided_grad_cam(
-    features_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
     *,
-    key: str = "pre_logits_2d",
-    output: Output = "logit",
-    batch_size: int = 32,
-    progress: str = "",
+    feature_map: str = "pre_logits_2d",
+    **common: Unpack[Common],
 ) -> np.ndarray:
     """Guided backpropagation times the positive part of Grad-CAM, enlarged bilinearly.
 
     Source: Selvaraju et al., "Grad-CAM", ICCV 2017, section 3.2.
 
     Args:
-      features_fn: as for `grad_cam`, and so are the other arguments.
+      fn: as for `grad_cam`, and so are the other arguments.
       images: float [N, H, W, 3].
-      targets: int [N].
-      key: the feature map of Grad-CAM.
-      output: "logit", "log_probability" or "probability".
-      batch_size: images at a time.
-      progress: what the progress bar is called.
+      targets: int [N], or one for all.
+      feature_map: that Grad-CAM is made of.
+      **common: as for `grad_cam`.
 
     Returns:
       float32 [N, H, W, 3], signed, not normalised.
@@ -69,9 +66,8 @@ def guided_grad_cam(
     Raises:
       InputError: as for `grad_cam`, or a model without ReLU.
     """
-    run = {"output": output, "batch_size": batch_size, "progress": progress}
-    cam = grad_cam(features_fn, images, targets, key=key, relu=True, **run)
-    return guided_backprop(features_fn, images, targets, **run) * cam[..., None]
+    cam = grad_cam(fn, images, targets, feature_map=feature_map, relu=True, **common)
+    return guided_backprop(fn, images, targets, **common) * cam[..., None]
 
 
 def _guided_gradient(fn, examples, sample, shared, *, output):

@@ -1,34 +1,35 @@
 """Maps from what the score does when parts of the image are covered; no gradients needed."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cervix_jax import rng
 from cervix_jax.errors import InputError
-from cervix_jax.explain.baselines import Baselines, check_baselines
-from cervix_jax.explain.batches import check_count, each_sample, sum_samples
+from cervix_jax.explain.baselines import Baselines, attach, pick
+from cervix_jax.explain.batches import score_samples, sum_samples
 from cervix_jax.explain.function import (
     LogitsFn,
     Output,
     call,
+    check_count,
     check_inputs,
     score_of,
 )
 
 
 def occlusion(
-    logits_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
     *,
-    baselines: Baselines,
+    baselines: Baselines = None,
     window: int | tuple[int, int] | None = None,
     stride: int | tuple[int, int] | None = None,
     output: Output = "logit",
     batch_size: int = 32,
+    seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
     """How much the score falls when a sliding window is covered, averaged over the windows.
@@ -38,15 +39,16 @@ def occlusion(
     the last ones may be cut off by it. A pixel has the mean over the windows that cover it.
 
     Args:
-      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
+      fn: as for `saliency`, and so are the arguments that are not named here.
       images: float [N, H, W, 3].
-      targets: int [N].
-      baselines: what covers: a single baseline for each image, see `explain.baselines`.
+      targets: int [N], or one for all.
+      baselines: what covers, see `explain.baselines`; with several the mean over them.
       window: side, or height and width, in pixels; a quarter of the image's if None.
       stride: pixels between windows, down and across; half the window if None. At most the window,
         so that every pixel is covered.
       output: "logit", "log_probability" or "probability".
       batch_size: covered images at a time.
+      seed: not used.
       progress: what the progress bar is called.
 
     Returns:
@@ -55,8 +57,9 @@ def occlusion(
     Raises:
       InputError: as for `saliency`, or bad settings.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, output)
-    examples["baseline"] = _single(baselines, examples["images"])
+    del seed
+    fn, examples = check_inputs(fn, images, targets, output)
+    examples, several, count = attach(examples, baselines)
     size = examples["images"].shape[1:3]
     quarter = (max(1, size[0] // 4), max(1, size[1] // 4))
     sides = quarter if window is None else _pair("window", window)
@@ -68,44 +71,43 @@ def occlusion(
                 f"window {sides} with stride {steps} does not fit {size[0]} x {size[1]} pixels; "
                 "the window may not exceed the image, nor the stride the window."
             )
-    counts = [
+    down, across = (
         -(-(side - wide) // step) + 1 for side, wide, step in zip(size, sides, steps, strict=True)
-    ]
-    run = {"batch_size": batch_size, "output": output}
-    before = each_sample(_score, fn, examples, (), samples=1, **run)
-    after = each_sample(
-        _score_without_window,
+    )
+    scores = score_samples(
+        _cover_window,
         fn,
         examples,
-        (),
-        samples=counts[0] * counts[1],
+        several,
+        output=output,
+        samples=1 + count * down * across,  # the first is the image itself
+        batch_size=batch_size,
         progress=progress,
         window=sides,
         stride=steps,
-        across=counts[1],
-        **run,
-    )
-    falls = (before.astype(np.float64) - after).reshape(-1, *counts)
+        grid=(down, across),
+    ).values
+    falls = (scores[:, :1] - scores[:, 1:]).reshape(-1, count, down, across).mean(1)
     rows, columns = (
-        _covers(side, wide, step, count)
-        for side, wide, step, count in zip(size, sides, steps, counts, strict=True)
+        _covers(side, wide, step, number)
+        for side, wide, step, number in zip(size, sides, steps, (down, across), strict=True)
     )
     total = np.einsum("nij,ih,jw->nhw", falls, rows, columns, optimize=True)
     return (total / np.outer(rows.sum(0), columns.sum(0))).astype(np.float32)
 
 
 def rise(
-    logits_fn: LogitsFn,
-    images: np.ndarray | jax.Array,
-    targets: Any,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
     *,
-    baselines: Baselines,
+    baselines: Baselines = None,
     samples: int = 4000,
     grid: int = 7,
     keep: float = 0.5,
-    seed: int = 0,
     output: Output = "probability",
     batch_size: int = 32,
+    seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
     """The mean score of randomly masked images, for each pixel weighted by how much it was seen.
@@ -116,16 +118,16 @@ def rise(
     score would appear in the map. The masks are the same for every image.
 
     Args:
-      logits_fn: as for `saliency`, and so are images, targets, output, batch_size and progress.
+      fn: as for `saliency`, and so are the arguments that are not named here.
       images: float [N, H, W, 3].
-      targets: int [N].
-      baselines: what covers: a single baseline for each image, see `explain.baselines`.
+      targets: int [N], or one for all.
+      baselines: what covers, see `explain.baselines`; of several each mask takes the next.
       samples: masks.
       grid: cells of a mask along each side.
       keep: probability that a cell stays visible, above 0 and below 1.
-      seed: decides the masks.
       output: "logit", "log_probability" or "probability".
       batch_size: masked images at a time.
+      seed: decides the masks.
       progress: what the progress bar is called.
 
     Returns:
@@ -134,8 +136,8 @@ def rise(
     Raises:
       InputError: as for `saliency`, or bad settings.
     """
-    fn, examples = check_inputs(logits_fn, images, targets, output)
-    examples["baseline"] = _single(baselines, examples["images"])
+    fn, examples = check_inputs(fn, images, targets, output)
+    examples, several, count = attach(examples, baselines)
     check_count("grid", grid)
     if not 0 < keep < 1:
         raise InputError(f"keep is {keep}; give a probability above 0 and below 1.")
@@ -143,21 +145,15 @@ def rise(
         _masked_score,
         fn,
         examples,
-        {"key": rng.stream(seed, "rise"), "keep": np.float32(keep)},
+        {"key": rng.stream(seed, "rise"), "keep": np.float32(keep), "baselines": several},
         samples=samples,
         batch_size=batch_size,
         progress=progress,
+        count=count,
         grid=int(grid),
         output=output,
     )
     return total / np.float32(samples * keep)
-
-
-def _single(baselines: Baselines, images: np.ndarray) -> np.ndarray:
-    own, _ = check_baselines(baselines, images)
-    if own is None:
-        raise InputError("one baseline for each image is needed here, not several.")
-    return own
 
 
 def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
@@ -176,31 +172,27 @@ def _covers(side: int, wide: int, step: int, count: int) -> np.ndarray:
     return ((places >= starts) & (places < starts + wide)).astype(np.float64)
 
 
-def _score(fn, examples, sample, shared, *, output):
-    return score_of(call(fn, examples["images"])[0], examples["targets"], output)
-
-
-def _score_without_window(fn, examples, sample, shared, *, window, stride, across, output):
+def _cover_window(examples, sample, several, *, window, stride, grid):
     images = examples["images"]
+    number, place = jnp.divmod(jnp.maximum(sample - 1, 0), grid[0] * grid[1])
+    row, column = jnp.divmod(place, grid[1])
 
     def inside(side: int, number: jax.Array, axis: int) -> jax.Array:
         place = jnp.arange(side) - stride[axis] * number[:, None]
         return (place >= 0) & (place < window[axis])
 
-    row, column = jnp.divmod(sample, across)
     rows, columns = inside(images.shape[1], row, 0), inside(images.shape[2], column, 1)
-    covered = rows[:, :, None, None] & columns[:, None, :, None]
-    covered = jnp.where(covered, examples["baseline"], images)
-    return score_of(call(fn, covered)[0], examples["targets"], output)
+    covered = rows[:, :, None] & columns[:, None, :] & (sample > 0)[:, None, None]
+    return jnp.where(covered[..., None], pick(examples, several, number), images), ()
 
 
-def _masked_score(fn, examples, sample, shared, *, grid, output):
+def _masked_score(fn, examples, sample, shared, *, count, grid, output):
     images = examples["images"]
     size = images.shape[1:3]
     masks = jax.vmap(lambda n: _mask(jax.random.fold_in(shared["key"], n), shared["keep"], grid,
                                      size))(sample)  # fmt: skip
     seen = masks[..., None]
-    masked = seen * images + (1 - seen) * examples["baseline"]
+    masked = seen * images + (1 - seen) * pick(examples, shared["baselines"], sample % count)
     scores = score_of(call(fn, masked)[0], examples["targets"], output)
     return scores[:, None, None] * masks
 

@@ -88,8 +88,11 @@ class Subject:
         settings = self.explainer.settings
         return {"batch_size": settings.batch_size, "seed": settings.seed, "ids": self.ids}
 
-    def explain(self, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Maps of other images."""
+    def explain(
+        self, fn: Any, images: np.ndarray, targets: np.ndarray, **common: Any
+    ) -> np.ndarray:
+        """Maps of other images, as a method of the measures."""
+        del fn, common
         return self.explainer.explain(self.name, images, targets)
 
 
@@ -134,7 +137,7 @@ def _completeness(subject: Subject, progress: str) -> Values:
     assert start is not None
     found = measures.completeness(
         subject.logits_fn, subject.images, subject.targets, subject.maps,
-        start(subject.explainer, subject.images),
+        baselines=start(subject.explainer, subject.images),
         output=subject.explainer.score_of(subject.name),
         batch_size=subject.explainer.settings.batch_size,
     )  # fmt: skip
@@ -152,7 +155,7 @@ def _distribution(subject: Subject, progress: str) -> Values:
 
 def _sensitivity(subject: Subject, progress: str) -> Values:
     found = measures.sensitivity_max(
-        subject.explain, subject.images, subject.targets,
+        subject.logits_fn, subject.images, subject.targets, subject.maps, method=subject.explain,
         samples=subject.effort.sensitivity_samples, progress=f"{progress} sensitivity",
         **subject.scored,
     )  # fmt: skip
@@ -160,12 +163,15 @@ def _sensitivity(subject: Subject, progress: str) -> Values:
 
 
 def _randomisation(subject: Subject, progress: str) -> Values:
-    def explain(variables, images, targets):
-        explainer = subject.explainer.with_variables(variables)
+    def explain(fn, images, targets, **common):
+        del common
+        explainer = subject.explainer.with_variables(fn.args[1])
         return explainer.explain(subject.name, images, targets)
 
+    run = subject.explainer.run
     stages, found = measures.parameter_randomisation(
-        explain, subject.explainer.run.variables, subject.fresh, subject.images, subject.targets,
+        run.logits_fn, subject.images, subject.targets, subject.maps, method=explain,
+        fresh=run.with_variables(subject.fresh).logits_fn,
         reduction=subject.reduction, progress=f"{progress} randomisation",
     )  # fmt: skip
     rows = zip(stages, found.spearman_absolute, strict=True)
@@ -175,9 +181,8 @@ def _randomisation(subject: Subject, progress: str) -> Values:
 def _random_logit(subject: Subject, progress: str) -> Values:
     del progress
     found = measures.random_logit(
-        subject.explain, subject.images, subject.targets,
-        num_classes=len(subject.explainer.run.class_names), reduction=subject.reduction,
-        seed=subject.explainer.settings.seed, ids=subject.ids,
+        subject.logits_fn, subject.images, subject.targets, subject.maps, method=subject.explain,
+        reduction=subject.reduction, seed=subject.explainer.settings.seed, ids=subject.ids,
     )  # fmt: skip
     return {"random_logit": found.spearman_signed}
 

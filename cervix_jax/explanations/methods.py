@@ -120,7 +120,7 @@ class Explainer:
 
 
 Function = Callable[[Explainer, np.ndarray, np.ndarray, str], np.ndarray]
-Start = Callable[[Explainer, np.ndarray], np.ndarray]
+Start = Callable[[Explainer, np.ndarray], Any]
 More = Callable[[Explainer, np.ndarray], dict[str, Any]]
 
 
@@ -174,7 +174,7 @@ def _of_logits(
 def _of_features(method: Callable[..., np.ndarray]) -> Function:
     def function(explainer, images, targets, progress):
         return method(explainer.run.features_fn, images, targets,
-                      key=explainer.settings.feature_map, **explainer.fixed(progress))  # fmt: skip
+                      feature_map=explainer.settings.feature_map, **explainer.fixed(progress))  # fmt: skip
 
     return function
 
@@ -209,13 +209,15 @@ METHODS: Mapping[str, Method] = {
     "expected_gradients": Method(
         _of_logits(
             explain.expected_gradients,
-            lambda explainer, images: {"references": explainer.references},
+            lambda explainer, images: {
+                "baselines": explain.baselines.several(explainer.references)
+            },
             samples="samples",
             seed="seed",
         ),
         "integrated gradients from training images",
         depends_on=("samples", "seed"),
-        start=lambda explainer, images: explainer.references[:, None],
+        start=lambda explainer, images: explain.baselines.several(explainer.references),
     ),
     "blur_integrated_gradients": Method(
         _of_logits(

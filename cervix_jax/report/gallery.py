@@ -160,7 +160,9 @@ def _integrated(run: Run, images: np.ndarray, targets: np.ndarray, progress: str
 
 
 def _grad_cam(run: Run, images: np.ndarray, targets: np.ndarray, progress: str) -> np.ndarray:
-    return explain.grad_cam(run.features_fn, images, targets, key="stage4", progress=progress)
+    return explain.grad_cam(
+        run.features_fn, images, targets, feature_map="stage4", progress=progress
+    )
 
 
 Method = Callable[[Run, np.ndarray, np.ndarray, str], np.ndarray]

@@ -2,13 +2,13 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from cervix_jax.explain.quadrature import Quadrature
 from explained_functions import CLASSES, linear, make_network, network_weights, normal, quadratic
 from jax.tree_util import Partial
 
 from cervix_jax import explain
 from cervix_jax.errors import InputError
 from cervix_jax.explain import baselines
-from cervix_jax.explain.quadrature import Quadrature
 
 IMAGES, TARGETS = normal(4, 6, 5, 3), np.array([2, 0, 1, 1])
 WEIGHTS = normal(CLASSES, 6, 5, 3, seed=1)

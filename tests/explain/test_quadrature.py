@@ -2,11 +2,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from cervix_jax.explain.quadrature import Quadrature, nodes_and_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.quadrature import Quadrature, nodes_and_weights
 
 RULES = get_args(Quadrature)
 

@@ -5,17 +5,14 @@ Sundararajan, Taly and Yan (2017), "Axiomatic Attribution for Deep Networks", pr
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cervix_jax.explain.measures.maps import checked_maps
-from cervix_jax.explain.measures.scoring import (
-    LogitsFn,
-    Output,
-    checked_baseline,
-    checked_images,
-    score,
-)
+from cervix_jax.explain.baselines import Baselines, attach, pick
+from cervix_jax.explain.batches import score_samples
+from cervix_jax.explain.function import LogitsFn, Output
+from cervix_jax.explain.measures.maps import check_call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,53 +29,57 @@ class Completeness:
 
 
 def completeness(
-    logits_fn: LogitsFn,
+    fn: LogitsFn,
     images: ArrayLike,
     targets: ArrayLike,
     maps: ArrayLike,
-    baselines: ArrayLike,
     *,
+    baselines: Baselines = None,
     output: Output = "logit",
     batch_size: int = 32,
+    seed: int = 0,
+    progress: str = "",
 ) -> Completeness:
     """How far the sum of each map is from f(x) - f(b).
 
     Channels are not reduced but summed with everything else; a tolerance is the caller's.
 
     Args:
-      logits_fn: float32 [B, H, W, 3] to logits [B, C]; see `scoring.score_rows`.
-      images: float32 [N, H, W, 3].
-      targets: int [N].
+      fn: as for `explain.saliency`.
+      images: float [N, H, W, 3].
+      targets: int [N], or one for all.
       maps: float [N, H, W, 3] or [N, H, W].
-      baselines: those of the method, broadcastable to the images; or [K, N, H, W, 3] (N may be 1)
-        where it averaged over K baselines, and f(b) is averaged likewise.
+      baselines: those of the method; f(b) is the mean over several, as for a method that averaged
+        over them.
       output: the score that the maps explain.
-      batch_size: most images that `logits_fn` sees at a time.
+      batch_size: images at a time.
+      seed: not used.
+      progress: what the progress bar is called.
 
     Raises:
       InputError: an argument that cannot be used.
     """
-    pixels, classes = checked_images(images, targets)
-    values = checked_maps(maps, pixels.shape[:3])
-    given = np.asarray(baselines)
-    several = given if given.ndim == 5 else given[None]
-    total = values.reshape(len(values), -1).sum(axis=1)
-    of_image = score(logits_fn, pixels, classes, output=output, batch_size=batch_size)
-    of_baseline = np.mean(
-        [
-            score(
-                logits_fn,
-                checked_baseline(each, pixels),
-                classes,
-                output=output,
-                batch_size=batch_size,
-            )
-            for each in several
-        ],
-        axis=0,
-    )
-    change = of_image - of_baseline
-    delta = total - change
+    del seed
+    fn, examples, values = check_call(fn, images, targets, maps, output)
+    examples, several, count = attach(examples, baselines)
+    scores = score_samples(
+        _baseline_after_image,
+        fn,
+        examples,
+        several,
+        output=output,
+        samples=1 + count,
+        batch_size=batch_size,
+        progress=progress,
+    ).values
+    change = scores[:, 0] - scores[:, 1:].mean(axis=1)
+    delta = values.reshape(len(values), -1).sum(axis=1) - change
     size = np.abs(change)
     relative = np.divide(np.abs(delta), size, out=np.full(len(size), np.nan), where=size > 0)
     return Completeness(delta, relative)
+
+
+def _baseline_after_image(examples, sample, several):
+    image = (sample == 0)[:, None, None, None]
+    baseline = pick(examples, several, jnp.maximum(sample - 1, 0))
+    return jnp.where(image, examples["images"], baseline), ()

@@ -6,28 +6,23 @@ Models".
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Unpack
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import trapezoid
 
+from cervix_jax.explain.baselines import Baselines, attach, pick
+from cervix_jax.explain.batches import score_samples
+from cervix_jax.explain.contract import Common
+from cervix_jax.explain.function import LogitsFn, Output, check_count
 from cervix_jax.explain.measures.maps import (
     Reduction,
-    checked_maps,
+    check_call,
     is_constant,
     pixel_ranks,
     reduce_channels,
-)
-from cervix_jax.explain.measures.scoring import (
-    LogitsFn,
-    Output,
-    checked_at_least_one,
-    checked_baseline,
-    checked_images,
-    repeated,
-    score_rows,
 )
 
 
@@ -49,114 +44,115 @@ class Curve:
         return trapezoid(self.scores, self.fractions, axis=-1)
 
 
+class CurveOptions(Common, total=False):
+    """Keywords of insertion and deletion; `deletion` has what they mean."""
+
+    steps: int
+    reduction: Reduction
+    ids: Sequence[int] | np.ndarray | None
+
+
 def deletion(
-    logits_fn: LogitsFn,
+    fn: LogitsFn,
     images: ArrayLike,
     targets: ArrayLike,
     maps: ArrayLike,
-    *,
-    baseline: ArrayLike | None = None,
-    steps: int = 50,
-    reduction: Reduction = "sum",
-    output: Output = "probability",
-    batch_size: int = 32,
-    seed: int = 0,
-    ids: Sequence[int] | None = None,
-    progress: str = "",
+    **options: Unpack[CurveOptions],
 ) -> Curve:
     """The score while pixels turn into the baseline, the most relevant first; a low area is good.
 
     All channels of a pixel turn at once. The result does not depend on `batch_size` but for
     rounding.
 
+        area = measures.deletion(run.logits_fn, images, targets, maps, steps=25).auc
+
     Args:
-      logits_fn: float32 [B, H, W, 3] to logits [B, C]; see `scoring.score_rows`.
-      images: float32 [N, H, W, 3], as `logits_fn` takes them.
-      targets: int [N], the class that each map explains.
+      fn: as for `explain.saliency`.
+      images: float [N, H, W, 3], as `fn` takes them.
+      targets: int [N], the class that each map explains, or one for all.
       maps: float [N, H, W, 3] or [N, H, W].
-      baseline: number, colour [3], image [H, W, 3] or images [N, H, W, 3], in the units of
-        `images`; by default each image's mean colour.
-      steps: K; at most the number of pixels.
-      reduction: see `reduce_channels`.
-      output: which score; RISE takes the probability.
-      batch_size: most images that `logits_fn` sees at a time.
-      seed: of the order of pixels with equal relevance.
-      ids: see `checked_ids`.
-      progress: name of a progress bar; "" shows none.
+      **options: `steps=50`: K, at most the number of pixels. `reduction="sum"`: see
+        `reduce_channels`. `ids=None`: see `checked_ids`. `baselines=None`: see `explain.baselines`,
+        each image's mean colour by default; with several the mean of their scores.
+        `output="probability"`: which score; RISE takes the probability. `batch_size=32`: changed
+        images at a time. `seed=0`: of the order of pixels with equal relevance. `progress=""`: what
+        the progress bar is called.
 
     Raises:
       InputError: an argument that cannot be used.
     """
-    return _curve(
-        logits_fn, images, targets, maps, baseline, False, steps, reduction, output, batch_size,
-        seed, ids, progress,
-    )  # fmt: skip
+    return _curve(fn, images, targets, maps, inserting=False, **options)
 
 
 def insertion(
-    logits_fn: LogitsFn,
+    fn: LogitsFn,
     images: ArrayLike,
     targets: ArrayLike,
     maps: ArrayLike,
-    *,
-    baseline: ArrayLike | None = None,
-    steps: int = 50,
-    reduction: Reduction = "sum",
-    output: Output = "probability",
-    batch_size: int = 32,
-    seed: int = 0,
-    ids: Sequence[int] | None = None,
-    progress: str = "",
+    **options: Unpack[CurveOptions],
 ) -> Curve:
     """The score while the baseline turns into the image, the most relevant pixel first.
 
     A high area is good. Arguments as for `deletion`; RISE starts from the blurred image, which can
-    be given as `baseline`.
+    be given as `baselines`.
     """
-    return _curve(
-        logits_fn, images, targets, maps, baseline, True, steps, reduction, output, batch_size,
-        seed, ids, progress,
-    )  # fmt: skip
+    return _curve(fn, images, targets, maps, inserting=True, **options)
 
 
 def insertion_deletion(
-    logits_fn: LogitsFn, images: ArrayLike, targets: ArrayLike, maps: ArrayLike, **options
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
+    maps: ArrayLike,
+    **options: Unpack[CurveOptions],
 ) -> tuple[Curve, Curve]:
     """Both curves, insertion first; options as for `deletion`."""
     return (
-        insertion(logits_fn, images, targets, maps, **options),
-        deletion(logits_fn, images, targets, maps, **options),
+        insertion(fn, images, targets, maps, **options),
+        deletion(fn, images, targets, maps, **options),
     )
 
 
 def _curve(
-    logits_fn, images, targets, maps, baseline, inserting, steps, reduction, output, batch_size,
-    seed, ids, progress,
-) -> Curve:  # fmt: skip
-    pixels, classes = checked_images(images, targets)
-    reduced = reduce_channels(checked_maps(maps, pixels.shape[:3]), reduction)
-    removed = checked_baseline(baseline, pixels)
-    checked_at_least_one(steps=steps)
-    count = reduced[0].size
-    replaced = np.unique(np.rint(np.linspace(0, count, steps + 1)).astype(np.int32))
-    image_of_row, number = repeated(len(pixels), len(replaced))
-    before, after = (removed, pixels) if inserting else (pixels, removed)
-    ranks = pixel_ranks(reduced, seed=seed, ids=ids)
-    scores, _, _ = score_rows(
-        logits_fn,
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
+    maps: ArrayLike,
+    *,
+    inserting: bool,
+    steps: int = 50,
+    reduction: Reduction = "sum",
+    ids: Sequence[int] | np.ndarray | None = None,
+    baselines: Baselines = None,
+    output: Output = "probability",
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: str = "",
+) -> Curve:
+    fn, examples, values = check_call(fn, images, targets, maps, output)
+    reduced = reduce_channels(values, reduction)
+    examples, several, count = attach(examples, baselines)
+    check_count("steps", steps)
+    pixels = reduced[0].size
+    replaced = np.unique(np.rint(np.linspace(0, pixels, steps + 1)).astype(np.int32))
+    examples["ranks"] = pixel_ranks(reduced, seed=seed, ids=ids)
+    scores = score_samples(
         _replace_first,
-        (before, after, ranks),
-        image_of_row,
-        replaced[number],
-        classes,
+        fn,
+        examples,
+        {"replaced": replaced, "baselines": several},
         output=output,
+        samples=count * len(replaced),
         batch_size=batch_size,
         progress=progress,
-    )
-    scores = scores.reshape(len(pixels), -1)
-    return Curve(replaced / count, np.where(is_constant(reduced)[:, None], np.nan, scores))
+        inserting=inserting,
+    ).values
+    scores = scores.reshape(len(reduced), count, len(replaced)).mean(axis=1)
+    return Curve(replaced / pixels, np.where(is_constant(reduced)[:, None], np.nan, scores))
 
 
-def _replace_first(image, number: jax.Array):
-    before, after, ranks = image
-    return jnp.where((ranks < number)[..., None], after, before), ()
+def _replace_first(examples, sample, shared, *, inserting):
+    number, step = jnp.divmod(sample, len(shared["replaced"]))
+    first = examples["ranks"] < shared["replaced"][step][:, None, None]
+    baseline = pick(examples, shared["baselines"], number)
+    return jnp.where((first == inserting)[..., None], examples["images"], baseline), ()

@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike
 from scipy.stats import entropy
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.measures.maps import Reduction, reduce_channels
+from cervix_jax.explain.measures.maps import Reduction, of_maps, reduce_channels
 
 
+@of_maps
 def sparseness(maps: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
     """Gini index of the pixels (Chalasani et al. 2020; Hurley and Rickard 2009).
 
@@ -30,6 +31,7 @@ def sparseness(maps: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
     return np.sort(shares, axis=1) @ weights / count
 
 
+@of_maps
 def complexity(maps: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
     """Entropy in nats of the pixels' shares of |a| (Bhatt, Weller and Moura 2020).
 
@@ -45,6 +47,7 @@ def complexity(maps: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
     return np.where(zero, np.nan, entropy(np.where(zero[:, None], 1.0, shares), axis=1))
 
 
+@of_maps
 def effective_complexity(
     maps: ArrayLike,
     *,

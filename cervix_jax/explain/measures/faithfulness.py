@@ -13,16 +13,10 @@ from numpy.typing import ArrayLike
 
 from cervix_jax import rng
 from cervix_jax.errors import InputError
-from cervix_jax.explain.measures.maps import checked_ids, checked_maps
-from cervix_jax.explain.measures.scoring import (
-    LogitsFn,
-    Output,
-    checked_at_least_one,
-    checked_images,
-    repeated,
-    score,
-    score_rows,
-)
+from cervix_jax.explain.baselines import Baselines
+from cervix_jax.explain.batches import score_samples
+from cervix_jax.explain.function import LogitsFn, Output, check_count
+from cervix_jax.explain.measures.maps import check_call, checked_ids
 
 # (key, image [H, W, 3]) -> what is taken away from the image, [H, W, 3]; hashable, traceable.
 Perturbation = Callable[[jax.Array, jax.Array], jax.Array]
@@ -89,7 +83,7 @@ class Infidelity:
 
 
 def infidelity(
-    logits_fn: LogitsFn,
+    fn: LogitsFn,
     images: ArrayLike,
     targets: ArrayLike,
     maps: ArrayLike,
@@ -97,18 +91,19 @@ def infidelity(
     perturbation: Perturbation = GaussianNoise(),
     multiplied_by: ArrayLike | None = None,
     samples: int = 32,
+    ids: Sequence[int] | np.ndarray | None = None,
+    baselines: Baselines = None,
     output: Output = "logit",
     batch_size: int = 32,
     seed: int = 0,
-    ids: Sequence[int] | None = None,
     progress: str = "",
 ) -> Infidelity:
     """Mean squared error of predicting the change of the score as I . a.
 
     Args:
-      logits_fn: float32 [B, H, W, 3] to logits [B, C]; see `scoring.score_rows`.
-      images: float32 [N, H, W, 3].
-      targets: int [N].
+      fn: as for `explain.saliency`.
+      images: float [N, H, W, 3].
+      targets: int [N], or one for all.
       maps: float [N, H, W, 3], not reduced; or [N, H, W], taken for each channel alike.
       perturbation: makes I; `GaussianNoise`, `SquareRemoval` or a function of one's own.
       multiplied_by: broadcastable to the images; what the method multiplied the sensitivities by
@@ -116,37 +111,36 @@ def infidelity(
         `integrated_gradients`). It is divided out again, since I . a needs sensitivities; where it
         is 0, the sensitivity counts as 0.
       samples: number of perturbations for each image.
-      output: the score that the maps explain.
-      batch_size: most images that `logits_fn` sees at a time.
-      seed: of the perturbations.
       ids: see `maps.checked_ids`.
-      progress: name of a progress bar; "" shows none.
+      baselines: not used: `perturbation` says what is taken away.
+      output: the score that the maps explain.
+      batch_size: perturbed images at a time.
+      seed: of the perturbations.
+      progress: what the progress bar is called.
 
     Raises:
       InputError: an argument that cannot be used.
     """
-    pixels, classes = checked_images(images, targets)
-    slopes = _sensitivities(checked_maps(maps, pixels.shape[:3]), pixels, multiplied_by)
-    checked_at_least_one(samples=samples)
-    image_of_row, number = repeated(len(pixels), samples)
-    streams = np.asarray(checked_ids(ids, len(pixels)), np.int32)[image_of_row]
-    seeds = np.full(len(streams), seed, np.int32)
-    before = score(logits_fn, pixels, classes, output=output, batch_size=batch_size)
-    after, _, predicted = score_rows(
-        logits_fn,
-        _TakeAway(perturbation),
-        (pixels, slopes),
-        image_of_row,
-        (seeds, streams, number.astype(np.int32)),
-        classes,
+    del baselines
+    fn, examples, values = check_call(fn, images, targets, maps, output)
+    examples["slopes"] = _sensitivities(values, examples["images"], multiplied_by)
+    examples["ids"] = np.asarray(checked_ids(ids, len(values)), np.int32)
+    check_count("samples", samples)
+    scores, _, predicted = score_samples(
+        _take_away,
+        fn,
+        examples,
+        np.int32(seed),
         output=output,
+        samples=1 + samples,  # the first is the image itself
         batch_size=batch_size,
         progress=progress,
+        perturbation=perturbation,
     )
-    change = before[:, None] - after.reshape(-1, samples)
-    predicted = predicted.reshape(-1, samples).astype(np.float64)
+    change = scores[:, :1] - scores[:, 1:]
+    predicted = predicted[:, 1:].astype(np.float64)
     power = (predicted**2).mean(axis=1)
-    beta = np.full(len(pixels), np.nan)
+    beta = np.full(len(change), np.nan)
     np.divide((predicted * change).mean(axis=1), power, out=beta, where=power > 0)
     best = np.nan_to_num(beta)[:, None] * predicted
     return Infidelity(
@@ -173,12 +167,10 @@ def _sensitivities(
     return maps.astype(np.float32)
 
 
-@dataclasses.dataclass(frozen=True)
-class _TakeAway:
-    perturbation: Perturbation
-
-    def __call__(self, image_and_slopes, row):
-        (image, slopes), (seed, stream, number) = image_and_slopes, row
-        key = jax.random.fold_in(rng.stream(seed, "infidelity", stream), number)
-        taken = self.perturbation(key, image)
+def _take_away(examples, sample, seed, *, perturbation):
+    def one(image: jax.Array, slopes: jax.Array, own: jax.Array, number: jax.Array):
+        key = jax.random.fold_in(rng.stream(seed, "infidelity", own), number - 1)
+        taken = jnp.where(number > 0, perturbation(key, image), 0)
         return image - taken, jnp.sum(taken * slopes)
+
+    return jax.vmap(one)(examples["images"], examples["slopes"], examples["ids"], sample)

@@ -15,20 +15,16 @@ from scipy.sparse.linalg import splu
 from tqdm import tqdm
 
 from cervix_jax.errors import InputError
+from cervix_jax.explain.baselines import Baselines
+from cervix_jax.explain.batches import as_it_is, score_samples
+from cervix_jax.explain.function import LogitsFn, Output, check_count
 from cervix_jax.explain.measures.maps import (
     Reduction,
+    check_call,
     checked_ids,
-    checked_maps,
     is_constant,
     pixel_ranks,
     reduce_channels,
-)
-from cervix_jax.explain.measures.scoring import (
-    LogitsFn,
-    Output,
-    checked_at_least_one,
-    checked_images,
-    score_rows,
 )
 
 PERCENTAGES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
@@ -61,7 +57,7 @@ class Road:
 
 
 def road(
-    logits_fn: LogitsFn,
+    fn: LogitsFn,
     images: ArrayLike,
     targets: ArrayLike,
     maps: ArrayLike,
@@ -69,10 +65,11 @@ def road(
     percentages: Sequence[float] = PERCENTAGES,
     noise: float = 0.01,
     reduction: Reduction = "sum",
+    ids: Sequence[int] | np.ndarray | None = None,
+    baselines: Baselines = None,
     output: Output = "probability",
     batch_size: int = 32,
     seed: int = 0,
-    ids: Sequence[int] | None = None,
     progress: str = "",
 ) -> Road:
     """The score after the most and after the least relevant pixels were removed.
@@ -80,26 +77,29 @@ def road(
     Images are imputed on the host, one sparse factorisation for each image, percentage and order.
 
     Args:
-      logits_fn: float32 [B, H, W, 3] to logits [B, C]; see `scoring.score_rows`.
-      images: float32 [N, H, W, 3].
-      targets: int [N].
+      fn: as for `explain.saliency`.
+      images: float [N, H, W, 3].
+      targets: int [N], or one for all.
       maps: float [N, H, W, 3] or [N, H, W].
       percentages: shares of pixels to remove, above 0 and below 100.
       noise: standard deviation of the noise added to imputed pixels, in the units of `images`.
       reduction: see `reduce_channels`.
-      output: which score.
-      batch_size: most images that `logits_fn` sees at a time.
-      seed: of the noise, and of the order of pixels with equal relevance.
       ids: see `checked_ids`.
-      progress: name of a progress bar; "" shows none.
+      baselines: not used: removed pixels are imputed.
+      output: which score.
+      batch_size: imputed images at a time.
+      seed: of the noise, and of the order of pixels with equal relevance.
+      progress: what the progress bar is called.
 
     Raises:
       InputError: an argument that cannot be used.
     """
-    pixels, classes = checked_images(images, targets)
-    reduced = reduce_channels(checked_maps(maps, pixels.shape[:3]), reduction)
+    del baselines
+    fn, examples, values = check_call(fn, images, targets, maps, output)
+    reduced = reduce_channels(values, reduction)
+    pixels, names = examples["images"], checked_ids(ids, len(reduced))
     shares = _checked_percentages(percentages, reduced[0].size)
-    checked_at_least_one(batch_size=batch_size)
+    check_count("batch_size", batch_size)
     ranks = pixel_ranks(reduced, seed=seed, ids=ids)
     numbers = np.rint(shares / 100 * reduced[0].size).astype(int)
     scores = np.full((len(pixels), 2, len(shares)), np.nan)
@@ -110,23 +110,17 @@ def road(
         imputed = []
         for i in tqdm(chunk, desc=progress, unit="image", leave=False, disable=not progress):
             # One image has one noise: orders and shares differ only in what is removed.
-            generator = np.random.default_rng([seed, checked_ids(ids, len(pixels))[i], 1])
+            generator = np.random.default_rng([seed, names[i], 1])
             noises = generator.normal(0, noise, pixels[i].shape) if noise else 0.0
             for first in (ranks[i], reduced[i].size - 1 - ranks[i]):
                 imputed += [systems.impute(pixels[i], first < n, noises) for n in numbers]
-        rows = np.arange(len(imputed))
-        found, still, _ = score_rows(
-            logits_fn,
-            _as_it_is,
-            np.stack(imputed),
-            rows,
-            rows,
-            np.repeat(classes[chunk], 2 * len(shares)),
-            output=output,
-            batch_size=batch_size,
-        )
-        scores[chunk] = found.reshape(len(chunk), 2, -1)
-        kept[chunk] = still.reshape(len(chunk), 2, -1)
+        removed = {
+            "images": np.stack(imputed),
+            "targets": examples["targets"][chunk].repeat(2 * len(shares)),
+        }
+        found = score_samples(as_it_is, fn, removed, output=output, batch_size=batch_size)
+        scores[chunk] = found.values.reshape(len(chunk), 2, -1)
+        kept[chunk] = found.predicted.reshape(len(chunk), 2, -1)
     return Road(shares, scores[:, 0], scores[:, 1], kept[:, 0], kept[:, 1])
 
 
@@ -197,8 +191,3 @@ def _checked_percentages(percentages: Sequence[float], count: int) -> np.ndarray
 def _chunks(indices: np.ndarray, batch_size: int, rows_each: int) -> list[np.ndarray]:
     size = max(1, batch_size // rows_each)
     return [indices[start : start + size] for start in range(0, len(indices), size)]
-
-
-def _as_it_is(image, row):
-    del row
-    return image, ()

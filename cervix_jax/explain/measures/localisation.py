@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import roc_auc_score
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.measures.maps import Reduction, is_constant, reduce_channels
+from cervix_jax.explain.measures.maps import Reduction, is_constant, of_maps, reduce_channels
 
 Part = Literal["positive", "absolute", "negative"]
 
@@ -28,6 +28,7 @@ def area_share(masks: ArrayLike) -> np.ndarray:
     return np.where(shares > 0, shares, np.nan)
 
 
+@of_maps
 def relevance_mass(
     maps: ArrayLike,
     masks: ArrayLike,
@@ -65,6 +66,7 @@ def relevance_mass(
     return _like(masks, np.where(inside.any(axis=(2, 3)), shares, np.nan))
 
 
+@of_maps
 def relevance_rank(
     maps: ArrayLike, masks: ArrayLike, *, reduction: Reduction = "sum"
 ) -> np.ndarray:
@@ -94,6 +96,7 @@ def relevance_rank(
     return _for_each(share, maps, masks, reduction)
 
 
+@of_maps
 def roc_auc(maps: ArrayLike, masks: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
     """Area under the ROC curve of finding the mask's pixels by their attribution.
 
@@ -117,6 +120,7 @@ def roc_auc(maps: ArrayLike, masks: ArrayLike, *, reduction: Reduction = "sum") 
     return _for_each(area, maps, masks, reduction)
 
 
+@of_maps
 def pointing_game(
     maps: ArrayLike,
     masks: ArrayLike,

@@ -1,14 +1,67 @@
 """What every measure does with maps first: check them, reduce their channels, rank their pixels."""
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
 
 import numpy as np
+from jax.tree_util import Partial
 from numpy.typing import ArrayLike
 
 from cervix_jax.errors import InputError
+from cervix_jax.explain.contract import Common
+from cervix_jax.explain.function import LogitsFn, Output, check_inputs
 
+Own = ParamSpec("Own")
+Found = TypeVar("Found", covariant=True)
 Reduction = Literal["sum", "mean", "sum_absolute", "max_absolute"]
+
+
+class OfMaps(Protocol[Own, Found]):
+    """A measure that looks at maps alone; see `of_maps`."""
+
+    @overload
+    def __call__(self, maps: ArrayLike, /, *args: Own.args, **own: Own.kwargs) -> Found: ...
+    @overload
+    def __call__(
+        self, fn: LogitsFn | None, images: Any, targets: Any, maps: ArrayLike, /, **own: Any
+    ) -> Found: ...
+
+
+def of_maps(measure: Callable[Concatenate[ArrayLike, Own], Found]) -> OfMaps[Own, Found]:
+    """Decorates `measure(maps, ...)`, so that it takes the call of all measures as well.
+
+    That is `measure(fn, images, targets, maps, ...)` with the keywords of `contract.Common`, of
+    which it looks at the maps and its own keywords alone.
+    """
+
+    @functools.wraps(measure)
+    def either(*args: Any, **own: Any) -> Found:
+        if len(args) == 4 or (args and {"images", "targets"} & own.keys()):
+            given = dict(zip(_CALL, args, strict=False)) | own
+            args = (given["maps"],)
+            own = {name: value for name, value in given.items() if name not in _UNSEEN}
+        return measure(*args, **own)
+
+    return either
+
+
+_CALL = ("fn", "images", "targets", "maps")
+_UNSEEN = {*_CALL, *Common.__annotations__}
+
+
+def check_call(
+    fn: LogitsFn, images: ArrayLike, targets: ArrayLike, maps: ArrayLike, output: Output
+) -> tuple[Partial, dict[str, np.ndarray], np.ndarray]:
+    """As `function.check_inputs` with the maps float64 [N, H, W, 3] or [N, H, W] of the images.
+
+    Raises:
+      InputError: any of these cannot be used, or there are no images.
+    """
+    fn, examples = check_inputs(fn, images, targets, output)
+    if not len(examples["images"]):
+        raise InputError("there are no images to measure; give at least one.")
+    return fn, examples, checked_maps(maps, examples["images"].shape[:3])
 
 
 def reduce_channels(maps: ArrayLike, reduction: Reduction = "sum") -> np.ndarray:

@@ -6,10 +6,11 @@ that is the same for all images does not explain the image.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
@@ -17,24 +18,25 @@ from skimage.metrics import structural_similarity
 from tqdm import tqdm
 
 from cervix_jax.errors import InputError
+from cervix_jax.explain.baselines import Baselines
+from cervix_jax.explain.function import LogitsFn, Output, as_pytree, count_classes
 from cervix_jax.explain.measures.maps import (
     Reduction,
+    check_call,
     checked_ids,
     checked_maps,
     is_constant,
+    of_maps,
     reduce_channels,
 )
-from cervix_jax.explain.measures.robustness import ExplainFn
-from cervix_jax.explain.measures.scoring import checked_images
+from cervix_jax.explain.measures.robustness import Method, settings_of
 from cervix_jax.models.stages import HEAD, STEM, stage_of
 
 # From the output downwards, by the number that `stage_of` gives.
 STAGES = {"head": HEAD, "stage4": 4, "stage3": 3, "stage2": 2, "stage1": 1, "stem": STEM}
 WINDOW = 7  # side of the windows of SSIM in pixels, scikit-image's default
 
-Variables = dict[str, Any]  # {"params": nested dict, "stats": nested dict}
-# (variables, images [N, H, W, 3], targets [N]) -> maps
-ExplainVariablesFn = Callable[[Variables, np.ndarray, np.ndarray], ArrayLike]
+Tree = TypeVar("Tree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,30 +87,46 @@ def similarity(maps: ArrayLike, others: ArrayLike, *, reduction: Reduction = "su
 
 
 def parameter_randomisation(
-    explain_fn: ExplainVariablesFn,
-    variables: Variables,
-    fresh: Variables,
+    fn: LogitsFn,
     images: ArrayLike,
     targets: ArrayLike,
+    maps: ArrayLike,
     *,
+    method: Method,
+    fresh: LogitsFn,
     cascading: bool = True,
     reduction: Reduction = "sum",
+    baselines: Baselines = None,
+    output: Output | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
     progress: str = "",
 ) -> tuple[tuple[str, ...], Similarity]:
-    """Similarity to the first maps while the network is replaced by a fresh one.
+    """Similarity to the given maps while the network is replaced by a fresh one.
+
+        untrained = models.create("rcan", num_classes=5, rngs=nnx.Rngs(1))
+        measures.parameter_randomisation(
+            model, images, targets, maps, method=explain.saliency, fresh=untrained
+        )
 
     Args:
-      explain_fn: variables, float32 [N, H, W, 3] and int [N] to maps; it bounds its own memory.
-        Jit it over the variables, and no stage compiles anew.
-      variables: of the trained network, `{"params": ..., "stats": ...}`.
-      fresh: of the same network as its own initialiser draws it from a seed: those of
-        `models.create(name, ..., rngs=nnx.Rngs(seed))`.
-      images: float32 [N, H, W, 3].
-      targets: int [N]; they stay what they are.
+      fn: the trained network with its variables: a module, or a `Partial` such as `run.logits_fn`.
+        A plain function hides them.
+      images: float [N, H, W, 3].
+      targets: int [N], or one for all; they stay what they are.
+      maps: what `method` makes of `fn` with the same settings; they are not made again.
+      method: makes maps of the networks between, see `robustness.Method`.
+      fresh: the same network as its own initialiser draws it, of the same kind as `fn`:
+        `models.create(name, ..., rngs=nnx.Rngs(seed))`, or
+        `run.with_variables(variables).logits_fn`.
       cascading: replace from the head down, each stage in addition to those above; else one stage
         at a time.
       reduction: see `reduce_channels`.
-      progress: name of a progress bar; "" shows none.
+      baselines: given to `method`.
+      output: given to `method`.
+      batch_size: given to `method`.
+      seed: given to `method`.
+      progress: what the progress bar is called.
 
     Returns:
       The stages from the head to the stem, and the similarity after each, float64 [stages, N].
@@ -117,27 +135,29 @@ def parameter_randomisation(
       InputError: the variables are not of one network known here, names and shapes, or a map
         cannot be used.
     """
-    pixels, classes = checked_images(images, targets)
-    _check_alike(variables, fresh)
-    first = explain_fn(variables, pixels, classes)
+    _, examples, first = check_call(fn, images, targets, maps, output or "logit")
+    ours, theirs = as_pytree(fn), as_pytree(fresh)
+    _check_alike(ours, theirs)
+    options = settings_of(baselines, output, batch_size, seed, examples["images"])
     found = []
     for stage in tqdm(
         STAGES.values(), desc=progress, unit="stage", leave=False, disable=not progress
     ):
         replaced = range(stage, HEAD + 1) if cascading else (stage,)
-        mixed = replace_stages(variables, fresh, replaced)
-        maps = explain_fn(mixed, pixels, classes)
-        found.append(similarity(first, maps, reduction=reduction))
+        mixed = replace_stages(ours, theirs, replaced)
+        others = method(mixed, np.asarray(images), examples["targets"], **options)
+        found.append(similarity(first, others, reduction=reduction))
     stacked = (np.stack([getattr(each, field.name) for each in found])
                for field in dataclasses.fields(Similarity))  # fmt: skip
     return tuple(STAGES), Similarity(*stacked)
 
 
-def replace_stages(variables: Variables, fresh: Variables, stages: Sequence[int]) -> Variables:
-    """The variables, with those of some stages taken from `fresh`.
+def replace_stages(network: Tree, fresh: Tree, stages: Collection[int]) -> Tree:
+    """The network, with the variables of some stages taken from `fresh`.
 
     Args:
-      variables: `{"params": nested dict, "stats": nested dict}`.
+      network: a tree of variables by name, such as `function.as_pytree` makes of a module. What is
+        no floating point number, such as the state of a random generator, stays.
       fresh: of the same structure.
       stages: numbers of `cervix_jax.models.stages`, 0 for the stem to 5 for the head.
 
@@ -145,53 +165,63 @@ def replace_stages(variables: Variables, fresh: Variables, stages: Sequence[int]
       InputError: a variable belongs to no network known here.
     """
 
-    def choose(path, ours, theirs):
-        names = [part.key for part in path[1:]]  # without "params" or "stats"
-        try:
-            return theirs if stage_of(names) in stages else ours
-        except KeyError as error:
-            raise InputError(
-                f"variables: {error.args[0]}; its stage must be known to randomise it."
-            ) from error
+    def choose(path: tuple, ours: Any, theirs: Any) -> Any:
+        if not jnp.issubdtype(jnp.result_type(ours), jnp.floating):
+            return ours
+        return theirs if stage_of(_names(path)[1]) in stages else ours
 
-    return jax.tree.map_with_path(choose, variables, fresh)
+    return jax.tree.map_with_path(choose, network, fresh)
 
 
 def random_logit(
-    explain_fn: ExplainFn,
+    fn: LogitsFn,
     images: ArrayLike,
     targets: ArrayLike,
+    maps: ArrayLike,
     *,
-    num_classes: int,
+    method: Method,
     reduction: Reduction = "sum",
+    ids: Sequence[int] | np.ndarray | None = None,
+    baselines: Baselines = None,
+    output: Output | None = None,
+    batch_size: int = 32,
     seed: int = 0,
-    ids: Sequence[int] | None = None,
+    progress: str = "",
 ) -> Similarity:
     """Similarity of the map of the target to that of another class, drawn at random.
 
+        measures.random_logit(fn, images, targets, maps, method=explain.saliency)
+
     Args:
-      explain_fn: float32 [N, H, W, 3] and int [N] to maps; it bounds its own memory.
-      images: float32 [N, H, W, 3].
-      targets: int [N], in [0, num_classes).
-      num_classes: at least 2.
+      fn: as for `explain.saliency`, or what `method` takes; of at least 2 classes.
+      images: float [N, H, W, 3].
+      targets: int [N], or one for all.
+      maps: what `method` makes of the targets with the same settings; they are not made again.
+      method: makes the maps of the other classes, see `robustness.Method`.
       reduction: see `reduce_channels`.
-      seed: of the other classes.
       ids: see `maps.checked_ids`.
+      baselines: given to `method`.
+      output: given to `method`.
+      batch_size: given to `method`.
+      seed: of the other classes; also given to `method`.
+      progress: given to `method`.
 
     Raises:
-      InputError: an argument or a map that cannot be used.
+      InputError: an argument or a map that cannot be used, or a network of a single class.
     """
-    pixels, classes = checked_images(images, targets)
-    if num_classes < 2 or classes.min() < 0 or classes.max() >= num_classes:
-        raise InputError(
-            f"num_classes={num_classes}: give at least 2, and targets from 0 to num_classes - 1."
-        )
-    streams = checked_ids(ids, len(pixels))
-    shifts = [np.random.default_rng([seed, i, 2]).integers(1, num_classes) for i in streams]
-    others = (classes + shifts) % num_classes
-    return similarity(explain_fn(pixels, classes), explain_fn(pixels, others), reduction=reduction)
+    function, examples, first = check_call(fn, images, targets, maps, output or "logit")
+    classes = count_classes(function, examples["images"].shape[1:])
+    if classes < 2:
+        raise InputError("the network has a single class; there is no other one to explain.")
+    streams = checked_ids(ids, len(first))
+    shifts = [np.random.default_rng([seed, i, 2]).integers(1, classes) for i in streams]
+    others = (examples["targets"] + np.int32(shifts)) % classes
+    options = settings_of(baselines, output, batch_size, seed, examples["images"])
+    found = method(fn, np.asarray(images), others, progress=progress, **options)
+    return similarity(first, found, reduction=reduction)
 
 
+@of_maps
 def average_map_similarity(maps: ArrayLike, *, reduction: Reduction = "sum") -> Similarity:
     """Similarity of each map to the mean map of the other images.
 
@@ -213,19 +243,32 @@ def average_map_similarity(maps: ArrayLike, *, reduction: Reduction = "sum") -> 
     return similarity(scaled, others)
 
 
-def _check_alike(variables: Variables, fresh: Variables) -> None:
-    ours, theirs = _shapes(variables), _shapes(fresh)
+def _names(path: tuple) -> tuple[str, list[str | int]]:
+    """The name of a variable for readers, and its parts within the network."""
+    parts = [part.key for part in path if isinstance(part, jax.tree_util.DictKey)]
+    collection = parts and parts[0] in ("params", "stats", "batch_stats")
+    return "/".join(map(str, parts)), parts[1:] if collection else parts
+
+
+def _check_alike(network: Any, fresh: Any) -> None:
+    ours, theirs = _shapes(network), _shapes(fresh)
+    if not ours:
+        raise InputError(
+            "fn hides its variables; give a Flax module, or a jax.tree_util.Partial of a function "
+            "and its variables, such as run.logits_fn."
+        )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             raise InputError(
                 f"fresh: {name} is {theirs.get(name, 'missing')}, but {ours.get(name, 'missing')} "
                 "in the network; create the same network with the same options."
             )
+    if jax.tree.structure(network) != jax.tree.structure(fresh):
+        raise InputError("fresh is not the same network as fn; create it with the same options.")
 
 
-def _shapes(variables: Variables) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree.leaves_with_path(variables)
-    return {"/".join(str(part.key) for part in path): np.shape(leaf) for path, leaf in leaves}
+def _shapes(network: Any) -> dict[str, tuple[int, ...]]:
+    return {_names(path)[0]: np.shape(leaf) for path, leaf in jax.tree.leaves_with_path(network)}
 
 
 def _for_each(compare, first: np.ndarray, second: np.ndarray) -> np.ndarray:

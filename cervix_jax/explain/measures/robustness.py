@@ -5,6 +5,7 @@ Yeh et al. (2019), "On the (In)fidelity and Sensitivity of Explanations", defini
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,28 +14,33 @@ from tqdm import tqdm
 
 from cervix_jax import rng
 from cervix_jax.errors import InputError
-from cervix_jax.explain.measures.maps import checked_ids, checked_maps
-from cervix_jax.explain.measures.scoring import (
-    batches,
-    checked_at_least_one,
-    checked_images,
-    repeated,
-)
+from cervix_jax.explain.baselines import Baselines, own_baselines
+from cervix_jax.explain.function import LogitsFn, Output, check_count
+from cervix_jax.explain.measures.maps import check_call, checked_ids, checked_maps
 
-# (images float32 [B, H, W, 3], targets int [B]) -> maps float [B, H, W, 3] or [B, H, W]
-ExplainFn = Callable[[np.ndarray, np.ndarray], ArrayLike]
+Method = Callable[..., ArrayLike]
+"""`method(fn, images, targets, **common) -> maps`: any of `explain`'s, or one's own.
+
+Settings of its own are bound to it: `functools.partial(explain.occlusion, window=9)`. It is given
+what the call of the measure says of `contract.Common`, without `output` and `baselines` where they
+are None, so that its own defaults hold.
+"""
 
 
 def sensitivity_max(
-    explain_fn: ExplainFn,
+    fn: LogitsFn,
     images: ArrayLike,
     targets: ArrayLike,
+    maps: ArrayLike,
     *,
+    method: Method,
     radius: float = 0.02,
     samples: int = 10,
+    ids: Sequence[int] | np.ndarray | None = None,
+    baselines: Baselines = None,
+    output: Output | None = None,
     batch_size: int = 32,
     seed: int = 0,
-    ids: Sequence[int] | None = None,
     progress: str = "",
 ) -> np.ndarray:
     """The largest relative change of a map, over images within `radius` of the given one.
@@ -42,17 +48,24 @@ def sensitivity_max(
     max over x' of ||a(x) - a(x')|| / ||a(x)||, Frobenius norms, x' uniform in the L-infinity ball;
     where a(x) is zero everywhere, the denominator is 1.
 
+        measures.sensitivity_max(fn, images, targets, maps, method=explain.grad_cam)
+
     Args:
-      explain_fn: float32 [B, H, W, 3] and int [B] to maps; must be deterministic (give a method
-        that draws random numbers a fixed seed), or its own spread is measured.
-      images: float32 [N, H, W, 3].
-      targets: int [N].
+      fn: as for `explain.saliency`, or what `method` takes.
+      images: float [N, H, W, 3].
+      targets: int [N], or one for all.
+      maps: a(x), float [N, H, W, 3] or [N, H, W]: what `method` makes of these images with the same
+        settings. They are not made again.
+      method: makes the maps of the nearby images, see `Method`.
       radius: of the ball, in the units of `images`.
       samples: number of x' for each image.
-      batch_size: most images that `explain_fn` sees at a time.
-      seed: of the perturbations.
       ids: see `maps.checked_ids`.
-      progress: name of a progress bar; "" shows none.
+      baselines: given to `method`; those of an image also serve its nearby images.
+      output: given to `method`.
+      batch_size: most images that `method` is given at a time, and its own batch size.
+      seed: of the nearby images; also given to `method`, which must draw the same numbers each
+        time, or its own spread is measured.
+      progress: what the progress bar is called.
 
     Returns:
       float64 [N], 0 or more; 0 also for a map that is zero here and nearby, whose `sparseness` and
@@ -61,43 +74,56 @@ def sensitivity_max(
     Raises:
       InputError: an argument or a map that cannot be used.
     """
-    pixels, classes = checked_images(images, targets)
-    checked_at_least_one(samples=samples, batch_size=batch_size)
+    _, examples, originals = check_call(fn, images, targets, maps, output or "logit")
+    check_count("samples", samples)
+    check_count("batch_size", batch_size)
     if not radius > 0:
-        raise InputError(f"radius={radius!r}: give a number above 0.")
-    image_of_row, number = repeated(len(pixels), samples + 1)
-    streams = np.asarray(checked_ids(ids, len(pixels)), np.int32)
-    changes = np.zeros((len(pixels), samples + 1))
-    originals: dict[int, np.ndarray] = {}
-    # The image itself is the first of its rows, so that only maps still needed are kept.
-    for rows in tqdm(
-        batches(len(image_of_row), batch_size),
-        total=-(-len(image_of_row) // min(batch_size, len(image_of_row))),
-        desc=progress,
-        unit="batch",
-        leave=False,
-        disable=not progress,
-    ):
-        index, sample = image_of_row[rows], number[rows].astype(np.int32)
-        near = _nearby(pixels[index], seed, streams[index], sample, np.float32(radius))
-        maps = checked_maps(explain_fn(np.asarray(near), classes[index]), near.shape[:3])
-        for i, s, found in zip(index.tolist(), sample.tolist(), maps, strict=True):
-            if s == 0:
-                originals = {i: found} if i not in originals else originals
-            elif i in originals:  # else a row that fills up the last batch
-                changes[i, s] = np.linalg.norm(found - originals[i])
-            if s == 0:
-                changes[i, 0] = np.linalg.norm(found)
-    norms = changes[:, 0]
-    worst = changes[:, 1:].max(axis=1)
-    return worst / np.where(norms > 0, norms, 1)
+        raise InputError(f"radius is {radius!r}; give a number above 0.")
+    pixels, streams = examples["images"], np.asarray(checked_ids(ids, len(originals)), np.int32)
+    common = settings_of(baselines, output, batch_size, seed, pixels)
+    changes = np.zeros((len(pixels), samples))
+    rows, size = changes.size, min(batch_size, changes.size)
+    bar = tqdm(range(0, rows, size), desc=progress, unit="batch", leave=False, disable=not progress)
+    for first in bar:
+        # The last batch is filled up, so that all are of one size.
+        index, number = np.divmod(np.arange(first, first + size) % rows, samples)
+        near = _nearby(
+            pixels[index], seed, streams[index], (number + 1).astype(np.int32), np.float32(radius)
+        )
+        if isinstance(common.get("baselines"), np.ndarray):
+            options = common | {"baselines": common["baselines"][index]}
+        else:
+            options = common
+        found = method(fn, _like(near, images), examples["targets"][index], **options)
+        found = checked_maps(found, near.shape[:3])
+        difference = (found - originals[index]).reshape(size, -1)
+        changes[index, number] = np.linalg.norm(difference, axis=1)
+    norms = np.linalg.norm(originals.reshape(len(originals), -1), axis=1)
+    return changes.max(axis=1) / np.where(norms > 0, norms, 1)
+
+
+def settings_of(
+    baselines: Baselines, output: Output | None, batch_size: int, seed: int, images: np.ndarray
+) -> dict[str, Any]:
+    """What a measure hands on to a method of the common keywords; what is None it leaves out."""
+    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
+    if output is not None:
+        options["output"] = output
+    if baselines is not None:
+        options["baselines"] = own_baselines(baselines, images)
+    return options
+
+
+def _like(near: jax.Array, images: ArrayLike) -> np.ndarray:
+    """The nearby images in the type of those that were given."""
+    given = np.asarray(images).dtype
+    return np.asarray(near.astype(given) if given.itemsize < 4 else near)
 
 
 @functools.partial(jax.vmap, in_axes=(0, None, 0, 0, None))
 def _near(image, seed, stream, number, radius):
     key = jax.random.fold_in(rng.stream(seed, "sensitivity", stream), number)
-    noise = jax.random.uniform(key, image.shape, image.dtype, -radius, radius)
-    return image + noise * (number > 0)
+    return image + jax.random.uniform(key, image.shape, image.dtype, -radius, radius)
 
 
 _nearby = jax.jit(_near)

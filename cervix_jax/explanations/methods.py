@@ -173,8 +173,10 @@ def _of_logits(
 
 def _of_features(method: Callable[..., np.ndarray]) -> Function:
     def function(explainer, images, targets, progress):
-        return method(explainer.run.features_fn, images, targets,
-                      feature_map=explainer.settings.feature_map, **explainer.fixed(progress))  # fmt: skip
+        own = {"feature_map": explainer.settings.feature_map}
+        return method(
+            explainer.run.features_fn, images, targets, **own, **explainer.fixed(progress)
+        )
 
     return function
 

@@ -20,17 +20,17 @@ GRADIENT = KERNEL.T[TARGETS][:, None, None] / 30  # of the mean over 6 x 5 place
 
 
 def test_grad_cam_weighs_feature_maps_by_their_mean_gradient_and_keeps_signs():
-    found = explain.grad_cam(POOLED, IMAGES, TARGETS, key="stem")
+    found = explain.grad_cam(POOLED, IMAGES, TARGETS, feature_map="stem")
     expected = (GRADIENT * IMAGES).sum(-1)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert (found < 0).any()
-    only_positive = explain.grad_cam(POOLED, IMAGES, TARGETS, key="stem", relu=True)
+    only_positive = explain.grad_cam(POOLED, IMAGES, TARGETS, feature_map="stem", relu=True)
     np.testing.assert_allclose(only_positive, np.maximum(expected, 0), rtol=1e-4, atol=1e-6)
 
 
 def test_grad_cam_plus_plus_is_the_paper_s_formula():
     features = np.abs(IMAGES)
-    found = explain.grad_cam_plus_plus(POOLED, features, TARGETS, key="stem")
+    found = explain.grad_cam_plus_plus(POOLED, features, TARGETS, feature_map="stem")
     g = np.broadcast_to(GRADIENT, features.shape).astype(np.float64)
     alpha = g**2 / (2 * g**2 + features.sum((1, 2), keepdims=True) * g**3)
     weights = (alpha * np.maximum(g, 0)).sum((1, 2), keepdims=True)
@@ -38,7 +38,7 @@ def test_grad_cam_plus_plus_is_the_paper_s_formula():
 
 
 def test_layer_cam_weighs_every_value_by_its_own_positive_gradient():
-    found = explain.layer_cam(POOLED, IMAGES, TARGETS, key="stem")
+    found = explain.layer_cam(POOLED, IMAGES, TARGETS, feature_map="stem")
     expected = (np.maximum(GRADIENT, 0) * IMAGES).sum(-1)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
@@ -47,7 +47,7 @@ def test_grad_cam_of_a_layer_within_the_network():
     """What comes after it is linear, so its gradient is known."""
     forward, weights = make_network(), network_weights()
     fn = Partial(forward, weights)
-    found = explain.grad_cam(fn, IMAGES, TARGETS, key="pre_logits_2d", interpolation="none")
+    found = explain.grad_cam(fn, IMAGES, TARGETS, feature_map="pre_logits_2d", interpolation="none")
     features = np.asarray(fn(IMAGES)[1]["pre_logits_2d"])
     gradient = weights["last"].T[TARGETS] / (3 * 3)
     expected = np.einsum("bhwc,bc->bhw", features, gradient)
@@ -68,9 +68,13 @@ def test_maps_are_enlarged_to_the_size_of_the_images(interpolation):
 @pytest.mark.parametrize(
     ("fn", "options", "message"),
     [
-        (POOLED, {"key": "stage4"}, "no feature map 'stage4'; choose one of stem"),
+        (POOLED, {"feature_map": "stage4"}, "no feature map 'stage4'; choose one of stem"),
         (linear(normal(3, 6, 5, 3)), {}, "no feature map 'pre_logits_2d'; it returns logits only"),
-        (POOLED, {"key": "stem", "interpolation": "cubic"}, "interpolation is 'cubic'; choose one"),
+        (
+            POOLED,
+            {"feature_map": "stem", "interpolation": "cubic"},
+            "interpolation is 'cubic'; choose one",
+        ),
     ],
 )
 def test_what_cannot_be_mapped_is_refused(fn, options, message):

@@ -91,9 +91,10 @@ def test_input_x_gradient(twins):
 )
 def test_integrated_gradients(twins, ours, theirs, factor):
     model, twin = twins
-    found, delta = explain.integrated_gradients(
-        model, IMAGES, TARGETS, baselines=BASELINE, steps=STEPS, quadrature=ours, return_delta=True
+    found = explain.integrated_gradients(
+        model, IMAGES, TARGETS, baselines=BASELINE, steps=STEPS, quadrature=ours
     )
+    delta = explain.measures.completeness(model, IMAGES, TARGETS, found, baselines=BASELINE).delta
     expected, their_delta = attr.IntegratedGradients(twin).attribute(
         batch(), TORCH_BASELINE, TORCH_TARGETS, n_steps=STEPS, method=theirs,
         return_convergence_delta=True,
@@ -109,10 +110,10 @@ def test_grad_cam(twins, key, layer):
     model, twin = twins
     cam = attr.LayerGradCam(twin, getattr(twin, layer))
     theirs = cam.attribute(batch(), target=TORCH_TARGETS)
-    small = explain.grad_cam(model, IMAGES, TARGETS, key=key, interpolation="none")
+    small = explain.grad_cam(model, IMAGES, TARGETS, feature_map=key, interpolation="none")
     assert_same(small, theirs)
     large = attr.LayerAttribution.interpolate(theirs, (64, 64), "bilinear")
-    assert_same(explain.grad_cam(model, IMAGES, TARGETS, key=key), large)
+    assert_same(explain.grad_cam(model, IMAGES, TARGETS, feature_map=key), large)
 
 
 @pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU")
@@ -128,7 +129,7 @@ def test_guided_grad_cam(twins):
     theirs = attr.GuidedGradCam(twin, twin.layer2).attribute(
         batch(), target=TORCH_TARGETS, interpolate_mode="bilinear"
     )
-    assert_same(explain.guided_grad_cam(model, IMAGES, TARGETS, key="stage2"), theirs)
+    assert_same(explain.guided_grad_cam(model, IMAGES, TARGETS, feature_map="stage2"), theirs)
 
 
 def test_occlusion(twins):

@@ -12,12 +12,13 @@ from jax.tree_util import Partial
 from cervix_jax import explain
 from cervix_jax.data.normalization import input_range
 from cervix_jax.errors import InputError
-from cervix_jax.explain import cores
+from cervix_jax.explain import batches
 
 BATCH = 4
 IMAGES, TARGETS = normal(5, 9, 8, 3), np.array([0, 1, 2, 1, 0])
 RANGE = input_range("imagenet")
 BLACK, NOISE = explain.baselines.black(RANGE), explain.baselines.uniform(RANGE, 2)
+SEVERAL = explain.baselines.several(normal(3, 9, 8, 3, seed=1))
 
 
 def with_options(method, **options):
@@ -33,20 +34,20 @@ METHODS = {
     "integrated_gradients uniform": with_options(
         explain.integrated_gradients, baselines=NOISE, steps=3
     ),
-    "expected_gradients": with_options(
-        explain.expected_gradients, references=normal(3, 9, 8, 3, seed=1), samples=3
-    ),
+    "expected_gradients": with_options(explain.expected_gradients, baselines=SEVERAL, samples=3),
     "blur_integrated_gradients": with_options(
         explain.blur_integrated_gradients, steps=3, max_sigma=4.0
     ),
     "guided_backprop": explain.guided_backprop,
     "grad_cam": explain.grad_cam,
-    "grad_cam relu": with_options(explain.grad_cam, relu=True, key="stage1"),
+    "grad_cam relu": with_options(explain.grad_cam, relu=True, feature_map="stage1"),
     "grad_cam_plus_plus": explain.grad_cam_plus_plus,
     "layer_cam": with_options(explain.layer_cam, interpolation="nearest"),
     "guided_grad_cam": explain.guided_grad_cam,
     "occlusion": with_options(explain.occlusion, baselines=BLACK, window=4),
+    "occlusion several": with_options(explain.occlusion, baselines=SEVERAL, window=4),
     "rise": with_options(explain.rise, baselines=BLACK, samples=6, grid=3),
+    "rise several": with_options(explain.rise, baselines=SEVERAL, samples=6, grid=3),
 }
 
 
@@ -72,7 +73,7 @@ def test_batches_are_bounded_and_make_no_difference(case):
     maps = case.maps()
     assert maps.dtype == np.float32
     assert maps.shape in [IMAGES.shape, IMAGES.shape[:3]]
-    size, at_once = cores.divide(len(IMAGES), BATCH)
+    size, at_once = batches.divide(len(IMAGES), BATCH)
     assert max(case.traced) == size
     assert size * at_once <= BATCH < len(IMAGES)
     assert np.abs(maps).max() > 0
@@ -109,7 +110,9 @@ def test_no_images_are_no_maps(case):
 
 def test_a_network_that_ignores_the_image_has_zero_maps_not_nan(case):
     maps = case.maps(scale=0)
-    if case.name == "rise":  # the probability of every mask is 1 / 3, as in the paper's formula
+    if case.name.startswith(
+        "rise"
+    ):  # the probability of every mask is 1 / 3, as in the paper's formula
         assert (maps >= 0).all()
     else:
         np.testing.assert_array_equal(maps, 0)

@@ -86,7 +86,9 @@ def test_every_gradient_method_lies_where_the_function_looks(discs, name):
 
 def test_expected_gradients_have_all_evidence_for_the_class_there(discs):
     images, masks = discs
-    maps = explain.expected_gradients(redness, images, 0, references=images[::-1], samples=32)
+    maps = explain.expected_gradients(
+        redness, images, 0, baselines=explain.baselines.several(images[::-1]), samples=32
+    )
     # A reference may have its own disc elsewhere; that it is missing here is evidence against.
     np.testing.assert_allclose(measures.relevance_mass(maps, masks), 1, atol=1e-6)
     assert np.nanmin(measures.relevance_mass(maps, masks, part="negative")) == 0

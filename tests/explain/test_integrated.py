@@ -2,13 +2,15 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from cervix_jax.explain.quadrature import Quadrature
 from explained_functions import CLASSES, linear, make_network, network_weights, normal, quadratic
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 from cervix_jax import explain
 from cervix_jax.errors import InputError
 from cervix_jax.explain import baselines
+from cervix_jax.explain.integrated import Quadrature, nodes_and_weights
 
 IMAGES, TARGETS = normal(4, 6, 5, 3), np.array([2, 0, 1, 1])
 WEIGHTS = normal(CLASSES, 6, 5, 3, seed=1)
@@ -17,10 +19,11 @@ COLOUR = np.float32([-2, -1, 0.5])
 FORWARD = make_network()
 
 
-def integrate(fn, **options):
-    return explain.integrated_gradients(
-        fn, IMAGES, TARGETS, **{"baselines": COLOUR, "return_delta": True} | options
-    )
+def integrate(fn, output="logit", baselines=COLOUR, **options):
+    """Maps, and their sums less the rise of the score."""
+    common = {"output": output, "baselines": baselines}
+    maps = explain.integrated_gradients(fn, IMAGES, TARGETS, **common, **options)
+    return maps, explain.measures.completeness(fn, IMAGES, TARGETS, maps, **common).delta
 
 
 @pytest.mark.parametrize("rule", get_args(Quadrature))
@@ -65,11 +68,6 @@ def test_delta_compares_with_the_scores_themselves():
     )
 
 
-def test_without_the_delta_an_array_comes_back():
-    alone = integrate(quadratic(WEIGHTS), return_delta=False, steps=3)
-    np.testing.assert_array_equal(alone, integrate(quadratic(WEIGHTS), steps=3)[0])
-
-
 @pytest.mark.parametrize("kind", ["uniform", "several"])
 def test_several_baselines_give_the_mean_of_their_maps(kind):
     fn = Partial(FORWARD, network_weights())
@@ -88,7 +86,7 @@ def test_several_baselines_give_the_mean_of_their_maps(kind):
 def test_one_reference_makes_expected_gradients_exact_for_a_linear_function():
     reference = normal(1, 6, 5, 3, seed=3)
     found = explain.expected_gradients(
-        linear(WEIGHTS), IMAGES, TARGETS, references=reference, samples=7
+        linear(WEIGHTS), IMAGES, TARGETS, baselines=baselines.several(reference), samples=7
     )
     np.testing.assert_allclose(found, (IMAGES - reference) * OWN, rtol=1e-4, atol=1e-5)
 
@@ -96,7 +94,7 @@ def test_one_reference_makes_expected_gradients_exact_for_a_linear_function():
 def test_expected_gradients_share_out_the_rise_above_the_mean_of_the_references():
     fn, references = quadratic(WEIGHTS), normal(5, 6, 5, 3, seed=3)
     found = explain.expected_gradients(
-        fn, IMAGES, TARGETS, references=references, samples=4000, batch_size=1000
+        fn, IMAGES, TARGETS, baselines=baselines.several(references), samples=4000, batch_size=1000
     )
     before = np.asarray(fn(references)).mean(0)
     rise = (np.asarray(fn(IMAGES)) - before)[np.arange(4), TARGETS]
@@ -106,19 +104,19 @@ def test_expected_gradients_share_out_the_rise_above_the_mean_of_the_references(
 def test_references_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match=r"baselines have shape \[7, 5, 3\], images \[6, 5, 3\]"):
         explain.expected_gradients(
-            linear(WEIGHTS), IMAGES, TARGETS, references=normal(2, 7, 5, 3), samples=2
+            linear(WEIGHTS), IMAGES, TARGETS, baselines=baselines.several(normal(2, 7, 5, 3))
         )
 
 
 @pytest.mark.parametrize("rule", ["gauss_legendre", "riemann_middle"])
 def test_blur_path_of_a_linear_function_is_what_the_blur_took(rule):
-    maps, delta = explain.blur_integrated_gradients(
-        linear(WEIGHTS), IMAGES, TARGETS, max_sigma=3.0, steps=400, quadrature=rule,
-        batch_size=400, return_delta=True,
-    )  # fmt: skip
-    expected = OWN * (IMAGES - baselines.blur(IMAGES, 3.0))
-    np.testing.assert_allclose(maps, expected, rtol=2e-3, atol=2e-3)
-    np.testing.assert_allclose(delta, 0, atol=1e-2)
+    maps = explain.blur_integrated_gradients(
+        linear(WEIGHTS), IMAGES, TARGETS, max_sigma=3.0, steps=400, quadrature=rule, batch_size=400
+    )
+    blurred = baselines.blur(IMAGES, 3.0)
+    np.testing.assert_allclose(maps, OWN * (IMAGES - blurred), rtol=2e-3, atol=2e-3)
+    found = explain.measures.completeness(linear(WEIGHTS), IMAGES, TARGETS, maps, baselines=blurred)
+    np.testing.assert_allclose(found.delta, 0, atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +130,50 @@ def test_blur_path_of_a_linear_function_is_what_the_blur_took(rule):
 def test_bad_blur_paths_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         explain.blur_integrated_gradients(linear(WEIGHTS), IMAGES, TARGETS, **options)
+
+
+RULES = get_args(Quadrature)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rule=st.sampled_from(RULES), steps=st.integers(2, 200))
+def test_weights_sum_to_one_and_nodes_stay_inside(rule, steps):
+    nodes, weights = nodes_and_weights(rule, steps)
+    assert nodes.shape == weights.shape == (steps,)
+    assert weights.sum() == pytest.approx(1, abs=1e-12)
+    assert (np.diff(nodes) > 0).all()
+    assert nodes[0] >= 0
+    assert nodes[-1] <= 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "degree"),
+    [("gauss_legendre", 7), ("riemann_middle", 1), ("trapezoid", 1), ("riemann_left", 0),
+     ("riemann_right", 0)],
+)  # fmt: skip
+def test_exact_for_polynomials_up_to_a_degree_and_no_further(rule, degree):
+    nodes, weights = nodes_and_weights(rule, 4)
+    errors = [abs(weights @ nodes**power - 1 / (power + 1)) for power in range(degree + 2)]
+    assert max(errors[:-1]) < 1e-12
+    assert errors[-1] > 1e-6
+
+
+def test_nodes():
+    np.testing.assert_allclose(nodes_and_weights("riemann_left", 4)[0], [0, 0.25, 0.5, 0.75])
+    np.testing.assert_allclose(nodes_and_weights("riemann_right", 4)[0], [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(nodes_and_weights("trapezoid", 3)[0], [0, 0.5, 1])
+    np.testing.assert_allclose(nodes_and_weights("trapezoid", 3)[1], [0.25, 0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("rule", "steps", "message"),
+    [
+        ("simpson", 4, "quadrature is 'simpson'; choose one of gauss_legendre"),
+        ("trapezoid", 1, "trapezoids need at least 2"),
+        ("riemann_left", 0, "steps is 0; give a whole number"),
+        ("riemann_left", 2.5, "steps is 2.5; give a whole number"),
+    ],
+)
+def test_bad_rules_are_refused(rule, steps, message):
+    with pytest.raises(InputError, match=message):
+        nodes_and_weights(rule, steps)

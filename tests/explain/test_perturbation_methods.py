@@ -52,6 +52,17 @@ def test_covering_with_a_baseline_of_each_image():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_covering_with_several_baselines_is_the_mean_over_them():
+    colours = np.stack([COLOUR, -COLOUR, 0 * COLOUR])[:, None, None]
+    run = {"window": 3, "stride": 2}
+    found = explain.occlusion(
+        linear(WEIGHTS), IMAGES, TARGETS, baselines=explain.baselines.several(colours), **run
+    )
+    each = [explain.occlusion(linear(WEIGHTS), IMAGES, TARGETS, baselines=colour, **run)
+            for colour in colours]  # fmt: skip
+    np.testing.assert_allclose(found, np.mean(each, 0), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -59,7 +70,6 @@ def test_covering_with_a_baseline_of_each_image():
         ({"window": 2, "stride": 3}, "nor the stride the window"),
         ({"window": 0}, "window is 0; give a whole number"),
         ({"window": (1, 2, 3)}, r"window is \(1, 2, 3\); give a number of pixels, or two"),
-        ({"baselines": explain.baselines.several(IMAGES)}, "one baseline for each image is needed"),
     ],
 )
 def test_bad_windows_are_refused(options, message):

@@ -11,16 +11,16 @@ import sys
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from cervix_jax import InputError, explain, load_run
 from cervix_jax.data.decode import resize_square
+from cervix_jax.files.images import read_rgb
 
 
 def main(workdir: str, image_path: str, picture: str) -> None:
     """Predict, explain and draw."""
     run = load_run(workdir)
-    pixels = np.asarray(Image.open(image_path).convert("RGB"))
+    pixels = np.asarray(read_rgb(image_path))
     probabilities = run.predict([pixels])[0]
     target = int(probabilities.argmax())
     print(f"{run.class_names[target]} {probabilities[target]:.3f}")

@@ -1,8 +1,13 @@
-"""Reads image files with every check, and keeps or re-encodes them."""
+"""The one reader of image files, with every check; it also keeps or re-encodes them.
+
+What is read stands upright as its EXIF data say; `rgb` shows it on white where it is transparent.
+Builders, the pipeline and `predict` read alike, so that an image on disk is to the bit what
+training saw of it.
+"""
 
 import contextlib
 import io
-import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from cervix_jax.errors import InputError
+from cervix_jax.files.paths import why_no_file
 
 # A field has 3 megapixels; a file that claims far more is damaged or hostile.
 MAX_PIXELS = 64_000_000
@@ -23,47 +29,72 @@ MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _COMPRESS_LEVEL = 1
 
 
-def read_image(path: Path) -> tuple[Image.Image, bytes]:
+class UnreadableImage(InputError):
+    """An image file that cannot be used: unreadable, no image, truncated, too large, of more than
+    8 bits a channel or of several pages.
+
+    Attributes:
+      reason: why, in a line without the name of the file.
+    """
+
+    def __init__(self, name: Path | str, reason: str, way_out: str):
+        super().__init__(f"{name}: {reason}; {way_out}.")
+        self.reason = " ".join(reason.split())
+
+
+def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, bytes]:
     """Decode an image file completely.
 
+    Args:
+      path: the file.
+      max_pixels: more than this many pixels are refused before they are decoded.
+
     Returns:
-      The decoded image, upright, and the bytes of the file.
+      The decoded image, upright, in its own mode, and the bytes of the file.
 
     Raises:
-      InputError: the file is unreadable, no image, truncated, too large, of more than 8 bits a
-        channel or of several pages; names the file.
+      UnreadableImage: it cannot be used; names the file.
     """
-    require_file(path)
-    with _named(path):
-        data = path.read_bytes()
-    return decode(data, path), data
+    with _named(path, max_pixels), _file(path) as stream:
+        data = stream.read()
+    return decode(data, path, max_pixels=max_pixels), data
 
 
-def decode(data: bytes, name: Path | str) -> Image.Image:
-    """Decode the bytes of an image file completely, and turn it as its EXIF orientation says.
+def decode(data: bytes, name: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode the bytes of an image file completely, upright and in their own mode.
 
     Args:
       data: the file.
       name: what to call it in an error.
+      max_pixels: see `read_image`.
 
     Raises:
-      InputError: as `read_image`.
+      UnreadableImage: as `read_image`.
     """
-    with _named(name), _open(name, io.BytesIO(data)) as image:
-        if has_pages(image):
-            raise InputError(f"{name}: holds several images; save the one that is meant by itself.")
-        image.load()
-        # A TIFF is turned when it is loaded, and then says so no more.
-        upright = image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
-        # The image itself otherwise: it knows the format that `encode` looks at.
-        return image if upright else ImageOps.exif_transpose(image)
+    with _named(name, max_pixels):
+        return _decoded(name, io.BytesIO(data), max_pixels)
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def read_rgb(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image file to upright RGB, white where it is transparent.
+
+    `np.asarray` makes uint8 [height, width, 3] of it.
+
+    Args:
+      path: the file.
+      max_pixels: see `read_image`.
+
+    Raises:
+      UnreadableImage: as `read_image`.
+    """
+    with _named(path, max_pixels), _file(path) as stream:
+        return rgb(_decoded(path, stream, max_pixels))
+
+
+def image_size(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height in pixels, upright, by the head of the file; raises as `read_image`."""
-    require_file(path)
-    with _named(path), path.open("rb") as stream:
-        return upright_size(_open(path, stream))
+    with _named(path, max_pixels), _file(path) as stream:
+        return upright_size(_opened(path, stream, max_pixels))
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -74,25 +105,54 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if lies and image.format != "TIFF" else (width, height)
 
 
-def require_file(path: Path) -> None:
-    """Raises InputError unless `path` is a file; a pipe would keep its reader waiting forever."""
-    if not os.path.isfile(path):  # False for every path that cannot be asked
-        raise InputError(
-            f"{path}: is no file (but a pipe, a device, or a link that leads nowhere); remove it."
-        )
+@contextlib.contextmanager
+def only_our_checks() -> Iterator[None]:
+    """Turns off what Pillow does besides, in all threads, while the block lasts.
+
+    That is its own limit of pixels, which is fixed while `max_pixels` is not, and its warnings
+    about tags of TIFF that do not matter.
+    """
+    previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = previous
 
 
-def _open(name: Path | str, stream: BinaryIO) -> Image.Image:
+def _file(path: Path | str) -> BinaryIO:
+    if reason := why_no_file(path):
+        raise UnreadableImage(path, reason, "remove it from the list or the folder")
+    return open(path, "rb")
+
+
+def _decoded(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image:
+    with _opened(name, stream, max_pixels) as image:
+        if has_pages(image):
+            raise UnreadableImage(
+                name, "holds several images", "save the one that is meant by itself"
+            )
+        image.load()
+        # A TIFF is turned when it is loaded, and then says so no more.
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
+        # The image itself otherwise: it knows the format that `encode` looks at.
+        return image if upright else ImageOps.exif_transpose(image)
+
+
+def _opened(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image:
     image = Image.open(stream, formats=FORMATS)
-    if image.width * image.height > MAX_PIXELS:
-        raise InputError(
-            f"{name}: {image.width} x {image.height} px is more than {MAX_PIXELS:,} pixels; "
-            "cut or shrink it."
+    if image.width * image.height > max_pixels:
+        raise UnreadableImage(
+            name,
+            f"{image.width} x {image.height} px is more than {max_pixels:,} pixels (max_pixels)",
+            "cut or shrink it",
         )
     if image.mode not in MODES:
-        raise InputError(
-            f"{name}: has pixels of kind {image.mode} (more than 8 bits a channel?); save it "
-            "with 8 bits a channel."
+        raise UnreadableImage(
+            name,
+            f"has pixels of kind {image.mode} (more than 8 bits a channel?)",
+            "save it with 8 bits a channel",
         )
     return image
 
@@ -110,21 +170,27 @@ def has_pages(image: Image.Image) -> bool:
 
 
 @contextlib.contextmanager
-def _named(name: Path | str) -> Iterator[None]:
+def _named(name: Path | str, max_pixels: int) -> Iterator[None]:
     """Turns whatever goes wrong with a file into one line that names it."""
     try:
         yield
-    except InputError:
+    except UnreadableImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(
-            f"{name}: it claims more than {MAX_PIXELS:,} pixels ({error}); cut or shrink it."
+        raise UnreadableImage(
+            name, f"claims more than {max_pixels:,} pixels ({error})", "cut or shrink it"
+        ) from error
+    except MemoryError as error:
+        raise UnreadableImage(
+            name, "takes more memory than there is", "cut or shrink it"
         ) from error
     except Exception as error:  # Pillow's plug-ins raise many types for damaged files
         unknown = isinstance(error, UnidentifiedImageError)  # says no more than that
-        raise InputError(
-            f"{name}: not a readable BMP, PNG, JPEG or TIFF image"
-            f"{'' if unknown else f' ({error})'}; copy or unpack it again."
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreadableImage(
+            name,
+            f"is not a readable BMP, JPEG, PNG or TIFF image{'' if unknown else f' ({said})'}",
+            "copy or unpack it again",
         ) from error
 
 

@@ -1,6 +1,7 @@
 """Paths as users write them."""
 
 import errno
+import os
 from pathlib import Path
 
 from cervix_jax.errors import InputError
@@ -47,3 +48,21 @@ def require_place_for_folder(path: Path, name: str) -> None:
     nearest = next((place for place in (path, *path.parents) if place.exists()), path)
     if nearest.exists() and not nearest.is_dir():
         raise InputError(f"{name}={path}: {nearest} is no folder; choose another place.")
+
+
+def why_no_file(path: Path | str) -> str:
+    """What a path is instead of a file, for a message; "" where it is one.
+
+    A pipe would keep its reader waiting forever.
+    """
+    if os.path.isfile(path):  # False for every path that cannot be asked
+        return ""
+    if os.path.lexists(path):
+        return "is no file (but a folder, a pipe, a device, or a link that leads nowhere)"
+    return "there is no such file"
+
+
+def require_file(path: Path | str) -> None:
+    """Raises InputError unless `path` is a file."""
+    if reason := why_no_file(path):
+        raise InputError(f"{path}: {reason}; remove it, or give another.")

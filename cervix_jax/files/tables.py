@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cervix_jax.errors import InputError
-from cervix_jax.files.images import require_file
+from cervix_jax.files.paths import require_file
 
 # Far more than any list of images; what is larger is another file.
 _MAX_BYTES = 200_000_000

@@ -22,7 +22,7 @@ from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic
-from cervix_jax.files.images import MAX_PIXELS
+from cervix_jax.files.images import MAX_PIXELS, only_our_checks
 from cervix_jax.predict import inputs
 from cervix_jax.predict.calibration import Calibration, read_calibration
 from cervix_jax.predict.fields import HEATMAPS, KINDS, FieldSettings, predict_fields
@@ -32,7 +32,6 @@ from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import Output, beside, check_path, csv_text
 from cervix_jax.predict.overlays import METHODS, Overlays
 from cervix_jax.predict.positions import Positions
-from cervix_jax.predict.reading import own_pixel_limit
 from cervix_jax.predict.severity import severity_of
 from cervix_jax.predict.windows import check_window
 from cervix_jax.runs.run import Run, load_run
@@ -69,7 +68,7 @@ def main(argv: list[str]) -> int | None:
     inputs.check_arguments(argv[1:])
     report_failures_once()
     cache_compilations()
-    with own_pixel_limit(), StopRequest() as stop:
+    with only_our_checks(), StopRequest() as stop:
         total = None
         if inputs.STDIN not in argv[1:]:
             total = sum(1 for _ in inputs.list_images(argv[1:]))

@@ -9,7 +9,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cervix_jax.data.decode import resize_square
-from cervix_jax.files.images import squares_about
+from cervix_jax.files.images import UnreadableImage, read_rgb, squares_about
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict import geojson, heatmap
 from cervix_jax.predict.images import report
@@ -17,7 +17,6 @@ from cervix_jax.predict.names import picture_name, shown
 from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import Output, Row, make_folder
 from cervix_jax.predict.positions import Positions
-from cervix_jax.predict.reading import UnreadableImage, read_rgb
 from cervix_jax.predict.severity import Severity
 from cervix_jax.predict.windows import mean_over_windows, starts
 from cervix_jax.training.preemption import StopRequest
@@ -44,7 +43,7 @@ class FieldSettings:
       heatmaps: "abnormal", or "classes" for one map a class.
       folder: where pictures and GeoJSON go.
       strict: fail at the first field that cannot be used.
-      max_pixels: see `reading.read_rgb`.
+      max_pixels: see `files.images.read_image`.
     """
 
     kind: str
@@ -93,10 +92,11 @@ def predict_fields(
             rows: list[Row] = []
             skipped: list[tuple[str, str]] = []
             try:
-                rows = [look(network, path, read_rgb(path, settings.max_pixels), settings)]
+                field = read_rgb(path, max_pixels=settings.max_pixels)
+                rows = [look(network, path, field, settings)]
             except UnreadableImage as error:
-                skipped = [(path, str(error))]
-                report(path, str(error), output.skipped, settings.strict, bar)
+                skipped = [(path, error.reason)]
+                report(path, error.reason, output.skipped, settings.strict, bar)
             output.add([path], rows, skipped)
             bar.update()
             stop.check("predicting")
@@ -106,7 +106,9 @@ def _by_window(network: Network, path: str, field: Image.Image, settings: FieldS
     side = settings.side_in(field.width)
     if side > min(field.size):
         raise UnreadableImage(
-            f"is {field.width} x {field.height} pixels, and --window={side} is larger"
+            path,
+            f"is {field.width} x {field.height} pixels, and --window={side} is larger",
+            "give a smaller window",
         )
     columns, rows = (starts(length, side, settings.overlap) for length in field.size)
     x, y = np.meshgrid(columns, rows)
@@ -151,7 +153,7 @@ def _by_nuclei(network: Network, path: str, field: Image.Image, settings: FieldS
     assert settings.positions is not None
     positions = settings.positions.of(path, field.size)
     if not len(positions):
-        raise UnreadableImage("has no positions")
+        raise UnreadableImage(path, "has no positions", "add some, or leave it out")
     side = settings.side_in(field.width)
     found = _probabilities(network, squares_about(np.asarray(field), positions, side))
     row = _row(network, path, field, found, settings) | {"nuclei": len(found)}

@@ -2,19 +2,21 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
+from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import PREFIX
+from cervix_jax.files.images import UnreadableImage, read_rgb
+from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict.calibration import Calibration
 from cervix_jax.predict.names import shown
 from cervix_jax.predict.network import Network, Scores
 from cervix_jax.predict.output import Output, Row
 from cervix_jax.predict.overlays import Overlays
-from cervix_jax.predict.reading import UnreadableImage, read_squares
 from cervix_jax.statistics.outliers import energy
 from cervix_jax.statistics.table import UNKNOWN, PredictionTable
 from cervix_jax.training.preemption import StopRequest
@@ -32,7 +34,7 @@ class ImageSettings:
       calibration: where conformal sets come from.
       overlays: draws explanations, or None.
       strict: fail at the first image that cannot be read.
-      max_pixels: see `reading.read_rgb`.
+      max_pixels: see `files.images.read_image`.
     """
 
     group_of: Callable[[str], str] | None
@@ -92,6 +94,30 @@ def predict_images(
             stop.check("predicting")
 
 
+def read_squares(
+    paths: Iterable[str], size: int, resize: str, max_pixels: int
+) -> Iterator[tuple[str, np.ndarray | UnreadableImage]]:
+    """The images as the network takes them, in order, decoded a few ahead in threads.
+
+    Args:
+      paths: files; taken from their iterator as they are needed.
+      size: side of the result in pixels.
+      resize: see `cervix_jax.data.decode.resize_square`.
+      max_pixels: see `cervix_jax.files.images.read_image`.
+
+    Yields:
+      The path with uint8 [size, size, 3], or with what is wrong with it.
+    """
+
+    def load(path: str) -> tuple[str, np.ndarray | UnreadableImage]:
+        try:
+            return path, resize_square(read_rgb(path, max_pixels=max_pixels), size, resize)
+        except UnreadableImage as error:
+            return path, error
+
+    return map_in_order(load, paths)
+
+
 Batch = tuple[list[str], dict[str, np.ndarray], list[tuple[str, str]]]
 
 
@@ -110,7 +136,7 @@ def batches(
     for path, found in squares:
         names.append(path)
         if isinstance(found, UnreadableImage):
-            skipped.append((path, str(found)))
+            skipped.append((path, found.reason))
         else:
             images[path] = found
         if len(images) == batch_size or len(names) == 16 * batch_size:

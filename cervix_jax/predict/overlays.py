@@ -9,10 +9,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from cervix_jax.data.decode import Frame
 from cervix_jax.files.atomic import replacing
+from cervix_jax.files.images import read_rgb
 from cervix_jax.predict.names import picture_name
 from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import make_folder
-from cervix_jax.predict.reading import read_rgb
 from cervix_jax.report.gallery import METHODS as MAPS
 from cervix_jax.report.gallery import SCALE_QUANTILE, colour
 
@@ -37,7 +37,7 @@ class Overlays:
       folder: made if needed.
       method: one of `METHODS`.
       network: what is explained.
-      max_pixels: see `read_rgb`.
+      max_pixels: see `files.images.read_image`.
     """
 
     def __init__(self, folder: str | Path, method: str, network: Network, max_pixels: int):
@@ -64,7 +64,9 @@ class Overlays:
         for path, values, target in zip(paths, maps, targets, strict=True):
             names.append(picture_name(path, ".png"))
             scale = float(np.quantile(np.abs(values), SCALE_QUANTILE))
-            drawn = lay_over(read_rgb(path, self._max_pixels), values, scale, self._network.resize)
+            drawn = lay_over(
+                read_rgb(path, max_pixels=self._max_pixels), values, scale, self._network.resize
+            )
             facts = PngInfo()
             facts.add_itxt("class", run.class_names[target])
             facts.add_text("method", self._method)

@@ -1,6 +1,7 @@
 """Positions of nuclei in fields: a CSV of image, x, y, or CRIC's own classifications."""
 
 import collections
+import contextlib
 import math
 from collections.abc import Iterable
 from pathlib import Path, PurePath
@@ -10,9 +11,8 @@ import numpy as np
 from cervix_jax.data.cric_nuclei import read_nuclei
 from cervix_jax.errors import InputError
 from cervix_jax.files import tables
-from cervix_jax.files.images import SUFFIXES
+from cervix_jax.files.images import SUFFIXES, UnreadableImage, image_size
 from cervix_jax.predict.names import shown
-from cervix_jax.predict.reading import read_size
 
 _COLUMNS = ("image", "x", "y")
 _CRIC = "image_filename"
@@ -73,7 +73,7 @@ class Positions:
 
         Args:
           images: paths of the fields.
-          max_pixels: see `reading.read_rgb`; images that cannot be read are passed over.
+          max_pixels: see `files.images.read_image`; images that cannot be read are passed over.
 
         Returns:
           Images of the file that are not among the given ones.
@@ -86,7 +86,8 @@ class Positions:
             if _key(image) not in self._nuclei:
                 continue
             names[_key(image)].append(image)
-            if (size := read_size(image, max_pixels)) is not None:
+            with contextlib.suppress(UnreadableImage):
+                size = image_size(image, max_pixels=max_pixels)
                 self.of(image, size)
         if not names:
             raise InputError(f"{self._path}: has positions of none of the images.")

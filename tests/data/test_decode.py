@@ -72,7 +72,7 @@ def test_grey_and_alpha_become_rgb():
 )
 def test_damaged_bytes_are_bad_input_by_name(damage):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    with pytest.raises(InputError, match=r"001_01\.bmp: not a readable"):
+    with pytest.raises(InputError, match=r"001_01\.bmp: is not a readable"):
         decode_square(damage(encode(image)), 32, name="001_01.bmp")
 
 

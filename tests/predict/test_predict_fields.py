@@ -190,7 +190,7 @@ def test_fields_that_cannot_be_used_are_passed_over(predict, workdir, field, tmp
     reasons = [row["reason"] for row in read_rows(tmp_path / "p_skipped.csv")]
     assert reasons == [
         "is 39 x 90 pixels, and --window=40 is larger",
-        "is no BMP, JPEG, PNG or TIFF image",
+        "is not a readable BMP, JPEG, PNG or TIFF image",
     ]
     with pytest.raises(InputError, match="none of 1 images"):
         predict(tmp_path / "narrow.png", workdir=workdir, out=tmp_path / "q.csv", field="window",

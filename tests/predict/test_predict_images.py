@@ -147,8 +147,8 @@ def test_unreadable_images_are_reported_and_passed_over(predict, workdir, cells,
         for row in read_rows(tmp_path / "p_skipped.csv")
     }
     reasons = {
-        "cut": "cannot be read", "deep": "8 bits", "empty": "no BMP, JPEG", "text": "no BMP, JPEG",
-        "huge": "--max_pixels=1000000", "nowhere": "no such file", "pipe": "no regular file",
+        "cut": "truncated", "deep": "8 bits", "empty": "readable BMP", "text": "readable BMP",
+        "huge": "more than 1,000,000 pixels", "nowhere": "leads nowhere", "pipe": "a pipe",
     }  # fmt: skip
     assert set(skipped) == set(reasons)
     assert all(reasons[name] in reason for name, reason in skipped.items())

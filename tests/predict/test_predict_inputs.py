@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cervix_jax.errors import InputError
+from cervix_jax.files.images import UnreadableImage
+from cervix_jax.predict.images import read_squares
 from cervix_jax.predict.inputs import check_arguments, list_images
-from cervix_jax.predict.reading import UnreadableImage, read_rgb, read_size, read_squares
 
 
 def test_folders_patterns_and_files_in_order(tmp_path):
@@ -84,16 +85,3 @@ def test_reading_is_bounded_and_in_order(tmp_path):
             np.testing.assert_array_equal(found, np.full((4, 4, 3), (1, 2, 3)))
         assert len(asked) <= number + 40
     squares.close()
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_size_by_the_head_is_that_of_the_pixels(tmp_path, orientation):
-    image = Image.new("RGB", (20, 10))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    for ending in ("jpg", "png", "tif"):
-        path = tmp_path / f"a.{ending}"
-        image.save(path, exif=exif)
-        assert read_size(path) == read_rgb(path).size
-    assert read_size(tmp_path / "a.jpg", 199) is None
-    assert read_size(tmp_path / "none.jpg") is None

@@ -11,6 +11,7 @@ from absl import logging
 
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images, tables
+from cervix_jax.files.paths import require_file
 from tfds_builders.image_folder.settings import compile_pattern
 
 DEFAULT_CSV = "images.csv"
@@ -63,7 +64,7 @@ def find_items(root: Path, *, csv: str = "", group_pattern: str = "") -> Listing
     else:
         found = _tree(root)
     for path, name, _, _ in found:
-        images.require_file(path)
+        require_file(path)
         if not _is_unicode(name):
             raise InputError(f"{path}: its name is no Unicode; rename it.")
     class_names = _class_names([label for _, _, label, _ in found], root)

@@ -8,7 +8,7 @@ import numpy as np
 from skimage.draw import polygon2mask
 
 from cervix_jax.errors import InputError
-from cervix_jax.files.images import require_file
+from cervix_jax.files.paths import require_file
 
 # A contour has a few dozen points; anything of this size is another file, and filling it would
 # take the product of points and pixels.

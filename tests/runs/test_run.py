@@ -60,7 +60,9 @@ def test_logits_are_those_of_evaluation(run, trained):
     images = data.pipeline.images(data.indices("test"))
     logits = run.logits(images, batch_size=run.config.eval_batch_size)
     assert logits.dtype == np.float32
-    np.testing.assert_array_equal(logits, np.load(trained[0] / "evaluate" / "test_logits.npy"))
+    np.testing.assert_array_equal(
+        logits, np.load(trained[0] / "evaluate" / "test_predictions_logits.npy")
+    )
     np.testing.assert_array_equal(
         run.predict(images, batch_size=run.config.eval_batch_size),
         probabilities_of(logits),

@@ -63,7 +63,7 @@ class ExperimentData:
 
 def open_data(
     config: ml_collections.ConfigDict,
-    mesh: Mesh,
+    mesh: Mesh | None = None,
     *,
     manual_dir: str = "",
     data_dir: str = "",
@@ -73,7 +73,7 @@ def open_data(
 
     Args:
       config: the run's config.
-      mesh: devices that share each batch.
+      mesh: devices that share each batch; None takes all of them.
       manual_dir: where the raw files lie, if not where the config says.
       data_dir: where prepared data lie, if not where the config says.
       progress: show a bar while decoding.

@@ -30,12 +30,16 @@ Batch = dict[str, jax.Array]
 class Pipeline:
     """Batches of one data set on one mesh.
 
+      pipeline = Pipeline(load("cervix_phantom/single_cell"), image_size=64)
+      batches = pipeline.train_batches(np.arange(100), batch_size=8, seed=0)
+      next(batches)["image"]           # uint8 [8, 64, 64, 3] on the devices
+
     A training batch is {"image": uint8 [B, S, S, 3], "label": int32 [B]}; an evaluation batch has
     "mask" float32 [B] as well, 0 where the batch is filled up. B is the global batch size.
 
     Args:
       dataset: the prepared data set.
-      mesh: devices that share each batch.
+      mesh: devices that share each batch; None takes all of them.
       image_size: S, in pixels.
       resize: see `cervix_jax.data.decode.resize_square`.
       placement: "device" or "host".
@@ -48,7 +52,7 @@ class Pipeline:
     def __init__(
         self,
         dataset: Dataset,
-        mesh: Mesh,
+        mesh: Mesh | None = None,
         *,
         image_size: int,
         resize: str = "stretch",
@@ -65,11 +69,11 @@ class Pipeline:
                 )
         if image_size < 1:
             raise InputError(f"image_size={image_size}: give a number of pixels.")
-        self._dataset, self._mesh = dataset, mesh
+        self._dataset, self._mesh = dataset, mesh or distributed.make_mesh()
         self._image_size, self._resize = image_size, resize
         self._placement, self._progress = placement, progress
         self._labels = np.asarray(dataset.labels, np.int32)
-        self._sharding = distributed.batch_sharded(mesh)
+        self._sharding = distributed.batch_sharded(self._mesh)
 
     def train_batches(
         self, indices: np.ndarray, batch_size: int, *, seed: int, start: int = 0

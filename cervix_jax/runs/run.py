@@ -110,9 +110,7 @@ class Run:
         Raises:
           InputError: the data cannot be found, read or divided.
         """
-        return open_data(
-            self.config, make_mesh(), manual_dir=manual_dir, data_dir=data_dir, progress=progress
-        )
+        return open_data(self.config, manual_dir=manual_dir, data_dir=data_dir, progress=progress)
 
     def preprocess(self, images: Images) -> jax.Array:
         """What the model is fed for these images.

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cervix_jax import distributed
 from cervix_jax.data.pipeline import Pipeline, steps_per_epoch
 from cervix_jax.errors import InputError
 
@@ -31,9 +30,7 @@ def dataset():
 
 
 def pipeline(dataset, placement="device"):
-    return Pipeline(
-        dataset, distributed.make_mesh(), image_size=SIZE, placement=placement, progress=False
-    )
+    return Pipeline(dataset, image_size=SIZE, placement=placement, progress=False)
 
 
 def held(batch) -> list[int]:

@@ -73,6 +73,7 @@ def test_wheel_holds_configs_builders_and_templates(built):
     for builder in BUILDERS:
         for name in ("README.md", "CITATIONS.bib", "TAGS.txt", f"{builder}_dataset_builder.py"):
             assert f"tfds_builders/{builder}/{name}" in names
+    assert "cervix_jax/py.typed" in names
     templates = [path.relative_to(ROOT) for path in (ROOT / "cervix_jax").rglob("*.j2")]
     assert templates
     assert {str(path) for path in templates} <= names

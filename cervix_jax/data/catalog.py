@@ -21,7 +21,13 @@ from absl import logging
 from google.protobuf import json_format
 from PIL import Image
 
-from cervix_jax.data.prepared import Records, encoded_records, load_index, write_index
+from cervix_jax.data.prepared import (
+    Records,
+    encoded_records,
+    features_of,
+    load_index,
+    write_index,
+)
 from cervix_jax.errors import InputError
 from cervix_jax.files.paths import user_path
 from cervix_jax.files.storage import storage_problem
@@ -74,6 +80,11 @@ class Dataset:
     def num_examples(self) -> int:
         """Number of examples."""
         return len(self.filenames)
+
+    @property
+    def features(self) -> tfds.features.FeaturesDict:
+        """What an example has, by name."""
+        return features_of(self.info)
 
     @property
     def class_counts(self) -> dict[str, int]:

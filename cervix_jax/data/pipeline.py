@@ -7,8 +7,9 @@ same batches.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import grain
 import jax
@@ -101,7 +102,7 @@ class Pipeline:
         count = -(-len(indices) // batch_size) * batch_size
         padded = np.resize(indices, count) if len(indices) else np.zeros(0, np.int64)
         mask = (np.arange(count) < len(indices)).astype(np.float32)
-        order = grain.MapDataset.source(padded)
+        order = _source(padded)
         batches = self._global_batches(order, batch_size, 0)
         for number, batch in enumerate(batches):
             here = mask[number * batch_size : (number + 1) * batch_size]
@@ -185,7 +186,12 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     return num_examples // batch_size
 
 
+def _source(indices: np.ndarray) -> grain.MapDataset:
+    # An array has what Grain asks for, though it is no subclass of Sequence.
+    return grain.MapDataset.source(cast(Sequence[np.integer], indices))
+
+
 def _training_order(indices: np.ndarray, batch_size: int, seed: int) -> grain.MapDataset:
     usable = steps_per_epoch(len(indices), batch_size) * batch_size
-    shuffled = grain.MapDataset.source(indices).seed(seed).shuffle()[:usable]
+    shuffled = _source(indices).seed(seed).shuffle()[:usable]
     return shuffled.repeat()

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tensorflow_datasets as tfds
 from absl import logging
@@ -47,10 +47,17 @@ class Records(Sequence):
 
 def encoded_records(builder: tfds.core.DatasetBuilder) -> Records:
     """All examples, their images as encoded bytes."""
-    features = builder.info.features
+    features = features_of(builder.info)
     images = {key for key, f in features.items() if isinstance(f, tfds.features.Image)}
     decoders = {key: tfds.decode.SkipDecoding() for key in images}
-    return Records(builder.as_data_source("train", decoders=decoders), Path(builder.data_dir))
+    # TFDS decorates this method, and its arguments have no types.
+    source = cast(Any, builder).as_data_source("train", decoders=decoders)
+    return Records(source, Path(builder.data_dir))
+
+
+def features_of(info: tfds.core.DatasetInfo) -> tfds.features.FeaturesDict:
+    """What every example of a data set has, by name; TFDS leaves the type open."""
+    return cast(tfds.features.FeaturesDict, info.features)
 
 
 def _read_index(builder) -> dict[str, list]:
@@ -97,8 +104,8 @@ def load_index(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
             len(index[key]) == expected and all(type(value) is kind for value in index[key])
             for key, kind in kinds.items()
         )
-        features: Any = builder.info.features
-        known = range(features["label"].num_classes)
+        label = cast(tfds.features.ClassLabel, features_of(builder.info)["label"])
+        known = range(label.num_classes or 0)
         if whole and "manual_dir" in index and all(label in known for label in index["labels"]):
             return index
     except (OSError, ValueError, KeyError, TypeError):

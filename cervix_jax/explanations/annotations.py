@@ -34,7 +34,7 @@ def read_annotations(
       nucleus_radius: of a disc about a position, in pixels of the stored image.
     """
     dataset, size = selection.dataset, selection.images.shape[1]
-    features = dataset.info.features
+    features = dataset.features
     if "nucleus_mask" in features:
         regions = cell_regions(dataset, selection.indices, size=size, resize=resize)
         if not regions.marked.any():  # copies of a data set may lack the contours

@@ -11,13 +11,14 @@ import functools
 import importlib.metadata
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.errors import InputError
+from cervix_jax.models import densenet, efficientnet
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.models.efficientnet import EfficientNet
@@ -35,7 +36,9 @@ def _densenet121(*, dropout_rate: float = 0.0, **fixed: Any) -> DenseNet:
     return DenseNet(dropout_rate=dropout_rate, **fixed)
 
 
-def _rcan(*, attention: str = "last_layer", dropout_rate: float = 0.5, **fixed: Any) -> DenseNet:
+def _rcan(
+    *, attention: densenet.Attention = "last_layer", dropout_rate: float = 0.5, **fixed: Any
+) -> DenseNet:
     return DenseNet(attention=attention, dropout_rate=dropout_rate, **fixed)
 
 
@@ -44,7 +47,7 @@ def _ran92(*, dropout_rate: float = 0.0, **fixed: Any) -> ResidualAttentionNetwo
 
 
 def _efficientnet_lite0(
-    *, attention: str = "none", dropout_rate: float = 0.2, **fixed: Any
+    *, attention: efficientnet.Attention = "none", dropout_rate: float = 0.2, **fixed: Any
 ) -> EfficientNet:
     return EfficientNet(attention=attention, dropout_rate=dropout_rate, **fixed)
 
@@ -144,7 +147,7 @@ def create(
     model = _FACTORIES[name](num_classes=num_classes, dtype=_check_dtype(dtype), **options)
     for _, module in nnx.iter_modules(model):
         if hasattr(module, "remat"):
-            module.remat = remat
+            cast(Any, module).remat = remat
     initialise(model, rngs.params())
     return model
 

@@ -7,11 +7,12 @@ from flax import nnx
 
 from cervix_jax import models
 from cervix_jax.errors import InputError
+from cervix_jax.models.classifier import Classifier
 
 
 def build_model(
     config: ml_collections.ConfigDict, num_classes: int, seed: int | jax.Array = 0
-) -> nnx.Module:
+) -> Classifier:
     """The untrained model of a config, its weights drawn from `seed`.
 
     Works under `jax.jit` and `nnx.eval_shape`.

@@ -73,11 +73,12 @@ class DenseBlock(nnx.Module):
             float32 [B, 32], with attention (else None).
         """
         gates = None
-        training = not self.denselayer1.norm1.use_running_average
+        layers = [getattr(self, f"denselayer{index + 1}") for index in range(self.layers)]
+        training = not layers[0].norm1.use_running_average
         moments = batch_moments(x) if training else None
-        for index in range(1, self.layers + 1):
-            new = getattr(self, f"denselayer{index}")(x, moments)
-            if index == self.layers and self.attention is not None:
+        for layer in layers:
+            new = layer(x, moments)
+            if layer is layers[-1] and self.attention is not None:
                 new, gates = self.attention(new)
             x = lax.concatenate([x, new], 3)
             if moments is not None:

@@ -10,13 +10,13 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax import lax
+from jax import core, lax
 from jax.typing import DTypeLike
 
 from cervix_jax.models.cpu import convolution
@@ -27,6 +27,11 @@ Init = Literal["fan_in", "fan_out", "torch"]
 def _constant(value: float, features: int) -> jax.Array:
     # Through NumPy: jnp.ones would compile a program for each of a network's many widths.
     return jnp.asarray(np.full(features, value, np.float32))
+
+
+def _undrawn(*shape: int) -> jax.Array:
+    # NumPy's zeros cost no time or memory; `initialise` puts JAX's arrays in their place.
+    return cast(jax.Array, np.zeros(shape, np.float32))
 
 
 class Conv(nnx.Module):
@@ -59,7 +64,7 @@ class Conv(nnx.Module):
         dtype: DTypeLike = jnp.float32,
     ):
         shape = (kernel_size, kernel_size, in_features, out_features)
-        self.kernel = nnx.Param(np.zeros(shape, np.float32))
+        self.kernel = nnx.Param(_undrawn(*shape))
         self.bias = nnx.Param(_constant(0, out_features)) if use_bias else nnx.data(None)
         self.kernel_size = kernel_size
         self.stride = stride
@@ -80,7 +85,7 @@ class Linear(nnx.Module):
     """The classifier: float32 whatever the input, kernel [in, out] and bias [out]."""
 
     def __init__(self, in_features: int, out_features: int):
-        self.kernel = nnx.Param(np.zeros((in_features, out_features), np.float32))
+        self.kernel = nnx.Param(_undrawn(in_features, out_features))
         self.bias = nnx.Param(_constant(0, out_features))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -190,7 +195,7 @@ def initialise(model: nnx.Module, key: jax.Array) -> None:
     # One draw that is cut up: compiling a draw or a slice each takes XLA seconds. So the cutting
     # is left to NumPy, unless `key` is being traced.
     drawn = jax.random.normal(key, (sum(conv.kernel.size for conv in convs),))
-    drawn = drawn if isinstance(drawn, jax.core.Tracer) else np.asarray(drawn)
+    drawn = drawn if isinstance(drawn, core.Tracer) else np.asarray(drawn)
     start = 0
     for conv in convs:
         size, shape = conv.kernel.size, conv.kernel.shape

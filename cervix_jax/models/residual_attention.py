@@ -4,6 +4,8 @@ p = 1 unit before and after trunk and mask, t = 2 units in the trunk, r = 1 unit
 steps of the mask. The names are those of the public `ResidualAttentionModel_92`.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -169,8 +171,8 @@ class ResidualAttentionNetwork(Classifier):
         return self.fc
 
 
-def resize_bilinear(x: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Resize [B, h, w, C] to `size` with the corner pixels on each other (torch's align_corners).
+def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Resize [B, h, w, C] to `size`, [H, W], the corner pixels on each other (align_corners).
 
     `jax.image.resize` aligns the corners' outer edges instead, which is another function.
     """

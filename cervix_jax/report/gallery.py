@@ -138,7 +138,7 @@ def outlines_of(
     dataset: Dataset, indices: Sequence[int] | np.ndarray, size: int, resize: str
 ) -> list[str]:
     """`outline` of some examples; "" for those, or all of a data set, that nobody marked."""
-    if "nucleus_mask" not in dataset.info.features:
+    if "nucleus_mask" not in dataset.features:
         return [""] * len(indices)
     regions = cell_regions(dataset, indices, size=size, resize=resize)
     return [

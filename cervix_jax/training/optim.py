@@ -74,8 +74,9 @@ def scale_by_learning_rates(
     a jump, and batch statistics still follow the data, which adapts pretrained ones to its colours.
     """
 
-    def scale(updates, state, params=None, *, learning_rate, head_only=False, **unused):
-        del params, unused
+    def scale(updates: Any, state: Any, params: Any = None, **arguments: Any) -> tuple[Any, Any]:
+        del params
+        learning_rate, head_only = arguments["learning_rate"], arguments.get("head_only", False)
         if layer_decay == 1 and not freezes:
             return jax.tree.map(lambda update: -learning_rate * update, updates), state
 

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from cervix_jax import distributed
 from cervix_jax.files.atomic import write_text
@@ -15,11 +15,14 @@ if _HIDDEN:
     sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
 try:
     from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto import event_pb2
     from tensorboardX.summary import scalar
 finally:
     if _HIDDEN:
         del sys.modules["torch"]
+
+# Protobuf makes the classes of a file when it is imported, where no type checker sees them.
+_PROTO: Any = event_pb2
 
 Scalars = dict[str, float]
 
@@ -71,18 +74,20 @@ class TensorBoardWriter:
     def __init__(self, folder: Path, *, after_step: int):
         folder.mkdir(parents=True, exist_ok=True)
         self._writer = EventsWriter(str(folder / "events"))
-        restart = SessionLog(status=SessionLog.START)
-        self._write(Event(step=after_step + 1, session_log=restart))
+        restart = _PROTO.SessionLog(status=_PROTO.SessionLog.START)
+        self._write(_PROTO.Event(step=after_step + 1, session_log=restart))
 
     def write_scalars(self, step: int, scalars: Scalars) -> None:
         """Write each value under its name."""
-        self._write(*(Event(step=step, summary=scalar(name, v)) for name, v in scalars.items()))
+        self._write(
+            *(_PROTO.Event(step=step, summary=scalar(name, v)) for name, v in scalars.items())
+        )
 
     def close(self) -> None:
         """Flush and close the event file."""
         self._writer.close()
 
-    def _write(self, *events: Event) -> None:
+    def _write(self, *events: Any) -> None:
         for event in events:
             event.wall_time = time.time()
             self._writer.write_event(event)

@@ -67,7 +67,7 @@ def test_outlines_are_those_of_nucleus_and_cell():
 
 
 def test_a_data_set_without_masks_has_no_outlines():
-    dataset = SimpleNamespace(info=SimpleNamespace(features={"image": None}))
+    dataset = SimpleNamespace(features={"image": None})
     assert outlines_of(dataset, [3, 5], 32, "stretch") == ["", ""]
 
 

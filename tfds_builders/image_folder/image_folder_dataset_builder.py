@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 import tensorflow_datasets as tfds
 from absl import logging
 
+from cervix_jax.data.prepared import features_of
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 from cervix_jax.files.threads import map_in_order
@@ -130,7 +131,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"{known or 'no folder'}; give both the same manual_dir."
             )
         listing = self._listing(root)
-        cast(tfds.features.FeaturesDict, self.info.features)["label"].names = list(
+        cast(tfds.features.ClassLabel, features_of(self.info)["label"]).names = list(
             listing.class_names
         )
         cast(tfds.core.MetadataDict, self.info.metadata).update(

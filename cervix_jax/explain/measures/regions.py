@@ -62,13 +62,13 @@ def cell_regions(
     Raises:
       InputError: the data set has no such masks, or `resize` is unknown.
     """
-    if "nucleus_mask" not in dataset.info.features:
+    if "nucleus_mask" not in dataset.features:
         raise InputError(
             f"{dataset.name} has no masks of nucleus and cytoplasm; take herlev, sipakmed or "
             "cervix_phantom (cric has nucleus positions: nucleus_discs)."
         )
     check_mode(resize)  # also where no example has masks to resize
-    more = [key for key in MORE_REGIONS if key in dataset.info.features]
+    more = [key for key in MORE_REGIONS if key in dataset.features]
     names = (*REGIONS, *(MORE_REGIONS[key] for key in more))
     index = np.full((len(indices), size, size), NOWHERE, np.int8)
     for row, position in zip(index, indices, strict=True):
@@ -106,7 +106,7 @@ def nucleus_discs(
     Raises:
       InputError: the data set has no positions, or an option cannot be used.
     """
-    if "nucleus_positions" not in dataset.info.features:
+    if "nucleus_positions" not in dataset.features:
         raise InputError(f"{dataset.name} has no nucleus positions; take cric/field or cric/cell.")
     if not radius >= 0:
         raise InputError(f"radius={radius!r}: give a number of pixels, 0 or more.")

@@ -101,7 +101,7 @@ def _conv_forward(x: jax.Array, kernel: jax.Array, stride: int):
 def _conv_backward(stride: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array):
     x, kernel = residuals
     if stride == 2 and x.shape[3] <= FEW_CHANNELS:
-        to_x = _to_x_by_parity(gradient, kernel, x.shape[1:3])
+        to_x = _to_x_by_parity(gradient, kernel, (x.shape[1], x.shape[2]))
     else:
         (to_x,) = jax.vjp(lambda x: conv(x, kernel, stride), x)[1](gradient)
     if len(kernel) == 3 and x.shape[1] * x.shape[2] >= LARGE_IMAGE:

@@ -6,6 +6,7 @@ zeros. Places that were remembered, and pixels that are repeated, take a third o
 
 import functools
 from collections.abc import Iterator
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,8 @@ def max_pool(x: jax.Array) -> jax.Array:
     """3x3 maxima at stride 2 with a border of minus infinity: [B, H, W, C] to ceil(H / 2)."""
     if convolution.preferred():
         return max_pool_by_place(x)
-    return nnx.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    # Flax's annotation knows padding only as a word; its documentation takes pairs too.
+    return nnx.max_pool(x, (3, 3), (2, 2), cast(Any, ((1, 1), (1, 1))))
 
 
 def average_pool(x: jax.Array) -> jax.Array:

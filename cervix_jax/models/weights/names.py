@@ -13,7 +13,7 @@ _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var":
 _LITE0_REPEATS = (1, 2, 2, 3, 3, 4, 1)
 
 
-def torch_name(path: Sequence[str | int]) -> str:
+def torch_name(path: Sequence[object]) -> str:
     """The torch name of a variable: `fc/kernel` is `fc.weight`, `bn1/mean` `bn1.running_mean`."""
     *parents, leaf = map(str, path)
     return ".".join([*parents, _LEAVES.get(leaf, leaf)])

@@ -4,7 +4,7 @@ The names are those of `torch_names`; reading the file itself is the matter of `
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -156,7 +156,7 @@ def _is_head(model: Classifier, leaf: nnx.Variable) -> bool:
     return leaf is model.linear.kernel or leaf is model.linear.bias
 
 
-def _joined(path: tuple[str | int, ...]) -> str:
+def _joined(path: Sequence[object]) -> str:
     return "/".join(map(str, path))
 
 

@@ -7,8 +7,8 @@ tensors; a file that asks for anything else is refused with the name of what it 
 
 import dataclasses
 import pickletools
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
 import ml_dtypes
 import numpy as np
@@ -73,7 +73,7 @@ class _Global:
     name: str
 
 
-def interpret(file: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
+def interpret(file: IO[bytes], storages: dict[str, Storage] | None = None) -> Any:
     """Build one pickled object from `file`, which is left behind its end.
 
     Args:
@@ -89,7 +89,9 @@ def interpret(file: BinaryIO, storages: dict[str, Storage] | None = None) -> Any
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    for opcode, argument, _ in pickletools.genops(file):
+    # The argument's type is that of its opcode, which Python's own types leave open.
+    operations: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(file)
+    for opcode, argument, _ in operations:
         name = opcode.name
         if name in _PUSHES:
             stack.append(argument)

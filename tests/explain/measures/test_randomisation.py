@@ -4,9 +4,12 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.tree_util import Partial
 from scipy.stats import spearmanr
 
+from cervix_jax import explain
 from cervix_jax.errors import InputError
+from cervix_jax.explain.function import as_pytree
 from cervix_jax.explain.measures import (
     STAGES,
     Similarity,
@@ -106,60 +109,69 @@ def test_bad_maps():
 # --- parameter randomisation ---------------------------------------------------------------------
 
 
+def tiny(seed, classes=CLASSES):
+    model = DenseNet(num_classes=classes, blocks=(1, 1, 1, 1))
+    initialise(model, jax.random.key(seed))
+    return model
+
+
 @pytest.fixture(scope="module")
 def network():
-    """Variables of a tiny DenseNet from the seeds 0, 1 and 2 (which has 4 classes); gradients.
-
-    The gradients are those of the target's logit, a function of variables, images and targets.
-    """
-    found = []
-    for seed, classes in ((2, CLASSES + 1), (1, CLASSES), (0, CLASSES)):
-        model = DenseNet(num_classes=classes, blocks=(1, 1, 1, 1))
-        initialise(model, jax.random.key(seed))
-        _, params, stats = nnx.split(model, nnx.Param, nnx.BatchStat)
-        found.append({"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)})
-    graphdef = nnx.graphdef(model)
-
-    def chosen(images, variables, targets):
-        merged = nnx.merge(graphdef, variables["params"], variables["stats"])
-        merged.eval()
-        logits, _ = merged(images)
-        return logits[np.arange(len(targets)), targets].sum()
-
-    gradient = jax.jit(jax.grad(chosen))
-    return *found[::-1], lambda variables, images, targets: gradient(images, variables, targets)
+    """A tiny network, and the same one fresh."""
+    return tiny(0), tiny(1)
 
 
-def leaves(variables):
+def saliency(fn, images=IMAGES, targets=TARGETS, **common):
+    return explain.saliency(fn, images, targets, **common)
+
+
+def leaves(fn):
     return {
-        tuple(part.key for part in path): leaf
-        for path, leaf in jax.tree.leaves_with_path(variables)
+        tuple(part.key for part in path if isinstance(part, jax.tree_util.DictKey)): leaf
+        for path, leaf in jax.tree.leaves_with_path(as_pytree(fn))
     }
 
 
+def randomise(network, method=saliency, **options):
+    ours, theirs = network
+    maps = method(ours, IMAGES, TARGETS)
+    return parameter_randomisation(
+        ours, IMAGES, TARGETS, maps, method=method, fresh=theirs, **options
+    )
+
+
 def test_replaced_stages_are_fresh_and_the_others_kept(network):
-    ours, theirs, *_ = network
-    mixed = replace_stages(ours, theirs, (2, 5))
-    both = leaves(ours), leaves(theirs), leaves(mixed)
+    ours, theirs = map(as_pytree, network)
+    both = leaves(ours), leaves(theirs), leaves(replace_stages(ours, theirs, (2, 5)))
     assert both[0].keys() == both[2].keys()
     stages = set()
     for path, leaf in both[2].items():
-        stage = stage_of(path[1:])
+        stage = stage_of(path)
         stages.add(stage)
         assert leaf is both[stage in (2, 5)][path]
     assert stages == set(range(6))
 
 
+def test_what_is_no_number_stays(network):
+    """The state of a dropout's generator belongs to no stage."""
+    tree = {"drop": {"count": np.uint32(3), "key": jax.random.key(0)}, "stem": {"w": np.ones(2)}}
+    other = {"drop": {"count": np.uint32(4), "key": jax.random.key(1)}, "stem": {"w": np.zeros(2)}}
+    mixed = replace_stages(tree, other, (0,))
+    assert mixed["drop"] == tree["drop"]
+    assert mixed["stem"] is not tree["stem"]
+    np.testing.assert_array_equal(mixed["stem"]["w"], 0)
+
+
 def test_cascade_goes_from_the_head_alone_to_a_network_all_fresh(network):
-    ours, theirs, _, explain = network
-    stages, found = parameter_randomisation(explain, ours, theirs, IMAGES, TARGETS)
+    ours, theirs = network
+    stages, found = randomise(network)
     assert stages == ("head", "stage4", "stage3", "stage2", "stage1", "stem") == tuple(STAGES)
-    first = explain(ours, IMAGES, TARGETS)
-    head = replace_stages(ours, theirs, (5,))
-    assert not np.array_equal(leaves(head)["params", "classifier", "kernel"],
-                              leaves(ours)["params", "classifier", "kernel"])  # fmt: skip
-    for row, variables in ((0, head), (-1, theirs)):
-        expected = similarity(first, explain(variables, IMAGES, TARGETS))
+    first = saliency(ours)
+    head = replace_stages(as_pytree(ours), as_pytree(theirs), (5,))
+    name = ("classifier", "kernel")
+    assert not np.array_equal(leaves(head)[name], leaves(ours)[name])
+    for row, fn in ((0, head), (-1, theirs)):
+        expected = similarity(first, saliency(fn))
         for field in FIELDS:
             values = getattr(found, field)
             assert values.shape == (6, 2)
@@ -168,51 +180,72 @@ def test_cascade_goes_from_the_head_alone_to_a_network_all_fresh(network):
     assert np.abs(found.spearman_signed[-1]).max() < 0.25
 
 
+def test_functions_of_a_run_will_do(network):
+    """Weights in nested dicts, as a run has them."""
+
+    def logits(graphdef, variables, images):
+        model = nnx.merge(graphdef, variables["params"], variables["stats"], copy=True)
+        model.eval()
+        return model(images)[0]
+
+    fns = []
+    for model in network:
+        graphdef, params, stats = nnx.split(model, nnx.Param, ...)
+        variables = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+        fns.append(Partial(logits, graphdef, variables))
+    _, expected = randomise(network)
+    _, found = randomise(fns)
+    np.testing.assert_allclose(found.spearman_signed, expected.spearman_signed, atol=1e-3)
+
+
 def test_one_stage_at_a_time(network):
-    ours, theirs, _, explain = network
-    _, cascading = parameter_randomisation(explain, ours, theirs, IMAGES, TARGETS)
-    _, single = parameter_randomisation(explain, ours, theirs, IMAGES, TARGETS, cascading=False)
+    ours, theirs = network
+    _, cascading = randomise(network)
+    _, single = randomise(network, cascading=False)
     np.testing.assert_allclose(single.ssim_signed[0], cascading.ssim_signed[0], atol=1e-6)
-    expected = explain(replace_stages(ours, theirs, (0,)), IMAGES, TARGETS)
-    expected = similarity(explain(ours, IMAGES, TARGETS), expected)
+    stem = replace_stages(as_pytree(ours), as_pytree(theirs), (0,))
+    expected = similarity(saliency(ours), saliency(stem))
     np.testing.assert_allclose(single.spearman_signed[-1], expected.spearman_signed, atol=1e-6)
     assert (single.spearman_signed[-1] != cascading.spearman_signed[-1]).all()
 
 
 def test_a_map_of_the_image_alone_stays_as_it_is(network):
     """What an edge detector does: it passes for an explanation, and this finds it out."""
-    ours, theirs, *_ = network
-    _, found = parameter_randomisation(
-        lambda variables, images, targets: images, ours, theirs, IMAGES, TARGETS
-    )
+    _, found = randomise(network, lambda fn, images, targets, **common: images)
     assert_similar(found, 1)
 
 
 def test_maps_that_vanish_are_undefined_from_there_on(network):
-    ours, theirs, *_ = network
-    stem = ("params", "features", "conv0", "kernel")
+    stem = ("features", "conv0", "kernel")
 
-    def explain(variables, images, targets):
-        fresh = np.array_equal(leaves(variables)[stem], leaves(theirs)[stem])
+    def method(fn, images, targets, **common):
+        fresh = np.array_equal(leaves(fn)[stem], leaves(network[1])[stem])
         return images * (not fresh)
 
-    _, found = parameter_randomisation(explain, ours, theirs, IMAGES, TARGETS)
+    _, found = randomise(network, method)
     assert np.isnan(found.ssim_signed).all(axis=1).tolist() == [False] * 5 + [True]
 
 
 def test_fresh_variables_of_another_network_are_refused(network):
-    ours, theirs, other, explain = network
-    with pytest.raises(InputError, match=r"params/classifier/bias is \(4,\), but \(3,\)"):
-        parameter_randomisation(explain, ours, other, IMAGES, TARGETS)
-    fewer = {"params": {**theirs["params"]}, "stats": theirs["stats"]}
-    del fewer["params"]["classifier"]
-    with pytest.raises(InputError, match="params/classifier/bias is missing"):
-        parameter_randomisation(explain, ours, fewer, IMAGES, TARGETS)
-    unknown = {"params": {"mystery": np.ones(3)}, "stats": {}}
-    with pytest.raises(InputError, match="mystery"):
-        parameter_randomisation(
-            lambda variables, images, targets: images, unknown, unknown, IMAGES, TARGETS
-        )
+    ours, _ = network
+    with pytest.raises(InputError, match=r"classifier/bias is \(4,\), but \(3,\)"):
+        randomise((ours, tiny(2, CLASSES + 1)))
+
+    def weighted(variables, images):
+        return images.mean((1, 2)) * sum(jax.tree.leaves(variables))
+
+    one = {"stem": {"w": np.ones(3, np.float32)}, "classifier": {"w": np.ones(3, np.float32)}}
+    fewer, unknown = {"stem": one["stem"]}, {"mystery": one["stem"]}
+    for trained, fresh, message in (
+        (one, fewer, "classifier/w is missing"),
+        (unknown, unknown, "mystery"),
+    ):
+        with pytest.raises(InputError, match=message):
+            randomise((Partial(weighted, trained), Partial(weighted, fresh)))
+    with pytest.raises(InputError, match="not the same network"):
+        randomise((Partial(weighted, one), Partial(lambda *args: weighted(*args), one)))
+    with pytest.raises(InputError, match="fn hides its variables"):
+        randomise((lambda images: images.mean((1, 2)),) * 2)
 
 
 # --- random logit --------------------------------------------------------------------------------
@@ -222,15 +255,24 @@ SMALL = RANDOM.normal(size=(6, 8, 8, 3)).astype(np.float32)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 
 
+def by_class(images):
+    return images.mean((1, 2))
+
+
+def other_logit(method, images=SMALL, targets=LABELS, fn=by_class, **options):
+    maps = method(fn, images, targets)
+    return random_logit(fn, images, targets, maps, method=method, **options)
+
+
 def test_the_other_class_is_another_and_drawn_for_each_image():
     calls = []
 
-    def explain(images, targets):
+    def method(fn, images, targets, **common):
         calls.append(targets)
         return BY_CLASS[targets] * (1 + images[:, :1, :1] ** 2)
 
     many = np.repeat(LABELS, 20), np.repeat(SMALL, 20, axis=0)
-    found = random_logit(explain, many[1], many[0], num_classes=CLASSES)
+    found = other_logit(method, many[1], many[0])
     first, other = calls
     np.testing.assert_array_equal(first, many[0])
     assert (first != other).all()
@@ -244,16 +286,14 @@ def test_the_other_class_is_another_and_drawn_for_each_image():
 
 
 def test_a_map_that_ignores_the_class_fails():
-    found = random_logit(lambda images, targets: images, SMALL, LABELS, num_classes=CLASSES)
-    assert_similar(found, 1)
+    assert_similar(other_logit(lambda fn, images, targets, **common: images), 1)
 
 
 def test_two_opposed_classes_differ_in_sign_only():
-    found = random_logit(
-        lambda images, targets: images * (2 * targets - 1)[:, None, None, None],
-        SMALL,
-        LABELS % 2,
-        num_classes=2,
+    found = other_logit(
+        lambda fn, images, targets, **common: images * (2 * targets - 1)[:, None, None, None],
+        targets=LABELS % 2,
+        fn=lambda images: by_class(images)[:, :2],
     )
     np.testing.assert_allclose(found.spearman_signed, -1)
     np.testing.assert_allclose(found.spearman_absolute, 1)
@@ -262,20 +302,21 @@ def test_two_opposed_classes_differ_in_sign_only():
 def test_ids_name_the_draws():
     order = np.array([3, 1, 5, 0, 2, 4])
 
-    def explain(images, targets):
+    def method(fn, images, targets, **common):
         return BY_CLASS[targets] + images
 
-    first = random_logit(explain, SMALL, LABELS, num_classes=CLASSES, seed=4)
-    again = random_logit(
-        explain, SMALL[order], LABELS[order], num_classes=CLASSES, seed=4, ids=order
-    )
+    first = other_logit(method, seed=4)
+    again = other_logit(method, SMALL[order], LABELS[order], seed=4, ids=order)
     np.testing.assert_array_equal(again.ssim_signed, first.ssim_signed[order])
 
 
-@pytest.mark.parametrize("num_classes", [1, 2])
-def test_too_few_classes(num_classes):
-    with pytest.raises(InputError, match="num_classes"):
-        random_logit(lambda images, targets: images, SMALL, LABELS, num_classes=num_classes)
+def test_a_single_class_has_no_other():
+    with pytest.raises(InputError, match="a single class"):
+        other_logit(
+            lambda fn, images, targets, **common: images,
+            targets=0 * LABELS,
+            fn=lambda images: by_class(images)[:, :1],
+        )
 
 
 # --- the same map for every image ---------------------------------------------------------------

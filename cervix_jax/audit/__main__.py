@@ -7,25 +7,21 @@ With `--dataset` it writes `audit.json` and `baselines.png` to `--out`, with `--
 `audit.json` and `changes.png` to `<workdir>/audit`.
 """
 
-import os
-import textwrap
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
-from cervix_jax import figures
 from cervix_jax.audit import report
 from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.audit.duplicates import HASH_BITS, MAX_DISTANCE
+from cervix_jax.audit.write import write_dataset_audit, write_run_audit
 from cervix_jax.command.flags import run_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
-from cervix_jax.files.atomic import write_json
 from cervix_jax.files.paths import require_place_for_folder, user_path
 
 GROUPS = {
@@ -46,12 +42,11 @@ def main(argv: list[str]) -> None:
         )
     if args.out:
         require_place_for_folder(user_path(args.out, "--out"), "--out")
-    jobs = args.jobs or os.cpu_count() or 1
-    text, folder = _audit_run(args, jobs) if args.workdir else _audit_dataset(args, jobs)
+    text, folder = _audit_run(args) if args.workdir else _audit_dataset(args)
     print(f"{text}\n\nwritten to {folder}")
 
 
-def _audit_dataset(args: Any, jobs: int) -> tuple[str, Path]:
+def _audit_dataset(args: flags.FlagValues) -> tuple[str, Path]:
     dataset = catalog.load(
         args.dataset,
         manual_dir=args.manual_dir or None,
@@ -66,65 +61,24 @@ def _audit_dataset(args: Any, jobs: int) -> tuple[str, Path]:
         seed=args.seed,
         trees=args.trees,
         max_distance=args.max_distance,
-        jobs=jobs,
+        jobs=args.jobs,
     )
     folder = Path(args.out or Path("runs") / f"audit-{dataset.name.replace('/', '-')}")
-    bars = {
-        protocol: [
-            (each[protocol]["mean"], *[each[protocol]["deviation"] or 0.0] * 2)
-            for each in found["baselines"].values()
-        ]
-        for protocol in found["splits"]
-    }
-    figures.grouped_bars(
-        bars,
-        [f"{name}\n{_wrapped(found['descriptions'][name])}" for name in found["baselines"]],
-        reference=("chance", found["chance"]),
-        ylabel="balanced accuracy",
-        title=f"{dataset.name}: random forests on simple features, {args.folds} folds",
-        path=folder / "baselines.png",
-    )
-    write_json(folder / "audit.json", found)
+    write_dataset_audit(found, folder)
     return report.dataset_text(found), folder
 
 
-def _audit_run(args: Any, jobs: int) -> tuple[str, Path]:
+def _audit_run(args: flags.FlagValues) -> tuple[str, Path]:
     # JAX is only needed here; the audit of a data set starts faster without.
-    from cervix_jax import distributed
     from cervix_jax.audit.model import audit_run
-    from cervix_jax.data.experiment import open_data
     from cervix_jax.runs.run import load_run
 
     run = load_run(args.workdir, args.step)
-    data = open_data(
-        run.config, distributed.make_mesh(), manual_dir=args.manual_dir, data_dir=args.data_dir
-    )
-    found = audit_run(run, data, jobs=jobs)
+    data = run.open_data(args.manual_dir, args.data_dir, progress=True)
+    found = audit_run(run, data, jobs=args.jobs)
     folder = Path(args.out or Path(args.workdir) / "audit")
-    changes = found["changes"]
-    figures.grouped_bars(
-        {
-            "": [
-                (
-                    each["accuracy"],
-                    each["accuracy"] - each["accuracy_interval"][0],
-                    each["accuracy_interval"][1] - each["accuracy"],
-                )
-                for each in changes.values()
-            ]
-        },
-        [f"{name}\n{_wrapped(each['description'])}" for name, each in changes.items()],
-        reference=("commonest class", found["majority"]),
-        ylabel="accuracy (95 % interval)",
-        title=f"{found['dataset']}, {found['split']}, n = {found['n']}: what the model lives on",
-        path=folder / "changes.png",
-    )
-    write_json(folder / "audit.json", found)
+    write_run_audit(found, folder)
     return report.run_text(found), folder
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 24)
 
 
 def define_flags() -> None:

@@ -32,10 +32,12 @@ def audit_dataset(
     seed: int = 0,
     trees: int = TREES,
     max_distance: int = MAX_DISTANCE,
-    jobs: int = 1,
+    jobs: int = 0,
     progress: bool = True,
 ) -> dict:
     """Audit a data set under the protocols "random", "cluster" and "block".
+
+      audit_dataset(data.load("sipakmed/single_cell", manual_dir="SIPaKMeD"))["reading"]
 
     Args:
       dataset: the prepared data set.
@@ -44,7 +46,7 @@ def audit_dataset(
       seed: of the splits.
       trees: size of the random forests.
       max_distance: most differing bits of near duplicates, of 256.
-      jobs: threads; no result depends on them.
+      jobs: threads; 0 takes one a core. No result depends on them.
       progress: show bars.
 
     Returns:

@@ -6,9 +6,7 @@ hashes work on small arrays in memory.
 
 import dataclasses
 import hashlib
-import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from tqdm import tqdm
 
 from cervix_jax.audit.duplicates import perceptual_hashes, thumbnail
 from cervix_jax.data.catalog import Dataset
+from cervix_jax.files.threads import map_in_order
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 BORDER_PERCENTILES = (10, 50, 90)
@@ -119,22 +118,20 @@ def has_masks(example: Mapping[str, Any]) -> bool:
     return bool(example.get("has_masks", True)) and bool(np.any(example["cytoplasm_mask"]))
 
 
-def measure(dataset: Dataset, *, jobs: int = 1, progress: bool = True) -> Measurements:
+def measure(dataset: Dataset, *, jobs: int = 0, progress: bool = True) -> Measurements:
     """Measure every image of a data set, in its order.
 
     Args:
       dataset: the prepared data set.
-      jobs: threads.
+      jobs: threads; 0 takes one a core, at most 8.
       progress: show a bar.
     """
-    rows: list[dict[str, Any]] = []
-    bar = tqdm(total=len(dataset), desc="measuring", unit="image", disable=not progress)
-    with bar, ThreadPoolExecutor(jobs) as pool:
-        # One slice at a time, lest finished rows wait in memory beside images yet to come.
-        for indices in _slices(range(len(dataset)), 32 * jobs):
-            for row in pool.map(lambda i: _measure(dataset.decoded_source[i]), indices):
-                rows.append(row)
-                bar.update()
+    measured = map_in_order(
+        lambda i: _measure(dataset.decoded_source[i]), range(len(dataset)), workers=jobs
+    )
+    rows: list[dict[str, Any]] = list(
+        tqdm(measured, total=len(dataset), desc="measuring", unit="image", disable=not progress)
+    )
     names = [name for name in DESCRIPTIONS if all(row[name] is not None for row in rows)]
     return Measurements(
         features={name: np.stack([row[name] for row in rows]) for name in names},
@@ -163,9 +160,3 @@ def _measure(example: Mapping[str, Any]) -> dict[str, Any]:
 def _thin(image: np.ndarray) -> np.ndarray:
     step = int(np.ceil(np.sqrt(image.shape[0] * image.shape[1] / MAX_PIXELS)))
     return image[::step, ::step]
-
-
-def _slices(values: Iterable[int], size: int) -> Iterator[list[int]]:
-    iterator = iter(values)
-    while part := list(itertools.islice(iterator, size)):
-        yield part

@@ -8,7 +8,6 @@ same batches.
 
 import functools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import grain
@@ -21,6 +20,7 @@ from cervix_jax import distributed
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.decode import RESIZE_MODES, decode_square
 from cervix_jax.errors import InputError
+from cervix_jax.files.threads import map_in_order
 
 PLACEMENTS = ("device", "host")
 DECODE_THREADS = 4
@@ -154,14 +154,11 @@ class Pipeline:
         bar = tqdm(
             total=count, desc="decoding", unit="image", disable=not self._progress, leave=False
         )
-        with bar, ThreadPoolExecutor(DECODE_THREADS) as pool:
-            try:
-                for index, example in enumerate(pool.map(self._load, range(count))):
-                    images[index] = example["image"]
-                    bar.update()
-            except BaseException:  # a damaged image, or a request to stop: do not decode the rest
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with bar:
+            loaded = map_in_order(self._load, range(count), workers=DECODE_THREADS)
+            for index, example in enumerate(loaded):
+                images[index] = example["image"]
+                bar.update()
         everywhere = distributed.replicated(self._mesh)
 
         @functools.partial(jax.jit, out_shardings=self._sharding)

@@ -1,0 +1,49 @@
+"""What an audit leaves in its folder: `audit.json` and a picture."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from cervix_jax import figures
+from cervix_jax.files.atomic import write_json
+
+
+def write_dataset_audit(found: dict[str, Any], folder: Path) -> None:
+    """Write what `audit_dataset` found: `audit.json` and `baselines.png`."""
+    bars = {
+        protocol: [
+            (each[protocol]["mean"], *[each[protocol]["deviation"] or 0.0] * 2)
+            for each in found["baselines"].values()
+        ]
+        for protocol in found["splits"]
+    }
+    figures.grouped_bars(
+        bars,
+        [f"{name}\n{_wrapped(found['descriptions'][name])}" for name in found["baselines"]],
+        reference=("chance", found["chance"]),
+        ylabel="balanced accuracy",
+        title=f"{found['dataset']}: random forests on simple features, {found['folds']} folds",
+        path=folder / "baselines.png",
+    )
+    write_json(folder / "audit.json", found)
+
+
+def write_run_audit(found: dict[str, Any], folder: Path) -> None:
+    """Write what `audit_run` found: `audit.json` and `changes.png`."""
+    bars = []
+    for each in found["changes"].values():
+        low, high = each["accuracy_interval"]
+        bars.append((each["accuracy"], each["accuracy"] - low, high - each["accuracy"]))
+    figures.grouped_bars(
+        {"": bars},
+        [f"{name}\n{_wrapped(each['description'])}" for name, each in found["changes"].items()],
+        reference=("commonest class", found["majority"]),
+        ylabel="accuracy (95 % interval)",
+        title=f"{found['dataset']}, {found['split']}, n = {found['n']}: what the model lives on",
+        path=folder / "changes.png",
+    )
+    write_json(folder / "audit.json", found)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 24)

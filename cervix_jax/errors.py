@@ -1,5 +1,8 @@
 """The one error that means "the input is wrong": commands turn it into one line and exit code 2."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used.
@@ -10,3 +13,22 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(" ".join(str(message).split()))
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """ " (did you mean 'adam'?)" where a known name is close to the given one, else ""."""
+    close = difflib.get_close_matches(given, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def check_choice(name: str, value: object, known: Iterable[str]) -> None:
+    """See that a value is one of the known names.
+
+    Raises:
+      InputError: it is not; says what is called `name`, the value and the known names.
+    """
+    names = list(known)
+    if not isinstance(value, str) or value not in names:
+        raise InputError(
+            f"{name}={value!r}{did_you_mean(str(value), names)}: give one of {', '.join(names)}."
+        )

@@ -5,8 +5,8 @@ TensorFlow Datasets (without TensorFlow) as ArrayRecord files and read by random
 """
 
 import dataclasses
-import difflib
 import importlib
+import importlib.util
 import inspect
 import time
 import warnings
@@ -28,17 +28,12 @@ from cervix_jax.data.prepared import (
     load_index,
     write_index,
 )
-from cervix_jax.errors import InputError
+from cervix_jax.data.settings import REGISTERED, BuilderSettings, Setting
+from cervix_jax.errors import InputError, did_you_mean
 from cervix_jax.files.paths import user_path
 from cervix_jax.files.storage import storage_problem
 
 BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "sipakmed")
-# Builders whose configs can be varied: the function of their module that does it.
-SETTINGS_FUNCTIONS = {
-    "cervix_phantom": "phantom_config",
-    "cric": "cric_config",
-    "image_folder": "image_folder_config",
-}
 # What TFDS raises for a dataset_info.json that it did not write.
 _DAMAGED = (AssertionError, json_format.ParseError)
 
@@ -106,24 +101,32 @@ def find_builder(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
     return _find(name)[0]
 
 
-def _find(name: str) -> tuple[type[tfds.core.GeneratorBasedBuilder], str, Any]:
-    """Builder class, config name and module of `name`."""
+def _find(name: str) -> tuple[type[tfds.core.GeneratorBasedBuilder], str]:
+    """Builder class and config name of `name`."""
     short, _, config = str(name).partition("/")
     if short not in BUILDERS:
         raise InputError(
-            f"data set {name!r}: there is no builder {short!r}{_did_you_mean(short, BUILDERS)}; "
+            f"data set {name!r}: there is no builder {short!r}{did_you_mean(short, BUILDERS)}; "
             f"choose one of {', '.join(BUILDERS)}."
         )
-    module = importlib.import_module(f"tfds_builders.{short}.{short}_dataset_builder")
-    builder_cls = module.Builder
+    builder_cls = _builder(short)
     configs = tuple(builder_cls.builder_configs)
     if config not in configs:
         problem = f"there is no config {config!r}" if config else "a config is missing"
         raise InputError(
-            f"data set {name!r}: {problem}{_did_you_mean(config, configs)}; "
+            f"data set {name!r}: {problem}{did_you_mean(config, configs)}; "
             f"choose one of {', '.join(f'{short}/{each}' for each in configs)}."
         )
-    return builder_cls, config, module
+    return builder_cls, config
+
+
+def _builder(short: str) -> type[tfds.core.GeneratorBasedBuilder]:
+    return importlib.import_module(f"tfds_builders.{short}.{short}_dataset_builder").Builder
+
+
+def dataset_names() -> tuple[str, ...]:
+    """Every `<builder>/<config>`."""
+    return tuple(f"{s}/{config}" for s in BUILDERS for config in _builder(s).builder_configs)
 
 
 def load(
@@ -146,9 +149,9 @@ def load(
     Raises:
       InputError: the name, a folder, a setting or the data cannot be used.
     """
-    builder_cls, config, module = _find(name)
+    builder_cls, config = _find(name)
     manual = _existing_folder(manual_dir)
-    kwargs: dict[str, Any] = {"config": _vary(name, config, module, settings)}
+    kwargs: dict[str, Any] = {"config": _vary(name, config, settings)}
     if data_dir is not None:
         kwargs["data_dir"] = user_path(data_dir, "data_dir")
     # What else a builder wants to know; the folder decides the classes of `image_folder`.
@@ -184,17 +187,54 @@ def load(
     return dataset
 
 
-def _vary(name: str, config: str, module: Any, settings: Mapping[str, Any] | None) -> Any:
+def known_settings(name: str) -> dict[str, Setting]:
+    """What can be varied of the data set `<builder>/<config>`; nothing where it is unknown."""
+    short, _, config = str(name).partition("/")
+    registered = _registered(short)
+    return registered.of_config(config) if registered else {}
+
+
+def parse_data_settings(name: str, given: Sequence[str]) -> dict[str, Any]:
+    """The settings of a data set from the `<setting>=<value>` texts of a command line.
+
+    Raises:
+      InputError: the data set has no such setting, or the value is of another type.
+    """
+    known = known_settings(name)
+    settings = {}
+    for item in given:
+        key, equals, text = item.partition("=")
+        if not equals or key not in known:
+            hint = did_you_mean(key, known) if equals else ""
+            raise InputError(
+                f"--setting={item}: {name} takes {', '.join(known) or 'no settings'}, each as "
+                f"name=value{hint}."
+            )
+        try:
+            settings[key] = known[key].parsed(text)
+        except ValueError as error:
+            raise InputError(f"--setting={item}: give {known[key].wanted()} for {key}.") from error
+    return settings
+
+
+def _registered(short: str) -> BuilderSettings | None:
+    """The settings of a builder: its module `settings`, where it has one, registers them."""
+    if short not in BUILDERS:
+        return None
+    module = f"tfds_builders.{short}.settings"
+    if importlib.util.find_spec(module):
+        importlib.import_module(module)
+    return REGISTERED.get(short)
+
+
+def _vary(name: str, config: str, settings: Mapping[str, Any] | None) -> Any:
     """The config itself, or a variation of it by `settings`."""
     if not settings:
         return config
-    short = name.partition("/")[0]
-    if short not in SETTINGS_FUNCTIONS:
+    registered = _registered(name.partition("/")[0])
+    if registered is None:
         raise InputError(f"{name} has no settings, but {', '.join(settings)} is given; remove it.")
-    try:
-        return getattr(module, SETTINGS_FUNCTIONS[short])(config, **settings)
-    except TypeError as error:
-        raise InputError(f"{name}: settings {dict(settings)} cannot be used ({error}).") from error
+    return registered.vary(config, **settings)
 
 
 def _prepare(name: str, builder, manual: Path | None, reopen) -> tfds.core.DatasetBuilder:
@@ -311,8 +351,3 @@ def _existing_folder(manual_dir: str | Path | None) -> Path | None:
     if empty:
         raise InputError(f"manual_dir={manual_dir}: is empty; give the folder of the images.")
     return path
-
-
-def _did_you_mean(given: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(given, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,28 +1,22 @@
-"""The knobs of the phantom, checked, and the TFDS configs made of them."""
+"""The knobs of the phantom, and the TFDS configs made of them."""
 
 import dataclasses
-import math
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from cervix_jax.errors import InputError
-
-VIEWS = ("single_cell", "multi_cell")
+from cervix_jax.data.settings import (
+    BuilderSettings,
+    check_settings,
+    register_settings,
+    setting,
+    variant_name,
+    vary_settings,
+)
+from cervix_jax.errors import check_choice
 
 _DEFAULT_CLUSTERS = {"single_cell": 60, "multi_cell": 100}
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**32 - 1),
-    "clusters_per_class": (1, 999),
-    "cells_per_cluster": (1, 12),
-    "clusters_per_slide": (1, 999),
-    "overlap": (0.0, 1.0),
-    "stain_variation": (0.0, 3.0),
-    "blur": (0.0, 5.0),
-    "debris": (0.0, 5.0),
-    "confounding": (0.0, 1.0),
-}
+VIEWS = tuple(_DEFAULT_CLUSTERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,62 +27,48 @@ class PhantomSettings:
     only, so two settings that differ in `confounding`, `stain_variation`, `blur` or `debris` show
     the same cells: a paired experiment. A field does not depend on how many others are drawn.
 
-    Attributes:
-        seed: Root of all random streams, 0 to 2**32 - 1.
-        clusters_per_class: Fields of each of the five classes, 1 to 999.
-        cells_per_cluster: Cells in every field, 1 to 12.
-        clusters_per_slide: Consecutive cluster numbers of a class that lie on one slide.
-        overlap: How closely cells crowd: 0 side by side where the field has room, 1 heaped.
-        stain_variation: Spread of stain and light between slides, fields and cells; 0 none, 1 as
-            wide as in SIPaKMeD.
-        blur: Multiplies every defocus; 0 sharp, 1 as in SIPaKMeD.
-        debris: Multiplies the expected number of leukocytes, red cells, mucus and debris.
-        confounding: How far colour tells the class, 0 to 1. It is the share of a class's slides
-            that were "prepared apart": such a slide holds cells of this class only and is stained
-            around this class's measured SIPaKMeD colours. The other slides hold clusters of all
-            five classes in one stain, drawn around the colours of a class picked regardless of
-            what lies on it. At 0 every slide is shared: stain carries no class, though the
-            nuclei's share of a crop still shows in its histogram. At 1 every slide is a class's
-            own, and colour alone classifies a random split about as well as in the real data (91 %,
-            and 84 % from a crop's border, as `python -m cervix_jax.audit` measures). Between, the
-            share rises evenly along the cluster numbers, in steps of one slide position
-            (`clusters_per_slide / clusters_per_class`). The default 0.5 leaves a shortcut that an
-            audit finds and a model cannot follow all the way.
+    `confounding` is the share of a class's slides that were "prepared apart": such a slide holds
+    cells of this class only and is stained around this class's measured SIPaKMeD colours. The other
+    slides hold clusters of all five classes in one stain, drawn around the colours of a class
+    picked regardless of what lies on it. At 0 every slide is shared: stain carries no class, though
+    the nuclei's share of a crop still shows in its histogram. At 1 every slide is a class's own,
+    and colour alone classifies a random split about as well as in the real data (91 %, and 84 %
+    from a crop's border, as `python -m cervix_jax.audit` measures). Between, the share rises evenly
+    along the cluster numbers, in steps of one slide position (`clusters_per_slide /
+    clusters_per_class`). The default 0.5 leaves a shortcut that an audit finds and a model cannot
+    follow all the way.
     """
 
-    seed: int = 0
-    clusters_per_class: int = 60
-    cells_per_cluster: int = 5
-    clusters_per_slide: int = 6
-    overlap: float = 0.35
-    stain_variation: float = 1.0
-    blur: float = 1.0
-    debris: float = 1.0
-    confounding: float = 0.5
+    seed: int = setting(0, "Root of all random streams of the phantom", 0, 2**32 - 1)
+    clusters_per_class: int = setting(60, "Fields of each of the five classes", 1, 999)
+    cells_per_cluster: int = setting(5, "Cells in every field", 1, 12)
+    clusters_per_slide: int = setting(
+        6, "Consecutive cluster numbers of a class that lie on one slide", 1, 999
+    )
+    overlap: float = setting(
+        0.35, "How closely cells crowd: 0 side by side where there is room, 1 heaped", 0.0, 1.0
+    )
+    stain_variation: float = setting(
+        1.0,
+        "Spread of stain and light between slides, fields and cells: 0 none, 1 as in SIPaKMeD",
+        0.0,
+        3.0,
+    )
+    blur: float = setting(1.0, "Multiplies every defocus: 0 sharp, 1 as in SIPaKMeD", 0.0, 5.0)
+    debris: float = setting(
+        1.0, "Multiplies the expected number of leukocytes, red cells, mucus and debris", 0.0, 5.0
+    )
+    confounding: float = setting(
+        0.5,
+        "How far colour tells the class: the share of a class's slides that were prepared apart "
+        "and carry this class's stain",
+        0.0,
+        1.0,
+    )
 
     def __post_init__(self):
         """Checks every field and casts it to its type; raises `InputError`."""
-        for field in dataclasses.fields(self):
-            value = _checked(
-                field.name, getattr(self, field.name), whole=field.type in (int, "int")
-            )
-            object.__setattr__(self, field.name, value)
-
-
-def _checked(name: str, value: Any, *, whole: bool) -> int | float:
-    low, high = _RANGES[name]
-    kind = "a whole number" if whole else "a number"
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    boolean = isinstance(value, bool)
-    # The comparison is false for NaN too.
-    if boolean or not low <= number <= high or (whole and not number.is_integer()):
-        raise InputError(
-            f"cervix_phantom setting {name}={value!r}: give {kind} from {low:g} to {high:g}."
-        )
-    return int(number) if whole else number
+        check_settings(self, "cervix_phantom setting ")
 
 
 @dataclasses.dataclass(eq=False)
@@ -124,29 +104,15 @@ def phantom_config(base: str, **settings: Any) -> PhantomConfig:
     Raises:
         InputError: For an unknown base or field, or a value out of its range.
     """
-    if base not in VIEWS:
-        raise InputError(f"cervix_phantom config {base!r}: give one of {', '.join(VIEWS)}.")
-    default = default_settings(base)
-    known = [field.name for field in dataclasses.fields(PhantomSettings)]
-    for name, value in settings.items():
-        if name not in known:
-            raise InputError(
-                f"cervix_phantom setting {name}={value!r} is unknown: "
-                f"give one of {', '.join(known)}."
-            )
-    chosen = dataclasses.replace(default, **settings)
-    changed = {
-        name: getattr(chosen, name)
-        for name in sorted(known)
-        if getattr(chosen, name) != getattr(default, name)
-    }
+    check_choice("cervix_phantom config", base, VIEWS)
+    config = BASE_CONFIGS[base]
+    chosen, changed = vary_settings(config.settings, settings, "cervix_phantom setting ")
     if not changed:
-        return BASE_CONFIGS[base]
-    name = "-".join([base, *(f"{key}_{value}" for key, value in changed.items())])
-    return PhantomConfig(
-        name=name,
-        description=f"{BASE_CONFIGS[base].description} Settings: {changed}.",
-        view=base,
+        return config
+    return dataclasses.replace(
+        config,
+        name=variant_name(base, changed),
+        description=f"{config.description} Settings: {changed}.",
         settings=chosen,
     )
 
@@ -165,3 +131,13 @@ BASE_CONFIGS = {
         settings=default_settings("multi_cell"),
     ),
 }
+
+
+register_settings(
+    "cervix_phantom",
+    BuilderSettings(
+        PhantomSettings,
+        phantom_config,
+        defaults={view: {"clusters_per_class": count} for view, count in _DEFAULT_CLUSTERS.items()},
+    ),
+)

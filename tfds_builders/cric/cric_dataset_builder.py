@@ -82,7 +82,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
         fields = find_fields(
             root,
-            positions_width=self._variant.positions_width,
+            positions_width=self._variant.settings.positions_width,
             complete=self._check_counts,
         )
         if self._check_counts:
@@ -105,7 +105,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _examples(self, field: Field) -> Examples:
         image, data = images.read_image(field.path)
         if self._variant.view == "cell":
-            side = max(1, round(self._variant.side * field.size[0] / PUBLISHED_WIDTH))
+            side = max(1, round(self._variant.settings.side * field.size[0] / PUBLISHED_WIDTH))
             return _cells(field, np.asarray(images.rgb(image)), side)
         example = {
             "image": images.encode(image, data),

@@ -1,4 +1,4 @@
-"""What of CRIC can be varied, checked, and the TFDS configs made of it."""
+"""What of CRIC can be varied, and the TFDS configs made of it."""
 
 import dataclasses
 from typing import Any
@@ -6,11 +6,39 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
-from cervix_jax.errors import InputError
+from cervix_jax.data.settings import (
+    BuilderSettings,
+    check_settings,
+    register_settings,
+    setting,
+    variant_name,
+    vary_settings,
+)
+from cervix_jax.errors import check_choice
 
-# Setting -> smallest and largest value.
-_RANGES = {"side": (8, PUBLISHED_WIDTH), "positions_width": (0, 100_000)}
-_DEFAULTS = {"side": DEFAULT_SIDE, "positions_width": 0}
+
+@dataclasses.dataclass(frozen=True)
+class CricSettings:
+    """How examples are cut out of the fields."""
+
+    side: int = setting(
+        DEFAULT_SIDE,
+        "Side of the square about a nucleus, in pixels of the published fields; fields of another "
+        "width get squares that show the same part of the cell",
+        8,
+        PUBLISHED_WIDTH,
+    )
+    positions_width: int = setting(
+        0,
+        "Width in pixels of the fields that the positions are given in; 0 finds out whether they "
+        "are those on disk or the published ones",
+        0,
+        100_000,
+    )
+
+    def __post_init__(self):
+        """Checks every field; raises `InputError`."""
+        check_settings(self, "cric setting ")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -19,15 +47,11 @@ class CricConfig(tfds.core.BuilderConfig):
 
     Attributes:
       view: "field" for whole fields, "cell" for a square about every nucleus.
-      side: side of the square in pixels of the published fields, `PUBLISHED_WIDTH` wide; fields of
-        another width get squares that show the same part of the cell.
-      positions_width: width in pixels of the fields that the positions are given in; 0 finds out
-        whether they are those on disk or the published ones.
+      settings: how they are cut out.
     """
 
     view: str = "cell"
-    side: int = DEFAULT_SIDE
-    positions_width: int = 0
+    settings: CricSettings = dataclasses.field(default_factory=CricSettings)
 
 
 BASE_CONFIGS = {
@@ -36,6 +60,7 @@ BASE_CONFIGS = {
     ),
     "cell": CricConfig(name="cell", description="11,534 squares, each about a nucleus."),
 }
+_WITHOUT = {"field": ("side",)}
 
 
 def cric_config(base: str, **settings: Any) -> CricConfig:
@@ -46,29 +71,24 @@ def cric_config(base: str, **settings: Any) -> CricConfig:
 
     Args:
       base: "field" or "cell".
-      **settings: `side` (of "cell" only) or `positions_width`, see `CricConfig`.
+      **settings: fields of `CricSettings`, `side` for "cell" only.
 
     Raises:
       InputError: a setting is unknown, out of its range or of no use to this config.
     """
-    known = [name for name in _RANGES if base == "cell" or name != "side"]
-    for name, value in settings.items():
-        if name not in known:
-            raise InputError(
-                f"cric/{base} setting {name}={value!r} is unknown; give one of {', '.join(known)}."
-            )
-        low, high = _RANGES[name]
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not whole or not low <= value <= high:
-            raise InputError(
-                f"cric/{base} setting {name}={value!r}: give a whole number from {low} to {high}."
-            )
-    changed = {k: settings[k] for k in sorted(settings) if settings[k] != _DEFAULTS[k]}
-    if not changed:
-        return BASE_CONFIGS[base]
-    return dataclasses.replace(
-        BASE_CONFIGS[base],
-        name="-".join([base, *(f"{key}_{value}" for key, value in changed.items())]),
-        description=f"{BASE_CONFIGS[base].description} Settings: {changed}.",
-        **changed,
+    check_choice("cric config", base, BASE_CONFIGS)
+    config = BASE_CONFIGS[base]
+    chosen, changed = vary_settings(
+        config.settings, settings, f"cric/{base} setting ", _WITHOUT.get(base, ())
     )
+    if not changed:
+        return config
+    return dataclasses.replace(
+        config,
+        name=variant_name(base, changed),
+        description=f"{config.description} Settings: {changed}.",
+        settings=chosen,
+    )
+
+
+register_settings("cric", BuilderSettings(CricSettings, cric_config, without=_WITHOUT))

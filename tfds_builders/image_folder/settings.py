@@ -1,7 +1,6 @@
 """How a folder of images is read, checked, and the TFDS config that stands for one folder."""
 
 import dataclasses
-import difflib
 import hashlib
 import re
 from pathlib import Path
@@ -9,8 +8,17 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from cervix_jax.errors import InputError
+from cervix_jax.data.settings import (
+    BuilderSettings,
+    check_names,
+    check_settings,
+    register_settings,
+    setting,
+    settings_of,
+)
+from cervix_jax.errors import InputError, check_choice, did_you_mean
 
+_OWNER = "image_folder setting "
 # Searched for in the path of an image below manual_dir, written with "/".
 GROUP_PATTERNS = {
     "prefix_number": r"(?:^|/)(?P<group>\d+)[^/]*$",
@@ -49,30 +57,54 @@ BASE_CONFIG = ImageFolderConfig(
 )
 
 
-def image_folder_config(
-    base: str = "default", *, name: str = "", csv: str = "", group_pattern: str = ""
-) -> ImageFolderConfig:
+@dataclasses.dataclass(frozen=True)
+class ImageFolderSettings:
+    """How a folder is read, and what its prepared data are called."""
+
+    name: str = setting("", "What to call the prepared data; empty derives it from the folder")
+    csv: str = setting(
+        "",
+        "File below the folder that lists the images; empty takes images.csv where it is there, "
+        "else the tree of class folders",
+    )
+    group_pattern: str = setting(
+        "",
+        "Which images belong together, by their paths: a regular expression with (?P<group>...), "
+        f"or {', '.join(GROUP_PATTERNS)}; empty makes every image its own group",
+    )
+
+    def __post_init__(self):
+        """Checks every field; raises `InputError`."""
+        check_settings(self, _OWNER)
+        name = self.name
+        named = re.fullmatch(r"[A-Za-z][\w-]{0,63}", name, re.ASCII)
+        if name and (not named or name == BASE_CONFIG.name):
+            raise InputError(
+                f"{_OWNER}name={name!r}: give 1 to 64 letters, digits, _ and -, beginning with a "
+                f"letter, and not {BASE_CONFIG.name!r}."
+            )
+        compile_pattern(self.group_pattern)
+
+
+def image_folder_config(base: str = "default", **settings: Any) -> ImageFolderConfig:
     """A config with settings of one's own.
 
     Args:
       base: "default".
-      name: what to call the prepared data; "" derives it from folder and settings.
-      csv: see `ImageFolderConfig`, as `group_pattern`.
-      group_pattern: see there.
+      **settings: fields of `ImageFolderSettings`.
 
     Raises:
-      InputError: a setting cannot be used.
+      InputError: a setting is unknown or cannot be used.
     """
-    for key, value in {"name": name, "csv": csv, "group_pattern": group_pattern}.items():
-        if not isinstance(value, str):
-            raise InputError(f"image_folder setting {key}={value!r}: give a text.")
-    if name and (not re.fullmatch(r"[A-Za-z][\w-]{0,63}", name, re.ASCII) or name == base):
-        raise InputError(
-            f"image_folder setting name={name!r}: give 1 to 64 letters, digits, _ and -, beginning "
-            f"with a letter, and not {base!r}."
-        )
-    compile_pattern(group_pattern)
-    return dataclasses.replace(BASE_CONFIG, name=name or base, csv=csv, group_pattern=group_pattern)
+    check_choice("image_folder config", base, [BASE_CONFIG.name])
+    check_names(settings, list(settings_of(ImageFolderSettings)), _OWNER)
+    chosen = ImageFolderSettings(**settings)
+    return dataclasses.replace(
+        BASE_CONFIG,
+        name=chosen.name or base,
+        csv=chosen.csv,
+        group_pattern=chosen.group_pattern,
+    )
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str] | None:
@@ -88,15 +120,13 @@ def compile_pattern(pattern: str) -> re.Pattern[str] | None:
         compiled = re.compile(GROUP_PATTERNS.get(pattern, pattern))
     except re.error as error:
         raise InputError(
-            f"image_folder setting group_pattern={pattern!r}: is no regular expression ({error}); "
+            f"{_OWNER}group_pattern={pattern!r}: is no regular expression ({error}); "
             f"give one, or one of {known}."
         ) from error
     if "group" not in compiled.groupindex:
-        close = difflib.get_close_matches(pattern, GROUP_PATTERNS, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise InputError(
-            f"image_folder setting group_pattern={pattern!r}{hint}: give one of {known}, or a "
-            "regular expression with (?P<group>...)."
+            f"{_OWNER}group_pattern={pattern!r}{did_you_mean(pattern, GROUP_PATTERNS)}: give one "
+            f"of {known}, or a regular expression with (?P<group>...)."
         )
     return compiled
 
@@ -126,3 +156,6 @@ def of_folder(config: ImageFolderConfig, manual_dir: Any) -> ImageFolderConfig:
         digest = hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()[:12]
         name = f"{re.sub(r'[^A-Za-z0-9]+', '_', Path(folder).name)[:40].strip('_')}-{digest}"
     return dataclasses.replace(config, name=name.lstrip("-"), folder=folder)
+
+
+register_settings("image_folder", BuilderSettings(ImageFolderSettings, image_folder_config))

@@ -1,0 +1,260 @@
+"""What a named value may be, said once; and the settings that builders of data sets register.
+
+A `Setting` says what a value means and what it may be. The augmentation, the builders and the
+config (`config/fields.py`) are tables of them, and checks, help and documentation come from the
+tables.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from cervix_jax.errors import InputError, check_choice, did_you_mean
+
+Value = int | float | str  # a bool is an int
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A named value: what it means and what it may be.
+
+    Attributes:
+      default: a bool, int, float or text; all values are of its type.
+      meaning: one line of plain English, without a full stop.
+      low: the lowest number, included.
+      high: the highest number, included.
+      choices: the texts that it may be, or a function that gives them.
+      open: whether the choices are only those known now, and whoever takes the value checks it.
+    """
+
+    default: Value
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    choices: Sequence[str] | Callable[[], Sequence[str]] = ()
+    open: bool = False
+
+    @property
+    def kind(self) -> type[Value]:
+        """The type of all values."""
+        return type(self.default)
+
+    def known(self) -> tuple[str, ...]:
+        """The choices; empty where there is no list of them."""
+        return tuple(self.choices() if callable(self.choices) else self.choices)
+
+    def limits(self) -> str:
+        """The range or the choices in few words, e.g. "0 to 1"; "" where there are none."""
+        if self.kind is bool:
+            return "True or False"
+        if self.low is not None and self.high is not None:
+            return f"{_digits(self.low)} to {_digits(self.high)}"
+        return ", ".join(choice or "''" for choice in self.known())
+
+    def wanted(self) -> str:
+        """What to give, for an error message, e.g. "a whole number from 0 to 9"."""
+        if self.kind is bool:
+            return self.limits()
+        if self.kind is str:
+            return f"one of {self.limits()}" if self.known() else "a text"
+        return f"a {'whole ' if self.kind is int else ''}number from {self.limits()}"
+
+    def is_of_kind(self, value: object) -> bool:
+        """Whether a value is of the type: True is no number, and 2.0 is no whole number."""
+        boolean = isinstance(value, bool | np.bool_)
+        if self.kind is bool:
+            return boolean
+        if self.kind is int:
+            return isinstance(value, int | np.integer) and not boolean
+        if self.kind is float:
+            return isinstance(value, int | float | np.integer | np.floating) and not boolean
+        return isinstance(value, str)
+
+    def checked(self, name: str, value: object) -> Any:
+        """The value, of type `kind`; 2.0 is taken as a whole number, and 0 and 1 as a bool.
+
+        Args:
+          name: what the value is called in an error.
+          value: what was given.
+
+        Raises:
+          InputError: it is of another type, out of the range or none of the choices.
+        """
+        given: Any = value
+        if self.kind is int and isinstance(given, float) and given.is_integer():
+            given = int(given)
+        if self.kind is bool and isinstance(given, int | float) and given in (0, 1):
+            given = bool(given)
+        fits = self.is_of_kind(given)
+        if fits and self.low is not None and self.high is not None:
+            fits = self.low <= given <= self.high  # false for NaN too
+        if not fits:
+            raise InputError(f"{name}={value!r}: give {self.wanted()}.")
+        if self.choices and not self.open:
+            check_choice(name, given, self.known())
+        return self.kind(given)
+
+    def parsed(self, text: str) -> Any:
+        """The value that a text of the command line means.
+
+        Raises:
+          ValueError: the text means no value of this type.
+        """
+        words = {"true": True, "false": False}
+        return words.get(text.lower(), text) if self.kind is bool else self.kind(text)
+
+
+def _digits(number: float) -> str:
+    return f"{number:g}" if isinstance(number, float) else str(number)
+
+
+def setting(
+    default: Value,
+    meaning: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """A field of a dataclass that says what it may be.
+
+    For example:
+
+      @dataclasses.dataclass(frozen=True)
+      class CricSettings:
+        side: int = setting(100, "Side of the squares in pixels", 8, 1376)
+
+    Args:
+      default: see `Setting`, as all others.
+      meaning: see there.
+      low: see there.
+      high: see there.
+      choices: see there.
+    """
+    described = Setting(default, meaning, low, high, choices)
+    return dataclasses.field(default=default, metadata={"setting": described})
+
+
+def settings_of(kind: type) -> dict[str, Setting]:
+    """The settings that a dataclass is made of, by name.
+
+    Raises:
+      TypeError: a field of it was not made by `setting`.
+    """
+    fields = dataclasses.fields(kind)
+    plain = [field.name for field in fields if "setting" not in field.metadata]
+    if plain:
+        raise TypeError(f"{kind.__name__}.{plain[0]} does not say what it may be: use setting().")
+    return {field.name: field.metadata["setting"] for field in fields}
+
+
+def check_settings(record: Any, owner: str) -> None:
+    """Check every field of a frozen dataclass in its `__post_init__`, and cast it to its type.
+
+    Args:
+      record: the dataclass.
+      owner: what stands before a setting's name in an error, e.g. "augment.".
+
+    Raises:
+      InputError: a value cannot be used.
+    """
+    for name, described in settings_of(type(record)).items():
+        value = described.checked(f"{owner}{name}", getattr(record, name))
+        object.__setattr__(record, name, value)
+
+
+def check_names(given: Mapping[str, Any], known: Sequence[str], owner: str) -> None:
+    """See that there are settings of the given names.
+
+    Args:
+      given: names and values.
+      known: the names that there are.
+      owner: as for `check_settings`.
+
+    Raises:
+      InputError: there are not; names the first and those known.
+    """
+    for name, value in given.items():
+        if name not in known:
+            raise InputError(
+                f"{owner}{name}={value!r} is unknown; give one of {', '.join(known)}"
+                f"{did_you_mean(str(name), known)}."
+            )
+
+
+Record = TypeVar("Record")
+
+
+def vary_settings(
+    base: Record, given: Mapping[str, Any], owner: str, without: Sequence[str] = ()
+) -> tuple[Record, dict[str, Value]]:
+    """Other settings than those of a base, and in what they differ from it.
+
+    Args:
+      base: a dataclass of settings that checks itself, see `check_settings`.
+      given: names and values.
+      owner: as for `check_settings`.
+      without: settings that are of no use here.
+
+    Returns:
+      The settings, and those of them that are not the base's, in the order of their names.
+
+    Raises:
+      InputError: a name is unknown, or a value cannot be used.
+    """
+    record: Any = base
+    names = [name for name in settings_of(type(record)) if name not in without]
+    check_names(given, names, owner)
+    chosen = dataclasses.replace(record, **given)
+    changed = {
+        name: getattr(chosen, name)
+        for name in sorted(names)
+        if getattr(chosen, name) != getattr(record, name)
+    }
+    return chosen, changed
+
+
+def variant_name(base: str, changed: Mapping[str, Value]) -> str:
+    """The name of a varied config, so that data prepared with other settings lie elsewhere."""
+    return "-".join([base, *(f"{name}_{value}" for name, value in changed.items())])
+
+
+@dataclasses.dataclass(frozen=True)
+class BuilderSettings:
+    """What can be varied of the data sets of one builder.
+
+    Attributes:
+      kind: a dataclass, each field of it made by `setting`.
+      vary: makes a TFDS config: `vary(<name of a base config>, **settings)`.
+      defaults: for each base config the settings whose defaults are others than those of `kind`.
+      without: for each base config the settings that are of no use to it.
+    """
+
+    kind: type
+    vary: Callable[..., Any]
+    defaults: Mapping[str, Mapping[str, Value]] = dataclasses.field(default_factory=dict)
+    without: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def of_config(self, config: str) -> dict[str, Setting]:
+        """The settings of one base config, or of all where its name is unknown."""
+        own = self.defaults.get(config, {})
+        return {
+            name: dataclasses.replace(described, default=own.get(name, described.default))
+            for name, described in settings_of(self.kind).items()
+            if name not in self.without.get(config, ())
+        }
+
+
+REGISTERED: dict[str, BuilderSettings] = {}
+"""Builder to its settings. A builder's module `settings` registers; `catalog` imports it."""
+
+
+def register_settings(builder: str, settings: BuilderSettings) -> None:
+    """Make the settings of a builder known to configs, commands, checks and documentation.
+
+    Raises:
+      TypeError: a field of the settings does not say what it may be.
+    """
+    settings_of(settings.kind)
+    REGISTERED[builder] = settings

@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cervix_jax.data.augment import PRESETS, Settings, make_augment, parse_settings
-from cervix_jax.data.augment.settings import FILLS, RANGES
+from cervix_jax.data.augment import PRESETS, AugmentSettings, make_augment, parse_settings
+from cervix_jax.data.augment.settings import FILLS
+from cervix_jax.data.settings import settings_of
 from cervix_jax.errors import InputError
 
 # Every part that treats each example alone, at once.
@@ -146,6 +147,11 @@ def test_real_cells_keep_their_look(shared):
     assert (corners.min(axis=1) > 0.6 * darkest).all()
 
 
+RANGES = {
+    name: (setting.low, setting.high)
+    for name, setting in settings_of(AugmentSettings).items()
+    if setting.kind is float
+}
 NUMBERS = {name: st.floats(*limits) for name, limits in RANGES.items()}
 CHOICES = st.fixed_dictionaries(
     {},
@@ -166,7 +172,7 @@ def test_every_value_in_range_is_taken(choice):
     for name, value in choice.items():
         if name != "preset":
             assert getattr(parsed, name) == value
-    defaults = {**Settings().__dict__, **PRESETS[choice.get("preset", "none")]}
+    defaults = {**AugmentSettings().__dict__, **PRESETS[choice.get("preset", "none")]}
     for name in defaults.keys() - choice.keys():
         assert getattr(parsed, name) == defaults[name]
 
@@ -188,7 +194,7 @@ def test_a_number_out_of_range_is_named_with_its_range(name):
     low, high = RANGES[name]
     for value in (low - 0.01, high + 0.01, float("nan"), float("inf"), "0.1", True, None):
         with pytest.raises(
-            InputError, match=rf"augment\.{name} is .*from {low} to {high}"
+            InputError, match=rf"augment\.{name}=.*: give a number from {low} to {high}\."
         ) as error:
             make_augment({name: value})
         assert repr(value) in str(error.value)
@@ -197,11 +203,11 @@ def test_a_number_out_of_range_is_named_with_its_range(name):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"rotaton": 5}, r"augment\.rotaton .*rotation_degrees"),
-        ({"flip": 0.5}, r"augment\.flip is 0\.5: give True or False"),
-        ({"rot90": "yes"}, r"augment\.rot90 is 'yes'"),
-        ({"fill": "grey"}, r"augment\.fill is 'grey'.*reflect"),
-        ({"preset": "cytologie"}, r"augment\.preset is 'cytologie'.*cytology"),
+        ({"rotaton": 5}, r"augment\.rotaton=5 .*did you mean 'rotation_degrees'"),
+        ({"flip": 0.5}, r"augment\.flip=0\.5: give True or False"),
+        ({"rot90": "yes"}, r"augment\.rot90='yes': give True or False"),
+        ({"fill": "grey"}, r"augment\.fill='grey': give one of reflect"),
+        ({"preset": "cytologie"}, r"augment\.preset='cytologie' \(did you mean 'cytology'\?\)"),
     ],
 )
 def test_a_wrong_choice_is_named(choice, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from cervix_jax.data.augment import Settings, colour
+from cervix_jax.data.augment import AugmentSettings, colour
 from cervix_jax.data.augment.colour import from_optical_density, optical_density
 from cervix_jax.data.augment.draws import uniform_per_example
 
@@ -13,7 +13,7 @@ random_stain = jax.jit(colour.random_stain, static_argnums=(1, 2))
 random_blur = jax.jit(colour.random_blur, static_argnums=2)
 stain = jax.jit(colour.stain)
 
-STRONG = Settings(stain_jitter=0.3, hue=0.2, brightness=0.2, contrast=0.3)
+STRONG = AugmentSettings(stain_jitter=0.3, hue=0.2, brightness=0.2, contrast=0.3)
 
 
 def random_images(batch=4, height=9, width=9):
@@ -29,7 +29,7 @@ def test_optical_density_inverts_over_every_grey_level():
 
 
 def test_no_jitter_is_the_identity():
-    matrix, offset = random_stain(jax.random.key(0), 6, Settings())
+    matrix, offset = random_stain(jax.random.key(0), 6, AugmentSettings())
     np.testing.assert_array_equal(matrix, np.tile(np.eye(3), (6, 1, 1)))
     np.testing.assert_array_equal(offset, np.zeros((6, 3)))
     images = random_images(6)
@@ -37,7 +37,7 @@ def test_no_jitter_is_the_identity():
 
 
 def test_jitter_fills_its_range_channel_by_channel():
-    matrix, offset = random_stain(jax.random.key(0), 3000, Settings(stain_jitter=0.1))
+    matrix, offset = random_stain(jax.random.key(0), 3000, AugmentSettings(stain_jitter=0.1))
     gain = np.asarray(matrix)[:, range(3), range(3)]
     np.testing.assert_array_equal(matrix, gain[:, :, None] * np.eye(3))
     for values, middle in ((gain, 1), (np.asarray(offset), 0)):
@@ -59,7 +59,7 @@ def test_hue_and_contrast_keep_clear_glass_white_and_grey_grey():
     grey = np.repeat(np.linspace(0, 1, 6, dtype=np.float32), 3).reshape(1, 2, 3, 3)
     images = np.tile(grey, (16, 1, 1, 1))
     moved = np.asarray(
-        stain(images, *random_stain(jax.random.key(2), 16, Settings(hue=0.3, contrast=0.4)))
+        stain(images, *random_stain(jax.random.key(2), 16, AugmentSettings(hue=0.3, contrast=0.4)))
     )
     np.testing.assert_allclose(np.ptp(moved, axis=-1), 0, atol=1e-5)
     np.testing.assert_allclose(moved[:, -1, -1], 1, atol=1e-5)
@@ -68,7 +68,7 @@ def test_hue_and_contrast_keep_clear_glass_white_and_grey_grey():
 
 def test_brightness_is_one_factor_on_transmitted_light():
     images = np.full((8, 2, 2, 3), 0.5, np.float32) * np.array([1, 0.8, 0.6], np.float32)
-    moved = stain(images, *random_stain(jax.random.key(2), 8, Settings(brightness=0.3)))
+    moved = stain(images, *random_stain(jax.random.key(2), 8, AugmentSettings(brightness=0.3)))
     factor = np.asarray((255 * moved + 1) / (255 * images + 1)).reshape(8, -1)
     assert np.ptp(factor, axis=1).max() < 1e-5
     assert np.exp(-0.3) <= factor.min() < factor.max() <= np.exp(0.3)
@@ -76,7 +76,7 @@ def test_brightness_is_one_factor_on_transmitted_light():
 
 def test_grey_has_its_probability_and_no_colour():
     images = random_images(500, 2, 2)
-    settings = Settings(grey=0.25, stain_jitter=0.1)
+    settings = AugmentSettings(grey=0.25, stain_jitter=0.1)
     moved = np.asarray(stain(images, *random_stain(jax.random.key(0), 500, settings)))
     colourless = np.ptp(moved, axis=-1).max(axis=(1, 2)) < 1e-5
     assert 0.15 < colourless.mean() < 0.35

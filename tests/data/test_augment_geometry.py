@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from cervix_jax.data.augment import Settings, geometry
+from cervix_jax.data.augment import AugmentSettings, geometry
 from cervix_jax.errors import InputError
 
 # Compiled whole: operation by operation most of the time goes into compiling.
@@ -98,7 +98,11 @@ def test_warp_equals_scipy(fill, mode, constant):
 def test_reflection_brings_no_new_colour():
     images = 0.4 + 0.2 * random_images(8, 16, 16)
     maps = random_affine(
-        jax.random.key(1), 8, 16, 16, Settings(rotation_degrees=180, translate=0.5, scale=0.5)
+        jax.random.key(1),
+        8,
+        16,
+        16,
+        AugmentSettings(rotation_degrees=180, translate=0.5, scale=0.5),
     )
     for fill in ("reflect", "edge"):
         warped = warp(images, maps, fill)
@@ -109,7 +113,7 @@ def test_reflection_brings_no_new_colour():
 
 
 def test_no_setting_is_the_identity_map():
-    maps = random_affine(jax.random.key(0), 5, 8, 12, Settings())
+    maps = random_affine(jax.random.key(0), 5, 8, 12, AugmentSettings())
     identity = np.tile([[[1, 0, 0], [0, 1, 0]]], (5, 1, 1))
     np.testing.assert_array_equal(maps, identity)
 
@@ -117,7 +121,11 @@ def test_no_setting_is_the_identity_map():
 def test_rotation_and_scale_fill_their_ranges():
     maps = np.asarray(
         random_affine(
-            jax.random.key(0), 4000, 64, 64, Settings(rotation_degrees=25, scale=0.2, translate=0.1)
+            jax.random.key(0),
+            4000,
+            64,
+            64,
+            AugmentSettings(rotation_degrees=25, scale=0.2, translate=0.1),
         )
     )
     angles = np.degrees(np.arctan2(maps[:, 1, 0], maps[:, 0, 0]))
@@ -143,7 +151,7 @@ def test_crop_windows_lie_inside_and_keep_their_area():
     height, width, least = 40, 60, 0.3
     maps = np.asarray(
         random_affine(
-            jax.random.key(0), 2000, height, width, Settings(crop_area=least, aspect=1 / 3)
+            jax.random.key(0), 2000, height, width, AugmentSettings(crop_area=least, aspect=1 / 3)
         )
     )
     window = np.abs(maps[:, [0, 1], [0, 1]])

@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from cervix_jax.data.augment.colour import random_blur, random_stain, stain
 from cervix_jax.data.augment.geometry import random_affine, random_dihedral, warp
 from cervix_jax.data.augment.mixing import cutout, mix
-from cervix_jax.data.augment.settings import PRESETS, Settings, parse_settings
+from cervix_jax.data.augment.settings import PRESETS, AugmentSettings, parse_settings
 from cervix_jax.data.normalization import unit_range
 from cervix_jax.errors import InputError
 
-__all__ = ["PRESETS", "Augment", "Settings", "make_augment", "parse_settings"]
+__all__ = ["PRESETS", "Augment", "AugmentSettings", "make_augment", "parse_settings"]
 
 
 class Augment(Protocol):
@@ -54,7 +54,7 @@ def make_augment(settings: Mapping[str, Any]) -> Augment:
     once, stain and lamp, focus; then cutout and mixing.
 
     Args:
-      settings: names and values as in `Settings`, with an optional `preset`. An empty mapping
+      settings: names and values as in `AugmentSettings`, with an optional `preset`. An empty mapping
         only scales the pixels and makes the labels one-hot.
 
     Returns:
@@ -68,7 +68,11 @@ def make_augment(settings: Mapping[str, Any]) -> Augment:
 
 @partial(jax.jit, static_argnums=(0, 4), static_argnames=("num_classes",))
 def _augment(
-    settings: Settings, key: jax.Array, images: jax.Array, labels: jax.Array, num_classes: int
+    settings: AugmentSettings,
+    key: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    num_classes: int,
 ) -> tuple[jax.Array, jax.Array]:
     _check_batch(images, labels)
     batch, height, width, _ = images.shape

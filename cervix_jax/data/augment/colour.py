@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from cervix_jax.data.augment.draws import spread, uniform_per_example
-from cervix_jax.data.augment.settings import Settings
+from cervix_jax.data.augment.settings import AugmentSettings
 
 
 def optical_density(images: jax.Array) -> jax.Array:
@@ -29,7 +29,9 @@ def from_optical_density(density: jax.Array) -> jax.Array:
     return jnp.clip((256.0 * jnp.exp(-density) - 1.0) / 255.0, 0.0, 1.0)
 
 
-def random_stain(key: jax.Array, batch: int, settings: Settings) -> tuple[jax.Array, jax.Array]:
+def random_stain(
+    key: jax.Array, batch: int, settings: AugmentSettings
+) -> tuple[jax.Array, jax.Array]:
     """Draws one affine map of optical densities an example.
 
     Args:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from cervix_jax.data.augment.draws import spread, uniform_per_example
-from cervix_jax.data.augment.settings import Settings
+from cervix_jax.data.augment.settings import AugmentSettings
 from cervix_jax.errors import InputError
 
 # fill -> (boundary mode of map_coordinates, constant outside)
@@ -72,7 +72,7 @@ def dihedral(images: jax.Array, number: int) -> jax.Array:
 
 
 def random_affine(
-    key: jax.Array, batch: int, height: int, width: int, settings: Settings
+    key: jax.Array, batch: int, height: int, width: int, settings: AugmentSettings
 ) -> jax.Array:
     """Draws the maps from output to input pixel positions.
 

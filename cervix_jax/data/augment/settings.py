@@ -1,13 +1,11 @@
-"""The augmentation settings: names, defaults, allowed ranges, and presets."""
+"""The augmentation settings: meanings, defaults, allowed ranges, and presets."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from cervix_jax.errors import InputError
+from cervix_jax.data.settings import check_names, check_settings, setting, settings_of
+from cervix_jax.errors import check_choice
 
 FILLS = ("reflect", "edge", "black", "white")
 
@@ -38,55 +36,84 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class AugmentSettings:
     """Checked augmentation settings; the defaults leave every image as it is.
 
-    Attributes:
-      flip: mirror left-right and up-down, each with probability 1/2.
-      rot90: rotate by 0, 90, 180 or 270 degrees; with `flip`, one of the 8 symmetries of the
-        square with equal probability. Needs square images.
-      rotation_degrees: rotate by an angle uniform in +- this many degrees.
-      scale: magnify by a factor log-uniform in [1 - scale, 1 + scale].
-      translate: shift along each axis by a uniform fraction of the side in +- this.
-      crop_area: sample a window whose share of the image area is uniform in [crop_area, 1], at a
-        uniform position, and stretch it over the frame. 0 or 1 is off.
-      aspect: stretch width against height by a ratio log-uniform in [1 / (1 + aspect),
-        1 + aspect]; 1/3 is the usual range of 3/4 to 4/3.
-      fill: what lies outside the image: mirrored ("reflect") or repeated ("edge") pixels, which
-        leave no corner that a classifier can read, or "black" or "white".
-      stain_jitter: optical density of every channel becomes a * od + b, with a uniform in
-        1 +- stain_jitter and b uniform in +- stain_jitter (natural logarithm), per channel.
-      hue: each of the six cross terms of a 3 x 3 matrix that mixes the channels' optical
-        densities is uniform in +- hue; grey stays grey.
-      brightness: lamp: adds one value, uniform in +- brightness, to all optical densities.
-      contrast: stain strength: multiplies all optical densities by one factor, uniform in
-        1 +- contrast.
-      grey: probability of replacing the colours by their mean optical density.
-      blur_sigma: Gaussian blur with standard deviation uniform in [0, blur_sigma] pixels.
-      cutout: side of one square, as a fraction of the shorter image side, that is replaced by
-        the mean colour of the image. Its centre is uniform, so it may stick out.
-      mixup_alpha: mix two images with a weight drawn from Beta(alpha, alpha).
-      cutmix_alpha: paste a rectangle of another image, of area 1 - Beta(alpha, alpha). With
-        `mixup_alpha` as well, each batch uses one of the two, with equal probability.
+    "+-" is uniform. Optical densities are natural logarithms; `stain_jitter` draws for each channel.
+    With `flip` and `rot90` each of the 8 symmetries of the square is equally likely. The fills
+    "reflect" (mirrored) and "edge" (repeated pixels) leave no corner that a classifier can read.
+    An aspect of 1/3 is the usual range of 3/4 to 4/3. With `mixup_alpha` and `cutmix_alpha` each
+    batch uses one of the two, with equal probability.
     """
 
-    flip: bool = False
-    rot90: bool = False
-    rotation_degrees: float = 0.0
-    scale: float = 0.0
-    translate: float = 0.0
-    crop_area: float = 0.0
-    aspect: float = 0.0
-    fill: str = "reflect"
-    stain_jitter: float = 0.0
-    hue: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    grey: float = 0.0
-    blur_sigma: float = 0.0
-    cutout: float = 0.0
-    mixup_alpha: float = 0.0
-    cutmix_alpha: float = 0.0
+    flip: bool = setting(False, "Mirror left-right and up-down, each with probability 1/2")
+    rot90: bool = setting(False, "Rotate by 0, 90, 180 or 270 degrees; needs square images")
+    rotation_degrees: float = setting(0.0, "Rotate by an angle of +- this many degrees", 0, 180)
+    scale: float = setting(0.0, "Magnify by a factor log-uniform in [1 - scale, 1 + scale]", 0, 0.9)
+    translate: float = setting(0.0, "Shift along each axis by +- this share of the side", 0, 1)
+    crop_area: float = setting(
+        0.0,
+        "Cut a window of a share of the area uniform in [crop_area, 1], anywhere, and stretch it "
+        "over the frame; 0 or 1 is off",
+        0,
+        1,
+    )
+    aspect: float = setting(
+        0.0,
+        "Stretch width against height by a ratio log-uniform in [1 / (1 + aspect), 1 + aspect]",
+        0,
+        3,
+    )
+    fill: str = setting(
+        "reflect",
+        "What lies outside of the image: mirrored or repeated pixels, black or white",
+        choices=FILLS,
+    )
+    stain_jitter: float = setting(
+        0.0,
+        "Optical density of every channel becomes a * od + b, a in 1 +- stain_jitter and b in +- "
+        "stain_jitter",
+        0,
+        0.9,
+    )
+    hue: float = setting(
+        0.0,
+        "Mix the channels' optical densities by six terms of +- hue each; grey stays grey",
+        0,
+        0.5,
+    )
+    brightness: float = setting(
+        0.0, "Lamp: add one value of +- brightness to all optical densities", 0, 0.9
+    )
+    contrast: float = setting(
+        0.0,
+        "Stain strength: multiply all optical densities by one factor of 1 +- contrast",
+        0,
+        0.9,
+    )
+    grey: float = setting(
+        0.0, "Probability of replacing the colours by their mean optical density", 0, 1
+    )
+    blur_sigma: float = setting(
+        0.0, "Gaussian blur of a deviation uniform in [0, blur_sigma] pixels", 0, 10
+    )
+    cutout: float = setting(
+        0.0,
+        "Side of one square, as a share of the shorter side, that takes the image's mean colour; "
+        "its centre is uniform, so it may stick out",
+        0,
+        1,
+    )
+    mixup_alpha: float = setting(
+        0.0, "Mix two images with a weight drawn from Beta(alpha, alpha)", 0, 100
+    )
+    cutmix_alpha: float = setting(
+        0.0, "Paste a rectangle of another image, of area 1 - Beta(alpha, alpha)", 0, 100
+    )
+
+    def __post_init__(self):
+        """Checks every field and casts it to its type; raises `InputError`."""
+        check_settings(self, "augment.")
 
     @property
     def crops(self) -> bool:
@@ -109,31 +136,12 @@ class Settings:
         return any((self.mixup_alpha, self.cutmix_alpha))
 
 
-RANGES: dict[str, tuple[float, float]] = {
-    "rotation_degrees": (0, 180),
-    "scale": (0, 0.9),
-    "translate": (0, 1),
-    "crop_area": (0, 1),
-    "aspect": (0, 3),
-    "stain_jitter": (0, 0.9),
-    "hue": (0, 0.5),
-    "brightness": (0, 0.9),
-    "contrast": (0, 0.9),
-    "grey": (0, 1),
-    "blur_sigma": (0, 10),
-    "cutout": (0, 1),
-    "mixup_alpha": (0, 100),
-    "cutmix_alpha": (0, 100),
-}
-"""Lowest and highest allowed value of every number, both included."""
-
-
-def parse_settings(settings: Mapping[str, Any]) -> Settings:
+def parse_settings(settings: Mapping[str, Any]) -> AugmentSettings:
     """Checks settings given by a user.
 
     Args:
-      settings: names and values as in `Settings`. An extra key `preset` names one of `PRESETS` to
-        start from; the other keys override it.
+      settings: names and values as in `AugmentSettings`. An extra key `preset` names one of
+        `PRESETS` to start from; the other keys override it.
 
     Returns:
       The complete settings.
@@ -143,31 +151,6 @@ def parse_settings(settings: Mapping[str, Any]) -> Settings:
     """
     given = dict(settings)
     preset = given.pop("preset", "none")
-    if preset not in PRESETS:
-        raise InputError(f"augment.preset is {preset!r}: choose one of {', '.join(PRESETS)}")
-    names = [field.name for field in dataclasses.fields(Settings)]
-    unknown = sorted(str(name) for name in given if name not in names)
-    if unknown:
-        raise InputError(
-            f"augment.{unknown[0]} is not a setting: choose from preset, {', '.join(names)}"
-        )
-    checked = {name: _check(name, value) for name, value in (PRESETS[preset] | given).items()}
-    return Settings(**checked)
-
-
-def _check(name: str, value: Any) -> Any:
-    if name == "fill":
-        if not isinstance(value, str) or value not in FILLS:
-            raise InputError(f"augment.fill is {value!r}: choose one of {', '.join(FILLS)}")
-        return value
-    boolean = isinstance(value, bool | np.bool_)
-    number = isinstance(value, int | float | np.integer | np.floating) and not boolean
-    if name not in RANGES:
-        if not boolean and not (number and value in (0, 1)):
-            raise InputError(f"augment.{name} is {value!r}: give True or False")
-        return bool(value)
-    low, high = RANGES[name]
-    off = boolean and not value
-    if not off and not (number and math.isfinite(value) and low <= value <= high):
-        raise InputError(f"augment.{name} is {value!r}: give a number from {low} to {high}")
-    return float(value)
+    check_choice("augment.preset", preset, PRESETS)
+    check_names(given, ["preset", *settings_of(AugmentSettings)], "augment.")
+    return AugmentSettings(**(PRESETS[preset] | given))

@@ -174,7 +174,7 @@ def _square_about_nuclei(run: Run, crop: int) -> tuple[int, int]:
     if crop:
         return crop, 0
     if run.config.data.dataset == "cric/cell":  # as the network was trained
-        return run.config.data.settings.get("side", DEFAULT_SIDE), PUBLISHED_WIDTH
+        return run.config.data.settings.get("side") or DEFAULT_SIDE, PUBLISHED_WIDTH
     raise InputError(
         "--crop is missing: give the side of the square about each nucleus in pixels; it should "
         "show as much of a cell as the images that the network was trained on."

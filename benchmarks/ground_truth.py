@@ -5,389 +5,359 @@ r"""Explanations against known truth: which methods find what decides, and which
 Trains three networks on the phantom, whose every pixel is known: on colours that say nothing of
 the class ("free"), on slides that each hold one class ("confounded"), and on the first with a blue
 frame about the cells of one class ("framed"). Then every attribution method explains them, and the
-measures say how much of each map lies where the class is decided. What decides is itself tested
-without any map, by filling or exchanging that part of the image.
+measures say how much of each map lies where the class is decided, and how alike the maps are to
+those of a network that nobody trained. What decides is itself tested without any map, by filling
+that part of the image.
 
-Goes on from what is in `--out`. The tables come last; the numbers behind them are in
-`--out/ground_truth.json`, the picture in `--out/ground_truth.png`.
+Goes on from what is in `--out`: runs and maps that are there are not made again. Prints the tables
+of docs/ground_truth.md that it makes.
 """
 
 import argparse
-import dataclasses
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import ground_truth_cells as cells
-import ground_truth_methods as methods
-import ground_truth_runs as runs
 import numpy as np
-from flax import nnx
-from ground_truth_picture import draw
-from ground_truth_tables import tables
+from PIL import Image
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from cervix_jax.audit.baselines import shortcut_table
-from cervix_jax.audit.features import border_percentiles
-from cervix_jax.audit.model import audit_run
-from cervix_jax.audit.perturbations import keep_border
 from cervix_jax.command.startup import cache_compilations
-from cervix_jax.data.catalog import Dataset
-from cervix_jax.data.decode import resize_labels
-from cervix_jax.data.experiment import ExperimentData, open_data
-from cervix_jax.data.splits import split_dataset
-from cervix_jax.distributed import make_mesh
+from cervix_jax.data import catalog
+from cervix_jax.data.decode import resize_labels, resize_square
+from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.explain import measures
-from cervix_jax.explanations.methods import Explainer
+from cervix_jax.explain.baselines import several
+from cervix_jax.explain.registry import METHODS
+from cervix_jax.explanations.explainer import Explainer, MapSettings
+from cervix_jax.explanations.fresh import fresh_variables
 from cervix_jax.files import atomic
-from cervix_jax.models.build import build_model
-from cervix_jax.runs.run import Run
+from cervix_jax.runs.run import Run, load_run
+from cervix_jax.training.run import train_and_evaluate
+from configs import efficientnet_lite0
 
+PHANTOM, SIZE = "cervix_phantom/single_cell", 64
+FREE, CONFOUNDED, FRAMED = "free", "confounded", "framed"
+EPOCHS = {FREE: 5, CONFOUNDED: 5, FRAMED: 2}  # a frame is learnt at once
+MARKED, COLOUR, WIDTH = "Metaplastic", (70, 90, 200), 3 / 64  # the frame's class; share of the side
 REFERENCES = 64  # training images for expected gradients
-RANDOMISED = 24  # of the explained cells, which the randomised network explains too
+RANDOMISED = 24  # of the explained cells, which the network that nobody trained explains too
 FRAMED_CELLS = 2  # of each cluster of the framed class
-FOLDS = 5
-FRESH = "fresh"  # the free network with weights as they are drawn
+RANDOM, EDGES = "random map", "Sobel edges"
+
+
+def settings(**changed) -> MapSettings:
+    """Fewer steps and masks than the command takes."""
+    common = {"baseline": "mean", "steps": 16, "samples": 32, "masks": 300, "window": 12}
+    return MapSettings(**common | changed)
+
+
+# Label to method and settings; some methods in two.
+VARIANTS = {
+    "saliency": ("saliency", settings()),
+    "input x gradient": ("input_x_gradient", settings()),
+    "SmoothGrad": ("smooth_grad", settings()),
+    "integrated gradients, white": ("integrated_gradients", settings(baseline="white")),
+    "integrated gradients, black": ("integrated_gradients", settings(baseline="black")),
+    "expected gradients": ("expected_gradients", settings()),
+    "blur-integrated gradients": ("blur_integrated_gradients", settings()),
+    "guided backpropagation": ("guided_backprop", settings()),
+    "Grad-CAM, 2 x 2": ("grad_cam", settings(feature_map="stage4")),
+    "Grad-CAM, 4 x 4": ("grad_cam", settings(feature_map="stage3")),
+    "Grad-CAM++, 4 x 4": ("grad_cam_plus_plus", settings(feature_map="stage3")),
+    "LayerCAM, 8 x 8": ("layer_cam", settings(feature_map="stage2")),
+    "guided Grad-CAM, 4 x 4": ("guided_grad_cam", settings(feature_map="stage3")),
+    "occlusion, 12 pixels": ("occlusion", settings()),
+    "RISE": ("rise", settings()),
+    RANDOM: ("random", settings()),
+    EDGES: ("edges", settings()),
+}
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs, maps and numbers")
+    parser.add_argument("--out", type=Path, required=True, help="folder for runs and maps")
     parser.add_argument("--clusters", type=int, default=12, help="of each class, a cell of each")
     args = parser.parse_args()
     cache_compilations()
     study = Study(args.out, args.clusters)
-    found = {
-        name: study.part(name, getattr(study, name))
-        for name in ("parts", "sanity", "colour", "audit", "frame")
-    }
-    whole = compact({"settings": study.settings} | found)
-    atomic.write_text(args.out / "ground_truth.json", json.dumps(whole, separators=(",", ":")))
-    draw(study.picture(), args.out / "ground_truth.png")
-    print(tables(found))
+    for make in (study.filled, study.located, study.sanity, study.background, study.frame):
+        print(f"\n{make()}", flush=True)
 
 
 class Study:
-    """The three networks, the maps made of them, and the measures of the maps."""
+    """The three networks, the maps made of them, and the tables of what these measure."""
 
     def __init__(self, out: Path, clusters: int):
-        self.out = out
-        self.settings = {
-            "clusters": clusters, "image_size": runs.IMAGE_SIZE, "epochs": runs.EPOCHS,
-            "methods": {name: dataclasses.asdict(each) for name, each in methods.VARIANTS.items()},
-        }  # fmt: skip
-        kept = out / "settings.json"
-        if kept.is_file():
-            if json.loads(kept.read_text(encoding="utf-8")) != self.settings:
-                raise SystemExit(f"error: {kept} has other settings; give another --out.")
-        else:
-            atomic.write_json(kept, self.settings)
-        names = (runs.FREE, runs.CONFOUNDED, runs.FRAMED)
-        self.runs: dict[str, Run] = {name: runs.train(name, out) for name in names}
+        self.out, self.clusters = out, clusters
+        self.runs: dict[str, Run] = {name: train(name, out) for name in EPOCHS}
         self.data: dict[str, ExperimentData] = {
-            name: open_data(run.config, make_mesh(), progress=False)
-            for name, run in self.runs.items()
+            name: run.open_data() for name, run in self.runs.items()
         }
 
-    def part(self, name: str, make: Callable[[], dict]) -> dict:
-        """The numbers of one part, from `out` where they are there."""
-        path = self.out / f"{name}.json"
-        if not path.is_file():
-            print(f"{name} ...", flush=True)
-            atomic.write_json(path, make())
-        return json.loads(path.read_text(encoding="utf-8"))
-
-    def parts(self) -> dict:
-        """Where the maps of the free network lie, and what filling each part does to it."""
-        dataset, run = self.data[runs.FREE].dataset, self.runs[runs.FREE]
-        test = self.data[runs.FREE].indices("test")
-        rows = self.chosen(runs.FREE, [runs.FREE])
-        regions = measures.cell_regions(dataset, rows, size=runs.IMAGE_SIZE)
-        falls = cells.falls(run, dataset, rows, "logit")
-        area = measures.area_share(regions.masks)
-        located, agreement = {}, {}
-        for name, maps in self.maps("parts", runs.FREE, runs.FREE, rows).items():
-            located[name] = self.by_class(maps, name, regions, rows)
-            mass = measures.relevance_mass(
-                maps, regions.masks, reduction=methods.VARIANTS[name].reduction
-            )
-            # For each pixel of a part, since a larger part has more of either.
-            agreement[name] = measures.summarise(
-                [spearmanr(*pair, nan_policy="omit").statistic
-                 for pair in zip(mass / area, falls / area, strict=True)],
-                cells.groups(dataset, rows),
-            )  # fmt: skip
-        every = cells.falls(run, dataset, test, "probability")
-        filled = {
+    def filled(self) -> str:
+        """How far the probability of the class falls when a part is filled, without any map."""
+        dataset, test = self.data[FREE].dataset, self.data[FREE].indices("test")
+        names, falls = fill_parts(self.runs[FREE], dataset, test, Run.predict)
+        found = {
             region: measures.summarise_by_class(
-                fall, cells.groups(dataset, test), dataset.labels[test], dataset.class_names
+                fall, groups(dataset, test), dataset.labels[test], dataset.class_names
             )
-            for region, fall in zip(regions.names, every.T, strict=True)
+            for region, fall in zip(names, falls.T, strict=True)
         }
-        return {
-            "accuracy": self.accuracy(runs.FREE, cells.squares(dataset, test), test),
-            "cells": len(rows),
-            "filled": filled,
-            "located": located,
-            "agreement": agreement,
-        }
-
-    def by_class(self, maps, name: str, regions: measures.Regions, rows: np.ndarray) -> dict:
-        """For each class and region the share of mass and of the top pixels, against the area."""
-        dataset, reduction = self.data[runs.FREE].dataset, methods.VARIANTS[name].reduction
-        area = measures.area_share(regions.masks)
-        values = {
-            "mass": measures.relevance_mass(maps, regions.masks, reduction=reduction),
-            "rank": measures.relevance_rank(maps, regions.masks, reduction=reduction),
-        }
-        found: dict = {}
-        for k, region in enumerate(regions.names):
-            for measure, shares in values.items():
-                summaries = measures.summarise_by_class(
-                    shares[:, k], cells.groups(dataset, rows), dataset.labels[rows],
-                    dataset.class_names, chance=area[:, k],
-                )  # fmt: skip
-                for label, summary in summaries.items():
-                    found.setdefault(label, {}).setdefault(region, {})[measure] = summary
-        return found
-
-    def sanity(self) -> dict:
-        """How alike the maps stay when all weights are fresh, and how alike they are to edges."""
-        all_rows = self.chosen(runs.FREE, [runs.FREE])
-        few = np.linspace(0, len(all_rows) - 1, min(RANDOMISED, len(all_rows))).astype(int)
-        rows = all_rows[few]
-        trained = {
-            name: maps[few]
-            for name, maps in self.maps("parts", runs.FREE, runs.FREE, all_rows).items()
-        }
-        names = cells.groups(self.data[runs.FREE].dataset, rows)
-        found = {}
-        for name, maps in self.maps("fresh", FRESH, runs.FREE, rows).items():
-            if name in methods.REFERENCES:
-                continue
-            reduction = methods.VARIANTS[name].reduction
-            alike = measures.similarity(trained[name], maps, reduction=reduction)
-            edges = measures.similarity(
-                measures.reduce_channels(trained[name], reduction), trained[methods.EDGES]
-            )
-            found[name] = {
-                "rank": measures.summarise(alike.spearman_signed, names),
-                "rank_absolute": measures.summarise(alike.spearman_absolute, names),
-                "ssim": measures.summarise(alike.ssim_absolute, names),
-                "edges": measures.summarise(edges.spearman_absolute, names),
-            }
-        return found
-
-    def colour(self) -> dict:
-        """What the confounded network does with colour, beside the free one, on the same images."""
-        data = {name: self.data[name] for name in (runs.FREE, runs.CONFOUNDED)}
-        test = data[runs.FREE].indices("test")
-        dataset = data[runs.CONFOUNDED].dataset
-        if dataset.filenames != data[runs.FREE].dataset.filenames:
-            raise AssertionError("the two phantoms must show the same cells in the same order")
-        mixed = {
-            f"cell {cell}, background {around}": cells.composites(
-                data[cell].dataset, data[around].dataset, test
-            )
-            for cell in data
-            for around in data
-        }
-        accuracy = {
-            name: {images: self.accuracy(name, pixels, test) for images, pixels in mixed.items()}
-            for name in data
-        }
-        rows = self.chosen(runs.CONFOUNDED, list(data))
-        masks = measures.cell_regions(dataset, rows, size=runs.IMAGE_SIZE)
-        maps = {name: self.maps(f"colour_{name}", name, runs.CONFOUNDED, rows) for name in data}
-        outside = masks.masks[:, [masks.names.index("background")]]
-        moved = {
-            name: self.compared(maps, name, outside[:, 0], dataset, rows)
-            for name in methods.VARIANTS
-        }
-        return {"accuracy": accuracy, "cells": len(rows), "background": moved}
-
-    def compared(self, maps: Mapping, name: str, masks, dataset: Dataset, rows) -> dict:
-        """Mass and rank within masks in the maps of two networks, and the paired differences."""
-        reduction, area = methods.VARIANTS[name].reduction, measures.area_share(masks)
-        names = cells.groups(dataset, rows)
-        kinds = {"mass": measures.relevance_mass, "rank": measures.relevance_rank}
-        found: dict = {}
-        for kind, measure in kinds.items():
-            shares = {
-                run: measure(own[name], masks, reduction=reduction) for run, own in maps.items()
-            }
-            without, with_it = shares.values()
-            found[kind] = {
-                run: measures.summarise(values, names, chance=area)
-                for run, values in shares.items()
-            } | {"difference": measures.summarise(with_it - without, names)}
-        return found
-
-    def audit(self) -> dict:
-        """What the audit says of the frame: forests of border pixels, and changed test images."""
-        forests = {}
-        for name in (runs.FREE, runs.FRAMED):
-            dataset = self.data[name].dataset
-            marked = dataset.labels == cells.class_number(dataset)
-            border = np.stack([border_percentiles(each["image"]) for each in
-                               tqdm(dataset.decoded_source, "borders", leave=False)])  # fmt: skip
-            folds = [
-                split_dataset(dataset, protocol="cluster", fold=fold, folds=FOLDS)
-                for fold in range(FOLDS)
-            ]
-            forests[name] = {
-                task: shortcut_table({"border": border}, labels, {"cluster": folds},
-                                     progress=False)["border"]["cluster"]
-                for task, labels in (("five classes", dataset.labels),
-                                     (f"{runs.MARKED} or not", marked.astype(int)))
-            }  # fmt: skip
-        changed = {
-            name: audit_run(self.runs[name], self.data[name], progress=False)
-            for name in (runs.FREE, runs.FRAMED)
-        }
-        return {"forests": forests, "runs": changed, "called": self.called()}
-
-    def called(self) -> dict:
-        """The share of test cells called by the framed class, with and without a frame."""
-        dataset = self.data[runs.FREE].dataset
-        test = self.data[runs.FREE].indices("test")
-        marked = dataset.labels[test] == cells.class_number(dataset)
-        plain = [dataset.decoded_source[int(i)]["image"] for i in test]
-        framed = [runs.add_frame(image) for image in plain]
-        kinds = {
-            "its cells, framed": (framed, marked),
-            "its cells, no frame": (plain, marked),
-            "its cells, only the frame kept": ([keep_border(image) for image in framed], marked),
-            "other cells, framed": (framed, ~marked),
-            "other cells, no frame": (plain, ~marked),
-        }
-        found: dict = {}
-        for name in (runs.FREE, runs.FRAMED):
-            for kind, (images, which) in kinds.items():
-                chosen = [image for image, wanted in zip(images, which, strict=True) if wanted]
-                hit = self.runs[name].predict(chosen).argmax(-1) == cells.class_number(dataset)
-                summary = measures.summarise(hit.astype(float), cells.groups(dataset, test[which]))
-                found.setdefault(kind, {})[name] = summary
-        return found
-
-    def frame(self) -> dict:
-        """The share of the maps in the frame: of the framed network, and of the free one."""
-        dataset = self.data[runs.FRAMED].dataset
-        rows = self.framed_cells()
-        masks = np.stack([
-            resize_labels(
-                runs.frame_mask(dataset.decoded_source[int(i)]["image"].shape).astype(np.uint8),
-                runs.IMAGE_SIZE,
-            ) > 0
-            for i in rows
-        ])  # fmt: skip
-        maps = {
-            name: self.maps(f"frame_{name}", name, runs.FRAMED, rows)
-            for name in (runs.FREE, runs.FRAMED)
-        }
-        found = {name: self.compared(maps, name, masks, dataset, rows) for name in methods.VARIANTS}
-        return {"cells": len(rows), "area": float(masks.mean()), "located": found}
-
-    def framed_cells(self) -> np.ndarray:
-        """Test cells of the framed class, the first few of each cluster."""
-        dataset, test = self.data[runs.FRAMED].dataset, self.data[runs.FRAMED].indices("test")
-        return cells.first_of_each(
-            dataset, test[dataset.labels[test] == cells.class_number(dataset)], FRAMED_CELLS
+        rows = (
+            [region, *(estimate(by_class.get(label)) for label in dataset.class_names)]
+            for region, by_class in found.items()
         )
+        return table(["part filled: fall of the probability", *dataset.class_names], rows)
 
-    def chosen(self, images: str, networks: list[str]) -> np.ndarray:
+    def located(self) -> str:
+        """Where the maps of the free network lie, and whether they order parts as filling does."""
+        dataset, rows = self.data[FREE].dataset, self.chosen(FREE, [FREE])
+        regions = measures.cell_regions(dataset, rows, size=SIZE)
+        area = measures.area_share(regions.masks)
+        _, falls = fill_parts(self.runs[FREE], dataset, rows, Run.logits)
+        wanted = [("halo", "Koilocytotic", "mass"), ("halo", "Koilocytotic", "rank")] + [
+            ("nucleus", label, "mass")
+            for label in ("Koilocytotic", "Dyskeratotic", "Parabasal", "Superficial-Intermediate")
+        ]
+        lines = []
+        for name, maps in self.maps("parts", self.runs[FREE], FREE, rows).items():
+            reduction = METHODS[VARIANTS[name][0]].reduction
+            shares = {
+                "mass": measures.relevance_mass(maps, regions.masks, reduction=reduction),
+                "rank": measures.relevance_rank(maps, regions.masks, reduction=reduction),
+            }
+            cells = []
+            for region, label, kind in wanted:
+                own = dataset.labels[rows] == dataset.class_names.index(label)
+                column = regions.names.index(region)
+                summary = measures.summarise(
+                    shares[kind][own, column], groups(dataset, rows[own]), chance=area[own, column]
+                )
+                cells.append(estimate(summary["times_chance"]))
+            # For each pixel of a part, since a larger part has more of either.
+            alike = [
+                spearmanr(*pair, nan_policy="omit").statistic
+                for pair in zip(shares["mass"] / area, falls / area, strict=True)
+            ]
+            cells.append(estimate(measures.summarise(alike, groups(dataset, rows))))
+            lines.append([name, *cells])
+        heads = [
+            f"{region}: {kind}" if region == "halo" else f"{region}, {label}: {kind}"
+            for region, label, kind in wanted
+        ]
+        return table(["method: share over area share", *heads, "agrees with filling"], lines)
+
+    def sanity(self) -> str:
+        """How alike the maps stay when all weights are fresh, and how alike they are to edges."""
+        rows = self.chosen(FREE, [FREE])
+        few = np.linspace(0, len(rows) - 1, min(RANDOMISED, len(rows))).astype(int)
+        run, names = self.runs[FREE], groups(self.data[FREE].dataset, rows[few])
+        trained = self.maps("parts", run, FREE, rows)
+        untrained = run.with_variables(fresh_variables(run, 1))
+        lines = []
+        for name, maps in self.maps("fresh", untrained, FREE, rows[few]).items():
+            method = METHODS[VARIANTS[name][0]]
+            if method.reference:
+                continue
+            own = trained[name][few]
+            alike = measures.similarity(own, maps, reduction=method.reduction)
+            reduced = measures.reduce_channels(own, method.reduction)
+            edges = measures.similarity(reduced, trained[EDGES][few]).spearman_absolute
+            values = (alike.spearman_signed, alike.spearman_absolute, alike.ssim_absolute, edges)
+            lines.append([name, *(estimate(measures.summarise(v, names)) for v in values)])
+        heads = ["rank correlation", "of absolute values", "SSIM", "with the edges (trained)"]
+        return table(["method: fresh weights", *heads], lines)
+
+    def background(self) -> str:
+        """Mass on the background: the confounded network beside the free one, same images."""
+        networks, dataset = (FREE, CONFOUNDED), self.data[CONFOUNDED].dataset
+        rows = self.chosen(CONFOUNDED, networks)
+        regions = measures.cell_regions(dataset, rows, size=SIZE)
+        masks = regions.masks[:, [regions.names.index("background")]]
+        return self.compared("colour", networks, CONFOUNDED, rows, masks[:, 0], "background")
+
+    def frame(self) -> str:
+        """Mass on the frame: the framed network beside one that never saw a frame."""
+        dataset, test = self.data[FRAMED].dataset, self.data[FRAMED].indices("test")
+        label = dataset.class_names.index(f"im_{MARKED}")
+        rows = first_of_each(dataset, test[dataset.labels[test] == label], FRAMED_CELLS)
+        masks = [
+            resize_labels(frame_mask(dataset.decoded_source[int(i)]["image"].shape), SIZE) > 0
+            for i in rows
+        ]
+        return self.compared("frame", (FREE, FRAMED), FRAMED, rows, np.stack(masks), "frame")
+
+    def compared(
+        self, folder: str, networks: tuple[str, str], images: str, rows: np.ndarray,
+        masks: np.ndarray, region: str,
+    ) -> str:  # fmt: skip
+        """Mass and rank within masks in the maps of two networks, and the paired differences."""
+        area, names = measures.area_share(masks), groups(self.data[images].dataset, rows)
+        maps = [self.maps(f"{folder}_{n}", self.runs[n], images, rows, n) for n in networks]
+        lines = []
+        for label, (name, _) in VARIANTS.items():
+            reduction, cells, moved = METHODS[name].reduction, [], []
+            for measure in (measures.relevance_mass, measures.relevance_rank):
+                before, after = (measure(m[label], masks, reduction=reduction) for m in maps)
+                moved.append(estimate(measures.summarise(after - before, names)))
+                if not cells:
+                    cells = [
+                        estimate(measures.summarise(each, names, chance=area)["times_chance"])
+                        for each in (before, after)
+                    ]
+            lines.append([label, *cells, *moved])
+        heads = [f"method: mass on the {region} over its area", *networks]
+        return table([*heads, "difference of the mass", "of the rank"], lines)
+
+    def chosen(self, images: str, networks: Iterable[str]) -> np.ndarray:
         """Test cells that all these networks get right: one of each of the first clusters."""
         dataset, test = self.data[images].dataset, self.data[images].indices("test")
-        pixels, labels = cells.squares(dataset, test), dataset.labels[test]
+        pixels, labels = squares(dataset, test), dataset.labels[test]
         right = [self.runs[name].predict(pixels).argmax(-1) == labels for name in networks]
-        firsts = cells.first_of_each(dataset, test[np.all(right, axis=0)], 1)
-        number = self.settings["clusters"]
-        return np.concatenate([
-            firsts[dataset.labels[firsts] == label][:number]
-            for label in range(len(dataset.class_names))
-        ])  # fmt: skip
+        firsts = first_of_each(dataset, test[np.all(right, axis=0)], 1)
+        own = [firsts[dataset.labels[firsts] == k] for k in range(len(dataset.class_names))]
+        return np.concatenate([each[: self.clusters] for each in own])
 
-    def maps(self, folder: str, network: str, images: str, rows: np.ndarray) -> dict:
-        """Maps of every method by name, from `out` where they are there.
+    def maps(
+        self, folder: str, run: Run, images: str, rows: np.ndarray, own: str = FREE
+    ) -> dict[str, np.ndarray]:
+        """Maps of every variant, from `out / "maps" / folder` where they are there.
 
         Args:
-          folder: below `out / "maps"`.
-          network: a run, or `FRESH`; expected gradients start from its own training images.
+          folder: their name.
+          run: the network.
           images: whose data set is explained.
           rows: positions in it.
+          own: whose training images expected gradients start from.
         """
-        own = runs.FREE if network == FRESH else network
-        run, train = self.runs[own], self.data[own].indices("train")
-        if network == FRESH:
-            run = run.with_variables(fresh_variables(run))
+        train = self.data[own].indices("train")
         few = train[np.linspace(0, len(train) - 1, REFERENCES).astype(int)]
-        references = run.preprocess(cells.squares(self.data[own].dataset, few))
-        explainer = Explainer(run, methods.SETTINGS, np.asarray(references))
+        starts = several(run.preprocess(squares(self.data[own].dataset, few)))
         dataset = self.data[images].dataset
-        pixels = np.asarray(run.preprocess(cells.squares(dataset, rows)))
-        found = {}
-        for name, variant in tqdm(methods.VARIANTS.items(), folder, leave=False):
-            path = self.out / "maps" / folder / f"{name}.npy"
+        pixels, found = np.asarray(run.preprocess(squares(dataset, rows))), {}
+        for label, (name, told) in tqdm(VARIANTS.items(), folder, leave=False):
+            path = self.out / "maps" / folder / f"{label}.npy"
             if not path.is_file():
-                path.parent.mkdir(parents=True, exist_ok=True)
+                maps = Explainer(run, told, starts).explain(name, pixels, dataset.labels[rows])
                 with atomic.replacing(path) as temporary, open(temporary, "wb") as file:
-                    maps = variant.maps(explainer, pixels, dataset.labels[rows])
                     np.save(file, np.asarray(maps, np.float32))
-            found[name] = np.load(path)
-        return found
-
-    def accuracy(self, network: str, pixels: np.ndarray, rows: np.ndarray) -> dict:
-        """Accuracy with its interval by cluster."""
-        dataset = self.data[runs.FREE].dataset
-        right = self.runs[network].predict(pixels).argmax(-1) == dataset.labels[rows]
-        return measures.summarise(right.astype(float), cells.groups(dataset, rows))
-
-    def picture(self) -> list[dict]:
-        """Rows of the picture: a title, the image, and maps by method."""
-        rows = self.chosen(runs.CONFOUNDED, [runs.FREE, runs.CONFOUNDED])
-        dataset = self.data[runs.CONFOUNDED].dataset
-        halo = int(np.argmax(dataset.labels[rows] == dataset.class_names.index("Koilocytotic")))
-        wanted = [
-            ("halo, free", "parts", self.data[runs.FREE].dataset, self.chosen(
-                runs.FREE, [runs.FREE]), None),
-            ("own stain, free", "colour_free", dataset, rows, halo),
-            ("own stain, confounded", "colour_confounded", dataset, rows, halo),
-            ("frame, free", "frame_free", self.data[runs.FRAMED].dataset, self.framed_cells(), 0),
-            ("frame, framed", "frame_framed", self.data[runs.FRAMED].dataset,
-             self.framed_cells(), 0),
-        ]  # fmt: skip
-        found = []
-        for title, folder, own, positions, row in wanted:
-            if row is None:
-                labels = own.labels[positions]
-                row = int(np.argmax(labels == own.class_names.index("Koilocytotic")))
-            maps = {
-                name: measures.reduce_channels(
-                    np.load(self.out / "maps" / folder / f"{name}.npy")[row][None],
-                    method.reduction,
-                )[0]
-                for name, method in methods.VARIANTS.items()
-            }
-            image = cells.squares(own, positions[[row]])[0]
-            found.append({"title": title, "image": image, "maps": maps})
+            found[label] = np.load(path)
+            if len(found[label]) != len(rows):
+                raise SystemExit(f"error: {path} is of other images; give another --out.")
         return found
 
 
-def compact(value):
-    """The same with four decimals, and of each summary only the numbers."""
-    if isinstance(value, dict):
-        return {key: compact(of) for key, of in value.items() if key not in ("method", "why")}
-    if isinstance(value, list):
-        return [compact(of) for of in value]
-    return round(value, 4) if isinstance(value, float) else value
+def train(name: str, out: Path) -> Run:
+    """A run, trained or gone on with in `out / name`; at once when it is finished."""
+    config = efficientnet_lite0.get_config(PHANTOM)
+    config.image_size, config.num_epochs = SIZE, EPOCHS[name]
+    config.data.data_dir = str(out / "data")
+    if name == FRAMED:
+        own = efficientnet_lite0.get_config("image_folder/default")
+        config.data.update(
+            {"dataset": "image_folder/default", "manual_dir": str(write_framed(out))}
+        )
+        config.data.settings = own.data.settings
+        config.data.settings.group_pattern = "folder_and_number"
+    else:
+        config.data.settings.confounding = float(name == CONFOUNDED)
+    if not (out / name / "evaluate" / "test.json").is_file():
+        train_and_evaluate(config, out / name)
+    return load_run(out / name)
 
 
-def fresh_variables(run: Run) -> dict:
-    """Weights of the same network as its initialiser draws them."""
-    _, params, stats = nnx.split(build_model(run.config, len(run.class_names), 1), nnx.Param, ...)
-    return {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+def write_framed(out: Path) -> Path:
+    """The unconfounded phantom as a folder of images, with a frame about those of one class."""
+    folder = out / "framed_images"
+    if folder.is_dir():
+        return folder
+    dataset = catalog.load(PHANTOM, data_dir=out / "data", settings={"confounding": 0.0})
+    with atomic.new_folder(folder) as temporary:
+        rows = zip(dataset.filenames, dataset.labels, dataset.decoded_source, strict=True)
+        for filename, label, example in tqdm(rows, "framing", len(dataset), leave=False):
+            image = example["image"]
+            if dataset.class_names[label] == MARKED:
+                image = np.where(frame_mask(image.shape)[..., None], np.uint8(COLOUR), image)
+            path = temporary / filename
+            path.parent.mkdir(exist_ok=True, parents=True)
+            Image.fromarray(image).save(path)
+    return folder
+
+
+def frame_mask(shape: tuple[int, ...]) -> np.ndarray:
+    """Where the frame lies in an image of this height and width, uint8 [H, W]."""
+    inside = np.ones(shape[:2], np.uint8)
+    high, wide = (max(2, round(WIDTH * side)) for side in shape[:2])
+    inside[high:-high, wide:-wide] = 0
+    return inside
+
+
+def squares(dataset: catalog.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Images as the networks see them, uint8 [N, S, S, 3]."""
+    images = (dataset.decoded_source[int(i)]["image"] for i in rows)
+    return np.stack([resize_square(image, SIZE) for image in images])
+
+
+def groups(dataset: catalog.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Clusters of the examples."""
+    return np.asarray(dataset.groups)[rows]
+
+
+def first_of_each(dataset: catalog.Dataset, rows: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` of each cluster by file name."""
+    kept: dict[str, list[int]] = {}
+    for i in sorted(rows.tolist(), key=lambda i: dataset.filenames[i]):
+        kept.setdefault(dataset.groups[i], []).append(i)
+    return np.asarray([i for members in kept.values() for i in members[:count]])
+
+
+def fill_parts(
+    run: Run,
+    dataset: catalog.Dataset,
+    rows: np.ndarray,
+    score: Callable[[Run, np.ndarray], np.ndarray],
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """How far the score of the class falls when a part takes the colour of what surrounds it.
+
+    Nucleus and halo become cytoplasm, cytoplasm and other cells become background, the background
+    becomes even; each takes the median colour.
+
+    Returns:
+      K names of regions; float64 [N, K], NaN where the image has no such region, or the network
+      gets it wrong anyway.
+    """
+    pixels, labels = squares(dataset, rows), dataset.labels[rows]
+    regions = measures.cell_regions(dataset, rows, size=SIZE)
+    masks = dict(zip(regions.names, regions.masks.swapaxes(0, 1), strict=True))
+    right, each = run.predict(pixels).argmax(-1) == labels, np.arange(len(rows))
+    before, found = score(run, pixels)[each, labels], []
+    for region, inside in masks.items():
+        around = masks["cytoplasm" if region in ("nucleus", "halo") else "background"]
+        changed = pixels.copy()
+        for image, part, source in zip(changed, inside, around, strict=True):
+            if source.any():
+                image[part] = np.median(image[source], axis=0)
+        fall = before - score(run, changed)[each, labels]
+        found.append(np.where(right & inside.any((1, 2)), fall, np.nan))
+    return regions.names, np.stack(found, axis=1)
+
+
+def table(heads: list[str], rows: Iterable[list[str]]) -> str:
+    """Rows of Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def estimate(summary: Mapping | None) -> str:
+    """A mean with its interval; empty where there is none."""
+    if summary is None or summary["estimate"] is None:
+        return ""
+    interval = summary["interval"]
+    spread = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    return f"{summary['estimate']:.2f}{spread}"
 
 
 if __name__ == "__main__":

@@ -9,10 +9,20 @@ Writes to `<workdir>/explain`: `maps/<method>.npz` (raw, signed), `sheets/<metho
 images of another data set, and measures where the maps lie.
 """
 
+from typing import Any, Literal, get_args
+
 from absl import flags
 
+from cervix_jax.command.flags import run_flags
 from cervix_jax.command.run import run_command
+from cervix_jax.command.startup import cache_compilations
+from cervix_jax.config.base import parse_data_settings
+from cervix_jax.data import catalog
 from cervix_jax.data.splits import SPLITS
+from cervix_jax.errors import InputError
+from cervix_jax.explain import registry
+from cervix_jax.explain.function import Output
+from cervix_jax.runs.run import Run, load_run
 
 GROUPS = {
     "The run": ["workdir", "step", "out", "overwrite", "compare"],
@@ -35,15 +45,84 @@ def main(argv: list[str]) -> None:
     """Command line."""
     del argv
     # Imported here: `import cervix_jax.explain` shall not bring matplotlib, nor --help wait for it.
-    from cervix_jax.explanations import workflow
+    from cervix_jax.explanations import summary
+    from cervix_jax.explanations.explainer import MapSettings
+    from cervix_jax.explanations.measuring import Effort
+    from cervix_jax.explanations.workflow import explain_run
 
-    workflow.explain_run(flags.FLAGS)
+    args = flags.FLAGS
+    methods = read_methods(args.method)
+    cache_compilations()
+    run = load_run(args.workdir, args.step)
+    report = explain_run(
+        run,
+        split=args.split,
+        methods=methods,
+        images=args.images,
+        target=args.target,
+        dataset=_other_dataset(args, run),
+        settings=MapSettings(
+            output=args.output, baseline=args.baseline, steps=args.steps, samples=args.samples,
+            masks=args.masks, window=args.window or None, feature_map=args.feature_map,
+            seed=args.seed, batch_size=args.batch_size,
+        ),
+        effort=Effort(
+            args.perturbed_images, args.repeated_images, args.curve_steps, args.infidelity_samples,
+            args.sensitivity_samples,
+        ) if args.measures else None,
+        nucleus_radius=args.nucleus_radius,
+        sheet_images=args.sheet_images,
+        figure_images=args.figure_images,
+        compare=load_run(args.compare, args.step) if args.compare else None,
+        out=args.out or None,
+        overwrite=args.overwrite,
+        manual_dir=args.manual_dir,
+        data_dir=args.data_dir,
+    )  # fmt: skip
+    if args.measures:
+        print(summary.text(report))
+    for name, why in report["left_out"].items():
+        print(f"{name} is left out: {why}")
+    if report["gates"]:
+        print(f"gates of {', '.join(report['gates'])}: channel_attention.csv")
+    print(f"written to {report['folder']}")
+
+
+def read_methods(text: str) -> tuple[str, ...] | Literal["quick", "all"]:
+    """Methods from a list with commas, "all", or "" for the quicker ones.
+
+    Raises:
+      InputError: a name is unknown.
+    """
+    if not text:
+        return "quick"
+    if text == "all":
+        return "all"
+    try:
+        return registry.check_names([name.strip() for name in text.split(",") if name.strip()])
+    except InputError as error:
+        raise InputError(f"--method={text}: {error}") from None
+
+
+def _other_dataset(args: flags.FlagValues, run: Run) -> catalog.Dataset | None:
+    if args.dataset in ("", run.config.data.dataset):
+        return None
+    return catalog.load(
+        args.dataset,
+        manual_dir=args.manual_dir or None,
+        data_dir=args.data_dir or None,
+        settings=parse_data_settings(args.dataset, args.setting),
+        check_counts=args.check_counts,
+    )
 
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("workdir", None, "Folder of the run.")
-    flags.DEFINE_string("step", "best", "Checkpoint: best, latest, or a step.")
+
+    def default(method: str, setting: str) -> Any:
+        return registry.METHODS[method].settings[setting]
+
+    run_flags(required=True)
     flags.DEFINE_string("out", "", "Folder to write to; default <workdir>/explain.")
     flags.DEFINE_bool("overwrite", False, "Make anew what is there with other settings.")
     flags.DEFINE_string("compare", "", "Folder of another run, for its half of figure.png.")
@@ -55,20 +134,26 @@ def define_flags() -> None:
                         "they lie.")  # fmt: skip
     flags.DEFINE_multi_string("setting", [], "Variation of --dataset as name=value.")
     flags.DEFINE_bool("check_counts", True, "Insist on the official number of images of it.")
-    flags.DEFINE_string("manual_dir", "", "Where the raw data lies, if it moved since training.")
-    flags.DEFINE_string("data_dir", "", "Where prepared data lies, if it moved since training.")
 
     flags.DEFINE_string("method", "", "Methods with commas, or all; default the quicker ones.")
-    flags.DEFINE_enum("output", "logit", ["logit", "probability", "log_probability"],
-                      "The score that is explained.")  # fmt: skip
-    flags.DEFINE_enum("baseline", "white", ["white", "black", "mean", "blur"],
+    flags.DEFINE_enum("output", "logit", get_args(Output), "The score that is explained.")
+    flags.DEFINE_enum("baseline", "white", get_args(registry.Baseline),
                       "Where paths start, and what covers.")  # fmt: skip
-    flags.DEFINE_integer("steps", 50, "Gradients on a path.", lower_bound=1)
-    flags.DEFINE_integer("samples", 50, "Of SmoothGrad and expected gradients.", lower_bound=1)
-    flags.DEFINE_integer("masks", 4000, "Of RISE.", lower_bound=1)
+    flags.DEFINE_integer(
+        "steps", default("integrated_gradients", "steps"), "Gradients on a path.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "samples",
+        default("smooth_grad", "samples"),
+        "Of SmoothGrad and expected gradients.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("masks", default("rise", "samples"), "Of RISE.", lower_bound=1)
     flags.DEFINE_integer("window", 0, "Side of the occluding square in pixels; 0 is a quarter of "
                          "the image.", lower_bound=0)  # fmt: skip
-    flags.DEFINE_string("feature_map", "stage4", "What class activation maps are made of.")
+    flags.DEFINE_string(
+        "feature_map", default("grad_cam", "feature_map"), "What class activation maps are made of."
+    )
     flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
     flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
 
@@ -85,7 +170,6 @@ def define_flags() -> None:
     flags.DEFINE_integer("sheet_images", 24, "Images on a sheet; 0 draws none.", lower_bound=0)
     flags.DEFINE_integer("figure_images", 3, "Images of figure.png; 0 leaves it out.",
                          lower_bound=0)  # fmt: skip
-    flags.mark_flag_as_required("workdir")
 
 
 if __name__ == "__main__":

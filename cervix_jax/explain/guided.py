@@ -46,7 +46,7 @@ def guided_grad_cam(
     images: ArrayLike,
     targets: ArrayLike,
     *,
-    feature_map: str = "pre_logits_2d",
+    feature_map: str = "stage4",
     **common: Unpack[Common],
 ) -> np.ndarray:
     """Guided backpropagation times the positive part of Grad-CAM, enlarged bilinearly.

@@ -22,6 +22,10 @@ class Annotations:
     masks: np.ndarray
     settings: dict
 
+    def first(self, count: int) -> "Annotations":
+        """Those of the first images."""
+        return dataclasses.replace(self, masks=self.masks[:count])
+
 
 def read_annotations(
     selection: Selection, *, resize: str, nucleus_radius: float

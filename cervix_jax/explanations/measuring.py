@@ -1,18 +1,19 @@
 """Every measure of every method: one value an image, kept on disk as they are made."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jax.tree_util import Partial
 
 from cervix_jax.explain import measures
+from cervix_jax.explain.function import LogitsFn
+from cervix_jax.explain.registry import METHODS, Method
 from cervix_jax.explanations.annotations import Annotations
-from cervix_jax.explanations.methods import METHODS, Explainer
+from cervix_jax.explanations.explainer import Explainer
 from cervix_jax.explanations.selection import Selection
-from cervix_jax.explanations.store import load_or_make_values
+from cervix_jax.explanations.store import Store
 
 Values = dict[str, np.ndarray]
 
@@ -42,88 +43,101 @@ class Subject:
 
     Attributes:
       name: of the method.
-      explainer: the network.
-      logits_fn: its logits; one object throughout, since programs are known by it.
-      fresh: the network's variables as its initialiser draws them.
       maps: float32 [N, S, S, 3] or [N, S, S].
-      images: float32 [N, S, S, 3].
-      targets: int [N].
-      ids: int [N], positions in the data set.
-      masks: of the annotations, bool [N, K, S, S], or None.
-      regions: K names.
+      selection: the images.
+      annotations: masks of them, where the data set has any.
+      explainer: the network.
+      fresh: the network's variables as its initialiser draws them.
       effort: how much is measured.
     """
 
     name: str
-    explainer: Explainer
-    logits_fn: Partial
-    fresh: Mapping[str, Any]
     maps: np.ndarray
-    images: np.ndarray
-    targets: np.ndarray
-    ids: np.ndarray
-    masks: np.ndarray | None
-    regions: tuple[str, ...]
+    selection: Selection
+    annotations: Annotations | None
+    explainer: Explainer
+    fresh: Mapping[str, Any]
     effort: Effort
 
     def first(self, count: int) -> "Subject":
         """The first images of it."""
+        annotations = self.annotations
         return dataclasses.replace(
             self,
             maps=self.maps[:count],
-            images=self.images[:count],
-            targets=self.targets[:count],
-            ids=self.ids[:count],
-            masks=None if self.masks is None else self.masks[:count],
+            selection=self.selection.first(count),
+            annotations=None if annotations is None else annotations.first(count),
         )
 
     @property
-    def reduction(self):
-        """How channels are reduced."""
-        return METHODS[self.name].reduction
+    def method(self) -> Method:
+        """The method that made the maps."""
+        return METHODS[self.name]
 
     @property
-    def scored(self) -> dict[str, Any]:
-        """Arguments of whatever scores perturbed images."""
-        settings = self.explainer.settings
-        return {"batch_size": settings.batch_size, "seed": settings.seed, "ids": self.ids}
+    def images(self) -> np.ndarray:
+        """What is explained, float32 [N, S, S, 3]."""
+        return self.selection.images
 
-    def explain(
-        self, fn: Any, images: np.ndarray, targets: np.ndarray, **common: Any
+    @property
+    def targets(self) -> np.ndarray:
+        """The class explained of each, int [N]."""
+        return self.selection.targets
+
+    @property
+    def explained(self) -> tuple[Partial, np.ndarray, np.ndarray, np.ndarray]:
+        """What every measure of the network is given: it, images, targets, maps."""
+        return self.explainer.function(self.name), self.images, self.targets, self.maps
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """Arguments of every measure of the network."""
+        settings = self.explainer.settings
+        return {
+            "batch_size": settings.batch_size,
+            "seed": settings.seed,
+            "ids": self.selection.indices,
+        }
+
+    def remake(
+        self, fn: LogitsFn, images: np.ndarray, targets: np.ndarray, **common: Any
     ) -> np.ndarray:
-        """Maps of other images, as a method of the measures."""
-        del fn, common
-        return self.explainer.explain(self.name, images, targets)
+        """Maps of other images or of another network, in the settings of these."""
+        del common
+        return self.explainer.explain(self.name, images, targets, fn=fn)
 
 
 def _curves(subject: Subject, progress: str) -> Values:
-    common = (subject.logits_fn, subject.images, subject.targets, subject.maps)
-    options = subject.scored | {
+    options = subject.common | {
         "steps": min(subject.effort.curve_steps, subject.maps[0].size),
-        "reduction": subject.reduction,
+        "reduction": subject.method.reduction,
     }
     return {
-        "insertion": measures.insertion(*common, **options, progress=f"{progress} insertion").auc,
-        "deletion": measures.deletion(*common, **options, progress=f"{progress} deletion").auc,
+        "insertion": measures.insertion(
+            *subject.explained, **options, progress=f"{progress} insertion"
+        ).auc,
+        "deletion": measures.deletion(
+            *subject.explained, **options, progress=f"{progress} deletion"
+        ).auc,
     }
 
 
 def _road(subject: Subject, progress: str) -> Values:
     found = measures.road(
-        subject.logits_fn, subject.images, subject.targets, subject.maps,
-        reduction=subject.reduction, progress=f"{progress} ROAD", **subject.scored,
+        *subject.explained, reduction=subject.method.reduction, progress=f"{progress} ROAD",
+        **subject.common,
     )  # fmt: skip
     return {"road": found.combined}
 
 
 def _infidelity(subject: Subject, progress: str) -> Values:
-    factor = METHODS[subject.name].factor
+    factor, images = subject.method.multiplied_by, subject.images
     found = measures.infidelity(
-        subject.logits_fn, subject.images, subject.targets, subject.maps,
-        multiplied_by=factor and factor(subject.explainer, subject.images),
+        *subject.explained,
+        multiplied_by=factor and factor(images, subject.explainer.baselines(subject.name, images)),
         samples=subject.effort.infidelity_samples,
         output=subject.explainer.score_of(subject.name),
-        progress=f"{progress} infidelity", **subject.scored,
+        progress=f"{progress} infidelity", **subject.common,
     )  # fmt: skip
     # Of the map at its best scale, against a map of zeros: so methods in any units compare.
     unexplained = np.full(len(found.change), np.nan)
@@ -133,11 +147,11 @@ def _infidelity(subject: Subject, progress: str) -> Values:
 
 def _completeness(subject: Subject, progress: str) -> Values:
     del progress
-    start = METHODS[subject.name].start
+    start, images = subject.method.start, subject.images
     assert start is not None
     found = measures.completeness(
-        subject.logits_fn, subject.images, subject.targets, subject.maps,
-        baselines=start(subject.explainer, subject.images),
+        *subject.explained,
+        baselines=start(images, subject.explainer.baselines(subject.name, images)),
         output=subject.explainer.score_of(subject.name),
         batch_size=subject.explainer.settings.batch_size,
     )  # fmt: skip
@@ -146,7 +160,7 @@ def _completeness(subject: Subject, progress: str) -> Values:
 
 def _distribution(subject: Subject, progress: str) -> Values:
     del progress
-    options = {"reduction": subject.reduction}
+    options = {"reduction": subject.method.reduction}
     return {
         "sparseness": measures.sparseness(subject.maps, **options),
         "complexity": measures.complexity(subject.maps, **options),
@@ -155,57 +169,50 @@ def _distribution(subject: Subject, progress: str) -> Values:
 
 def _sensitivity(subject: Subject, progress: str) -> Values:
     found = measures.sensitivity_max(
-        subject.logits_fn, subject.images, subject.targets, subject.maps, method=subject.explain,
-        samples=subject.effort.sensitivity_samples, progress=f"{progress} sensitivity",
-        **subject.scored,
+        *subject.explained, method=subject.remake, samples=subject.effort.sensitivity_samples,
+        progress=f"{progress} sensitivity", **subject.common,
     )  # fmt: skip
     return {"sensitivity_max": found}
 
 
 def _randomisation(subject: Subject, progress: str) -> Values:
-    def explain(fn, images, targets, **common):
-        del common
-        explainer = subject.explainer.with_variables(fn.args[1])
-        return explainer.explain(subject.name, images, targets)
-
-    run = subject.explainer.run
+    fresh = subject.explainer.with_variables(subject.fresh)
     stages, found = measures.parameter_randomisation(
-        run.logits_fn, subject.images, subject.targets, subject.maps, method=explain,
-        fresh=run.with_variables(subject.fresh).logits_fn,
-        reduction=subject.reduction, progress=f"{progress} randomisation",
+        *subject.explained, method=subject.remake, fresh=fresh.function(subject.name),
+        reduction=subject.method.reduction, progress=f"{progress} randomisation",
     )  # fmt: skip
     rows = zip(stages, found.spearman_absolute, strict=True)
     return {f"randomisation_{stage}": values for stage, values in rows}
 
 
 def _random_logit(subject: Subject, progress: str) -> Values:
-    del progress
     found = measures.random_logit(
-        subject.logits_fn, subject.images, subject.targets, subject.maps, method=subject.explain,
-        reduction=subject.reduction, seed=subject.explainer.settings.seed, ids=subject.ids,
+        *subject.explained, method=subject.remake, reduction=subject.method.reduction,
+        progress=f"{progress} random logit", **subject.common,
     )  # fmt: skip
     return {"random_logit": found.spearman_signed}
 
 
 def _average_map(subject: Subject, progress: str) -> Values:
     del progress
-    found = measures.average_map_similarity(subject.maps, reduction=subject.reduction)
+    found = measures.average_map_similarity(subject.maps, reduction=subject.method.reduction)
     return {"average_map": found.spearman_signed}
 
 
 def _localisation(subject: Subject, progress: str) -> Values:
     del progress
-    assert subject.masks is not None
-    options = {"reduction": subject.reduction}
-    mass = measures.relevance_mass(subject.maps, subject.masks, **options)
-    rank = measures.relevance_rank(subject.maps, subject.masks, **options)
-    area = measures.area_share(subject.masks)
+    assert subject.annotations is not None
+    options = {"reduction": subject.method.reduction}
+    names, masks = subject.annotations.names, subject.annotations.masks
+    mass = measures.relevance_mass(subject.maps, masks, **options)
+    rank = measures.relevance_rank(subject.maps, masks, **options)
+    area = measures.area_share(masks)
     found = {}
-    for column, region in enumerate(subject.regions):
+    for column, region in enumerate(names):
         found[f"mass_{region}"] = mass[:, column]
         found[f"rank_{region}"] = rank[:, column]
         found[f"area_{region}"] = area[:, column]
-    nucleus = subject.masks[:, subject.regions.index("nucleus")]
+    nucleus = masks[:, names.index("nucleus")]
     return found | {"pointing_nucleus": measures.pointing_game(subject.maps, nucleus, **options)}
 
 
@@ -242,36 +249,14 @@ COMPLETENESS, AVERAGE_MAP, LOCALISATION = "completeness", "average_map", "locali
 
 
 def measure(
-    name: str,
-    maps: np.ndarray,
-    made_with: dict[str, Any],
-    selection: Selection,
-    explainer: Explainer,
-    annotations: Annotations | None,
-    effort: Effort,
-    folder: Path,
-    *,
-    logits_fn: Partial,
-    fresh: Mapping[str, Any],
-    groups: tuple[str, ...] = tuple(GROUPS),
-    overwrite: bool = False,
-    progress: str = "",
+    subject: Subject, store: Store, *, groups: Sequence[str] = tuple(GROUPS), progress: str = ""
 ) -> Values:
     """All values of one method, each measure over the first images of the selection.
 
     Args:
-      name: of the method.
-      maps: its maps of the selection.
-      made_with: settings of the maps.
-      selection: what is explained.
-      explainer: how.
-      annotations: masks, where the data set has any.
-      effort: how many images, steps and samples.
-      folder: gets `<group>.json`.
-      logits_fn: of the run; always the same object.
-      fresh: from `fresh.fresh_variables`.
+      subject: the maps.
+      store: gets `<group>.json`; made with the settings of the maps.
       groups: names of `GROUPS`.
-      overwrite: whether files of other settings are replaced.
       progress: what bars are called.
 
     Returns:
@@ -280,35 +265,28 @@ def measure(
     Raises:
       InputError: a file on disk has other settings or cannot be read.
     """
-    subject = Subject(
-        name, explainer, logits_fn, fresh, maps, selection.images, selection.targets,
-        selection.indices, None if annotations is None else annotations.masks,
-        () if annotations is None else annotations.names, effort,
-    )  # fmt: skip
     values: Values = {}
     for key in groups:
-        group = GROUPS[key]
-        count = min(getattr(effort, group.images), len(maps)) if group.images else len(maps)
-        if not count or not _applies(key, name, count, annotations):
+        group, effort, whole = GROUPS[key], subject.effort, len(subject.maps)
+        count = min(getattr(effort, group.images), whole) if group.images else whole
+        if not count or not _applies(key, subject, count):
             continue
-        settings = made_with | {"images": count}
-        settings |= {field: getattr(effort, field) for field in group.effort}
+        settings = {"images": count} | {field: getattr(effort, field) for field in group.effort}
         if group.of_network:  # also the seed of what is drawn
-            settings |= {"seed": explainer.settings.seed}
-        if key == LOCALISATION and annotations is not None:
-            settings |= annotations.settings
-        values |= load_or_make_values(
-            folder / f"{key}.json",
-            settings,
-            lambda group=group, count=count: group.measure(subject.first(count), progress),
-            overwrite=overwrite,
-        )
+            settings |= {"seed": subject.explainer.settings.seed}
+        if key == LOCALISATION and subject.annotations is not None:
+            settings |= subject.annotations.settings
+
+        def make(group: Group = group, count: int = count) -> Values:
+            return group.measure(subject.first(count), progress)
+
+        values |= store.values(key, settings, make)
     return values
 
 
-def _applies(group: str, method: str, count: int, annotations: Annotations | None) -> bool:
+def _applies(group: str, subject: Subject, count: int) -> bool:
     if group == LOCALISATION:
-        return annotations is not None
+        return subject.annotations is not None
     if group == AVERAGE_MAP:
         return count > 1
-    return group != COMPLETENESS or METHODS[method].start is not None
+    return group != COMPLETENESS or subject.method.start is not None

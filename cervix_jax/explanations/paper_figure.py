@@ -15,13 +15,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cervix_jax import explain
+from cervix_jax.explain import registry
+from cervix_jax.explain.pictures import paper_shade
 from cervix_jax.explanations.selection import Selection
-from cervix_jax.explanations.store import load_or_make_maps
+from cervix_jax.explanations.store import Store
 from cervix_jax.figures import LABEL_SIZE, save
 from cervix_jax.runs.run import Run
 
 BASELINES, STEPS = 10, 50
-PERCENTILE = 99
 OUTPUT = "probability"
 TITLES = ("image", "overlay", "map")
 
@@ -46,52 +47,45 @@ class Side(NamedTuple):
 
 def make_side(
     run: Run,
-    title: str,
     selection: Selection,
-    made_with: dict[str, Any],
-    folder: Path,
+    store: Store,
     *,
-    seed: int,
-    batch_size: int,
-    overwrite: bool,
+    seed: int = 0,
+    batch_size: int = 32,
     progress: str = "",
 ) -> Side:
-    """The maps of one model, kept in `folder`; arguments as for `load_or_make_maps`.
+    """The maps of one model, kept in a store.
 
     Args:
       run: the model.
-      title: what it is called.
       selection: the images of the picture.
-      made_with: settings that identify model and images.
-      folder: gets `gradient.npz` and `integrated_gradient.npz`.
+      store: gets `gradient.npz` and `integrated_gradient.npz`.
       seed: of the baselines.
       batch_size: gradients at a time.
-      overwrite: whether files of other settings are replaced.
-      progress: what bars are called.
+      progress: what a bar is called.
     """
-    fixed = {"output": OUTPUT, "batch_size": batch_size}
 
-    def gradient(rows: slice) -> np.ndarray:
-        images, targets = selection.images[rows], selection.targets[rows]
-        return explain.saliency(run.logits_fn, images, targets, **fixed)
-
-    def integrated(rows: slice) -> np.ndarray:
-        return explain.integrated_gradients(
-            run.logits_fn, selection.images[rows], selection.targets[rows],
-            baselines=explain.baselines.uniform(run.input_range, BASELINES, seed),
-            steps=STEPS, quadrature="riemann_left", **fixed,
+    def maps(name: str, rows: slice, **options: Any) -> np.ndarray:
+        return registry.explain(
+            name, run.logits_fn, selection.images[rows], selection.targets[rows],
+            output=OUTPUT, batch_size=batch_size, **options,
         )  # fmt: skip
 
-    common = made_with | {"output": OUTPUT}
-    more = {"seed": seed, "steps": STEPS, "baselines": BASELINES, "quadrature": "riemann_left"}
-    gradients = load_or_make_maps(
-        folder / "gradient.npz", common, gradient, chunk=len(selection.images), overwrite=overwrite
-    )
-    maps = load_or_make_maps(
-        folder / "integrated_gradient.npz", common | more, integrated, chunk=1,
-        overwrite=overwrite, progress=progress,
+    noise = explain.baselines.uniform(run.input_range, BASELINES, seed)
+    path = {"steps": STEPS, "quadrature": "riemann_left"}
+    more = path | {"output": OUTPUT, "seed": seed, "baselines": BASELINES}
+    gradients = store.maps(
+        "gradient", {"output": OUTPUT}, lambda rows: maps("saliency", rows),
+        chunk=len(selection.images),
     )  # fmt: skip
-    return Side(title, selection.pixels, gradients, maps, captions(run, selection))
+    integrated = store.maps(
+        "integrated_gradient", more,
+        lambda rows: maps("integrated_gradients", rows, baselines=noise, **path),
+        chunk=1, progress=progress,
+    )  # fmt: skip
+    folder = run.workdir.name if run.workdir else "in memory"
+    title = f"{run.config.model.name} ({folder})"
+    return Side(title, selection.pixels, gradients, integrated, captions(run, selection))
 
 
 def captions(run: Run, selection: Selection) -> list[str]:
@@ -114,7 +108,7 @@ def draw(sides: Sequence[Side], path: Path) -> None:
         part.suptitle(side.title, fontsize=LABEL_SIZE + 1)
         for number in range(count):
             for below, maps in enumerate((side.gradients, side.integrated)):
-                shade = normalised(maps[number])
+                shade = paper_shade(maps[number])
                 image = side.pixels[number] / 255
                 row = grid[2 * number + below]
                 for axes, shown in zip(row, (image, image * shade, np.repeat(shade, 3, -1)),
@@ -129,10 +123,3 @@ def draw(sides: Sequence[Side], path: Path) -> None:
                     row[0].set_title(side.captions[number].replace("; ", "\n"),
                                      fontsize=LABEL_SIZE - 2)  # fmt: skip
     save(figure, path)
-
-
-def normalised(map_: np.ndarray) -> np.ndarray:
-    """The positive part of the mean over the channels, 1 at its 99th percentile; [S, S, 1]."""
-    positive = np.maximum(map_.mean(-1, dtype=np.float64), 0)
-    top = np.percentile(positive, PERCENTILE) or positive.max() or 1.0
-    return np.clip(positive / top, 0, 1)[..., None]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -11,7 +12,7 @@ from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
 from cervix_jax.runs.run import Run
 
-TARGETS = ("predicted", "label")
+Target = Literal["predicted", "label"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Selection:
       pixels: uint8 [N, S, S, 3].
       images: float32 [N, S, S, 3], as the network takes them.
       probabilities: float32 [N, C].
+      target: "predicted" or "label".
       targets: int [N], the class that is explained.
       right: bool [N], whether the prediction is the label; None where the data set has other
         classes than the network.
@@ -34,6 +36,7 @@ class Selection:
     pixels: np.ndarray
     images: np.ndarray
     probabilities: np.ndarray
+    target: Target
     targets: np.ndarray
     right: np.ndarray | None
 
@@ -54,19 +57,28 @@ class Selection:
 
     def take(self, rows: np.ndarray) -> "Selection":
         """Some of the images, by their places here."""
-        return Selection(
-            self.dataset,
-            self.indices[rows],
-            self.pixels[rows],
-            self.images[rows],
-            self.probabilities[rows],
-            self.targets[rows],
-            None if self.right is None else self.right[rows],
+        return dataclasses.replace(
+            self,
+            indices=self.indices[rows],
+            pixels=self.pixels[rows],
+            images=self.images[rows],
+            probabilities=self.probabilities[rows],
+            targets=self.targets[rows],
+            right=None if self.right is None else self.right[rows],
         )
+
+    def first(self, count: int) -> "Selection":
+        """The first images, as many of them as there are."""
+        return self.take(np.arange(min(count, len(self.indices))))
 
 
 def choose(
-    labels: np.ndarray, right: np.ndarray | None, count: int, *, seed: int = 0
+    labels: np.ndarray,
+    right: np.ndarray | None,
+    count: int,
+    *,
+    seed: int = 0,
+    confidence: np.ndarray | None = None,
 ) -> np.ndarray:
     """Positions of `count` examples: of each class in turn a right one, then a wrong one.
 
@@ -75,22 +87,33 @@ def choose(
     Args:
       labels: int [N].
       right: bool [N]; None does not stratify by it.
-      count: how many; 0, or more than there are, takes all.
-      seed: of the order within a stratum.
+      count: how many; more than there are takes all.
+      seed: of the order within a stratum, where there is no `confidence`.
+      confidence: float [N], the probability of the predicted class. With it the errors of a class
+        come by it, the surest first, and its right ones from both ends, the surest, the least sure
+        and so on.
 
     Returns:
-      int [count].
+      int [at most count].
     """
     outcome = np.ones(len(labels), bool) if right is None else right
-    order = np.random.default_rng(seed).permutation(len(labels))
-    strata = [
-        order[(labels[order] == label) & (outcome[order] == wanted)].tolist()
-        for wanted in (True, False)
-        for label in np.unique(labels)
-    ]
+    if confidence is None:
+        order = np.random.default_rng(seed).permutation(len(labels))
+    else:
+        order = np.argsort(-confidence, kind="stable")
+    strata = []
+    for wanted in (True, False):
+        for label in np.unique(labels):
+            own = order[(labels[order] == label) & (outcome[order] == wanted)].tolist()
+            strata.append(own if confidence is None or not wanted else _both_ends(own))
     longest = max(map(len, strata), default=0)
     found = [own[turn] for turn in range(longest) for own in strata if turn < len(own)]
-    return np.asarray(found[: count or None], np.int64)
+    return np.asarray(found[:count], np.int64)
+
+
+def _both_ends(ordered: list[int]) -> list[int]:
+    """The first, the last, the second, the last but one, and so on."""
+    return [ordered[i // 2] if i % 2 == 0 else ordered[-1 - i // 2] for i in range(len(ordered))]
 
 
 def select(
@@ -100,7 +123,7 @@ def select(
     candidates: np.ndarray,
     *,
     count: int,
-    target: str = "predicted",
+    target: Target = "predicted",
     seed: int = 0,
     batch_size: int = 32,
     progress: str = "",
@@ -125,7 +148,7 @@ def select(
     if tuple(dataset.class_names) == run.class_names:  # to know which are right, predict all
         found = _predict(run, pipeline, candidates, batch_size, progress)
         right = found.argmax(-1) == dataset.labels[candidates]
-    rows = choose(dataset.labels[candidates], right, count, seed=seed)
+    rows = choose(dataset.labels[candidates], right, count or len(candidates), seed=seed)
     return selection_of(run, dataset, pipeline, candidates[rows], target, batch_size=batch_size)
 
 
@@ -134,7 +157,7 @@ def selection_of(
     dataset: Dataset,
     pipeline: Pipeline,
     indices: np.ndarray,
-    target: str = "predicted",
+    target: Target = "predicted",
     *,
     batch_size: int = 32,
 ) -> Selection:
@@ -142,7 +165,7 @@ def selection_of(
     own = tuple(dataset.class_names) == run.class_names
     if target == "label" and not own:
         raise InputError(
-            f"--target=label: {dataset.name} has other classes than the network; explain the "
+            f"target=label: {dataset.name} has other classes than the network; explain the "
             "predicted class."
         )
     pixels = pipeline.images(indices)
@@ -154,6 +177,7 @@ def selection_of(
         pixels,
         np.asarray(run.preprocess(pixels)),
         probabilities,
+        target,
         (labels if target == "label" else predicted).astype(np.int64),
         predicted == labels if own else None,
     )

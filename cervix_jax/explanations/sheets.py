@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from cervix_jax.explain.pictures import (
+    ABSOLUTE,
+    SIGNED,
+    colour,
+    grey,
+    lay_over,
+    scale_of,
+    strength,
+)
 from cervix_jax.figures import LABEL_SIZE, save
 
-# Colours end at this quantile of the absolute values over the whole sheet.
-SCALE_QUANTILE = 0.995
-SIGNED, ABSOLUTE = "RdBu_r", "magma"
 COLUMNS = ("image", "signed", "absolute", "overlay")
-OPACITY = 0.75
 GAP = 4  # pixels between pictures
 PAIRS = 2  # images in a row of the sheet
 
@@ -26,11 +30,6 @@ def signed_and_absolute(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if values.ndim == 3:
         return values, np.abs(values)
     return values.sum(-1), np.abs(values).sum(-1)
-
-
-def scale_of(values: np.ndarray) -> float:
-    """The value at which colours end; 1 for maps of zeros."""
-    return float(np.quantile(np.abs(values), SCALE_QUANTILE)) or float(np.abs(values).max()) or 1.0
 
 
 def contact_sheet(
@@ -46,26 +45,20 @@ def contact_sheet(
       path: PNG to write.
     """
     signed, absolute = signed_and_absolute(maps)
-    norms = (
-        Normalize(-scale_of(signed), scale_of(signed)),
-        Normalize(0, scale_of(absolute)),
-    )
-    strips = [
-        _strip(image, [norms[0](a), norms[1](b)])
-        for image, a, b in zip(pixels, signed, absolute, strict=True)
-    ]
+    ends = scale_of(signed), scale_of(absolute)
+    strips = [strip(*each, ends) for each in zip(pixels, signed, absolute, strict=True)]
     side = pixels.shape[1]
     rows = -(-len(strips) // PAIRS)
     strip_height, strip_width = strips[0].shape[:2]
     step_y, step_x = strip_height + 2 * GAP + side // 5, strip_width + 4 * GAP
-    canvas = np.full((rows * step_y, min(PAIRS, len(strips)) * step_x, 3), 1.0)
+    canvas = np.full((rows * step_y, min(PAIRS, len(strips)) * step_x, 3), 255, np.uint8)
     width = 4.6 * min(PAIRS, len(strips)) + 1.4
     height = width * canvas.shape[0] / canvas.shape[1] + 1.6
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
-    for number, (strip, caption) in enumerate(zip(strips, captions, strict=True)):
+    for number, (row, caption) in enumerate(zip(strips, captions, strict=True)):
         y, x = number // PAIRS * step_y, number % PAIRS * step_x
-        canvas[y : y + strip_height, x : x + strip_width] = strip
+        canvas[y : y + strip_height, x : x + strip_width] = row
         axes.text(x, y + strip_height + GAP, caption, fontsize=LABEL_SIZE - 2, va="top")
     axes.imshow(canvas, interpolation="nearest")
     for pair in range(min(PAIRS, len(strips))):
@@ -73,12 +66,11 @@ def contact_sheet(
             x = pair * step_x + column * (side + GAP) + side / 2
             axes.text(x, -GAP, name, fontsize=LABEL_SIZE, ha="center", va="bottom")
     axes.set_axis_off()
-    for norm, colours, label in zip(
-        norms,
-        (SIGNED, ABSOLUTE),
-        ("signed: channels added", "absolute: |channels| added"),
-        strict=True,
-    ):
+    bars = (
+        (Normalize(-(ends[0] or 1), ends[0] or 1), SIGNED, "signed: channels added"),
+        (Normalize(0, ends[1] or 1), ABSOLUTE, "absolute: |channels| added"),
+    )
+    for norm, colours, label in bars:
         figure.colorbar(
             ScalarMappable(norm, colours), ax=axes, location="bottom", extend="both", label=label,
             shrink=0.6, aspect=40, pad=0.01,
@@ -90,19 +82,26 @@ def contact_sheet(
     save(figure, path)
 
 
-def _strip(image: np.ndarray, scaled: Sequence[np.ndarray]) -> np.ndarray:
-    """Image, signed map, absolute map and overlay side by side, float [S, W, 3] in [0, 1]."""
-    grey = image.mean(-1, keepdims=True) / 255
-    signed, absolute = (
-        _colours(name)(np.clip(values, 0, 1))[..., :3]
-        for name, values in zip((SIGNED, ABSOLUTE), scaled, strict=True)
-    )
-    strength = OPACITY * np.clip(np.abs(2 * np.asarray(scaled[0]) - 1), 0, 1)[..., None]
-    overlay = (1 - strength) * grey + strength * signed
-    gap = np.ones((len(image), GAP, 3))
-    parts = [image / 255, gap, signed, gap, absolute, gap, overlay]
-    return np.concatenate(parts, axis=1)
+def strip(
+    image: np.ndarray, signed: np.ndarray, absolute: np.ndarray, ends: tuple[float, float]
+) -> np.ndarray:
+    """Image, signed map, absolute map and overlay side by side.
 
+    Args:
+      image: uint8 [S, S, 3].
+      signed: float [S, S].
+      absolute: float [S, S].
+      ends: the values at which the colours of either end.
 
-def _colours(name: str) -> Colormap:
-    return matplotlib.colormaps[name]
+    Returns:
+      uint8 [S, W, 3].
+    """
+    colours = colour(signed, ends[0])
+    parts = [
+        image,
+        lay_over(np.full_like(image, 255), colours, opacity=1),
+        strength(absolute, ends[1]),
+        lay_over(grey(image), colours),
+    ]
+    gap = np.full((len(image), GAP, 3), 255, np.uint8)
+    return np.concatenate([each for part in parts for each in (part, gap)][:-1], axis=1)

@@ -4,6 +4,7 @@ Each file is written whole and holds the settings it was made with. Where those 
 for it is read; where they are others it is refused, or made anew with `overwrite`.
 """
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,51 @@ from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import replacing, write_text
 
 SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A folder of maps and values of the same images and network.
+
+    Attributes:
+      folder: where the files lie.
+      made_with: what decides them besides their own settings, JSON-ready; has `filenames` and
+        `targets` of the images.
+      overwrite: whether files of other settings are replaced.
+    """
+
+    folder: Path
+    made_with: dict[str, Any]
+    overwrite: bool = False
+
+    def maps(
+        self,
+        name: str,
+        settings: dict[str, Any],
+        make: Callable[[slice], np.ndarray],
+        *,
+        chunk: int,
+        progress: str = "",
+    ) -> np.ndarray:
+        """Maps of `<name>.npz`, read or made; arguments as for `load_or_make_maps`."""
+        return load_or_make_maps(
+            self.folder / f"{name}.npz", self.made_with | settings, make,
+            chunk=chunk, overwrite=self.overwrite, progress=progress,
+        )  # fmt: skip
+
+    def values(
+        self, name: str, settings: dict[str, Any], make: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Values of `<name>.json`, read or made; arguments as for `load_or_make_values`."""
+        return load_or_make_values(
+            self.folder / f"{name}.json", self.made_with | settings, make, overwrite=self.overwrite
+        )
+
+    def below(self, folder: str, **more: Any) -> "Store":
+        """A folder inside, of things that depend on more."""
+        return dataclasses.replace(
+            self, folder=self.folder / folder, made_with=self.made_with | more
+        )
 
 
 def load_or_make_maps(

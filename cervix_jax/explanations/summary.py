@@ -4,50 +4,73 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cervix_jax.explain import measures
+from cervix_jax.explain.registry import METHODS, REFERENCES
 from cervix_jax.explanations.measuring import Values
-from cervix_jax.explanations.methods import REFERENCES
 from cervix_jax.explanations.selection import Selection
 from cervix_jax.files.atomic import write_json, write_text
 
 HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
-# Measure to which way is better, and what it is.
-DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
-    "insertion": (HIGHER, "area under the probability while the most relevant pixels come in"),
-    "deletion": (LOWER, "area under the probability while the most relevant pixels go"),
-    "road": (HIGHER, "(LeRF - MoRF) / 2 of the probability, pixels imputed; 0 is chance"),
-    "infidelity": (
+
+
+class Description(NamedTuple):
+    """Of a measure.
+
+    Attributes:
+      better: "higher", "lower" or "neither".
+      description: what it is.
+    """
+
+    better: str
+    description: str
+
+
+DESCRIPTIONS: Mapping[str, Description] = {
+    "insertion": Description(
+        HIGHER, "area under the probability while the most relevant pixels come in"
+    ),
+    "deletion": Description(LOWER, "area under the probability while the most relevant pixels go"),
+    "road": Description(
+        HIGHER, "(LeRF - MoRF) / 2 of the probability, pixels imputed; 0 is chance"
+    ),
+    "infidelity": Description(
         LOWER,
         "share of the score's response to noise that the map at its best scale leaves unexplained; "
         "1 is a map of zeros",
     ),
-    "completeness": (LOWER, "|sum of the map - rise of the score| / |rise of the score|"),
-    "sensitivity_max": (LOWER, "largest relative change of the map for hardly changed images"),
-    "randomisation_head": (
+    "completeness": Description(
+        LOWER, "|sum of the map - rise of the score| / |rise of the score|"
+    ),
+    "sensitivity_max": Description(
+        LOWER, "largest relative change of the map for hardly changed images"
+    ),
+    "randomisation_head": Description(
         LOWER,
         "rank correlation of |map| with that of the network whose head is random",
     ),
-    "randomisation_stem": (
+    "randomisation_stem": Description(
         LOWER,
         "rank correlation of |map| with that of a wholly random network; near 1 the map does not "
         "depend on what was learnt",
     ),
-    "random_logit": (
+    "random_logit": Description(
         LOWER,
         "rank correlation of the map with that of another class; near 1 it does not depend on the "
         "class",
     ),
-    "average_map": (
+    "average_map": Description(
         LOWER,
         "rank correlation of the map with the mean map of the other images; near 1 it does not "
         "depend on the image",
     ),
-    "sparseness": (NEITHER, "Gini index: 0 all pixels alike, 1 one pixel; no sign of faithfulness"),
-    "complexity": (NEITHER, "entropy in nats; no sign of faithfulness"),
+    "sparseness": Description(
+        NEITHER, "Gini index: 0 all pixels alike, 1 one pixel; no sign of faithfulness"
+    ),
+    "complexity": Description(NEITHER, "entropy in nats; no sign of faithfulness"),
 }
 LOCALISED = {
     "mass": "share of the positive relevance in the {region}",
@@ -70,15 +93,15 @@ CSV_FIELDS = (
 )  # fmt: skip
 
 
-def describe(name: str) -> tuple[str, str]:
+def describe(name: str) -> Description:
     """Which way a measure is better, and what it is."""
     if name in DESCRIPTIONS:
         return DESCRIPTIONS[name]
     kind, _, region = name.partition("_")
     if kind == "randomisation":
-        return LOWER, f"as randomisation_stem, from the head down to {region}"
-    better = HIGHER if region == "nucleus" else NEITHER
-    return better, f"{LOCALISED[kind].format(region=region.replace('_', ' '))}; chance is its area"
+        return Description(LOWER, f"as randomisation_stem, from the head down to {region}")
+    better, where = HIGHER if region == "nucleus" else NEITHER, region.replace("_", " ")
+    return Description(better, f"{LOCALISED[kind].format(region=where)}; chance is its area")
 
 
 def summarise_methods(values: Mapping[str, Values], selection: Selection) -> dict[str, dict]:
@@ -114,7 +137,7 @@ def _summarise(name: str, method: str, values: Mapping[str, Values], selection: 
         return measures.summarise(given[rows], groups, chance=None if by is None else by[rows])
 
     everything = np.ones(len(own), bool)
-    summary = of(own, everything, chance) | {"better": describe(name)[0]}
+    summary = of(own, everything, chance) | {"better": describe(name).better}
     if selection.right is not None:
         for outcome, wanted in (("right", True), ("wrong", False)):
             rows = selection.right[: len(own)] == wanted
@@ -186,7 +209,7 @@ def tables(report: dict) -> list[dict[str, Any]]:
         for method, each in methods.items():
             cells = [_cell(each["measures"].get(name)) for name in wanted]
             if any(cells):
-                label = method.replace("_", " ")
+                label = METHODS[method].label if method in METHODS else method
                 label = f"({label})" if each["reference"] else label
                 rows.append((label, [cell or "-" for cell in cells]))
         notes = [

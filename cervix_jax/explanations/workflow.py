@@ -1,200 +1,238 @@
-"""The command, step by step: choose images, make maps, draw them, measure them."""
+"""Explain a run, step by step: choose images, make maps, draw them, measure them."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cervix_jax import distributed
-from cervix_jax.command.startup import cache_compilations
-from cervix_jax.config.base import parse_data_settings
-from cervix_jax.data import catalog
-from cervix_jax.data.experiment import ExperimentData, open_data
+from cervix_jax.data.catalog import Dataset
+from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
+from cervix_jax.explain import registry
+from cervix_jax.explain.baselines import Several, several
 from cervix_jax.explain.cam import check_feature_map
 from cervix_jax.explain.rectifiers import has_rectifier
-from cervix_jax.explanations import (
-    channel_attention as gates,
-)
-from cervix_jax.explanations import (
-    paper_figure,
-    sheets,
-    summary,
-)
-from cervix_jax.explanations.annotations import Annotations, read_annotations
+from cervix_jax.explain.registry import METHODS, REFERENCES
+from cervix_jax.explanations import channel_attention, paper_figure, sheets, summary
+from cervix_jax.explanations.annotations import read_annotations
+from cervix_jax.explanations.explainer import Explainer, MapSettings
 from cervix_jax.explanations.fresh import fresh_variables
 from cervix_jax.explanations.measuring import (
     AVERAGE_MAP,
     GROUPS,
     LOCALISATION,
     Effort,
+    Subject,
+    Values,
+    measure,
 )
-from cervix_jax.explanations.measuring import measure as measure_maps
-from cervix_jax.explanations.methods import (
-    GUIDED,
-    METHODS,
-    REFERENCES,
-    Explainer,
-    Settings,
-    parse_methods,
-)
-from cervix_jax.explanations.selection import Selection, select, selection_of
-from cervix_jax.explanations.store import load_or_make_maps
-from cervix_jax.runs.run import Run, load_run
+from cervix_jax.explanations.selection import Selection, Target, select, selection_of
+from cervix_jax.explanations.store import Store
+from cervix_jax.runs.run import Run
 
+DEFAULT_SETTINGS, DEFAULT_EFFORT = MapSettings(), Effort()
 REFERENCE_IMAGES = 32  # training images that expected gradients start from
-Flags = Any  # flags of `cervix_jax.explain.__main__`
 
 
-def explain_run(args: Flags) -> None:
-    """All of the command.
+def explain_run(
+    run: Run,
+    *,
+    split: str = "test",
+    methods: Sequence[str] | Literal["quick", "all"] = "quick",
+    images: int = 64,
+    target: Target = "predicted",
+    dataset: Dataset | None = None,
+    settings: MapSettings = DEFAULT_SETTINGS,
+    effort: Effort | None = DEFAULT_EFFORT,
+    nucleus_radius: float = 12.0,
+    sheet_images: int = 24,
+    figure_images: int = 3,
+    compare: Run | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    manual_dir: str = "",
+    data_dir: str = "",
+) -> dict[str, Any]:
+    """Explain images of a run, draw the maps and measure them; what is finished is kept.
+
+      run = load_run("runs/rcan")
+      report = explain_run(run, methods=["saliency", "grad_cam"], images=16)
+      report["methods"]["grad_cam"]["measures"]["insertion"]["estimate"]
 
     Args:
-      args: the parsed flags.
+      run: the network.
+      split: whose images are explained: "train", "val" or "test".
+      methods: names of `explain.registry.EXPLANATIONS`; "quick" or "all" are those of them that
+        the network and the data allow, "quick" without what costs many passes.
+      images: how many; 0 is all.
+      target: the class that is explained.
+      dataset: another data set to explain; its images are measured only where maps lie.
+      settings: how maps are made.
+      effort: how much is measured; None measures nothing.
+      nucleus_radius: of the disc about a nucleus that is marked by its position, in pixels of the
+        stored image.
+      sheet_images: images on a sheet; 0 draws none.
+      figure_images: images of the paper's figure; 0 leaves it out.
+      compare: another run, for its half of the figure.
+      out: folder to write to; by default `output_folder`.
+      overwrite: whether what is there with other settings is made anew.
+      manual_dir: where the raw data lies, if it moved since training.
+      data_dir: where prepared data lies, if it moved since training.
+
+    Returns:
+      What `measures.json` holds: the selection, the settings of each method and, with `effort`,
+      its measures. Besides: `folder`; `left_out`, method to why it was; `gates`, the blocks of
+      the network with channel attention.
 
     Raises:
-      InputError: a flag, the run, the data or a file of an earlier start cannot be used.
+      InputError: a method, the data or a file of an earlier start cannot be used.
     """
-    names = parse_methods(args.method)
-    cache_compilations()
-    run = load_run(args.workdir, args.step)
-    other = _other_run(args, run)
-    own = args.dataset in ("", run.config.data.dataset)
-    folder = Path(args.out or Path(args.workdir) / "explain" / _subfolder(args, own))
-    if own:
-        data = open_data(run.config, distributed.make_mesh(), manual_dir=args.manual_dir,
-                         data_dir=args.data_dir)  # fmt: skip
-        dataset, pipeline, candidates = data.dataset, data.pipeline, data.indices(args.split)
-    else:
-        data = None
-        dataset = _other_dataset(args)
-        pipeline, candidates = _pipeline(run, dataset), np.arange(len(dataset))
-    names = _possible(names, args.method, args.feature_map, run, own)
+    folder = Path(out or output_folder(run, split, dataset))
+    source = _open_source(run, split, dataset, manual_dir, data_dir)
+    names, left_out = _choose_methods(methods, run, source, settings)
+    _check_compared(compare, run)
     selection = select(
-        run, dataset, pipeline, candidates, count=args.images, target=args.target, seed=args.seed,
-        batch_size=args.batch_size, progress="predicting",
+        run, source.dataset, source.pipeline, source.candidates, count=images, target=target,
+        seed=settings.seed, batch_size=settings.batch_size, progress="predicting",
     )  # fmt: skip
-    explainer = _explainer(args, run, data, names)
+    references = None
+    if any(METHODS[name].baseline == "images" for name in names):
+        references = _training_images(run, source, settings.seed)
+    explainer = Explainer(run, settings, references)
     annotations = read_annotations(
-        selection, resize=run.config.data.resize, nucleus_radius=args.nucleus_radius
+        selection, resize=run.config.data.resize, nucleus_radius=nucleus_radius
     )
-    measured = bool(args.measures)
-    if measured and not own and annotations is None:
+    if effort and not source.own and annotations is None:
         raise InputError(
-            f"--dataset={args.dataset}: nobody marked nuclei or cytoplasm in it, so it cannot be "
-            "measured where maps lie; give --nomeasures, or herlev, cric or cervix_phantom."
+            f"{source.dataset.name}: nobody marked nuclei or cytoplasm in it, so it cannot be "
+            "measured where maps lie; give --nomeasures (in Python effort=None), or herlev, cric "
+            "or cervix_phantom."
         )
-    made_with = _facts(run, selection, args)
-    maps, settings = {}, {}
-    for name in (*names, *(REFERENCES if measured else ())):
-        settings[name] = {"method": name} | made_with | explainer.options(name)
-        maps[name] = load_or_make_maps(
-            folder / "maps" / f"{name}.npz",
-            settings[name],
-            lambda rows, name=name: explainer.explain(
-                name, selection.images[rows], selection.targets[rows], progress=name
-            ),
-            chunk=args.batch_size,
-            overwrite=args.overwrite,
-            progress=f"{name}, chunks",
-        )
-    _draw_sheets(args, run, selection, {name: maps[name] for name in names}, folder)
-    if args.figure_images:
-        _draw_figure(args, run, other, selection, folder)
-    blocks = gates.write_gates(run, selection, folder, batch_size=args.batch_size, progress="gates")
-    if measured:
-        report = _measure(args, run, selection, explainer, annotations, maps, settings, own, folder)
-        print(summary.text(report))
-    if blocks:
-        print(f"gates of {', '.join(blocks)}: channel_attention.csv")
-    print(f"written to {folder}")
-
-
-def _other_run(args: Flags, run: Run) -> Run | None:
-    if not args.compare:
-        return None
-    other = load_run(args.compare, args.step)
-    if other.class_names != run.class_names:
-        raise InputError(
-            f"--compare={args.compare}: its classes are {', '.join(other.class_names)}, not those "
-            f"of {args.workdir}; compare runs of one data set."
-        )
-    return other
-
-
-def _subfolder(args: Flags, own: bool) -> str:
-    if not own:
-        return args.dataset.replace("/", "-")
-    return "" if args.split == "test" else args.split
-
-
-def _other_dataset(args: Flags) -> catalog.Dataset:
-    return catalog.load(
-        args.dataset,
-        manual_dir=args.manual_dir or None,
-        data_dir=args.data_dir or None,
-        settings=parse_data_settings(args.dataset, args.setting),
-        check_counts=args.check_counts,
+    store = Store(folder, _facts(run, selection), overwrite)
+    maps = {
+        name: _make_maps(name, selection, explainer, store)
+        for name in (*names, *(REFERENCES if effort else ()))
+    }
+    _draw_sheets(run, selection.first(sheet_images), {name: maps[name] for name in names}, folder)
+    if figure_images:
+        _draw_figure(run, compare, selection.first(figure_images), store, settings)
+    gates = channel_attention.write_gates(
+        run, selection, folder, batch_size=settings.batch_size, progress="gates"
     )
+    values: dict[str, Values] = {name: {} for name in maps}
+    if effort:
+        fresh = fresh_variables(run, settings.seed) if source.own else {}
+        for name, found in maps.items():
+            subject = Subject(name, found, selection, annotations, explainer, fresh, effort)
+            values[name] = _measure(subject, store, own=source.own)
+    report = _report(
+        values, selection, explainer, store, split=split if source.own else "all images"
+    )
+    if effort:
+        summary.write_summary(folder, report)
+    return report | {"folder": str(folder), "left_out": left_out, "gates": list(gates)}
 
 
-def _pipeline(run: Run, dataset: catalog.Dataset) -> Pipeline:
+def output_folder(run: Run, split: str = "test", dataset: Dataset | None = None) -> Path:
+    """Where explanations lie unless they are told otherwise: below `explain` in the run's folder.
+
+    Raises:
+      InputError: the run has no folder.
+    """
+    if run.workdir is None:
+        raise InputError("the run was not loaded from a folder; give out=, a folder to write to.")
+    if dataset is not None:
+        return run.workdir / "explain" / dataset.name.replace("/", "-")
+    return run.workdir / "explain" / ("" if split == "test" else split)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where images are from.
+
+    Attributes:
+      dataset: the run's own, or another.
+      pipeline: gives its images.
+      candidates: int, positions to choose from.
+      data: the run's own data, divided as in training; None for another data set.
+    """
+
+    dataset: Dataset
+    pipeline: Pipeline
+    candidates: np.ndarray
+    data: ExperimentData | None
+
+    @property
+    def own(self) -> bool:
+        """Whether the run was trained on this data set."""
+        return self.data is not None
+
+
+def _open_source(
+    run: Run, split: str, dataset: Dataset | None, manual_dir: str, data_dir: str
+) -> Source:
+    if dataset is None:
+        data = run.open_data(manual_dir, data_dir, progress=True)
+        return Source(data.dataset, data.pipeline, data.indices(split), data)
+    return Source(dataset, _pipeline(run, dataset), np.arange(len(dataset)), None)
+
+
+def _pipeline(run: Run, dataset: Dataset) -> Pipeline:
     return Pipeline(
         dataset, distributed.make_mesh(), image_size=run.config.image_size,
         resize=run.config.data.resize, progress=False,
     )  # fmt: skip
 
 
-def _possible(
-    names: tuple[str, ...], given: str, feature_map: str, run: Run, own: bool
-) -> tuple[str, ...]:
-    """The methods but those of the default list that this network or data set does not allow.
+def _choose_methods(
+    given: Sequence[str] | Literal["quick", "all"],
+    run: Run,
+    source: Source,
+    settings: MapSettings,
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The names given, or of a list those that the network and the data allow; and why not others.
 
     Raises:
-      InputError: the network has no such feature map.
+      InputError: a name is unknown, or the network has no such feature map.
     """
-    if any("feature_map" in METHODS[name].depends_on for name in names):
-        check_feature_map(run.features_fn, _image_shape(run)[1:], feature_map)
-    if given not in ("", "all"):
-        return names
-    left_out = {}
-    if not own:
-        left_out["expected_gradients"] = "starts from training images"
-    for name in names:
-        if name in GUIDED and not has_rectifier(run.logits_fn, _image_shape(run)):
-            left_out[name] = "the network has no ReLU"
-    for name, why in left_out.items():
-        if name in names:
-            print(f"{name} is left out: {why}")
-    return tuple(name for name in names if name not in left_out)
-
-
-def _image_shape(run: Run) -> tuple[int, int, int, int]:
+    lists = {"quick": registry.QUICK, "all": registry.EXPLANATIONS}
+    as_list = lists.get(given) if isinstance(given, str) else None
+    names = as_list or registry.check_names([given] if isinstance(given, str) else given)
     size = int(run.config.image_size)
-    return (1, size, size, 3)
+    shape = (size, size, 3)
+    for name in names:
+        if METHODS[name].features:
+            check_feature_map(run.features_fn, shape, settings.of(name)["feature_map"])
+    left_out: dict[str, str] = {}
+    for name in names if as_list else ():
+        if METHODS[name].baseline == "images" and not source.own:
+            left_out[name] = "starts from training images"
+        if METHODS[name].rectifiers and not has_rectifier(run.logits_fn, (1, *shape)):
+            left_out[name] = "the network has no ReLU"
+    return tuple(name for name in names if name not in left_out), left_out
 
 
-def _explainer(
-    args: Flags, run: Run, data: ExperimentData | None, names: tuple[str, ...]
-) -> Explainer:
-    settings = Settings(
-        output=args.output, baseline=args.baseline, steps=args.steps, samples=args.samples,
-        masks=args.masks, window=args.window, feature_map=args.feature_map, seed=args.seed,
-        batch_size=args.batch_size,
-    )  # fmt: skip
-    references = np.zeros((0, *_image_shape(run)[1:]), np.float32)
-    if "expected_gradients" in names:
-        if data is None:  # the run's own training images, wherever they were
-            data = open_data(run.config, distributed.make_mesh())
-        training = data.indices("train")
-        drawn = np.random.default_rng(args.seed).permutation(training)[:REFERENCE_IMAGES]
-        references = np.asarray(run.preprocess(data.pipeline.images(np.sort(drawn))))
-    return Explainer(run, settings, references)
+def _check_compared(other: Run | None, run: Run) -> None:
+    if other is not None and other.class_names != run.class_names:
+        raise InputError(
+            f"compare={other.workdir}: its classes are {', '.join(other.class_names)}, not those "
+            f"of {run.workdir}; compare runs of one data set."
+        )
 
 
-def _facts(run: Run, selection: Selection, args: Flags) -> dict[str, Any]:
+def _training_images(run: Run, source: Source, seed: int) -> Several:
+    """What expected gradients start from."""
+    data = source.data or run.open_data()  # the run's own, wherever they were
+    training = data.indices("train")
+    drawn = np.random.default_rng(seed).permutation(training)[:REFERENCE_IMAGES]
+    return several(run.preprocess(data.pipeline.images(np.sort(drawn))))
+
+
+def _facts(run: Run, selection: Selection) -> dict[str, Any]:
     """What decides maps besides the method's own settings."""
     return {
         "weights": run.weights_digest()[:8],
@@ -202,110 +240,114 @@ def _facts(run: Run, selection: Selection, args: Flags) -> dict[str, Any]:
         "version": selection.dataset.version,
         "image_size": run.config.image_size,
         "resize": run.config.data.resize,
-        "target": args.target,
+        "target": selection.target,
         "filenames": selection.filenames,
         "targets": selection.targets.tolist(),
     }
 
 
+def _make_maps(name: str, selection: Selection, explainer: Explainer, store: Store) -> np.ndarray:
+    def make(rows: slice) -> np.ndarray:
+        return explainer.explain(
+            name, selection.images[rows], selection.targets[rows], progress=name
+        )
+
+    return store.below("maps").maps(
+        name, {"method": name} | explainer.options(name), make,
+        chunk=explainer.settings.batch_size, progress=f"{name}, chunks",
+    )  # fmt: skip
+
+
 def _draw_sheets(
-    args: Flags, run: Run, selection: Selection, maps: Mapping[str, np.ndarray], folder: Path
+    run: Run, selection: Selection, maps: Mapping[str, np.ndarray], folder: Path
 ) -> None:
-    count = args.sheet_images
-    texts = paper_figure.captions(run, selection)[:count]
+    count = len(selection.indices)
+    texts = paper_figure.captions(run, selection)
     for name, found in maps.items() if count else ():
+        method = METHODS[name]
         sheets.contact_sheet(
-            selection.pixels[:count],
+            selection.pixels,
             found[:count],
             texts,
-            f"{name.replace('_', ' ')}: {METHODS[name].description}",
+            f"{method.label}: {method.description}",
             folder / "sheets" / f"{name}.png",
         )
 
 
 def _draw_figure(
-    args: Flags, run: Run, other: Run | None, selection: Selection, folder: Path
+    run: Run, other: Run | None, selection: Selection, store: Store, settings: MapSettings
 ) -> None:
-    chosen = np.arange(len(selection.indices))[: args.figure_images]
-    sides = [_side(args, run, selection.take(chosen), args.workdir, folder / "figure")]
+    shown = [(run, selection, "figure")]
     if other is not None:
         theirs = selection_of(
-            other, selection.dataset, _pipeline(other, selection.dataset),
-            selection.indices[chosen], args.target, batch_size=args.batch_size,
+            other, selection.dataset, _pipeline(other, selection.dataset), selection.indices,
+            selection.target, batch_size=settings.batch_size,
         )  # fmt: skip
-        sides.append(_side(args, other, theirs, args.compare, folder / "figure" / "compare"))
-    paper_figure.draw(sides, folder / "figure.png")
+        shown.append((other, theirs, "figure/compare"))
+    sides = [
+        paper_figure.make_side(
+            each,
+            images,
+            Store(store.folder / below, _facts(each, images), store.overwrite),
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            progress=f"figure, {each.config.model.name}",
+        )
+        for each, images, below in shown
+    ]
+    paper_figure.draw(sides, store.folder / "figure.png")
 
 
-def _side(
-    args: Flags, run: Run, selection: Selection, name: str, folder: Path
-) -> paper_figure.Side:
-    return paper_figure.make_side(
-        run,
-        f"{run.config.model.name} ({Path(name).name})",
-        selection,
-        _facts(run, selection, args),
-        folder,
-        seed=args.seed,
-        batch_size=args.batch_size,
-        overwrite=args.overwrite,
-        progress=f"figure, {run.config.model.name}",
+def _measure(subject: Subject, store: Store, *, own: bool) -> Values:
+    """All measures; of another data set, on which the network has no right and wrong, fewer."""
+    made_with = {"method": subject.name} | subject.explainer.options(subject.name)
+    return measure(
+        subject,
+        store.below(f"measures/{subject.name}", **made_with),
+        groups=tuple(GROUPS) if own else (AVERAGE_MAP, LOCALISATION),
+        progress=subject.name,
     )
 
 
-def _measure(
-    args: Flags, run: Run, selection: Selection, explainer: Explainer,
-    annotations: Annotations | None, maps: Mapping[str, np.ndarray],
-    settings: Mapping[str, dict[str, Any]], own: bool, folder: Path,
-) -> dict[str, Any]:  # fmt: skip
-    """Measure all maps, write what was found, and give it."""
-    effort = Effort(args.perturbed_images, args.repeated_images, args.curve_steps,
-                    args.infidelity_samples, args.sensitivity_samples)  # fmt: skip
-    # Of another data set only where maps lie: on it the network has no right and wrong.
-    groups = tuple(GROUPS) if own else (AVERAGE_MAP, LOCALISATION)
-    logits_fn, fresh = run.logits_fn, fresh_variables(run, args.seed) if own else {}
-    values = {
-        name: measure_maps(
-            name, found, settings[name], selection, explainer, annotations, effort,
-            folder / "measures" / name, logits_fn=logits_fn, fresh=fresh, groups=groups,
-            overwrite=args.overwrite, progress=name,
-        )
-        for name, found in maps.items()
-    }  # fmt: skip
+def _report(
+    values: Mapping[str, Values],
+    selection: Selection,
+    explainer: Explainer,
+    store: Store,
+    *,
+    split: str,
+) -> dict[str, Any]:
+    """What was explained, how, and what the measures are."""
+    run, shared = explainer.run, ("filenames", "targets")
+    common = {key: value for key, value in store.made_with.items() if key not in shared}
     summaries = summary.summarise_methods(values, selection)
-    names = dict.fromkeys(name for found in summaries.values() for name in found)
-    shared = ("filenames", "targets")
-    report = {
+    measured = dict.fromkeys(name for found in summaries.values() for name in found)
+    return {
         "model": run.config.model.name,
         "step": run.step,
-        "weights": settings[next(iter(maps))]["weights"],
+        "weights": store.made_with["weights"],
         "dataset": selection.dataset.name,
-        "split": args.split if own else "all images",
-        "target": args.target,
+        "split": split,
+        "target": selection.target,
         "selection": {
             "n": len(selection.indices),
             "groups": len(set(selection.groups.tolist())),
             "wrong": None if selection.right is None else int((~selection.right).sum()),
-            "seed": args.seed,
+            "seed": explainer.settings.seed,
             "images": [
                 {"filename": name, "target": run.class_names[target]}
                 for name, target in zip(selection.filenames, selection.targets, strict=True)
             ],
         },
-        "measures": {
-            name: dict(zip(("better", "description"), summary.describe(name), strict=True))
-            for name in names
-        },
+        "measures": {name: summary.describe(name)._asdict() for name in measured},
         "methods": {
             name: {
                 "description": METHODS[name].description,
                 "reference": METHODS[name].reference,
                 "reduction": METHODS[name].reduction,
-                "settings": {k: v for k, v in settings[name].items() if k not in shared},
+                "settings": {"method": name} | common | explainer.options(name),
                 "measures": found,
             }
             for name, found in summaries.items()
         },
     }
-    summary.write_summary(folder, report)
-    return report

@@ -30,7 +30,7 @@ from cervix_jax.predict.groups import group_columns, group_rows, group_rule
 from cervix_jax.predict.images import ImageSettings, predict_images
 from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import Output, beside, check_path, csv_text
-from cervix_jax.predict.overlays import METHODS, Overlays
+from cervix_jax.predict.overlays import OVERLAY_METHODS, Overlays
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.severity import severity_of
 from cervix_jax.predict.windows import check_window
@@ -268,7 +268,7 @@ def define_flags() -> None:
         "aggregate", "mean_log_probability", list(RULES), "How images make up their group."
     )
     flags.DEFINE_string("overlay", "", "Folder for a PNG of each image with its explanation.")
-    flags.DEFINE_enum("method", "grad_cam", list(METHODS), "What explains.")
+    flags.DEFINE_enum("method", "grad_cam", list(OVERLAY_METHODS), "What explains.")
     flags.DEFINE_enum("field", None, KINDS, "Whole fields: a sliding window, or known nuclei.")
     flags.DEFINE_integer("window", 0, "Side of the window in pixels of the field.")
     flags.DEFINE_float("overlap", 0.5, "Share of a window that the next one covers too, 0 to 0.9.")

@@ -8,21 +8,16 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cervix_jax.data.decode import Frame
+from cervix_jax.explain import registry
+from cervix_jax.explain.measures.maps import reduce_channels
+from cervix_jax.explain.pictures import colour, lay_over, scale_of
 from cervix_jax.files.atomic import replacing
 from cervix_jax.files.images import read_rgb
 from cervix_jax.predict.names import picture_name
 from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import make_folder
-from cervix_jax.report.gallery import METHODS as MAPS
-from cervix_jax.report.gallery import SCALE_QUANTILE, colour
 
-METHODS = {
-    "grad_cam": "Grad-CAM",
-    "integrated_gradients": "integrated gradients",
-    "saliency": "saliency",
-}
-# The strongest colour leaves this share of the image to be seen.
-_TRANSPARENCY = 0.4
+OVERLAY_METHODS = ("grad_cam", "integrated_gradients", "saliency")
 # Smaller crops are enlarged, larger fields made smaller.
 _SMALLEST, _LARGEST = 256, 2048
 
@@ -35,7 +30,7 @@ class Overlays:
 
     Args:
       folder: made if needed.
-      method: one of `METHODS`.
+      method: one of `OVERLAY_METHODS`, which are in `explain.registry`.
       network: what is explained.
       max_pixels: see `files.images.read_image`.
     """
@@ -58,15 +53,17 @@ class Overlays:
         """
         run, fill = self._network.run, self._network.fill
         images = np.asarray(run.preprocess(fill(squares)))
-        explain = MAPS[METHODS[self._method]]
-        maps = explain(run, images, np.resize(targets, len(images)), "")[: len(paths)]
+        raw = registry.explain(
+            self._method, run.features_fn, images, np.resize(targets, len(images)),
+            input_range=run.input_range,
+        )[: len(paths)]  # fmt: skip
+        maps = reduce_channels(raw, registry.METHODS[self._method].reduction)
         names = []
         for path, values, target in zip(paths, maps, targets, strict=True):
             names.append(picture_name(path, ".png"))
-            scale = float(np.quantile(np.abs(values), SCALE_QUANTILE))
-            drawn = lay_over(
-                read_rgb(path, max_pixels=self._max_pixels), values, scale, self._network.resize
-            )
+            scale = scale_of(values)
+            image = read_rgb(path, max_pixels=self._max_pixels)
+            drawn = overlay(image, values, scale, self._network.resize)
             facts = PngInfo()
             facts.add_itxt("class", run.class_names[target])
             facts.add_text("method", self._method)
@@ -76,7 +73,7 @@ class Overlays:
         return names
 
 
-def lay_over(image: Image.Image, values: np.ndarray, scale: float, resize: str) -> Image.Image:
+def overlay(image: Image.Image, values: np.ndarray, scale: float, resize: str) -> Image.Image:
     """The image in grey with a map over it, where the network's square lies on the image.
 
     Grey, as a red cell under a map in red and blue would pass for a part of it.
@@ -92,11 +89,9 @@ def lay_over(image: Image.Image, values: np.ndarray, scale: float, resize: str) 
     factor = min(factor, _LARGEST / sides.max())
     size = tuple(max(1, round(side * factor)) for side in image.size)
     frame = Frame.of(size, len(values), resize)
-    pixels = colour(values, scale)
-    pixels[..., 3] = np.rint(pixels[..., 3] * (1 - _TRANSPARENCY))
     place = (frame.scale[0], 0, frame.offset[0], 0, frame.scale[1], frame.offset[1])
-    over = Image.fromarray(pixels).transform(
+    over = Image.fromarray(colour(values, scale)).transform(
         size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR
     )
-    under = image.convert("L").resize(size, Image.Resampling.BICUBIC).convert("RGBA")
-    return Image.alpha_composite(under, over).convert("RGB")
+    under = image.convert("L").resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    return Image.fromarray(lay_over(np.asarray(under), np.asarray(over)))

@@ -11,15 +11,14 @@ from pathlib import Path
 import jinja2
 from absl import flags
 
-from cervix_jax import distributed
+from cervix_jax.command.flags import run_flags
 from cervix_jax.command.run import run_command
-from cervix_jax.data.experiment import open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.files.atomic import write_text
 from cervix_jax.report.contents import read_contents
-from cervix_jax.report.gallery import DESCRIPTIONS, Gallery, make_gallery
+from cervix_jax.report.gallery import Gallery, make_gallery
 from cervix_jax.runs.run import load_run
 
 SECTIONS = (
@@ -43,9 +42,7 @@ def main(argv: list[str]) -> None:
     gallery = None
     if args.cases:
         run = load_run(folder, str(contents["report"]["step"]))
-        data = open_data(
-            run.config, distributed.make_mesh(), manual_dir=args.manual_dir, data_dir=args.data_dir
-        )
+        data = run.open_data(args.manual_dir, args.data_dir, progress=True)
         table = read_table(folder / "evaluate" / f"{args.split}{SUFFIX}")
         unknown = set(table.filenames) - set(data.dataset.filenames)
         if unknown:
@@ -73,19 +70,16 @@ def render(contents: dict, gallery: Gallery | None) -> str:
         trim_blocks=True,
     )
     return environment.get_template("page.html.j2").render(
-        **contents, gallery=gallery, descriptions=DESCRIPTIONS, sections=SECTIONS
+        **contents, gallery=gallery, sections=SECTIONS
     )
 
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("workdir", None, "Folder of the run.")
+    run_flags("workdir", "manual_dir", "data_dir", required=True)
     flags.DEFINE_enum("split", "test", SPLITS, "Whose evaluation is shown.")
     flags.DEFINE_integer("cases", 24, "Cases in the gallery; 0 leaves it out.", lower_bound=0)
     flags.DEFINE_string("out", "", "File to write; default <workdir>/report.html.")
-    flags.DEFINE_string("manual_dir", "", "Where the raw data lies, if it moved since training.")
-    flags.DEFINE_string("data_dir", "", "Where prepared data lies, if it moved since training.")
-    flags.mark_flag_as_required("workdir")
 
 
 if __name__ == "__main__":

@@ -14,13 +14,9 @@ from PIL import Image
 from cervix_jax import explain, load_run
 from cervix_jax.errors import InputError
 from cervix_jax.explain import __main__ as command
+from cervix_jax.explain.registry import EXPLANATIONS, METHODS, QUICK, REFERENCES
 from cervix_jax.explanations import measuring
-from cervix_jax.explanations.methods import (
-    METHODS,
-    REFERENCES,
-    Explainer,
-    parse_methods,
-)
+from cervix_jax.explanations.explainer import Explainer, MapSettings
 
 NAMES = ("saliency", "integrated_gradients", "grad_cam")
 SMALL = {
@@ -273,11 +269,24 @@ def test_bad_requests_are_refused(trained, call, tmp_path):
 
 
 def test_methods_are_read_from_a_list():
-    assert parse_methods("rise, saliency,rise") == ("rise", "saliency")
-    assert set(parse_methods("")) < set(parse_methods("all")) == set(METHODS) - set(REFERENCES)
+    assert command.read_methods("rise, saliency,rise") == ("rise", "saliency")
+    assert command.read_methods("") == "quick"
+    assert command.read_methods("all") == "all"
+    assert set(QUICK) < set(EXPLANATIONS) == set(METHODS) - set(REFERENCES)
     for text in ("salience", "random", ",", "saliency,gradcam"):
         with pytest.raises(InputError, match=r"is no method; choose from saliency, .*, or all\."):
-            parse_methods(text)
+            command.read_methods(text)
+
+
+def test_what_is_told_for_all_methods_reaches_those_that_take_it():
+    told = MapSettings(steps=7, samples=9, masks=11, feature_map="stage2")
+    assert told.of("integrated_gradients")["steps"] == 7
+    assert told.of("smooth_grad")["samples"] == told.of("expected_gradients")["samples"] == 9
+    assert told.of("rise")["samples"] == 11
+    assert told.of("grad_cam")["feature_map"] == "stage2"
+    assert told.of("saliency") == {}
+    for name, method in METHODS.items():
+        assert MapSettings().of(name) == method.settings
 
 
 def test_a_bad_method_ends_with_two_and_one_line():

@@ -1,17 +1,11 @@
-"""What the pictures show: scales, colours, and the paper's normalisation."""
+"""What the sheets and the paper's figure show."""
 
 import numpy as np
 from PIL import Image
 
 from cervix_jax.explanations import paper_figure
-from cervix_jax.explanations.paper_figure import Side, normalised
-from cervix_jax.explanations.sheets import (
-    GAP,
-    _strip,
-    contact_sheet,
-    scale_of,
-    signed_and_absolute,
-)
+from cervix_jax.explanations.paper_figure import Side
+from cervix_jax.explanations.sheets import GAP, contact_sheet, signed_and_absolute, strip
 
 RANDOM = np.random.default_rng(0)
 
@@ -26,27 +20,20 @@ def test_channels_cancel_in_the_signed_map_only():
     np.testing.assert_array_equal(signed_and_absolute(cam), [cam, np.abs(cam)])
 
 
-def test_scales():
-    assert scale_of(np.zeros((2, 3, 3))) == 1
-    one = np.zeros((1, 40, 40))
-    one[0, 0, 0] = -7  # too rare for the quantile
-    assert scale_of(one) == 7
-    values = RANDOM.normal(size=100_000)
-    assert scale_of(values) == scale_of(-values)
-    assert np.isclose(scale_of(values), 2.81, atol=0.05)  # of a normal |x| at 99.5 %
-
-
-def test_red_is_for_and_blue_against_and_zero_leaves_the_image():
+def test_a_strip_shows_the_image_the_map_and_both():
     image = np.full((2, 3, 3), 100, np.uint8)
-    signed = np.array([[1.0, 0.5, 0.0], [0.5, 0.5, 0.5]])  # scaled: 0.5 is zero
-    strip = _strip(image, [signed, np.abs(2 * signed - 1)])
+    signed = np.array([[1.0, 0.0, -1.0], [0.0, 0.0, 0.0]])
+    drawn = strip(image, signed, np.abs(signed), (1.0, 1.0)).astype(int)
     step = 3 + GAP
-    drawn, overlay = strip[:, step : step + 3], strip[:, 3 * step :]
-    assert drawn[0, 0, 0] > drawn[0, 0, 2]
-    assert drawn[0, 2, 2] > drawn[0, 2, 0]
-    np.testing.assert_allclose(overlay[1], 100 / 255, atol=0.02)
-    assert overlay[0, 0, 0] > overlay[0, 0, 2]
-    np.testing.assert_array_equal(strip[:, :3] * 255, image)
+    columns = [drawn[:, k * step : k * step + 3] for k in range(4)]
+    assert drawn.shape == (2, 4 * 3 + 3 * GAP, 3)
+    np.testing.assert_array_equal(columns[0], image)
+    for shown in (columns[1], columns[3]):
+        assert shown[0, 0, 0] > shown[0, 0, 2]  # red
+        assert shown[0, 2, 2] > shown[0, 2, 0]  # blue
+    assert (columns[1][1] == 255).all()
+    assert (columns[3][1] == 100).all()
+    assert columns[2][0, 0].sum() > columns[2][0, 1].sum()
 
 
 def test_a_sheet_is_drawn_for_one_image_and_for_a_map_of_zeros(tmp_path):
@@ -56,18 +43,6 @@ def test_a_sheet_is_drawn_for_one_image_and_for_a_map_of_zeros(tmp_path):
         contact_sheet(pixels, maps, ["x"] * count, "zeros", path)
         with Image.open(path) as picture:
             assert min(picture.size) > 100
-
-
-def test_the_papers_map_is_the_positive_mean_ending_at_its_99th_percentile():
-    map_ = RANDOM.normal(size=(20, 20, 3))
-    shade = normalised(map_)[..., 0]
-    mean = map_.mean(-1)
-    assert (shade[mean <= 0] == 0).all()
-    top = np.percentile(np.maximum(mean, 0), 99)
-    inside = (mean > 0) & (mean < top)
-    np.testing.assert_allclose(shade[inside], mean[inside] / top)
-    assert (shade[mean >= top] == 1).all()
-    assert not normalised(-np.abs(map_)).any()
 
 
 def test_two_models_stand_side_by_side(tmp_path):

@@ -12,7 +12,7 @@ from PIL import Image
 from predicted_rows import read_rows
 
 from cervix_jax.predict.names import picture_name, shown
-from cervix_jax.predict.overlays import METHODS, lay_over
+from cervix_jax.predict.overlays import OVERLAY_METHODS, overlay
 
 ODD = ["../../etc/passwd", "..", ".", "/", "a/", "C:\\x.png", "CON.png", "é.png", "caf\udce9.png"]
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
@@ -36,7 +36,7 @@ def test_shown_paths_are_text_and_no_formula(path):
         assert os.path.normpath(shown(path)) == os.path.normpath(path)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", OVERLAY_METHODS)
 def test_one_overlay_an_image(predict, workdir, cells, tmp_path, method):
     some = sorted(cells.rglob("*.png"))[:2]
     for folder, path in zip("ab", some, strict=True):
@@ -70,11 +70,11 @@ def test_a_map_lies_where_the_network_looked(resize):
     image = Image.new("RGB", (400, 300), (128, 128, 128))
     values = np.zeros((30, 30))
     values[12:18, 12:18] = 1.0
-    changed = (np.asarray(lay_over(image, values, 1.0, resize)) != 128).any(-1)
+    changed = (np.asarray(overlay(image, values, 1.0, resize)) != 128).any(-1)
     y, x = np.nonzero(changed)
     assert (x.mean(), y.mean()) == pytest.approx((199.5, 149.5), abs=1.5)
     side = {"stretch": (80, 60), "crop": (60, 60), "pad": (80, 80)}[resize]
     assert np.ptp(x) == pytest.approx(side[0], abs=16)
     assert np.ptp(y) == pytest.approx(side[1], abs=16)
-    blank = lay_over(image, np.zeros((30, 30)), 0.0, resize)
+    blank = overlay(image, np.zeros((30, 30)), 0.0, resize)
     np.testing.assert_array_equal(np.asarray(blank), np.asarray(image))

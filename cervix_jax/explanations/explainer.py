@@ -1,0 +1,141 @@
+"""A run and how it is explained: what `explain.registry` is told for each method."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jax.tree_util import Partial
+
+from cervix_jax.explain import registry
+from cervix_jax.explain.baselines import Baselines, Several
+from cervix_jax.explain.function import LogitsFn, Output
+from cervix_jax.explain.registry import METHODS, Baseline, Method
+from cervix_jax.runs.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class MapSettings:
+    """How maps are made; None leaves a setting as `explain.registry` has it.
+
+    Attributes:
+      output: which score is explained; RISE explains the probability always.
+      baseline: where paths start and what covers; white is an empty slide.
+      steps: gradients on a path.
+      samples: noisy copies (SmoothGrad), or random points (expected gradients).
+      masks: of RISE.
+      window: side in pixels of the occluding square.
+      feature_map: that class activation maps are made of.
+      seed: of everything random.
+      batch_size: images at a time; no result depends on it but for rounding.
+    """
+
+    output: Output = "logit"
+    baseline: Baseline = "white"
+    steps: int | None = None
+    samples: int | None = None
+    masks: int | None = None
+    window: int | None = None
+    feature_map: str | None = None
+    seed: int = 0
+    batch_size: int = 32
+
+    def of(self, name: str) -> dict[str, Any]:
+        """A method's own settings."""
+        own = METHODS[name].settings
+        told = {
+            "steps": self.steps,
+            "samples": self.masks if name == "rise" else self.samples,
+            "window": self.window,
+            "feature_map": self.feature_map,
+        }
+        return own | {key: value for key, value in told.items() if key in own and value is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Explainer:
+    """A network, and how it is explained.
+
+    Attributes:
+      run: the network.
+      settings: for all methods.
+      references: training images that expected gradients start from; None where that method is
+        not asked for.
+    """
+
+    run: Run
+    settings: MapSettings
+    references: Several | None
+
+    def function(self, name: str) -> Partial:
+        """The network as a method takes it."""
+        return self.run.features_fn if METHODS[name].features else self.run.logits_fn
+
+    def explain(
+        self,
+        name: str,
+        images: np.ndarray,
+        targets: np.ndarray,
+        progress: str = "",
+        *,
+        fn: LogitsFn | None = None,
+    ) -> np.ndarray:
+        """Raw maps of a method.
+
+        Args:
+          name: one of `METHODS`.
+          images: float32 [N, S, S, 3], as the network takes them.
+          targets: int [N].
+          progress: what a bar is called.
+          fn: another network than the run's own, such as one with fresh weights.
+
+        Returns:
+          float32 [N, S, S, 3] or [N, S, S].
+        """
+        method, count, settings = METHODS[name], len(images), self.settings
+        if method.one_pass:  # filled up to whole batches: a program for each batch size is costly
+            whole = -(-count // settings.batch_size) * settings.batch_size
+            images = np.resize(images, (whole, *images.shape[1:]))
+            targets = np.resize(targets, whole)
+        return registry.explain(
+            name,
+            self.function(name) if fn is None else fn,
+            images,
+            targets,
+            input_range=self.run.input_range,
+            baselines=self._baselines(method),
+            output=settings.output,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            progress=progress,
+            **settings.of(name),
+        )[:count]
+
+    def baselines(self, name: str, images: np.ndarray) -> Any:
+        """What a method compares these images with; None where it takes no baselines."""
+        given = self._baselines(METHODS[name])
+        return registry.baselines_of(name, images, given, self.run.input_range)
+
+    def _baselines(self, method: Method) -> Baselines | Baseline:
+        return self.references if method.baseline == "images" else self.settings.baseline
+
+    def with_variables(self, variables: Mapping[str, Any]) -> "Explainer":
+        """The same with other weights."""
+        return dataclasses.replace(self, run=self.run.with_variables(variables))
+
+    def score_of(self, name: str) -> Output:
+        """The score that a method's maps explain."""
+        return METHODS[name].output or self.settings.output
+
+    def options(self, name: str) -> dict[str, Any]:
+        """What a method's maps depend on, JSON-ready."""
+        method, used = METHODS[name], self.settings.of(name)
+        if not method.reference:
+            used |= {"output": self.score_of(name)}
+        if method.baseline == "colour":
+            used |= {"baseline": self.settings.baseline}
+        if method.baseline == "images":
+            used |= {"references": 0 if self.references is None else self.references.count}
+        if method.seeded:
+            used |= {"seed": self.settings.seed}
+        return used

@@ -76,7 +76,7 @@ VARIANTS = {
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and maps")
     parser.add_argument("--clusters", type=int, default=12, help="of each class, a cell of each")
     args = parser.parse_args()

@@ -23,7 +23,7 @@ OPACITY = 0.7  # of the strongest colour over an image
 OUTLINES = {"nucleus": (255, 230, 0), "cytoplasm": (0, 230, 118)}
 
 SIGNED = LinearSegmentedColormap.from_list(
-    "signed", [np.divide(NEGATIVE, 255), (1.0, 1.0, 1.0), np.divide(POSITIVE, 255)]
+    "signed", ["#" + bytes(each).hex() for each in (NEGATIVE, (255, 255, 255), POSITIVE)]
 )
 ABSOLUTE = matplotlib.colormaps["magma"]
 PAPER_PERCENTILE = 99

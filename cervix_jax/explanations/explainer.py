@@ -1,7 +1,6 @@
 """A run and how it is explained: what `explain.registry` is told for each method."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from cervix_jax.explain import registry
 from cervix_jax.explain.baselines import Baselines, Several
 from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.registry import METHODS, Baseline, Method
+from cervix_jax.runs.inference import Variables
 from cervix_jax.runs.run import Run
 
 
@@ -119,7 +119,7 @@ class Explainer:
     def _baselines(self, method: Method) -> Baselines | Baseline:
         return self.references if method.baseline == "images" else self.settings.baseline
 
-    def with_variables(self, variables: Mapping[str, Any]) -> "Explainer":
+    def with_variables(self, variables: Variables) -> "Explainer":
         """The same with other weights."""
         return dataclasses.replace(self, run=self.run.with_variables(variables))
 

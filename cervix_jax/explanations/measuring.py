@@ -160,10 +160,10 @@ def _completeness(subject: Subject, progress: str) -> Values:
 
 def _distribution(subject: Subject, progress: str) -> Values:
     del progress
-    options = {"reduction": subject.method.reduction}
+    reduction = subject.method.reduction
     return {
-        "sparseness": measures.sparseness(subject.maps, **options),
-        "complexity": measures.complexity(subject.maps, **options),
+        "sparseness": measures.sparseness(subject.maps, reduction=reduction),
+        "complexity": measures.complexity(subject.maps, reduction=reduction),
     }
 
 
@@ -202,10 +202,10 @@ def _average_map(subject: Subject, progress: str) -> Values:
 def _localisation(subject: Subject, progress: str) -> Values:
     del progress
     assert subject.annotations is not None
-    options = {"reduction": subject.method.reduction}
+    reduction = subject.method.reduction
     names, masks = subject.annotations.names, subject.annotations.masks
-    mass = measures.relevance_mass(subject.maps, masks, **options)
-    rank = measures.relevance_rank(subject.maps, masks, **options)
+    mass = measures.relevance_mass(subject.maps, masks, reduction=reduction)
+    rank = measures.relevance_rank(subject.maps, masks, reduction=reduction)
     area = measures.area_share(masks)
     found = {}
     for column, region in enumerate(names):
@@ -213,7 +213,8 @@ def _localisation(subject: Subject, progress: str) -> Values:
         found[f"rank_{region}"] = rank[:, column]
         found[f"area_{region}"] = area[:, column]
     nucleus = masks[:, names.index("nucleus")]
-    return found | {"pointing_nucleus": measures.pointing_game(subject.maps, nucleus, **options)}
+    hits = measures.pointing_game(subject.maps, nucleus, reduction=reduction)
+    return found | {"pointing_nucleus": hits}
 
 
 @dataclasses.dataclass(frozen=True)

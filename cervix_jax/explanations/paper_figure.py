@@ -102,8 +102,8 @@ def draw(sides: Sequence[Side], path: Path) -> None:
     """Draw the picture: for each image two rows, for each model three columns."""
     count = len(sides[0].pixels)
     figure = Figure(figsize=(4.6 * len(sides), 3.1 * count + 0.6), layout="constrained")
-    parts = np.atleast_1d(figure.subfigures(1, len(sides)))
-    for part, side in zip(parts, sides, strict=True):
+    parts = figure.subfigures(1, len(sides), squeeze=False)
+    for part, side in zip(parts[0], sides, strict=True):
         grid = part.subplots(2 * count, len(TITLES))
         part.suptitle(side.title, fontsize=LABEL_SIZE + 1)
         for number in range(count):

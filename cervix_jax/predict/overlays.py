@@ -87,7 +87,8 @@ def overlay(image: Image.Image, values: np.ndarray, scale: float, resize: str) -
     sides = np.asarray(image.size, np.float64)
     factor = max(1.0, _SMALLEST / sides.min())
     factor = min(factor, _LARGEST / sides.max())
-    size = tuple(max(1, round(side * factor)) for side in image.size)
+    width, height = (max(1, round(side * factor)) for side in image.size)
+    size = (width, height)
     frame = Frame.of(size, len(values), resize)
     place = (frame.scale[0], 0, frame.offset[0], 0, frame.scale[1], frame.offset[1])
     over = Image.fromarray(colour(values, scale)).transform(

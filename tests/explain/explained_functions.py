@@ -63,8 +63,8 @@ def make_network(seen=None):
         x = jax.nn.relu(_conv(images, weights["first"], 1)) + added.get("stage1", 0)
         gates = jax.nn.sigmoid(x.mean((1, 2)) @ weights["squeeze"])
         x = x * gates[:, None, None]
-        y = jax.nn.relu(_conv(x, weights["second"], 2)) + added.get("pre_logits_2d", 0)
-        out = {"stage1": x, "pre_logits_2d": y, "attention/stage1": gates}
+        y = jax.nn.relu(_conv(x, weights["second"], 2)) + added.get("stage4", 0)
+        out = {"stage1": x, "stage4": y, "attention/stage1": gates}
         return y.mean((1, 2)) @ weights["last"], out
 
     return forward

@@ -47,8 +47,8 @@ def test_grad_cam_of_a_layer_within_the_network():
     """What comes after it is linear, so its gradient is known."""
     forward, weights = make_network(), network_weights()
     fn = Partial(forward, weights)
-    found = explain.grad_cam(fn, IMAGES, TARGETS, feature_map="pre_logits_2d", interpolation="none")
-    features = np.asarray(fn(IMAGES)[1]["pre_logits_2d"])
+    found = explain.grad_cam(fn, IMAGES, TARGETS, feature_map="stage4", interpolation="none")
+    features = np.asarray(fn(IMAGES)[1]["stage4"])
     gradient = weights["last"].T[TARGETS] / (3 * 3)
     expected = np.einsum("bhwc,bc->bhw", features, gradient)
     assert found.shape == (4, 3, 3)
@@ -69,7 +69,7 @@ def test_maps_are_enlarged_to_the_size_of_the_images(interpolation):
     ("fn", "options", "message"),
     [
         (POOLED, {"feature_map": "stage4"}, "no feature map 'stage4'; choose one of stem"),
-        (linear(normal(3, 6, 5, 3)), {}, "no feature map 'pre_logits_2d'; it returns logits only"),
+        (linear(normal(3, 6, 5, 3)), {}, "no feature map 'stage4'; it returns logits only"),
         (
             POOLED,
             {"feature_map": "stem", "interpolation": "cubic"},

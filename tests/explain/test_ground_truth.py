@@ -25,9 +25,9 @@ THRESHOLD = 0.5
 @jax.jit
 def _redness(weights, images, perturbations=None):
     """Sums how far red exceeds one half; the second class is its opposite."""
-    added = (perturbations or {}).get("pre_logits_2d", 0)
+    added = (perturbations or {}).get("stage4", 0)
     features = jax.nn.relu(images[..., :1] - THRESHOLD) + added
-    return features.mean((1, 2)) @ weights, {"pre_logits_2d": features}
+    return features.mean((1, 2)) @ weights, {"stage4": features}
 
 
 redness = Partial(_redness, jnp.asarray([[1.0, -1.0]]))

@@ -16,7 +16,7 @@ from cervix_jax.explain.registry import METHODS
 
 RANGE = input_range("imagenet")
 IMAGES, TARGETS = normal(3, 9, 8, 3), np.array([0, 1, 2])
-QUICK = {"steps": 2, "samples": 2, "feature_map": "pre_logits_2d"}
+QUICK = {"steps": 2, "samples": 2, "feature_map": "stage4"}
 SEVERAL = explain.baselines.several(normal(2, 9, 8, 3, seed=1))
 
 

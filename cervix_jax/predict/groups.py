@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import numpy as np
 
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import PREFIX
-from cervix_jax.predict.names import shown
+from cervix_jax.files import atomic
+from cervix_jax.predict.output import Row, csv_text
+from cervix_jax.predict.picture_names import shown
 from cervix_jax.statistics.aggregation import RULES
 
 PARENT = "parent"
@@ -43,30 +46,40 @@ def group_rule(given: str) -> Callable[[str], str]:
     return name_of
 
 
-def group_columns(class_names: Sequence[str]) -> list[str]:
-    """Columns of the table of groups."""
-    return ["group", "images", "rule", "class", *(f"{PREFIX}{name}" for name in class_names)]
+class GroupCount(NamedTuple):
+    """How many groups there are, and images that are of none."""
+
+    groups: int
+    alone: int
 
 
-def group_rows(rows: Iterable[dict], class_names: Sequence[str], rule: str) -> list[list]:
-    """One row a group, by name; images without a group are left out.
+def write_groups(
+    path: Path, rows: Iterable[Row], class_names: Sequence[str], rule: str
+) -> GroupCount:
+    """Write a table with one row a group, by name; images without a group are left out.
 
     Args:
+      path: the table, a CSV file.
       rows: of images, with `group` and `p_<class>`.
       class_names: C names.
       rule: one of `statistics.aggregation.RULES`.
     """
     groups: dict[str, list[np.ndarray]] = {}
     columns = [f"{PREFIX}{name}" for name in class_names]
+    alone = 0
     for row in rows:
         if row["group"]:
             values = np.asarray([row[name] for name in columns], np.float64)
             groups.setdefault(row["group"], []).append(values)
-    found = []
+        else:
+            alone += 1
+    found: list[list[object]] = [["group", "images", "rule", "class", *columns]]
     for name in sorted(groups):
         members = np.stack(groups[name])
         # Six digits do not sum to 1 by the last one.
         joined = RULES[rule](members / members.sum(1, keepdims=True))
         best = class_names[int(joined.argmax())]
         found.append([name, len(members), rule, best, *(f"{p:.6g}" for p in joined)])
-    return found
+    with atomic.replacing(path) as temporary:
+        temporary.write_bytes(csv_text(found))
+    return GroupCount(len(groups), alone)

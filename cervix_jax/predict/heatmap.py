@@ -21,7 +21,7 @@ _OPACITY = 0.45
 def shrink(field: Image.Image) -> tuple[Image.Image, float]:
     """The field as it is drawn, and its pixels per pixel of the field."""
     scale = min(1.0, _WIDEST / max(field.size))
-    size = tuple(max(1, round(side * scale)) for side in field.size)
+    size = max(1, round(field.width * scale)), max(1, round(field.height * scale))
     return field.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), scale
 
 

@@ -2,12 +2,11 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from scipy.special import softmax
 
 from cervix_jax import distributed
-from cervix_jax.runs.inference import Predictions, make_forward
+from cervix_jax.runs.inference import probabilities_of
 from cervix_jax.runs.run import Run
 
 
@@ -40,21 +39,17 @@ class Network:
 
     def __init__(self, run: Run, batch_size: int = 0, temperature: float | None = None):
         self.run, self.temperature = run, temperature
-        self.batch_size = batch_size or run.config.eval_batch_size
+        self.batch_size: int = batch_size or run.config.eval_batch_size
         self.image_size: int = run.config.image_size
         self.resize: str = run.config.data.resize
-        mesh = distributed.make_mesh()
-        distributed.check_divides("--batch_size", self.batch_size, mesh)
-        self._sharding = distributed.batch_sharded(mesh)
-        self._forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
+        distributed.check_divides("--batch_size", self.batch_size, distributed.make_mesh())
 
     def __call__(self, images: np.ndarray) -> Scores:
         """Scores of uint8 [n, S, S, 3], n from 1 to the batch size."""
         count = len(images)
-        batch = jax.device_put(self.fill(images), self._sharding)
-        logits = np.asarray(self._forward(self.run.variables, batch))
-        nobody = np.zeros(len(logits), np.int64)
-        raw = Predictions(nobody, logits, nobody).probabilities[:count]
+        # Always a whole batch, so that the last one runs the same program as the others.
+        logits = self.run.logits(self.fill(images), batch_size=self.batch_size)
+        raw = probabilities_of(logits)[:count].astype(np.float64)
         logits = logits[:count]
         if self.temperature is None:
             return Scores(logits, raw, raw)

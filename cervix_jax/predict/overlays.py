@@ -13,9 +13,9 @@ from cervix_jax.explain.measures.maps import reduce_channels
 from cervix_jax.explain.pictures import colour, lay_over, scale_of
 from cervix_jax.files.atomic import replacing
 from cervix_jax.files.images import read_rgb
-from cervix_jax.predict.names import picture_name
 from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import make_folder
+from cervix_jax.predict.picture_names import picture_name
 
 OVERLAY_METHODS = ("grad_cam", "integrated_gradients", "saliency")
 # Smaller crops are enlarged, larger fields made smaller.

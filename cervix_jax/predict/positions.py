@@ -12,7 +12,7 @@ from cervix_jax.data.cric_nuclei import read_nuclei
 from cervix_jax.errors import InputError
 from cervix_jax.files import tables
 from cervix_jax.files.images import SUFFIXES, UnreadableImage, image_size
-from cervix_jax.predict.names import shown
+from cervix_jax.predict.picture_names import shown
 
 _COLUMNS = ("image", "x", "y")
 _CRIC = "image_filename"

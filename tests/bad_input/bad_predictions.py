@@ -145,7 +145,7 @@ CASES = [
         "a table that another command began",
         "--resume",
         expected=("{tmp}/p.csv.part", "--overwrite"),
-        make=lambda tmp: [_images(tmp), write(tmp / "p.csv.progress", "{\n")],
+        make=lambda tmp: [_images(tmp), write(tmp / "p.csv.part", "{\n")],
     ),
     _predict("to go on and to begin", "--resume", "--overwrite", expected=("--resume",)),
     _predict("a batch below one", "--batch_size=-1", expected=("--batch_size=-1",)),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cervix_jax.errors import InputError
 from cervix_jax.files.images import UnreadableImage
-from cervix_jax.predict.images import read_squares
+from cervix_jax.predict.image_rows import read_squares
 from cervix_jax.predict.inputs import check_arguments, list_images
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from predicted_rows import read_rows
 
-from cervix_jax.predict.names import picture_name, shown
 from cervix_jax.predict.overlays import OVERLAY_METHODS, overlay
+from cervix_jax.predict.picture_names import picture_name, shown
 
 ODD = ["../../etc/passwd", "..", ".", "/", "a/", "C:\\x.png", "CON.png", "é.png", "caf\udce9.png"]
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)

@@ -10,12 +10,11 @@ import numpy as np
 from cervix_jax.errors import InputError
 from cervix_jax.statistics.conformal import lac_scores
 
-SEPARATOR = "|"
 HOW = "python -m cervix_jax.evaluate makes it where a run has validation images"
 
 
 @dataclasses.dataclass(frozen=True)
-class Calibration:
+class Validation:
     """Decisions of the same weights, or why there are none.
 
     Attributes:
@@ -33,21 +32,23 @@ class Calibration:
         return None if self.threshold is None else lac_scores(raw) <= self.threshold
 
 
-def read_calibration(workdir: str | Path, step: int, coverage: float) -> Calibration:
+def read_validation(workdir: Path | None, step: int, coverage: float) -> Validation:
     """Reads `evaluate/test_decisions.json`, if it is of the same step.
 
     Args:
-      workdir: the run's folder.
+      workdir: the run's folder; None for a run made in memory, which has none.
       step: the training step of the weights.
       coverage: how often a conformal set shall hold the true class.
 
     Raises:
       InputError: the file is damaged, or has no sets of that coverage.
     """
-    folder = Path(workdir) / "evaluate"
+    if workdir is None:
+        return Validation(missing="the run has no folder, and so was never evaluated")
+    folder = workdir / "evaluate"
     path = folder / "test_decisions.json"
     if not path.is_file():
-        return Calibration(missing=f"{path} is not there; {HOW}")
+        return Validation(missing=f"{path} is not there; {HOW}")
     try:
         decided_at = json.loads((folder / "test.json").read_text(encoding="utf-8"))["step"]
         decisions = json.loads(path.read_text(encoding="utf-8"))
@@ -61,10 +62,10 @@ def read_calibration(workdir: str | Path, step: int, coverage: float) -> Calibra
             f"{path}: cannot be used ({type(error).__name__}: {error}); evaluate the run again."
         ) from error
     if decided_at != step:
-        return Calibration(
+        return Validation(
             missing=f"{path} is of step {decided_at} and the weights of step {step}; evaluate again"
         )
     if coverage not in thresholds:
         known = ", ".join(f"{target:g}" for target in sorted(thresholds))
         raise InputError(f"--coverage={coverage:g}: {path} has sets for {known}; choose one.")
-    return Calibration(temperature, thresholds[coverage])
+    return Validation(temperature, thresholds[coverage])

@@ -1,0 +1,295 @@
+"""Predictions of whole fields: by a sliding window, or about nuclei whose positions are known."""
+
+import dataclasses
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
+from cervix_jax.data.decode import resize_square
+from cervix_jax.errors import InputError
+from cervix_jax.files.images import UnreadableImage, read_rgb, squares_about
+from cervix_jax.files.threads import map_in_order
+from cervix_jax.predict import geojson, heatmap
+from cervix_jax.predict.network import Network
+from cervix_jax.predict.output import REASON, Row, make_folder
+from cervix_jax.predict.picture_names import picture_name, shown
+from cervix_jax.predict.positions import Positions
+from cervix_jax.predict.severity import Severity, severity_of
+from cervix_jax.predict.windows import check_window, mean_over_windows, starts
+from cervix_jax.runs.run import Run
+
+KINDS = ("window", "nuclei")
+HEATMAPS = ("auto", "abnormal", "classes")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FieldOptions:
+    """What is looked at in a field, and what is written of it.
+
+    Attributes:
+      field: "window" or "nuclei"; None where images are no fields.
+      window: side of the window, in pixels of the field.
+      overlap: share of a window that the next one covers too, 0 to 0.9.
+      min_contrast: windows whose grey values (0 to 255) have a smaller standard deviation are empty
+        background, and left out; 0 leaves out none.
+      positions: file of the nuclei, see `positions.Positions`.
+      positions_width: width of the fields that positions are given in, in pixels; 0 takes them as
+        they are.
+      crop: side of the square about a nucleus, in pixels of the field; 0 takes that of the data set
+        that the run was trained on, where it is known.
+      severity: all classes from harmless to worst; () takes the order that is known.
+      abnormal: classes that the heat map counts as abnormal; () takes those that are known.
+      min_probability: what a class needs somewhere in a field to count as its worst.
+      heatmap: one of `HEATMAPS`; "classes" draws one map a class.
+      maps: folder of the heat maps and GeoJSON.
+
+    Raises:
+      InputError: a value cannot be used, alone or with the others.
+    """
+
+    field: str | None = None
+    window: int = 0
+    overlap: float = 0.5
+    min_contrast: float = 0.0
+    positions: str | Path = ""
+    positions_width: int = 0
+    crop: int = 0
+    severity: Sequence[str] = ()
+    abnormal: Sequence[str] = ()
+    min_probability: float = 0.5
+    heatmap: str = "auto"
+    maps: str | Path = ""
+
+    def __post_init__(self):
+        if self.field not in (None, *KINDS):
+            raise InputError(f"--field={self.field}: choose one of {', '.join(KINDS)}.")
+        if self.heatmap not in HEATMAPS:
+            raise InputError(f"--heatmap={self.heatmap}: choose one of {', '.join(HEATMAPS)}.")
+        if not 0 <= self.min_probability <= 1:
+            raise InputError(f"--min_probability={self.min_probability:g}: give 0 to 1.")
+        if not self.min_contrast >= 0:
+            raise InputError(f"--min_contrast={self.min_contrast:g}: give 0 (keep all) or more.")
+        for name, field in (("window", "window"), ("positions", "nuclei"), ("crop", "nuclei")):
+            if getattr(self, name) and self.field != field:
+                raise InputError(f"--{name} goes with --field={field}; add that.")
+        if self.field == "window":
+            check_window(self.window, self.overlap)
+        if self.field == "nuclei" and not self.positions:
+            raise InputError("--field=nuclei needs --positions=FILE, a CSV with image, x and y.")
+        if self.crop < 0:
+            raise InputError(f"--crop={self.crop}: give a side in pixels.")
+
+    def deciding(self) -> dict[str, object]:
+        """The options that decide what rows hold, by their flags."""
+        values = dataclasses.asdict(self)
+        texts = ("positions", "maps")
+        return {f"--{name}": str(v) if name in texts else v for name, v in values.items()}
+
+    def square_in(self, run: Run, width: int) -> int:
+        """Side of the window, or of the square about a nucleus, in pixels of a field.
+
+        Args:
+          run: what predicts; its data set says how much of a cell it was shown.
+          width: of the field in pixels.
+
+        Raises:
+          InputError: nobody says how large the square about a nucleus is.
+        """
+        if self.field == "window" or self.crop:
+            return self.window or self.crop
+        if run.config.data.dataset != "cric/cell":
+            raise InputError(
+                "--crop is missing: give the side of the square about each nucleus in pixels; it "
+                "should show as much of a cell as the images that the network was trained on."
+            )
+        side = run.config.data.settings.get("side") or DEFAULT_SIDE
+        return max(1, round(side * width / PUBLISHED_WIDTH))
+
+
+class FieldRows:
+    """Makes the row of every field, its heat map and its GeoJSON file.
+
+    Args:
+      network: what predicts.
+      options: what is looked at and written.
+      positions: of nuclei, where `options.field` is "nuclei".
+      max_pixels: see `files.images.read_image`.
+
+    Attributes:
+      folder: where pictures and GeoJSON go.
+      severity: the order of the classes.
+
+    Raises:
+      InputError: the options do not fit the run.
+    """
+
+    unit = "field"
+
+    def __init__(
+        self,
+        network: Network,
+        options: FieldOptions,
+        positions: Positions | None,
+        max_pixels: int,
+    ):
+        self._network, self._options, self._max_pixels = network, options, max_pixels
+        self._positions = positions
+        self._class_names = network.run.class_names
+        self.severity: Severity = severity_of(self._class_names, options.severity, options.abnormal)
+        options.square_in(network.run, PUBLISHED_WIDTH)  # fails before any work
+        if options.heatmap == "abnormal" and self.severity.abnormal is None:
+            raise InputError("--heatmap=abnormal: say with --abnormal=a,b which classes are.")
+        self.folder = Path(options.maps)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the table."""
+        windows = ["windows", "empty"] if self._options.field == "window" else ["nuclei"]
+        counts = [f"n_{name}" for name in self._class_names]
+        return ["path", "width", "height", *windows, "worst", "worst_probability", *counts,
+                "heatmap", "geojson"]  # fmt: skip
+
+    def batches(self, paths: Iterator[str]) -> Generator[list[Row], None, None]:
+        """What becomes of the fields, one at a time; of its windows a few batches are in memory.
+
+        Args:
+          paths: the fields that are left to do.
+
+        Yields:
+          The row of a field, or the reason why it has none.
+        """
+        make_folder("maps", self.folder)
+        look = self._by_window if self._options.field == "window" else self._by_nuclei
+        for path in paths:
+            try:
+                yield [look(path, read_rgb(path, max_pixels=self._max_pixels))]
+            except UnreadableImage as error:
+                yield [{"path": shown(path), REASON: error.reason}]
+
+    def _by_window(self, path: str, field: Image.Image) -> Row:
+        options = self._options
+        side = options.square_in(self._network.run, field.width)
+        if side > min(field.size):
+            raise UnreadableImage(
+                path,
+                f"is {field.width} x {field.height} pixels, and --window={side} is larger",
+                "give a smaller window",
+            )
+        columns, rows = (starts(length, side, options.overlap) for length in field.size)
+        x, y = np.meshgrid(columns, rows)
+        corners = np.stack([x.ravel(), y.ravel()], axis=1)
+        pixels = np.asarray(field)
+        kept = np.ones(len(corners), bool)
+        if options.min_contrast > 0:
+            grey = np.asarray(field.convert("L"))
+            kept = np.asarray(
+                [grey[y : y + side, x : x + side].std() >= options.min_contrast for x, y in corners]
+            )
+        squares = (pixels[y : y + side, x : x + side] for x, y in corners[kept].tolist())
+        found = self._probabilities(squares)
+        row = self._row(path, field, found)
+        row |= {"windows": len(found), "empty": int((~kept).sum())}
+        small, scale = heatmap.shrink(field)
+        grid = np.zeros((len(rows), len(columns), found.shape[1]))
+        known = kept.reshape(grid.shape[:2])
+        grid[known] = found
+        y, x = (
+            np.minimum((np.arange(drawn) + 0.5) / scale, length - 0.5)
+            for drawn, length in ((small.height, field.height), (small.width, field.width))
+        )
+        shown_values = self._shown(grid)
+        means = mean_over_windows(
+            np.stack(list(shown_values.values()), axis=-1), known, (rows, columns), side, (y, x)
+        )
+        maps = {name: means[..., number] for number, name in enumerate(shown_values)}
+        title = _title(path, row, f"{len(found)} windows of {side} px")
+        heatmap.draw_windows(small, maps, title, self.folder / row["heatmap"])
+        geojson.write_geojson(
+            self.folder / row["geojson"],
+            geojson.squares(corners[kept], side),
+            found,
+            self._class_names,
+            "window",
+        )
+        return row
+
+    def _by_nuclei(self, path: str, field: Image.Image) -> Row:
+        assert self._positions is not None
+        positions = self._positions.of(path, field.size)
+        if not len(positions):
+            raise UnreadableImage(path, "has no positions", "add some, or leave it out")
+        side = self._options.square_in(self._network.run, field.width)
+        found = self._probabilities(squares_about(np.asarray(field), positions, side))
+        row = self._row(path, field, found)
+        row |= {"nuclei": len(found)}
+        small, scale = heatmap.shrink(field)
+        title = _title(path, row, f"{len(found)} nuclei in squares of {side} px")
+        heatmap.draw_nuclei(
+            small,
+            positions * scale,
+            side * scale / 4,
+            self._shown(found),
+            title,
+            self.folder / row["heatmap"],
+        )
+        geojson.write_geojson(
+            self.folder / row["geojson"],
+            geojson.points(positions),
+            found,
+            self._class_names,
+            "nucleus",
+        )
+        return row
+
+    def _probabilities(self, squares: Iterator[np.ndarray]) -> np.ndarray:
+        """Probabilities float64 [n, C] of uint8 squares, resized in threads, a batch at a time."""
+        network = self._network
+
+        def resized(square: np.ndarray) -> np.ndarray:
+            return resize_square(square, network.image_size, network.resize)
+
+        found = [np.zeros((0, len(self._class_names)))]
+        batch: list[np.ndarray] = []
+        for square in map_in_order(resized, squares):
+            batch.append(square)
+            if len(batch) == network.batch_size:
+                found.append(network(np.stack(batch)).probabilities)
+                batch = []
+        if batch:
+            found.append(network(np.stack(batch)).probabilities)
+        return np.concatenate(found)
+
+    def _row(self, path: str, field: Image.Image, probabilities: np.ndarray) -> dict[str, Any]:
+        names = self._class_names
+        counts = np.bincount(probabilities.argmax(1), minlength=len(names))
+        worst, probability = self.severity.worst(probabilities, self._options.min_probability)
+        row: dict[str, Any] = {"path": shown(path), "width": field.width, "height": field.height}
+        row |= {"worst": worst, "worst_probability": probability}
+        row |= {f"n_{name}": int(count) for name, count in zip(names, counts, strict=True)}
+        return row | {
+            "heatmap": picture_name(path, ".png"),
+            "geojson": picture_name(path, ".geojson"),
+        }
+
+    def _shown(self, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+        """What the panels of the picture show of probabilities [..., C]."""
+        severity = self.severity
+        if self._options.heatmap != "classes" and severity.abnormal is not None:
+            pairs = zip(severity.class_names, severity.abnormal, strict=True)
+            names = [name for name, is_abnormal in pairs if is_abnormal]
+            return {
+                f"abnormal: {' or '.join(names)}": probabilities[..., severity.abnormal].sum(-1)
+            }
+        return {name: probabilities[..., k] for k, name in enumerate(severity.class_names)}
+
+
+def _title(path: str, row: Row, what: str) -> str:
+    worst = "no class is probable enough"
+    if row["worst"]:
+        worst = f"worst: {row['worst']} ({row['worst_probability']:.2f})"
+    # A dollar would begin a formula in matplotlib.
+    return f"{shown(Path(path).name)}, {what}; {worst}".replace("$", r"\$")

@@ -1,0 +1,196 @@
+"""Predictions of images, one row each."""
+
+import dataclasses
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cervix_jax.data.decode import resize_square
+from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import PREFIX
+from cervix_jax.files.images import UnreadableImage, read_rgb
+from cervix_jax.files.threads import map_in_order
+from cervix_jax.predict.groups import group_rule
+from cervix_jax.predict.network import Network
+from cervix_jax.predict.output import REASON, Row
+from cervix_jax.predict.overlays import OVERLAY_METHODS, Overlays
+from cervix_jax.predict.picture_names import shown
+from cervix_jax.predict.validation import Validation
+from cervix_jax.statistics.aggregation import RULES
+from cervix_jax.statistics.outliers import energy
+from cervix_jax.statistics.table import UNKNOWN, PredictionTable
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """What is written of images.
+
+    Attributes:
+      coverage: how often a conformal set shall hold the true class, e.g. 0.95.
+      group: "parent", or a pattern whose first (group) names what an image belongs to; "" for no
+        groups.
+      aggregate: how images make up their group, one of `statistics.aggregation.RULES`.
+      overlay: folder for a picture of each image with its explanation; "" for none.
+      method: what explains, one of `overlays.OVERLAY_METHODS`.
+
+    Raises:
+      InputError: a value cannot be used.
+    """
+
+    coverage: float = 0.95
+    group: str = ""
+    aggregate: str = "mean_log_probability"
+    overlay: str | Path = ""
+    method: str = "grad_cam"
+
+    def __post_init__(self):
+        if not 0 < self.coverage < 1:
+            raise InputError(f"--coverage={self.coverage:g}: give a share, e.g. 0.95.")
+        for name, known in (("aggregate", RULES), ("method", OVERLAY_METHODS)):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f"--{name}={value}: choose one of {', '.join(known)}.")
+        if self.group:
+            group_rule(self.group)
+
+    def deciding(self) -> dict[str, object]:
+        """The options that decide what rows hold, by their flags."""
+        return {
+            "--coverage": self.coverage,
+            "--group": self.group,
+            "--overlay": str(self.overlay),
+            "--method": self.method,
+        }
+
+
+class ImageRows:
+    """Makes the row of every image.
+
+    Args:
+      network: what predicts.
+      options: what rows hold.
+      validation: where conformal sets come from.
+      max_pixels: see `files.images.read_image`.
+    """
+
+    unit = "image"
+
+    def __init__(
+        self, network: Network, options: ImageOptions, validation: Validation, max_pixels: int
+    ):
+        self._network, self._validation, self._max_pixels = network, validation, max_pixels
+        self._group_of: Callable[[str], str] | None = None
+        if options.group:
+            self._group_of = group_rule(options.group)
+        self._overlays: Overlays | None = None
+        if options.overlay:
+            self._overlays = Overlays(options.overlay, options.method, network, max_pixels)
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the table."""
+        return [
+            "path",
+            *(["group"] if self._group_of else []),
+            "class",
+            *(f"{PREFIX}{name}" for name in self._network.run.class_names),
+            *([] if self._validation.threshold is None else ["conformal_set"]),
+            "confidence",
+            "energy",
+            *(["overlay"] if self._overlays else []),
+        ]
+
+    def batches(self, paths: Iterator[str]) -> Generator[list[Row], None, None]:
+        """What becomes of the images, in order, a batch of the network at a time.
+
+        Args:
+          paths: the images that are left to do.
+
+        Yields:
+          A row for every image that can be read, and a reason for every other.
+        """
+        network = self._network
+        squares = read_squares(paths, network.image_size, network.resize, self._max_pixels)
+        for batch in grouped(squares, network.batch_size):
+            read = {path: x for path, x in batch if not isinstance(x, UnreadableImage)}
+            rows = self._rows(list(read), np.stack(list(read.values()))) if read else {}
+            yield [
+                {"path": shown(path), REASON: found.reason}
+                if isinstance(found, UnreadableImage)
+                else rows[path]
+                for path, found in batch
+            ]
+
+    def _rows(self, paths: Sequence[str], images: np.ndarray) -> dict[str, Row]:
+        scores = self._network(images)
+        names = self._network.run.class_names
+        best = scores.probabilities.argmax(-1)
+        energies = energy(
+            PredictionTable(
+                tuple(paths),
+                np.asarray(paths, str),
+                np.full(len(paths), UNKNOWN),
+                scores.raw,
+                names,
+                scores.logits,
+            )
+        )
+        sets = self._validation.sets(scores.raw)
+        drawn = self._overlays.write(paths, images, best) if self._overlays else None
+        rows: dict[str, Row] = {}
+        for number, path in enumerate(paths):
+            p = scores.probabilities[number]
+            row: dict[str, Any] = {"path": shown(path), "class": names[best[number]]}
+            row |= {f"{PREFIX}{name}": float(value) for name, value in zip(names, p, strict=True)}
+            row |= {"confidence": float(p.max()), "energy": float(energies[number])}
+            if self._group_of:
+                row["group"] = self._group_of(path)
+            if sets is not None:
+                row["conformal_set"] = [names[k] for k in np.flatnonzero(sets[number])]
+            if drawn:
+                row["overlay"] = drawn[number]
+            rows[path] = row
+        return rows
+
+
+Found = tuple[str, np.ndarray | UnreadableImage]
+
+
+def read_squares(paths: Iterable[str], size: int, resize: str, max_pixels: int) -> Iterator[Found]:
+    """The images as the network takes them, in order, decoded a few ahead in threads.
+
+    Args:
+      paths: files; taken from their iterator as they are needed.
+      size: side of the result in pixels.
+      resize: see `cervix_jax.data.decode.resize_square`.
+      max_pixels: see `cervix_jax.files.images.read_image`.
+
+    Yields:
+      The path with uint8 [size, size, 3], or with what is wrong with it.
+    """
+
+    def load(path: str) -> Found:
+        try:
+            return path, resize_square(read_rgb(path, max_pixels=max_pixels), size, resize)
+        except UnreadableImage as error:
+            return path, error
+
+    return map_in_order(load, paths)
+
+
+def grouped(squares: Iterator[Found], batch_size: int) -> Iterator[list[Found]]:
+    """Batches of at most `batch_size` images that were read, with those between that were not.
+
+    A batch ends where it is full, or 16 batches were looked at.
+    """
+    batch: list[Found] = []
+    read = 0
+    for path, found in squares:
+        batch.append((path, found))
+        read += not isinstance(found, UnreadableImage)
+        if read == batch_size or len(batch) == 16 * batch_size:
+            yield batch
+            batch, read = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,292 @@
+"""Predictions of image files as a table; what the command `predict` does, without its flags."""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tqdm import tqdm
+
+from cervix_jax.errors import InputError
+from cervix_jax.files import atomic
+from cervix_jax.files.images import MAX_PIXELS, only_our_checks
+from cervix_jax.predict.field_rows import FieldOptions, FieldRows
+from cervix_jax.predict.groups import write_groups
+from cervix_jax.predict.image_rows import ImageOptions, ImageRows
+from cervix_jax.predict.inputs import check_arguments, list_images
+from cervix_jax.predict.network import Network
+from cervix_jax.predict.output import REASON, Output, Row, beside, check_path
+from cervix_jax.predict.positions import Positions
+from cervix_jax.predict.validation import read_validation
+from cervix_jax.runs.run import Run, load_run
+from cervix_jax.training.preemption import Preempted, StopRequest
+
+Images = str | Path | Sequence[str | Path] | Iterator[str]
+
+# Images that are named on stderr as they are left out; the file names them all.
+_NAMED = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Predicted:
+    """What was written.
+
+    Attributes:
+      path: the table.
+      images: how many images were looked at.
+      rows: how many of them have a row.
+      skipped_path: table of the others with the reason of each, or None where there are none.
+      groups_path: table of the groups, or None where none were asked for.
+      groups: how many there are.
+      ungrouped: images with a row that are of no group.
+      maps: folder of the heat maps and GeoJSON of fields, or None for images.
+    """
+
+    path: Path
+    images: int
+    rows: int
+    skipped_path: Path | None = None
+    groups_path: Path | None = None
+    groups: int = 0
+    ungrouped: int = 0
+    maps: Path | None = None
+
+    @property
+    def skipped(self) -> int:
+        """How many images were left out."""
+        return self.images - self.rows
+
+
+class _Rows(Protocol):
+    """Makes rows: `ImageRows` or `FieldRows`."""
+
+    unit: str
+
+    @property
+    def columns(self) -> list[str]: ...
+
+    def batches(self, paths: Iterator[str]) -> Generator[list[Row], None, None]: ...
+
+
+def predict_images(
+    run: Run | str | Path,
+    images: Images,
+    *,
+    out: str | Path,
+    step: str | int = "best",
+    batch_size: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    strict: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    calibrated: bool = False,
+    coverage: float = 0.95,
+    group: str = "",
+    aggregate: str = "mean_log_probability",
+    overlay: str | Path = "",
+    method: str = "grad_cam",
+    field: str | None = None,
+    window: int = 0,
+    overlap: float = 0.5,
+    min_contrast: float = 0.0,
+    positions: str | Path = "",
+    positions_width: int = 0,
+    crop: int = 0,
+    severity: Sequence[str] = (),
+    abnormal: Sequence[str] = (),
+    min_probability: float = 0.5,
+    heatmap: str = "auto",
+    maps: str | Path = "",
+    progress: bool = True,
+) -> Predicted:
+    """Predict image files, in constant memory, into a table with a row for each.
+
+      predict_images("runs/rcan", ["cells/", "more/*.png"], out="predicted.csv")
+      predict_images(run, "fields/", out="fields.csv", field="window", window=128)
+
+    The table gets its name when it is whole. What is left early, also by Ctrl-C, SIGTERM or a kill,
+    goes on with `resume` to the same bytes.
+
+    Args:
+      run: a run, or its folder; a folder is loaded after all else is checked.
+      images: files, folders, patterns of `glob`, or several of them; or an iterator of paths, which
+        are taken as they come.
+      out: the table, `.csv` or `.jsonl`. `<out>_skipped.csv` lists what cannot be read, and why.
+      step: which checkpoint of a folder, see `load_run`.
+      batch_size: images at a time; 0 takes the run's `eval_batch_size`, which gives the logits of
+        `evaluate` to the last bit.
+      resume: go on with a call that was stopped; it must have been given the same.
+      overwrite: replace a table, or a part of one, that is there.
+      strict: fail at the first image that cannot be read.
+      max_pixels: images with more pixels are not decoded.
+      calibrated: divide logits by the temperature of the evaluation.
+      coverage: see `ImageOptions`; so are `group`, `aggregate`, `overlay` and `method`.
+      group: joins images; `<out>_groups.csv` has a row for each group.
+      aggregate: how images make up their group.
+      overlay: folder for a picture of each image with its explanation.
+      method: what explains.
+      field: None, or how whole fields are looked at: "window" or "nuclei". What follows is of
+        fields alone, see `FieldOptions`.
+      window: side of the window in pixels.
+      overlap: share of a window that the next one covers too.
+      min_contrast: windows with less are left out as empty.
+      positions: file of the nuclei.
+      positions_width: width of the fields that positions are given in.
+      crop: side of the square about a nucleus.
+      severity: all classes from harmless to worst.
+      abnormal: classes that the heat map counts as abnormal.
+      min_probability: what a class needs to count as the worst of a field.
+      heatmap: what heat maps show.
+      maps: folder of heat maps and GeoJSON; by default named as the table.
+      progress: show a bar on standard error, and what there is to know on the way.
+
+    Raises:
+      InputError: something given cannot be used, or no image can be predicted.
+      Preempted: the process was asked to stop; `resume` goes on.
+    """
+    table = Path(out)
+    check_path(table, resume=resume, overwrite=overwrite)
+    if max_pixels < 1:
+        raise InputError(f"--max_pixels={max_pixels}: give a positive number of pixels.")
+    of_images = ImageOptions(
+        coverage=coverage, group=group, aggregate=aggregate, overlay=overlay, method=method
+    )
+    of_fields = FieldOptions(
+        field=field,
+        window=window,
+        overlap=overlap,
+        min_contrast=min_contrast,
+        positions=positions,
+        positions_width=positions_width,
+        crop=crop,
+        severity=severity,
+        abnormal=abnormal,
+        min_probability=min_probability,
+        heatmap=heatmap,
+        maps=maps or table.with_suffix(""),
+    )
+    for name, value in (("group", group), ("overlay", overlay)):
+        if field and value:
+            raise InputError(f"--{name} is for images, --field for fields; give one of them.")
+    paths, total = _listed(images)
+    if not isinstance(run, Run):
+        run = load_run(run, step)
+    say = _say if progress else _keep_quiet
+    with only_our_checks(), StopRequest() as stop:
+        nuclei = None
+        if field == "nuclei":
+            listed = list(paths)
+            paths, total = iter(listed), len(listed)
+            nuclei = _positions(of_fields, listed, max_pixels, say)
+        validation = read_validation(run.workdir, run.step, coverage)
+        if calibrated and validation.temperature is None:
+            raise InputError(f"--calibrated: there is no temperature: {validation.missing}.")
+        network = Network(run, batch_size, validation.temperature if calibrated else None)
+        given = {"--calibrated": calibrated, "--max_pixels": max_pixels}
+        folder = None
+        if field:
+            rows = FieldRows(network, of_fields, nuclei, max_pixels)
+            say(f"severity ({rows.severity.source}): {rows.severity.text()}")
+            folder, given = rows.folder, given | of_fields.deciding()
+        else:
+            rows = ImageRows(network, of_images, validation, max_pixels)
+            if validation.missing:
+                say(f"no conformal sets: {validation.missing}.")
+            given |= of_images.deciding() | {"threshold": str(validation.threshold)}
+        output = Output(
+            table, rows.columns, network.facts() | given, resume=resume, overwrite=overwrite
+        )
+        with atomic.storage_named(table), output:
+            try:
+                _write(output, rows, paths, stop, total, strict=strict, progress=progress)
+            except (Preempted, KeyboardInterrupt):
+                say(f"stopped after {output.images} images; {_way_on(output)}")
+                raise
+            predicted = Predicted(table, output.images, output.rows, maps=folder)
+            if group and output.rows:
+                groups_path = beside(table, "groups")
+                count = write_groups(groups_path, output.read(), run.class_names, aggregate)
+                predicted = dataclasses.replace(
+                    predicted, groups_path=groups_path, groups=count.groups, ungrouped=count.alone
+                )
+            output.finish()
+    if predicted.skipped:
+        predicted = dataclasses.replace(predicted, skipped_path=output.skipped_path)
+    return predicted
+
+
+def _listed(images: Images) -> tuple[Iterator[str], int | None]:
+    """Paths of the images, and how many there are where that can be known before."""
+    if isinstance(images, Iterator):
+        return map(os.fspath, images), None
+    given = [images] if isinstance(images, str | Path) else images
+    arguments = [os.fspath(each) for each in given]
+    check_arguments(arguments)
+    total = sum(1 for _ in list_images(arguments))
+    if not total:
+        raise InputError(f"{', '.join(arguments)}: there is no image in it; name one.")
+    return list_images(arguments), total
+
+
+def _positions(
+    options: FieldOptions, listed: list[str], max_pixels: int, say: Callable[[str], None]
+) -> Positions:
+    positions = Positions(options.positions, options.positions_width)
+    if absent := positions.check(listed, max_pixels):
+        say(f"{len(absent)} images with positions are not among those given, e.g. {absent[0]}.")
+    return positions
+
+
+def _write(
+    output: Output,
+    rows: _Rows,
+    paths: Iterator[str],
+    stop: StopRequest,
+    total: int | None,
+    *,
+    strict: bool,
+    progress: bool,
+) -> None:
+    """Add what becomes of the images that are left to do, batch by batch.
+
+    Raises:
+      InputError: an image cannot be used, with `strict`.
+      Preempted: it was asked to stop.
+    """
+    remaining = output.remaining(paths)
+    with (
+        tqdm(
+            total=total, initial=output.images, desc="predicting", unit=rows.unit,
+            disable=not progress,
+        ) as bar,
+        contextlib.closing(rows.batches(remaining)) as batches,
+    ):  # fmt: skip
+        for batch in batches:
+            for entry in batch:
+                if REASON not in entry:
+                    continue
+                what = f"{entry['path']}: {entry[REASON]}"
+                if strict:
+                    raise InputError(f"{what}; mend or remove it, or leave out --strict.")
+                if progress and output.skipped < _NAMED:
+                    bar.write(f"left out: {what}", file=sys.stderr)
+            output.add(batch)
+            bar.update(len(batch))
+            stop.check("predicting")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _keep_quiet(text: str) -> None:
+    del text
+
+
+def _way_on(output: Output) -> str:
+    if not output.images:
+        return "nothing was done yet."
+    return f"they are in {output.part}, and the same command with --resume goes on."

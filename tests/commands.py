@@ -21,13 +21,12 @@ ENVIRONMENT = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "PYTHONUNBUFFE
 
 def start(folder: Path, data: Path, *arguments: str, prefix=(), **environment: str):
     """A process that trains the small model in `folder` on prepared data in `data`."""
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(data / "compiled")}
     return subprocess.Popen(
         [
             *prefix, sys.executable, "-m", "cervix_jax.main", f"--config=tests/small.py:{data}",
             f"--workdir={folder}", *arguments,
         ],
-        cwd=TESTS.parent, env=os.environ | ENVIRONMENT | cache | environment,
+        cwd=TESTS.parent, env=os.environ | ENVIRONMENT | environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 from absl import flags
+from hypothesis import settings
 
 from cervix_jax import models
 from cervix_jax.config.base import base_config
@@ -13,6 +14,9 @@ from cervix_jax.models.densenet import DenseNet
 from cervix_jax.training.run import train_and_evaluate
 
 flags.FLAGS.mark_as_parsed()
+# The machine may be busy, so that no example has a deadline.
+settings.register_profile("cervix_jax")
+settings.load_profile("cervix_jax")
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -46,13 +50,19 @@ def prepared(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled(tmp_path_factory):
-    """Compile each program of the session once, however many tests train the same network.
+    """Compile each program once for all tests, workers and processes that they start.
 
     JAX_COMPILATION_CACHE_DIR keeps what is compiled for the next session too.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    base = tmp_path_factory.getbasetemp()
+    session = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = given or str(session / "compiled")
+    jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
+        yield
 
 
 def register_tiny_model(patch: pytest.MonkeyPatch) -> str:

@@ -53,7 +53,7 @@ def test_a_flat_image_gets_the_mean_colour_only():
     np.testing.assert_allclose(rgb2lab(found)[0, 0], TARGET.mean, atol=0.5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 1000),
     st.tuples(*[st.floats(-120, 120)] * 3),
@@ -127,7 +127,7 @@ def test_patches_move_whole_and_by_seed():
     assert not np.array_equal(found, perturbations.shuffle_patches(image, seed=2))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 1000))
 def test_shuffling_keeps_every_pixel(height, width, seed):
     image = noise((height, width), seed=seed)

@@ -18,7 +18,7 @@ from cervix_jax.command.run import run_command
 
 MODULES = {
     "main": "cervix_jax.main",
-    "evaluate": "cervix_jax.evaluate",
+    "evaluate": "cervix_jax.evaluate.__main__",
     "prepare": "cervix_jax.prepare",
     "audit": "cervix_jax.audit.__main__",
     "reproduce": "cervix_jax.reproduce.__main__",

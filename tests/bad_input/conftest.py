@@ -22,11 +22,8 @@ def finished_run(in_process, tmp_path_factory, request):
     """A finished run of tests/small.py, and the folder of its prepared data."""
     folder = tmp_path_factory.mktemp("finished")
     root = request.config.rootpath
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder / "data" / "compiled"))
-        code, _, err = call(
-            "main",
-            [f"--config={root}/tests/small.py:{folder / 'data'}", f"--workdir={folder / 'run'}"],
-        )
+    code, _, err = call(
+        "main", [f"--config={root}/tests/small.py:{folder / 'data'}", f"--workdir={folder / 'run'}"]
+    )
     assert code == 0, err
     return folder / "run", folder / "data"

@@ -22,20 +22,35 @@ TOPICS = (
     bad_predictions,
 )  # fmt: skip
 CASES: list[Case] = [case for topic in TOPICS for case in topic.CASES]
+# The default tests have the first case of each topic with each command, the slow ones all others.
+FIRST = [
+    next(case for case in topic.CASES if case.command == command)
+    for topic in TOPICS
+    for command in dict.fromkeys(case.command for case in topic.CASES)
+]
 SECONDS = 40  # a case takes far less than one, or a few where a network is compiled
 
 
-@pytest.mark.parametrize("case", CASES, ids=[f"{case.command}: {case.id}" for case in CASES])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=f"{case.command}: {case.id}",
+            marks=() if any(case is first for first in FIRST) else pytest.mark.slow,
+        )
+        for case in CASES
+    ],
+)
 def test_bad_input(case, in_process, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "data"
     places = {"tmp": tmp_path, "root": request.config.rootpath}
     if case.wants("run", "data", "prepared"):
         run, data = request.getfixturevalue("finished_run")
-        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(data / "compiled"))
         for name, source in (("run", run), ("prepared", data)):
             if case.wants(name):
-                shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("compiled"))
+                shutil.copytree(source, tmp_path / name)
         places |= {"data": data, "run": tmp_path / "run", "prepared": tmp_path / "prepared"}
     if case.make:
         case.make(tmp_path)

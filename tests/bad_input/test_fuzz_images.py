@@ -11,6 +11,7 @@ from PIL import Image
 from cervix_jax.data.decode import RESIZE_MODES, decode_square
 from cervix_jax.files import images
 
+pytestmark = pytest.mark.slow
 RGB = noise(1, (20, 14))
 PICTURE = Image.fromarray(RGB)
 EXIF = Image.Exif()
@@ -48,7 +49,7 @@ ORIGINALS = {
 def test_decoding_gives_an_array_or_one_line(kind, tmp_path):
     path = tmp_path / f"x.{kind.lower()}"
 
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=120)
     @given(data=mutated(ORIGINALS[kind]), mode=st.sampled_from(RESIZE_MODES))
     def check(data, mode):
         path.write_bytes(data)

@@ -13,6 +13,7 @@ from cervix_jax.evaluate.predictions_file import read_table
 from tfds_builders.image_folder.layout import find_items
 from tfds_builders.sipakmed.contours import cell_masks
 
+pytestmark = pytest.mark.slow
 PIECES = (
     "0", "1", "-1", "1e308", "nan", "inf", "1_0", "٣", "0x1f", "a", "HSIL", "x.png", "..", "/",
     "\\", ",", ";", " ", "\t", "\n", "\r", "\0", '"', "'", "\ufeff", "\u2028", "[", "{", "}", "]",
@@ -42,7 +43,7 @@ def read(path, content: bytes, reader):
 
 
 def test_contours(tmp_path):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(content=damaged(SQUARE, SQUARE.replace(b",", b" "), SQUARE.replace(b"\n", b"\r\n")))
     def check(content):
         masks = read(
@@ -67,7 +68,7 @@ def test_contours(tmp_path):
     ],
 )
 def test_annotations_of_cric(tmp_path, name, originals):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(content=damaged(*originals))
     def check(content):
         for nucleus in read(tmp_path / name, content, read_nuclei) or ():
@@ -82,7 +83,7 @@ def test_lists_of_images(tmp_path):
     for number, name in enumerate(("A/1.png", "A/2.png", "B/1.png")):
         write(tmp_path / "raw" / name, encoded(noise(number), "PNG"))
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(content=damaged(LIST, LIST.replace(",", ";")))
     def check(content):
         listing = read(
@@ -97,7 +98,7 @@ def test_lists_of_images(tmp_path):
 
 
 def test_predictions(tmp_path):
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(content=damaged(TABLE), labelled=st.booleans())
     def check(content, labelled):
         table = read(tmp_path / "p.csv", content, lambda path: read_table(path, labelled=labelled))

@@ -16,6 +16,7 @@ from mutations import attempt, bounded, mutated
 from cervix_jax.models.weights.read import read_state_dict
 from cervix_jax.models.weights.torch_pickle import interpret
 
+pytestmark = pytest.mark.slow
 WATCHED = ("pickle.find_class", "os.system", "subprocess.Popen", "os.exec", "os.posix_spawn")
 ran: list[str] = []
 watching = False
@@ -80,7 +81,7 @@ def test_the_originals_are_good(name, tmp_path):
 def test_damaged_files(name, tmp_path):
     path = tmp_path / name
 
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=250)
     @given(data=mutated(ORIGINALS[name]))
     def check(data):
         path.write_bytes(data)
@@ -128,7 +129,7 @@ OPCODES = st.one_of(
 DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(OPCODES, max_size=25).map(b"".join))
 def test_any_sequence_of_opcodes(program):
     """The machine builds something or fails with a plain error; it runs nothing."""

@@ -165,7 +165,7 @@ CHOICES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(CHOICES)
 def test_every_value_in_range_is_taken(choice):
     parsed = parse_settings(choice)
@@ -177,7 +177,7 @@ def test_every_value_in_range_is_taken(choice):
         assert getattr(parsed, name) == defaults[name]
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(CHOICES)
 @example({"mixup_alpha": 8e-111})
 def test_any_choice_keeps_the_contract(choice):

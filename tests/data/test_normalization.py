@@ -26,7 +26,7 @@ def test_unit_range_only_casts_floating_point():
     np.testing.assert_array_equal(scaled, pixels.astype(jnp.float32))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     hnp.arrays(np.uint8, (2, 4, 3)),
     st.sampled_from(sorted(NORMALIZATIONS)),

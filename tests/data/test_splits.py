@@ -132,7 +132,7 @@ def datasets(draw):
     return folds, names, labels, groups
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     data=datasets(),
     protocol=st.sampled_from(["random", "cluster", "block"]),

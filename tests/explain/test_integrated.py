@@ -135,7 +135,7 @@ def test_bad_blur_paths_are_refused(options, message):
 RULES = get_args(Quadrature)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rule=st.sampled_from(RULES), steps=st.integers(2, 200))
 def test_weights_sum_to_one_and_nodes_stay_inside(rule, steps):
     nodes, weights = nodes_and_weights(rule, steps)

@@ -168,8 +168,7 @@ def test_two_processes_stop_and_go_on_through_the_worker(tmp_path):
     from commands import ENVIRONMENT, finish_all, rows_of
 
     environment = os.environ | ENVIRONMENT | {
-        "PYTHON": sys.executable, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-        "PYTHONPATH": str(ROOT),
+        "PYTHON": sys.executable, "PYTHONPATH": str(ROOT),
     }  # fmt: skip
 
     def start_two(port):

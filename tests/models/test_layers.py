@@ -14,7 +14,7 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
     kernel=st.sampled_from([1, 3, 7]),
@@ -72,7 +72,7 @@ def test_shared_moments_change_neither_values_nor_gradients():
 
 
 @given(source=st.integers(1, 9), target=st.integers(1, 20))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_resizing_keeps_the_corners_and_straight_lines(source, target):
     ramp = np.linspace(0, 1, source, dtype=np.float32) if source > 1 else np.zeros(1, np.float32)
     x = np.broadcast_to(ramp[None, :, None, None], (1, source, 3, 2))

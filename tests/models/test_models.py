@@ -163,7 +163,7 @@ def test_paths_of_the_state_are_stable(case, path):
     assert isinstance(state, jax.ShapeDtypeStruct)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     case=st.sampled_from(list(CASES)),
     batch=st.integers(1, 3),

@@ -217,14 +217,14 @@ def test_a_cut_file_is_bad_input_wherever_it_ends(torch, tensors, tmp_path, zipp
     torch.save(tensors, path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(st.integers(0, len(whole) - 1))
     def check(length):
         cut.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"cut\.pth"):
             read_state_dict(cut)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.integers(0, len(whole) - 1), st.integers(1, 255))
     def flip(place, change):
         damaged = bytearray(whole)

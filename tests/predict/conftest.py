@@ -4,7 +4,6 @@ import os
 import shutil
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from absl import flags
@@ -33,8 +32,7 @@ def predict():
             return command.main(["predict", *map(str, images)])
 
     with pytest.MonkeyPatch.context() as patch:
-        # Programs stay with those of the session, and so do hooks.
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(jax.config.jax_compilation_cache_dir))
+        # Hooks stay those of the session.
         patch.setattr(command, "report_failures_once", lambda: None)
         yield call
     for name in names:

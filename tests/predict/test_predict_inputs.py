@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -44,7 +44,6 @@ def test_folders_patterns_and_files_in_order(tmp_path):
 NAME = st.binary(min_size=1).filter(lambda b: b"\0" not in b and not b.endswith(b"\r"))
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.lists(NAME, unique=True), st.integers(1, 9), st.booleans())
 def test_names_on_standard_input_survive_any_pieces(names, size, ended):
     class Slow(io.BytesIO):

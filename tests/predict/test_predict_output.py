@@ -45,7 +45,7 @@ def whole(out):
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 @given(data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_cut_at_any_byte(ending, data):
     with tempfile.TemporaryDirectory() as folder:
         expected = whole(Path(folder) / f"whole.{ending}")

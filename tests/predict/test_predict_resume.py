@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 
-import jax
 import pytest
 from commands import ENVIRONMENT, TESTS
 from predicted_rows import read_rows
@@ -44,8 +43,7 @@ def stopped(stop, batch, names, workdir, out, *given):
          "--batch_size=4", *given, str(int(stop)), str(batch)],
         cwd=TESTS.parent, input=b"\n".join(names), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, timeout=200, check=False,
-        env=os.environ | ENVIRONMENT
-        | {"JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir)},
+        env=os.environ | ENVIRONMENT,
     )  # fmt: skip
 
 

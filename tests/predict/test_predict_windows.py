@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cervix_jax.errors import InputError
@@ -11,7 +11,6 @@ from cervix_jax.predict.windows import MOST_OVERLAP, check_window, mean_over_win
 OVERLAP = st.floats(0, MOST_OVERLAP)
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 300), st.integers(0, 700), OVERLAP)
 def test_windows_cover_every_pixel(window, more, overlap):
     length = window + more
@@ -28,7 +27,6 @@ def test_windows_cover_every_pixel(window, more, overlap):
     assert len(first) == 1 + -(-more // max(1, round(window * (1 - overlap))))
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.data())
 def test_means_are_those_of_the_windows_over_each_pixel(data):
     window = data.draw(st.integers(1, 6))

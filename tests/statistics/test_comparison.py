@@ -21,7 +21,7 @@ def test_mcnemar_of_the_papers_two_images():
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_mcnemar_takes_no_side_and_ignores_agreement(seed):
     first, second = np.random.default_rng(seed).random((2, 30)) < 0.7
     found, swapped = mcnemar(first, second), mcnemar(second, first)

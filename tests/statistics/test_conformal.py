@@ -31,7 +31,7 @@ def test_the_threshold_by_hand():
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_aps_scores_equal_a_loop(seed):
     random = np.random.default_rng(seed)
     p, u = random.dirichlet(np.ones(4), 5), random.random(5)

@@ -15,7 +15,7 @@ def matrix(labels, predicted, size):
 
 
 @given(st.integers(2, 6), st.integers(2, 60), st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equal_to_scikit_learn(size, n, seed):
     random = np.random.default_rng(seed)
     labels, predicted = random.integers(0, size, (2, n))

@@ -55,7 +55,7 @@ def test_the_seed_decides():
 
 
 @given(st.permutations(range(10)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_order_of_the_examples_does_not_matter(order):
     values = np.arange(10.0)
     first = Resamples(GROUPS, number=30).sums(values)

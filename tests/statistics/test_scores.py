@@ -18,7 +18,7 @@ from cervix_jax.statistics.scores import (
 
 
 @given(st.integers(0, 2**31), st.integers(2, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_proper_scores_equal_their_definitions(seed, num_classes):
     table = random_table(seed, num_classes=num_classes)
     labels, p = table.labels, table.probabilities
@@ -53,7 +53,7 @@ def slow_error(confidence, correct, edges):
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_calibration_error_equals_a_loop_in_the_data_and_in_resamples(seed):
     table = random_table(seed)
     resamples = Resamples(table.groups, number=5, seed=seed)

@@ -213,7 +213,7 @@ def test_overlapping_layers_multiply_in_light():
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     area=st.floats(60, 8000),
@@ -267,7 +267,7 @@ def test_unknown_base_is_named():
         phantom_config("cells")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1), confounding=st.floats(0, 1), blur=st.floats(0, 5), n=st.data()
 )

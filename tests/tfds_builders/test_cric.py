@@ -323,7 +323,7 @@ cell_texts = st.one_of(
 rows = st.lists(st.lists(cell_texts, min_size=4, max_size=6).map(",".join), max_size=5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(content=st.one_of(st.binary(max_size=100), rows.map(lambda r: HEAD + "\n".join(r))))
 @example(content=HEAD + "aa.png,1,LSIL,3,4\n")
 @example(content=HEAD + "aa.png,1,LSIL,1e308,4\n\n\n")

@@ -350,7 +350,7 @@ path_texts = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(name=path_texts)
 @example(name="scans/0.png")
 @example(name="\0")

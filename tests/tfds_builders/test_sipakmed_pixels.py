@@ -14,7 +14,7 @@ numbers = st.one_of(
 lines = st.builds("{}{}{}".format, numbers, st.sampled_from([",", " ", ";", ", ", ""]), numbers)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     content=st.one_of(st.binary(max_size=80), st.lists(lines, max_size=8).map("\n".join)),
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),

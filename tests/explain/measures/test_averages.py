@@ -100,7 +100,7 @@ def test_by_class():
     assert sum(each["n"] for each in found.values()) == 60
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     shift=st.floats(-10, 10),
     factor=st.floats(0.1, 10),

@@ -79,7 +79,7 @@ def test_the_output_that_the_maps_explain():
     np.testing.assert_allclose(probability.delta, expected, rtol=1e-4, atol=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(error=st.floats(-3, 3), batch_size=st.integers(1, 5), order=st.permutations(range(4)))
 def test_relative_error_is_that_of_the_sum(error, batch_size, order):
     order = np.array(order)

@@ -101,7 +101,7 @@ def test_negative_values_come_last():
     assert last.scores[0].tolist() == [1] * PIXELS + [0]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(batch_size=st.integers(1, 40), factor=st.floats(1e-6, 1e6))
 def test_neither_batch_size_nor_scale_matters_and_no_batch_is_larger(batch_size, factor):
     largest = []

@@ -66,7 +66,7 @@ def test_channels_may_cancel_or_not(measure):
 pixels = st.floats(-100, 100).map(lambda value: round(value, 3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     maps=arrays(np.float64, (3, 3, 4), elements=pixels),
     factor=st.sampled_from([-1.0, 1e-150, 3.7, 1e150]),

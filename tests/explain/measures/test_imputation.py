@@ -32,7 +32,7 @@ def dense(image: np.ndarray, removed: np.ndarray) -> np.ndarray:
     return result
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     seed=st.integers(0, 999), share=st.floats(0.05, 0.9), shape=st.sampled_from([(5, 7), (1, 9)])
 )

@@ -150,7 +150,7 @@ def test_chance_of_the_pointing_game_with_a_tolerance():
 pixels = st.floats(-100, 100).map(lambda value: round(value, 3))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     maps=arrays(np.float64, (3, 3, 4), elements=pixels),
     masks=arrays(bool, (3, 2, 3, 4)),
@@ -172,7 +172,7 @@ def test_bounds_scale_and_order(maps, masks, factor, data):
         np.testing.assert_allclose(measure(np.cbrt(maps), masks), measure(maps, masks), atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(maps=arrays(np.float64, (2, 3, 4), elements=pixels), masks=arrays(bool, (2, 3, 4)))
 def test_a_mask_and_the_rest_complement_each_other(maps, masks):
     mass = relevance_mass(maps, masks), relevance_mass(maps, ~masks)

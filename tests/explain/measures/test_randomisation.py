@@ -39,7 +39,7 @@ def assert_similar(found: Similarity, expected: float):
 # --- similarity ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(factor=st.floats(1e-100, 1e100))
 def test_a_map_is_like_itself_at_any_scale(factor):
     assert_similar(similarity(MAPS, factor * MAPS), 1)

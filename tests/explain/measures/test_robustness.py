@@ -111,7 +111,7 @@ def test_maps_without_channels():
     assert (found > 0).all()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     factor=st.floats(1e-6, 1e6),
     radius=st.floats(1e-3, 1.0),

@@ -197,7 +197,8 @@ def score_samples(
         lambda *parts: np.concatenate(parts).reshape(count, samples, *parts[0].shape[1:]), *found
     )
     values = exact_scores(logits, examples["targets"], output)
-    check_finite(np.isfinite(values).all(1), np.arange(count))
+    finite = np.logical_and.reduce(np.isfinite(values), axis=1)
+    check_finite(finite, np.arange(count))
     return Scores(values, logits.argmax(-1) == examples["targets"][:, None], kept)
 
 
@@ -317,10 +318,11 @@ def _fetched(batch: _Batch, begun: Any) -> tuple[_Batch, Any]:
 
 def _settings_of_this_thread() -> Callable[[], contextlib.ExitStack]:
     """A context for other threads: JAX's context managers hold for one thread only."""
+    now: Any = jax.config
     entered = (
-        functools.partial(jax.default_device, jax.config.jax_default_device),
-        functools.partial(jax.default_matmul_precision, jax.config.jax_default_matmul_precision),
-        functools.partial(jax.enable_x64, jax.config.jax_enable_x64),
+        functools.partial(jax.default_device, now.jax_default_device),
+        functools.partial(jax.default_matmul_precision, now.jax_default_matmul_precision),
+        functools.partial(jax.enable_x64, now.jax_enable_x64),
     )
 
     def enter() -> contextlib.ExitStack:

@@ -5,7 +5,6 @@ Models".
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Unpack
 
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from cervix_jax.explain.batches import score_samples
 from cervix_jax.explain.contract import Common
 from cervix_jax.explain.function import LogitsFn, Output, check_count
 from cervix_jax.explain.measures.maps import (
+    Ids,
     Reduction,
     check_call,
     is_constant,
@@ -49,7 +49,7 @@ class CurveOptions(Common, total=False):
 
     steps: int
     reduction: Reduction
-    ids: Sequence[int] | np.ndarray | None
+    ids: Ids
 
 
 def deletion(
@@ -122,7 +122,7 @@ def _curve(
     inserting: bool,
     steps: int = 50,
     reduction: Reduction = "sum",
-    ids: Sequence[int] | np.ndarray | None = None,
+    ids: Ids = None,
     baselines: Baselines = None,
     output: Output = "probability",
     batch_size: int = 32,

@@ -43,7 +43,7 @@ def complexity(maps: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
       float64 [N]: 0 where one pixel has everything, log n where all are equal.
     """
     shares = _shares(maps, reduction)
-    zero = np.isnan(shares).any(axis=1)
+    zero = np.isnan(shares[:, 0])
     return np.where(zero, np.nan, entropy(np.where(zero[:, None], 1.0, shares), axis=1))
 
 

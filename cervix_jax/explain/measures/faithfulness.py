@@ -4,7 +4,7 @@ Yeh et al. (2019), "On the (In)fidelity and Sensitivity of Explanations", defini
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.batches import score_samples
 from cervix_jax.explain.function import LogitsFn, Output, check_count
-from cervix_jax.explain.measures.maps import check_call, checked_ids
+from cervix_jax.explain.measures.maps import Ids, check_call, checked_ids
 
 # (key, image [H, W, 3]) -> what is taken away from the image, [H, W, 3]; hashable, traceable.
 Perturbation = Callable[[jax.Array, jax.Array], jax.Array]
@@ -91,7 +91,7 @@ def infidelity(
     perturbation: Perturbation = GaussianNoise(),
     multiplied_by: ArrayLike | None = None,
     samples: int = 32,
-    ids: Sequence[int] | np.ndarray | None = None,
+    ids: Ids = None,
     baselines: Baselines = None,
     output: Output = "logit",
     batch_size: int = 32,

@@ -19,6 +19,7 @@ from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.batches import as_it_is, score_samples
 from cervix_jax.explain.function import LogitsFn, Output, check_count
 from cervix_jax.explain.measures.maps import (
+    Ids,
     Reduction,
     check_call,
     checked_ids,
@@ -65,7 +66,7 @@ def road(
     percentages: Sequence[float] = PERCENTAGES,
     noise: float = 0.01,
     reduction: Reduction = "sum",
-    ids: Sequence[int] | np.ndarray | None = None,
+    ids: Ids = None,
     baselines: Baselines = None,
     output: Output = "probability",
     batch_size: int = 32,
@@ -149,7 +150,9 @@ class NeighbourSystem:
         self._weights = csr_array((np.concatenate(weights), cells), size)
         self._totals = self._weights.sum(axis=1)
 
-    def impute(self, image: np.ndarray, removed: np.ndarray, noise: ArrayLike = 0.0) -> np.ndarray:
+    def impute(
+        self, image: np.ndarray, removed: np.ndarray, noise: float | np.ndarray = 0.0
+    ) -> np.ndarray:
         """The image with its removed pixels imputed.
 
         Args:

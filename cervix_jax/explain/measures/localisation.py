@@ -161,7 +161,10 @@ def dilate(masks: ArrayLike, radius: float) -> np.ndarray:
     if radius == 0:
         return inside
     planes = inside.reshape(-1, *inside.shape[-2:])
-    wider = [distance_transform_edt(~plane) <= radius if plane.any() else plane for plane in planes]
+    wider = [
+        np.asarray(distance_transform_edt(~plane)) <= radius if plane.any() else plane
+        for plane in planes
+    ]
     return np.array(wider, bool).reshape(inside.shape)
 
 

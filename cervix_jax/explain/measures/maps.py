@@ -12,6 +12,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.explain.contract import Common
 from cervix_jax.explain.function import LogitsFn, Output, check_inputs
 
+Ids = Sequence[int] | np.ndarray | None
 Own = ParamSpec("Own")
 Found = TypeVar("Found", covariant=True)
 Reduction = Literal["sum", "mean", "sum_absolute", "max_absolute"]
@@ -19,6 +20,8 @@ Reduction = Literal["sum", "mean", "sum_absolute", "max_absolute"]
 
 class OfMaps(Protocol[Own, Found]):
     """A measure that looks at maps alone; see `of_maps`."""
+
+    __name__: str
 
     @overload
     def __call__(self, maps: ArrayLike, /, *args: Own.args, **own: Own.kwargs) -> Found: ...
@@ -128,7 +131,7 @@ def is_constant(reduced: np.ndarray) -> np.ndarray:
     return flat.max(axis=1) == flat.min(axis=1)
 
 
-def pixel_ranks(reduced: np.ndarray, *, seed: int = 0, ids: Sequence[int] | None = None):
+def pixel_ranks(reduced: np.ndarray, *, seed: int = 0, ids: Ids = None):
     """Rank of every pixel, 0 for the largest value.
 
     Ties are broken at random: a rectified map is zero in most places, and in raster order those
@@ -149,7 +152,7 @@ def pixel_ranks(reduced: np.ndarray, *, seed: int = 0, ids: Sequence[int] | None
     return ranks.reshape(reduced.shape)
 
 
-def checked_ids(ids: Sequence[int] | None, count: int) -> list[int]:
+def checked_ids(ids: Ids, count: int) -> list[int]:
     """What names each image's stream of random numbers; by default its position, 0 to N - 1.
 
     Give the position in the data set, and an image is measured with the same random numbers

@@ -6,7 +6,7 @@ that is the same for all images does not explain the image.
 """
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 import jax
@@ -21,6 +21,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.function import LogitsFn, Output, as_pytree, count_classes
 from cervix_jax.explain.measures.maps import (
+    Ids,
     Reduction,
     check_call,
     checked_ids,
@@ -181,7 +182,7 @@ def random_logit(
     *,
     method: Method,
     reduction: Reduction = "sum",
-    ids: Sequence[int] | np.ndarray | None = None,
+    ids: Ids = None,
     baselines: Baselines = None,
     output: Output | None = None,
     batch_size: int = 32,
@@ -215,7 +216,7 @@ def random_logit(
         raise InputError("the network has a single class; there is no other one to explain.")
     streams = checked_ids(ids, len(first))
     shifts = [np.random.default_rng([seed, i, 2]).integers(1, classes) for i in streams]
-    others = (examples["targets"] + np.int32(shifts)) % classes
+    others = (examples["targets"] + np.asarray(shifts, np.int32)) % classes
     options = settings_of(baselines, output, batch_size, seed, examples["images"])
     found = method(fn, np.asarray(images), others, progress=progress, **options)
     return similarity(first, found, reduction=reduction)
@@ -278,7 +279,8 @@ def _for_each(compare, first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    return float(spearmanr(first.ravel(), second.ravel()).statistic)
+    found: Any = spearmanr(first.ravel(), second.ravel())
+    return float(found.statistic)
 
 
 def _scaled(maps: np.ndarray) -> np.ndarray:
@@ -287,4 +289,5 @@ def _scaled(maps: np.ndarray) -> np.ndarray:
 
 
 def _ssim(first: np.ndarray, second: np.ndarray) -> float:
-    return float(structural_similarity(first, second, win_size=WINDOW, data_range=1.0))
+    found = structural_similarity(first, second, win_size=WINDOW, data_range=1.0)
+    return float(np.asarray(found))

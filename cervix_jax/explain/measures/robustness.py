@@ -4,7 +4,7 @@ Yeh et al. (2019), "On the (In)fidelity and Sensitivity of Explanations", defini
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from cervix_jax import rng
 from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Baselines, own_baselines
 from cervix_jax.explain.function import LogitsFn, Output, check_count
-from cervix_jax.explain.measures.maps import check_call, checked_ids, checked_maps
+from cervix_jax.explain.measures.maps import Ids, check_call, checked_ids, checked_maps
 
 Method = Callable[..., ArrayLike]
 """`method(fn, images, targets, **common) -> maps`: any of `explain`'s, or one's own.
@@ -36,7 +36,7 @@ def sensitivity_max(
     method: Method,
     radius: float = 0.02,
     samples: int = 10,
-    ids: Sequence[int] | np.ndarray | None = None,
+    ids: Ids = None,
     baselines: Baselines = None,
     output: Output | None = None,
     batch_size: int = 32,
@@ -96,6 +96,11 @@ def sensitivity_max(
             options = common
         found = method(fn, _like(near, images), examples["targets"][index], **options)
         found = checked_maps(found, near.shape[:3])
+        if found.shape[1:] != originals.shape[1:]:
+            raise InputError(
+                f"maps have shape {originals.shape}, but those that the method makes "
+                f"{found.shape}; give the maps that it makes of the images."
+            )
         difference = (found - originals[index]).reshape(size, -1)
         changes[index, number] = np.linalg.norm(difference, axis=1)
     norms = np.linalg.norm(originals.reshape(len(originals), -1), axis=1)

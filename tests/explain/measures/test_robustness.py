@@ -161,3 +161,8 @@ def test_maps_that_are_not_finite():
         sensitivity_max(
             linear, IMAGES, TARGETS, IMAGES, method=lambda fn, x, y, **common: x * np.nan
         )
+
+
+def test_maps_that_the_method_does_not_make():
+    with pytest.raises(InputError, match="give the maps that it makes"):
+        sensitivity_max(linear, IMAGES, TARGETS, IMAGES.sum(-1), method=identity)

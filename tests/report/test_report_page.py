@@ -151,7 +151,7 @@ def test_measures_of_explanations_are_shown_where_they_belong_to_the_predictions
     assert "8 images of 4 groups, 2 predicted wrongly" in text
     assert "0.3 (0.2 to 0.4), area 0.1, x3" in text
     assert "undefined" in text
-    assert '<th scope="row">grad cam</th>' in text
+    assert '<th scope="row">Grad-CAM</th>' in text
     assert '<th scope="row">(random)</th>' in text
     assert "insertion ↑: comes &lt;in&gt;" in text
     assert "Not measured yet" not in text

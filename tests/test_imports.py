@@ -77,6 +77,14 @@ def test_only_the_catalogue_knows_builders():
             assert path == ROOT / "cervix_jax/data/catalog.py", path
 
 
+def test_predict_knows_no_report_and_methods_know_no_run():
+    for folder, strange in (("predict", {"report"}), ("explain", {"runs", "training"})):
+        for path in sources(f"cervix_jax/{folder}"):
+            if path.name == "__main__.py":  # a command may know more
+                continue
+            assert not {room(name) for name in imported(path)} & strange, path
+
+
 def test_forbidden_modules_are_never_imported():
     for path in sources("cervix_jax", "tfds_builders", "configs"):
         roots = {name.split(".")[0] for name in imported(path)}

@@ -1,5 +1,7 @@
 """cervix_jax: interpretable classifiers of cervical cells in JAX.
 
+  from cervix_jax import evaluate_run, explain_run, load_run, predict_images, train_and_evaluate
+
 Attributes are imported on first use, so that `import cervix_jax` is light.
 """
 
@@ -9,21 +11,43 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cervix_jax import data, explain, models
     from cervix_jax.errors import InputError
+    from cervix_jax.evaluate.workflow import evaluate_run
+    from cervix_jax.explanations.workflow import explain_run
+    from cervix_jax.predict.workflow import predict_images
     from cervix_jax.runs.run import load_run
+    from cervix_jax.training.run import train_and_evaluate
 
 __version__ = "0.1.0"
 
-_HOME = {"load_run": "cervix_jax.runs.run", "InputError": "cervix_jax.errors"}
-_MODULES = ("data", "explain", "models")
+_HOME = {
+    "InputError": "errors",
+    "evaluate_run": "evaluate.workflow",
+    "explain_run": "explanations.workflow",
+    "load_run": "runs.run",
+    "predict_images": "predict.workflow",
+    "train_and_evaluate": "training.run",
+}
+_ROOMS = ("data", "explain", "models")
 
-__all__ = ["InputError", "__version__", "data", "explain", "load_run", "models"]
+__all__ = [
+    "InputError",
+    "__version__",
+    "data",
+    "evaluate_run",
+    "explain",
+    "explain_run",
+    "load_run",
+    "models",
+    "predict_images",
+    "train_and_evaluate",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _ROOMS:
         return importlib.import_module(f"cervix_jax.{name}")
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        return getattr(importlib.import_module(f"cervix_jax.{_HOME[name]}"), name)
     raise AttributeError(f"module 'cervix_jax' has no attribute {name!r}")
 
 

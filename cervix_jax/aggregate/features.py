@@ -1,12 +1,11 @@
 """What a trained run makes of the images of a data set, before and after its last layer."""
 
-import jax
 import numpy as np
-from flax import nnx
 from tqdm import tqdm
 
 from cervix_jax.data.experiment import ExperimentData
-from cervix_jax.data.normalization import normalize
+from cervix_jax.distributed import make_mesh
+from cervix_jax.runs.inference import make_features
 from cervix_jax.runs.run import Run
 
 
@@ -24,14 +23,9 @@ def extract(
     Returns:
       `pre_logits` float32 [N, D] and logits float32 [N, C], in the order of `indices`.
     """
-
-    @jax.jit
-    def forward(variables, images):
-        model = nnx.merge(run.graphdef, variables["params"], variables["stats"])
-        model.eval()
-        logits, out = model(normalize(images, run.config.model.normalization))
-        return out["pre_logits"], logits
-
+    forward = make_features(
+        run.graphdef, run.config.model.normalization, make_mesh(), ("pre_logits", "logits")
+    )
     size = run.config.eval_batch_size
     batches = data.pipeline.eval_batches(indices, size)
     found = []
@@ -39,6 +33,6 @@ def extract(
     for batch in bar:
         kept = np.asarray(batch["mask"]) > 0
         results = forward(run.variables, batch["image"])
-        found.append([np.asarray(array, np.float32)[kept] for array in results])
+        found.append([np.asarray(results[name])[kept] for name in ("pre_logits", "logits")])
     features, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return features, logits

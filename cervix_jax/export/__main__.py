@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
         if not args[name].value:
             raise InputError(f"--{name} is missing; give --workdir=<run> and --out=<new folder>.")
     out = Path(args.out)
-    card = export_run(load_run(args.workdir, args.step), out, workdir=args.workdir)
+    card = export_run(load_run(args.workdir, args.step), out)
     for name in (PROGRAM, WEIGHTS):
         print(f"{name}: {(out / name).stat().st_size / 1e6:.2f} MB")
     print(f"largest difference to the run: {card['check']['largest_difference']:.1e}")

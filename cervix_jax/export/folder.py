@@ -64,14 +64,17 @@ class ExportedModel:
         return jax.jit(self.program.call)
 
 
-def export_run(run: Run, out: str | Path, *, workdir: str | Path | None = None) -> dict[str, Any]:
+def export_run(run: Run, out: str | Path) -> dict[str, Any]:
     """Write the folder `out`; what is written is run once beside `run` before it gets its name.
+
+      export_run(load_run("runs/rcan"), "rcan")
+
+    A run with a workdir puts its `evaluate/test.json` into the cards if that is of the same step,
+    and what its `env.json` says it was made with.
 
     Args:
       run: from `load_run`.
       out: the new folder; `model.stablehlo`, `weights.safetensors`, `card.json` and `README.md`.
-      workdir: the run's folder, whose `evaluate/test.json` goes into the cards if it is of the same
-        step, and whose `env.json` says what the run was made with.
 
     Returns:
       What `card.json` holds.
@@ -87,7 +90,7 @@ def export_run(run: Run, out: str | Path, *, workdir: str | Path | None = None) 
         logging.info("Tracing the program for %s.", ", ".join(PLATFORMS))
         (folder / PROGRAM).write_bytes(trace(run).serialize())
         (folder / WEIGHTS).write_bytes(safetensors.save(weights))
-        card = make_card(run, workdir, sum(array.size for array in weights.values()))
+        card = make_card(run, run.workdir, sum(array.size for array in weights.values()))
         card["sha256"] = {name: _sha256(folder / name) for name in (PROGRAM, WEIGHTS)}
         _write_card(folder, card)
         logging.info("Compiling the run and the program, to see that they agree.")

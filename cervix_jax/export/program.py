@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax import export as jax_export
 
 from cervix_jax.data.normalization import normalize
 from cervix_jax.models.cpu import convolution
+from cervix_jax.runs.inference import apply_weights
 from cervix_jax.runs.run import Run
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -26,7 +26,7 @@ def portable(run: Run) -> Run:
     with config.unlocked():
         config.model.dtype = "float32" if config.model.dtype == "auto" else config.model.dtype
         config.model.remat = False  # nothing here goes backwards
-    return Run(config, run.dataset, run.variables, run.step)
+    return Run(config, run.dataset, run.variables, run.step, run.workdir)
 
 
 def named_weights(run: Run) -> Weights:
@@ -82,10 +82,9 @@ def classify(run: Run, own_forms: bool) -> Callable[[Weights, jax.Array], jax.Ar
 
     def probabilities(weights: Weights, images: jax.Array) -> jax.Array:
         variables = jax.tree.unflatten(treedef, [weights[name] for name in names])
-        model = nnx.merge(run.graphdef, variables["params"], variables["stats"])
-        model.eval()
+        wanted = normalize(images, run.config.model.normalization)
         with convolution.prefer(own_forms):
-            logits, _ = model(normalize(images, run.config.model.normalization))
+            logits, _ = apply_weights(run.graphdef, variables, wanted)
         return jax.nn.softmax(logits, axis=-1)
 
     return probabilities

@@ -10,7 +10,8 @@ import difflib
 import functools
 import importlib.metadata
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from cervix_jax.models.layers import initialise
 from cervix_jax.models.residual_attention import ResidualAttentionNetwork
 from cervix_jax.models.resnet import ResNet
 from cervix_jax.models.weights import port as port
+from cervix_jax.models.weights.read import read_state_dict
 
 
 def _resnet50(*, dropout_rate: float = 0.0, **fixed: Any) -> ResNet:
@@ -117,22 +119,32 @@ def create(
     name: str,
     *,
     num_classes: int,
-    rngs: nnx.Rngs,
+    rngs: nnx.Rngs | None = None,
     dtype: DTypeLike = jnp.float32,
     remat: bool = False,
+    weights: str | Path | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Classifier:
-    """Make a network with freshly drawn parameters, in training mode.
+    """Make a network in training mode, with freshly drawn or with given weights.
 
-    Works under `jax.jit` and `nnx.eval_shape`.
+      create("rcan", num_classes=5, rngs=nnx.Rngs(0))
+      create("densenet121", num_classes=5, weights="densenet121-a639ec97.pth")
+      create("rcan", num_classes=5, weights=load_run("runs/rcan").variables)
+
+    Without `weights` it works under `jax.jit` and `nnx.eval_shape`.
 
     Args:
         name: one of `known_names()`.
         num_classes: length of the logits.
-        rngs: its stream `params` gives the key (one is drawn).
+        rngs: its stream `params` gives the key (one is drawn); `nnx.Rngs(0)` if none is given.
         dtype: type of the computation, such as `jnp.bfloat16` or `"bfloat16"`; parameters and
             batch statistics are float32.
         remat: spend time to save memory in training: see `layers.rematerialised`.
+        weights: a file, `package:<name>` or `hf:<repo>` as `weights.read.read_state_dict` takes
+            them; or a torch state dict as arrays by name; or {"params", "stats"} of a run. The
+            classifier stays fresh where theirs has another number of classes, and so does
+            attention that they do not have; everything else must fit. Feed the network images
+            normalised as those weights expect (`data.normalization`; torchvision's: "imagenet").
         **options: `dropout_rate` for all (0; 0.5 for rcan, 0.2 for efficientnet_lite0), and
             `attention`: for rcan `"last_layer"` (default) or `"blocks"`, see `DenseNet`; for
             efficientnet_lite0 `"none"` (default) or `"head"`, see `EfficientNet`.
@@ -141,15 +153,26 @@ def create(
         The model, with variables of the kinds `nnx.Param` and `nnx.BatchStat` only.
 
     Raises:
-        InputError: unknown name, option or value of an option.
+        InputError: unknown name, option or value of an option; weights that cannot be read or do
+            not fit.
     """
     _check_options(_check_name(name), options)
     model = _FACTORIES[name](num_classes=num_classes, dtype=_check_dtype(dtype), **options)
     for _, module in nnx.iter_modules(model):
         if hasattr(module, "remat"):
             cast(Any, module).remat = remat
-    initialise(model, rngs.params())
+    initialise(model, (rngs or nnx.Rngs(0)).params())
+    if weights is not None:
+        port.assign(model, _match(model, weights).values)
     return model
+
+
+def _match(model: Classifier, weights: str | Path | Mapping[str, Any]) -> port.Match:
+    if isinstance(weights, str | Path):
+        weights = read_state_dict(weights)
+    if weights.keys() == {"params", "stats"}:
+        return port.match_variables(model, weights, replace_head="if_needed")
+    return port.match_state_dict(model, weights, replace_head="if_needed")
 
 
 def _check_name(name: str) -> str:

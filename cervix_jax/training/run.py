@@ -20,8 +20,8 @@ from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, brief, list_steps
 from cervix_jax.runs.inference import make_forward, predict_split
 from cervix_jax.training import losses, optim, writers
-from cervix_jax.training.loop import Loop, NonFiniteLossError, stoppable
-from cervix_jax.training.preemption import Preempted, StopRequest
+from cervix_jax.training.loop import Loop, stoppable
+from cervix_jax.training.preemption import StopRequest
 from cervix_jax.training.profiling import ProfileWindow
 from cervix_jax.training.start import starting_values
 from cervix_jax.training.step import (
@@ -31,8 +31,6 @@ from cervix_jax.training.step import (
     init_state,
     make_train_step,
 )
-
-__all__ = ["Loop", "NonFiniteLossError", "Preempted", "check_config", "train_and_evaluate"]
 
 EVALUATION = "the final evaluation; every step is saved"
 BEST_METRICS = ("accuracy", "balanced_accuracy", "loss")
@@ -46,6 +44,10 @@ def train_and_evaluate(
     profile: str = "",
 ) -> dict:
     """Train, validate each epoch, and evaluate the best checkpoint on the test split.
+
+      config = base_config("sipakmed/single_cell")      # of cervix_jax.config.base
+      config.data.manual_dir = "SIPaKMeD"
+      report = train_and_evaluate(config, "runs/rcan")
 
     A split without validation examples (the paper's of Herlev) takes the last checkpoint.
 

@@ -142,3 +142,21 @@ def test_transfer_to_rcan_keeps_its_new_attention(source, state_dict):
     np.testing.assert_array_equal(model.features.norm5.mean[...], source.features.norm5.mean[...])
     with pytest.raises(InputError, match="4 missing"):
         load_torch_state_dict(model, state_dict)
+
+
+def test_a_network_is_created_with_weights_in_one_call(source, state_dict, tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, **state_dict)
+    assert_equal(models.create("densenet121", num_classes=5, weights=path), source)
+    assert_equal(models.create("densenet121", num_classes=5, weights=state_dict), source)
+    _, params, stats = nnx.split(source, nnx.Param, ...)
+    variables = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+    assert_equal(models.create("densenet121", num_classes=5, weights=variables), source)
+    other = models.create("densenet121", num_classes=7, rngs=nnx.Rngs(3), weights=state_dict)
+    np.testing.assert_array_equal(
+        other.classifier.kernel[...], create(num_classes=7, seed=3).classifier.kernel[...]
+    )
+    with pytest.raises(InputError, match="do not fit ResNet"):
+        models.create("resnet50", num_classes=5, weights=state_dict)
+    with pytest.raises(InputError, match="no such file of weights"):
+        models.create("densenet121", num_classes=5, weights="absent.pth")

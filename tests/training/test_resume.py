@@ -15,6 +15,7 @@ from small import get_config
 from cervix_jax.errors import InputError
 from cervix_jax.runs.checkpoint import list_steps
 from cervix_jax.training import run as train
+from cervix_jax.training.preemption import Preempted
 
 LONG = {"num_epochs": 30, "early_stopping_epochs": 8, "checkpoint.every_steps": 1}
 ARGUMENTS = [f"--config.{name}={value}" for name, value in LONG.items()]
@@ -176,7 +177,7 @@ def test_sigterm_outside_of_steps(
         else:
             batches = {"validation": 3, "last validation": 7, "evaluation": 10}
             make_forward_terminating_at(patch, batches[moment])
-        with pytest.raises(train.Preempted, match=message):
+        with pytest.raises(Preempted, match=message):
             train.train_and_evaluate(config, tmp_path)
     assert set(steps) <= set(list_steps(tmp_path / "checkpoints"))
     assert bool(steps) == bool(list_steps(tmp_path / "checkpoints"))

@@ -11,6 +11,8 @@ from cervix_jax import load_run
 from cervix_jax.errors import InputError
 from cervix_jax.runs.checkpoint import list_steps, read_arrays
 from cervix_jax.training import run as train
+from cervix_jax.training.loop import Loop, NonFiniteLossError
+from cervix_jax.training.preemption import Preempted
 from cervix_jax.training.writers import read_json_lines
 
 STEPS_PER_EPOCH, EPOCHS = 3, 3
@@ -117,7 +119,7 @@ def test_resumed_run_equals_the_uninterrupted_one(
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         patch.setattr(train, "make_train_step", counting)
-        with pytest.raises(train.Preempted, match=f"step {stop_at} of 9"):
+        with pytest.raises(Preempted, match=f"step {stop_at} of 9"):
             train.train_and_evaluate(tiny_config(), tmp_path)
     assert signal.getsignal(signal.SIGTERM) is before
     assert list_steps(tmp_path / "checkpoints")[-1] == stop_at
@@ -131,7 +133,7 @@ def test_a_finished_run_is_only_evaluated_again(trained, tiny_config, monkeypatc
     def refuse(*args):
         raise AssertionError("a finished run must not train")
 
-    monkeypatch.setattr(train.Loop, "_end_epoch", refuse)
+    monkeypatch.setattr(Loop, "_end_epoch", refuse)
     assert train.train_and_evaluate(tiny_config(), folder) == report
 
 
@@ -161,7 +163,7 @@ def test_loss_that_is_not_a_number_stops_and_keeps_the_checkpoints(
     monkeypatch.setattr(
         train.losses, "class_weights", lambda *args: original(*args) * np.float32(np.nan)
     )
-    with pytest.raises(train.NonFiniteLossError, match="between steps 0 and 3"):
+    with pytest.raises(NonFiniteLossError, match="between steps 0 and 3"):
         train.train_and_evaluate(tiny_config(), tmp_path)
     assert list_steps(tmp_path / "checkpoints") == []
 

@@ -19,9 +19,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from cervix_jax import InputError, explain, load_run
-from cervix_jax.data.experiment import open_data
-from cervix_jax.distributed import make_mesh
 from cervix_jax.explain.measures.regions import cell_regions
+from cervix_jax.explain.pictures import SIGNED, scale_of
 
 PARTS = ("nucleus", "cytoplasm", "halo")
 TITLES = ("colour says nothing", "colour gives the class away")
@@ -30,7 +29,7 @@ TITLES = ("colour says nothing", "colour gives the class away")
 def explained(workdir: str) -> tuple:
     """Names, images, maps [5, S, S] and nucleus and cell masks of a run's first test cells."""
     run = load_run(workdir)
-    data = open_data(run.config, make_mesh(), progress=False)
+    data = run.open_data()
     test, labels = data.indices("test"), np.asarray(data.dataset.labels)
     chosen = np.r_[[test[labels[test] == k][0] for k in range(len(run.class_names))], test[::5]]
     images = data.pipeline.images(chosen)
@@ -59,8 +58,8 @@ def main(free: str, confounded: str, out: str) -> None:
             shown, drawn = axes[2 * side, column], axes[2 * side + 1, column]
             shown.imshow(images[column])
             shown.set_title(name if side == 0 else "", fontsize=9)
-            limit = np.percentile(np.abs(maps[column]), 99)
-            drawn.imshow(maps[column], cmap="RdBu_r", vmin=-limit, vmax=limit)
+            limit = scale_of(maps[column])
+            drawn.imshow(maps[column], cmap=SIGNED, vmin=-limit, vmax=limit)
             for mask, colour in ((cell[column], "0.35"), (nucleus[column], "black")):
                 drawn.contour(mask, levels=[0.5], colors=colour, linewidths=0.9)
         axes[2 * side, 0].set_ylabel(TITLES[side], fontsize=9)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from cervix_jax import InputError, explain, load_run
 from cervix_jax.data.decode import resize_square
+from cervix_jax.explain.pictures import SIGNED, scale_of
 from cervix_jax.files.images import read_rgb
 
 
@@ -42,8 +43,8 @@ def main(workdir: str, image_path: str, picture: str) -> None:
     axes[0].imshow(shown)
     axes[0].set_title(f"{run.class_names[target]}, {probabilities[target]:.2f}", fontsize=10)
     for axis, (title, values) in zip(axes[1:], maps.items(), strict=True):
-        limit = max(float(np.percentile(np.abs(values), 99.5)), 1e-12)
-        drawn = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        limit = scale_of(values) or 1.0
+        drawn = axis.imshow(values, cmap=SIGNED, vmin=-limit, vmax=limit)
         axis.set_title(title, fontsize=10)
         figure.colorbar(drawn, ax=axis, shrink=0.8)
     for axis in axes:

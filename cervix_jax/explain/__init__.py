@@ -39,7 +39,7 @@ from cervix_jax.explain.integrated import (
 from cervix_jax.explain.perturbation import occlusion, rise
 
 if TYPE_CHECKING:
-    from cervix_jax.explain import measures
+    from cervix_jax.explain import measures, registry
 
 __all__ = [
     "ExtremeChannels",
@@ -61,12 +61,16 @@ __all__ = [
     "layer_cam",
     "measures",
     "occlusion",
+    "registry",
     "rise",
     "saliency",
     "smooth_grad",
 ]
 
-_LATER = ("measures",)  # imported when asked for: they bring SciPy's and scikit-learn's packages
+_LATER = (
+    "measures",
+    "registry",
+)  # imported when asked for: they bring SciPy's and scikit-learn's packages
 
 
 def __getattr__(name: str):

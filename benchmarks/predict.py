@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -195,12 +195,8 @@ def jax_predict(args: argparse.Namespace, weights=None) -> Callable:
     from cervix_jax import models
     from cervix_jax.config.base import base_config
     from cervix_jax.models.build import build_model
-    from cervix_jax.predict.calibration import Calibration
-    from cervix_jax.predict.images import ImageSettings, predict_images
-    from cervix_jax.predict.network import Network
-    from cervix_jax.predict.output import Output
+    from cervix_jax.predict.workflow import predict_images
     from cervix_jax.runs.run import Run
-    from cervix_jax.training.preemption import StopRequest
 
     config = base_config("sipakmed/single_cell")
     config.model.update({"name": "efficientnet_lite0", "normalization": "efficientnet_lite"})
@@ -211,13 +207,10 @@ def jax_predict(args: argparse.Namespace, weights=None) -> Callable:
     _, params, stats = nnx.split(model, nnx.Param, ...)
     variables = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
     names = [f"class{number}" for number in range(CLASSES)]
-    network = Network(Run(config, {"class_names": names}, variables, step=0))
-    settings = ImageSettings(None, Calibration(), None, strict=True, max_pixels=10**8)
+    run = Run(config, {"class_names": names}, variables, step=0)
 
-    def predict(paths, out: Path) -> None:
-        with Output(out, settings.columns(names), {}) as output, StopRequest() as stop:
-            predict_images(network, output.remaining(iter(paths)), output, settings, stop)
-            output.finish()
+    def predict(paths: Iterable[str], out: Path) -> None:
+        predict_images(run, iter(paths), out=out, strict=True, max_pixels=10**8, progress=False)
 
     return predict
 

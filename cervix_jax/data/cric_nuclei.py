@@ -55,7 +55,7 @@ def read_nuclei(path: Path) -> list[Nucleus]:
       InputError: the file or one of its rows cannot be used; names the row.
     """
     is_json = path.suffix.lower() == ".json"
-    rows = _json_rows(path) if is_json else tables.csv_rows(path, _COLUMNS)
+    rows = _json_rows(path) if is_json else _table_rows(path)
     nuclei = [_nucleus(row, where) for where, row in rows]
     seen: dict[tuple[str, str], str] = {}
     for nucleus in nuclei:
@@ -69,6 +69,14 @@ def read_nuclei(path: Path) -> list[Nucleus]:
     if not nuclei:
         raise InputError(f"{path}: holds no cells; download it again.")
     return nuclei
+
+
+def _table_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    table = tables.Table(path, _COLUMNS)
+    table.require(*_COLUMNS)
+    for row in table:
+        texts = {name: row[name] for name in _COLUMNS}
+        yield row.where, texts | {name: row.number(name, least=0) for name in _COLUMNS[3:]}
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

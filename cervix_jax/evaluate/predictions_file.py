@@ -1,13 +1,17 @@
 """The CSV file that keeps predictions."""
 
+import array
 import csv
 import dataclasses
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.special import softmax
 
 from cervix_jax.errors import InputError
+from cervix_jax.files import tables
 from cervix_jax.files.atomic import replacing
 from cervix_jax.statistics.table import UNKNOWN, PredictionTable
 
@@ -30,7 +34,8 @@ def write_table(path: Path, table: PredictionTable) -> None:
         for filename, group, label, row in zip(
             table.filenames, table.groups, table.labels, table.probabilities, strict=True
         ):
-            rows.writerow([filename, group, table.class_names[label], *(f"{p:.6g}" for p in row)])
+            name = "" if label == UNKNOWN else table.class_names[label]
+            rows.writerow([filename, group, name, *(f"{p:.6g}" for p in row)])
     if table.logits is not None:
         with replacing(logits_path(path)) as temporary, temporary.open("wb") as file:
             np.save(file, np.asarray(table.logits, np.float32), allow_pickle=False)
@@ -39,98 +44,105 @@ def write_table(path: Path, table: PredictionTable) -> None:
 def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
     """Read a predictions file: `filename, p_<class>...`, `label`, and `group` if there is one.
 
-    Without groups every image is its own. Logits are taken from beside it where they agree, else
-    from a column `energy`, which has what probabilities lack of them. Tables of `python -m
-    cervix_jax.predict` call the file name `path`.
+    Any table that `cervix_jax.files.tables` reads; class names keep their spelling. Without groups
+    every image is its own. Logits are taken from beside it where they agree, else from a column
+    `energy`, which has what probabilities lack of them. Tables of `python -m cervix_jax.predict`
+    call the file name `path`.
 
     Args:
-      path: the CSV file.
+      path: the table.
       labelled: whether every image must have the label of a known class.
 
     Raises:
       InputError: there is no such file, or it does not hold predictions.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = list(reader.fieldnames or [])
-            if "filename" not in header:
-                header = ["filename" if name == "path" else name for name in header]
-                reader.fieldnames = header
-            names = tuple(name.removeprefix(PREFIX) for name in header if name.startswith(PREFIX))
-            wanted = [*FIELDS[:: 2 if labelled else 3], *([] if names else [f"{PREFIX}<class>"])]
-            missing = [name for name in wanted if name not in header]
-            if missing or len(set(header)) != len(header):
-                raise InputError(
-                    f"{path}: not a file of predictions: "
-                    f"{'no column ' + ', '.join(missing) if missing else 'columns occur twice'}; "
-                    "give a CSV with filename, group, label and p_<class> of every class."
-                )
-            if "" in names or len(names) == 1:
-                kind = "a class without a name" if "" in names else "one class"
-                raise InputError(
-                    f"{path}: predictions of {kind}; give a column p_<class> of every class."
-                )
-            rows = []
-            for row in reader:
-                if None in row or None in row.values() or not row["filename"]:
-                    raise InputError(
-                        f"{path}: line {reader.line_num}: it has no file name, or not the "
-                        f"{len(header)} columns of the first line; repair it."
-                    )
-                rows.append(row)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: there is no such file; give a file of predictions.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable CSV file ({error}).") from error
-    if not rows:
+    table = tables.Table(path, (*FIELDS, "path", ENERGY))
+    name = "filename" if "filename" in table.columns else "path"
+    columns = _class_columns(table)
+    _check_columns(table, columns, labelled)
+    class_names = tuple(column[len(PREFIX) :] for column in columns)
+    number = {name: index for index, name in enumerate(class_names)}
+    lines: dict[str, int] = {}
+    groups: list[str] = []
+    labels: list[int] = []
+    values, energies = array.array("d"), array.array("d")
+    for row in table:
+        filename, label = row[name], row.get("label")
+        if not filename:
+            raise InputError(f"{row.where}: has no file name; repair it.")
+        if filename in lines:
+            raise InputError(
+                f"{row.where}: {filename!r} occurs more than once (line {lines[filename]}); give "
+                "each image one row."
+            )
+        if labelled and label not in number:
+            raise InputError(
+                f"{row.where}: the label {label!r} is none of the classes {', '.join(class_names)}."
+            )
+        lines[filename] = row.line
+        groups.append(row.get("group") or filename)
+        labels.append(number.get(label, UNKNOWN))
+        values.extend(_probabilities(row, columns))
+        if ENERGY in table.columns:
+            energies.append(_energy(row))
+    if not lines:
         raise InputError(f"{path}: holds no predictions.")
-    filenames = tuple(row["filename"] or "" for row in rows)
-    if len(set(filenames)) != len(filenames):
-        twice = next(name for name in filenames if filenames.count(name) > 1)
-        raise InputError(f"{path}: {twice!r} occurs more than once; give each image one row.")
-    table = PredictionTable(
-        filenames,
-        np.asarray([row.get("group") or row["filename"] for row in rows], str),
-        _labels(path, rows, names, labelled),
-        _probabilities(path, rows, names),
-        names,
+    probabilities = np.asarray(values).reshape(-1, len(columns))
+    found = PredictionTable(
+        tuple(lines),
+        np.asarray(groups, str),
+        np.asarray(labels, np.int64),
+        probabilities / probabilities.sum(1, keepdims=True),
+        class_names,
     )
-    logits = _logits(path, table)
-    if logits is None and ENERGY in header:
-        logits = _logits_of_energy(path, rows, table.probabilities)
-    return dataclasses.replace(table, logits=logits)
+    logits = _logits(path, found)
+    if logits is None and energies:
+        smallest = np.finfo(np.float32).tiny  # tables round to 0 what float32 did not
+        logits = np.log(np.maximum(found.probabilities, smallest)) - np.asarray(energies)[:, None]
+    return dataclasses.replace(found, logits=logits)
 
 
-def _labels(path: Path, rows: list[dict], names: tuple[str, ...], labelled: bool) -> np.ndarray:
-    number = {name: index for index, name in enumerate(names)}
-    labels = [number.get(row.get("label") or "", UNKNOWN) for row in rows]
-    if labelled and UNKNOWN in labels:
-        row = labels.index(UNKNOWN)
+def _class_columns(table: tables.Table) -> tuple[str, ...]:
+    """The columns of probabilities; P_ counts where no column has p_."""
+    for prefix in (PREFIX, PREFIX.upper()):
+        if columns := tuple(name for name in table.columns if name.startswith(prefix)):
+            return columns
+    return ()
+
+
+def _check_columns(table: tables.Table, columns: Sequence[str], labelled: bool) -> None:
+    missing = [] if {"filename", "path"} & set(table.columns) else ["filename"]
+    missing += ["label"] if labelled and "label" not in table.columns else []
+    missing += [] if columns else [f"{PREFIX}<class>"]
+    every = f"{PREFIX}<class> of every class"
+    if missing:
+        raise table.without(missing, f"give a table with filename, group, label and {every}.")
+    if len(columns) == 1:
+        raise InputError(f"{table.path}: predictions of one class; give a column {every}.")
+    for column in columns:
+        if len(column) == len(PREFIX) or not column.isprintable():
+            kind = "unusual characters in its name" if column[len(PREFIX) :] else "no name"
+            raise InputError(
+                f"{table.path}: the column {column!r}: a class with {kind}; rename it."
+            )
+
+
+def _probabilities(row: tables.Row, columns: Sequence[str]) -> list[float]:
+    values = [row.number(column) for column in columns]
+    if not (min(values) >= 0 and abs(sum(values) - 1) < 1e-3):  # not of NaN, either
         raise InputError(
-            f"{path}: line {row + 2}: the label {rows[row]['label']!r} is none of the classes "
-            f"{', '.join(names)}."
+            f"{row.where}: {', '.join(f'{p:g}' for p in values)} are no probabilities; they must "
+            "be at least 0 and sum to 1."
         )
-    return np.asarray(labels, np.int64)
+    return values
 
 
-def _probabilities(path: Path, rows: list[dict], names: tuple[str, ...]) -> np.ndarray:
-    values = np.empty((len(rows), len(names)))
-    for number, row in enumerate(rows):
-        try:
-            values[number] = [float(row[f"{PREFIX}{name}"]) for name in names]
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: line {number + 2}: not a number ({error}).") from error
-    total = values.sum(1)
-    wrong = ~((values >= 0).all(1) & (np.abs(total - 1) < 1e-3))
-    if wrong.any():
-        number = int(np.flatnonzero(wrong)[0])
-        raise InputError(
-            f"{path}: line {number + 2}: {', '.join(f'{p:g}' for p in values[number])} are no "
-            "probabilities; they must be at least 0 and sum to 1."
-        )
-    return values / total[:, None]
+def _energy(row: tables.Row) -> float:
+    value = row.number(ENERGY)
+    if not math.isfinite(value):
+        raise InputError(f"{row.where}: {ENERGY}={value} is not finite; repair it.")
+    return value
 
 
 def _logits(path: Path, table: PredictionTable) -> np.ndarray | None:
@@ -143,15 +155,3 @@ def _logits(path: Path, table: PredictionTable) -> np.ndarray | None:
         return None
     agrees = np.allclose(softmax(logits, axis=1), table.probabilities, atol=1e-4)
     return logits if agrees else None
-
-
-def _logits_of_energy(path: Path, rows: list[dict], probabilities: np.ndarray) -> np.ndarray:
-    """The logits from their softmax and -log sum exp, which is the energy."""
-    try:
-        energies = np.asarray([float(row[ENERGY]) for row in rows])
-    except ValueError as error:
-        raise InputError(f"{path}: column {ENERGY}: not a number ({error}).") from error
-    if not np.isfinite(energies).all():
-        raise InputError(f"{path}: column {ENERGY}: holds values that are not finite.")
-    smallest = np.finfo(np.float32).tiny  # tables round to 0 what float32 did not
-    return np.log(np.maximum(probabilities, smallest)) - energies[:, None]

@@ -1,7 +1,16 @@
-"""Reads CSV files row by row, each with the place to name in a message."""
+"""The one reader of tables: text files as spreadsheets, analysis programs and scripts write them.
 
+Cells are separated by commas, semicolons or tabs, whichever gives the names that are looked for; a
+first line `sep=;` decides it. UTF-8 and, with its mark, UTF-16; any line ends; blanks round cells
+and rows without content do not count. Files are read row by row, whatever their size.
+"""
+
+import codecs
+import collections
+import contextlib
 import csv
-import io
+import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,62 +19,257 @@ from cervix_jax.files.paths import require_file
 
 # Far more than any list of images; what is larger is another file.
 _MAX_BYTES = 200_000_000
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_SEPARATOR_LINE = re.compile(r"sep=([,;\t])\1*[\r\n]*", re.IGNORECASE)
+_MAX_SHOWN = 12  # names in a message
+
+
+class Table:
+    """The rows of a table whose first line names its columns.
+
+        table = Table("images.csv", ("path", "label", "group"))
+        table.require("path", "label")
+        for row in table:
+            print(row.where, row["path"], row.get("group"))
+
+    Attributes:
+      path: the file.
+      columns: the names of its columns; "" where there is none.
+      separator: what stands between its cells.
+
+    Args:
+      path: the file.
+      known: names that are looked for. They may be written in any case; a column that is written
+        just so counts before one that is not. Other names stay as they are.
+
+    Raises:
+      InputError: the file cannot be read, is too large, is no text, or names a column twice.
+    """
+
+    def __init__(self, path: str | Path, known: Sequence[str]):
+        self.path = Path(path)
+        self._encoding = _encoding(self.path)
+        self._decimal = ""  # "," or ".", once a number has one
+        with contextlib.closing(self._lines()) as lines:
+            first = next(lines, "")
+        given = _SEPARATOR_LINE.fullmatch(first)
+        self._skipped = 1 if given else 0
+        if "\0" in first:
+            raise InputError(f"{self.path}, line 1: is no text; save it as UTF-8.")
+        self.separator, (self._head, cells) = self._divided(given[1] if given else "", known)
+        self.columns = _names(cells, known)
+        self._place = {name: place for place, name in enumerate(self.columns)}
+        counts = collections.Counter(name for name in self.columns if name)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise InputError(
+                f"{self.path}, line {self._head}: the column {twice[0][:40]!r} occurs twice; "
+                "rename one."
+            )
+
+    def require(self, *names: str) -> None:
+        """Raises InputError unless there are columns of these names."""
+        if missing := [name for name in names if name not in self._place]:
+            raise self.without(missing, f"the first line must name {', '.join(names)}.")
+
+    def without(self, missing: Sequence[str], mend: str) -> InputError:
+        """The error of a table that lacks columns: names those that were found."""
+        found = [name for name in self.columns if name]
+        shown = ", ".join(_shown(name) for name in found[:_MAX_SHOWN]) or "none"
+        more = f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
+        return InputError(
+            f"{self.path}, line {self._head}: no column {', '.join(missing)} (found: "
+            f"{shown}{more}, separated by {_SEPARATORS[self.separator]}); {mend}"
+        )
+
+    def __iter__(self) -> Iterator["Row"]:
+        """The rows, each checked to have a cell for every named column.
+
+        Raises:
+          InputError: a row cannot be used; names the line.
+        """
+        named = len(self.columns)
+        while named and not self.columns[named - 1]:  # spreadsheets leave empty columns behind
+            named -= 1
+        with contextlib.closing(self._records(self.separator)) as records:
+            next(records, None)  # the names
+            for line, cells in records:
+                row = Row(self, line, cells)
+                if len(cells) < named or any(cells[len(self.columns) :]):
+                    comma = self.separator == "," and len(cells) > named
+                    raise InputError(
+                        f"{row.where}: has {len(cells)} cells, and the first line has {named} "
+                        f"columns, separated by {_SEPARATORS[self.separator]}; repair it"
+                        + ("; put cells with a comma in double quotes." if comma else ".")
+                    )
+                yield row
+
+    def _lines(self) -> Iterator[str]:
+        """Lines with their ends, and one line of error for whatever keeps them from being read."""
+        try:
+            with self.path.open(encoding=self._encoding, newline="") as stream:
+                yield from stream
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror}).") from error
+        except UnicodeError as error:
+            raise _not_text(self.path, self._encoding, error) from error
+
+    def _records(self, separator: str) -> Iterator[tuple[int, list[str]]]:
+        """Rows that are not empty, as stripped cells, each with the number of its last line."""
+        with contextlib.closing(self._lines()) as lines:
+            for _ in range(self._skipped):
+                next(lines, None)
+            reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
+            try:
+                for cells in reader:
+                    cells = [cell.strip() for cell in cells]
+                    if any(cells):
+                        yield reader.line_num + self._skipped, cells
+            except csv.Error as error:
+                line = reader.line_num + self._skipped
+                raise InputError(
+                    f"{self.path}, line {line}: not a CSV row ({error}); repair it."
+                ) from error
+
+    def _divided(self, given: str, known: Sequence[str]) -> tuple[str, tuple[int, list[str]]]:
+        """The separator, and the number and cells of the line of names that it gives."""
+        folded = {name.casefold() for name in known}
+        found: dict[str, tuple[int, list[str]]] = {}
+        failure: InputError | None = None
+        for separator in given or _SEPARATORS:
+            try:
+                with contextlib.closing(self._records(separator)) as records:
+                    found[separator] = next(records, (1, []))
+            except InputError as error:  # of another separator the quotes may be right
+                failure = failure or error
+        if failure and not found:
+            raise failure
+
+        def fit(separator: str) -> tuple[int, int]:
+            cells = found[separator][1]
+            return sum(cell.casefold() in folded for cell in cells), len(cells)
+
+        best = max(found, key=fit)  # the first of equals: commas before the others
+        return best, found[best]
+
+
+class Row:
+    """One row of a table; `row["label"]` is the text of a cell."""
+
+    __slots__ = ("_cells", "_table", "line")
+
+    def __init__(self, table: Table, line: int, cells: list[str]):
+        self._table, self.line, self._cells = table, line, cells
+
+    @property
+    def where(self) -> str:
+        """File and line, for a message."""
+        return f"{self._table.path}, line {self.line}"
+
+    def __getitem__(self, name: str) -> str:
+        return self._cells[self._table._place[name]]
+
+    def get(self, name: str) -> str:
+        """The text of a cell, "" where there is no such column."""
+        return self[name] if name in self._table._place else ""
+
+    def number(self, name: str, *, least: float | None = None) -> float:
+        """The number in a cell; with a decimal comma where the separator is none.
+
+        Args:
+          name: of the column.
+          least: what it must at least be, and finite besides.
+
+        Raises:
+          InputError: it is no such number.
+        """
+        text = self[name]
+        try:
+            value = number(text, decimal_comma=self._table.separator != ",")
+        except ValueError:
+            value = None
+        if least is not None and (value is None or not math.isfinite(value) or value < least):
+            raise InputError(
+                f"{self.where}: {name}={text[:40]!r} must be a number of at least {least:g}."
+            )
+        if value is None:
+            raise InputError(
+                f"{self.where}: {name}={text[:40]!r} is not a number; write it like 1234.5."
+            )
+        self._check_decimal(name, text)
+        return value
+
+    def _check_decimal(self, name: str, text: str) -> None:
+        # 1,234 is one number to a German and another to an American: a table is by one of them.
+        mark = "," if "," in text else "." if "." in text else ""
+        known = self._table._decimal
+        if mark and known and mark != known:
+            kinds = {",": "comma", ".": "point"}
+            raise InputError(
+                f"{self.where}: {name}={text[:40]!r} has a decimal {kinds[mark]}, numbers "
+                f"before it a decimal {kinds[known]}; write all alike, and no mark for thousands."
+            )
+        self._table._decimal = known or mark
+
+
+def number(text: str, *, decimal_comma: bool = False) -> float:
+    """The number that a text writes, like 3, -0.5, 1e-05, inf or nan.
+
+    Args:
+      text: the text.
+      decimal_comma: whether 0,5 is a number, too.
+
+    Raises:
+      ValueError: it writes none.
+    """
+    if decimal_comma and "," in text:
+        if "." in text:
+            raise ValueError(f"{text!r} has a comma and a point")
+        text = text.replace(",", ".")
+    if "_" in text:  # Python's own way to write thousands
+        raise ValueError(f"{text!r} is no number")
+    return float(text)
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 text file, with or without byte order mark.
+    """A text file in UTF-8 or, with its mark, in UTF-16.
 
     Raises:
       InputError: it cannot be read, is too large or is no text.
     """
-    require_file(path)
+    encoding = _encoding(path)
     try:
-        with path.open("rb") as stream:
-            data = stream.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise InputError(f"{path}: larger than {_MAX_BYTES:,} bytes; it is another file.")
-        return data.decode("utf-8-sig")
+        return path.read_text(encoding=encoding)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is no UTF-8 text ({error}); save it as UTF-8.") from error
+    except UnicodeError as error:
+        raise _not_text(path, encoding, error) from error
 
 
-def csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file with a first line of names; separated by commas or semicolons.
-
-    Args:
-      path: the file.
-      columns: names that the first line must hold; others may.
-
-    Yields:
-      "<path>, line <n>" and the row, name -> text.
-
-    Raises:
-      InputError: the file or a row cannot be used; names the line.
-    """
-    text = read_text(path)
-    head = text.partition("\n")[0]
-    delimiter = ";" if ";" in head and "," not in head else ","
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _encoding(path: Path) -> str:
+    """How a text file is encoded, by its mark; raises InputError where it cannot be read."""
+    require_file(path)
     try:
-        names = reader.fieldnames or ()
-        missing = [name for name in columns if name not in names]
-        if missing:
-            raise InputError(
-                f"{path}, line 1: no column {', '.join(missing)}; the first line must name "
-                f"{', '.join(columns)}."
-            )
-        twice = next((name for name in names if list(names).count(name) > 1), None)
-        if twice is not None:
-            raise InputError(f"{path}, line 1: the column {twice!r} occurs twice; rename one.")
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise InputError(
-                    f"{where}: does not have the {len(names)} columns of the first line; repair it."
-                )
-            yield where, row
-    except csv.Error as error:
-        line = reader.reader.line_num
-        raise InputError(f"{path}, line {line}: not a CSV row ({error}).") from error
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: larger than {_MAX_BYTES:,} bytes; it is another file.")
+        with path.open("rb") as stream:
+            mark = stream.read(2)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    return "utf-16" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _not_text(path: Path, encoding: str, error: UnicodeError) -> InputError:
+    name = "UTF-16" if encoding == "utf-16" else "UTF-8"
+    return InputError(f"{path}: is no {name} text ({error}); save it as UTF-8.")
+
+
+def _names(cells: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The names of the columns; known ones as they are known."""
+    spelling = {name.casefold(): name for name in known if name not in cells}
+    return tuple(spelling.get(cell.casefold(), cell) for cell in cells)
+
+
+def _shown(text: str) -> str:
+    """A text as part of a message of one line."""
+    short = text if len(text) <= 40 else f"{text[:40]}..."
+    return short if short.isprintable() else repr(short)[1:-1]

@@ -2,8 +2,7 @@
 
 import collections
 import contextlib
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -25,8 +24,8 @@ class Positions:
     copies change it.
 
     Args:
-      path: a CSV with `image, x, y` and any other columns, or classifications.csv or .json as CRIC
-        publishes them. Pixels from the upper left corner.
+      path: a table with `image, x, y` and any other columns, or classifications.csv or .json as
+        CRIC publishes them. Pixels from the upper left corner.
       width: width of the images that the positions are given in, if they were made smaller or
         larger since; 0 takes them as they are.
 
@@ -106,24 +105,16 @@ def _key(image: str) -> str:
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
-def _read(path: Path) -> Iterable[tuple[str, float, float, str]]:
-    head = "" if path.suffix.lower() == ".json" else tables.read_text(path).partition("\n")[0]
-    if path.suffix.lower() == ".json" or _CRIC in head:
+def _read(path: Path) -> Iterator[tuple[str, float, float, str]]:
+    is_json = path.suffix.lower() == ".json"
+    if is_json or _CRIC in tables.Table(path, (_CRIC,)).columns:
         for nucleus in read_nuclei(path):
             yield nucleus.image, nucleus.x, nucleus.y, nucleus.where
         return
-    for where, row in tables.csv_rows(path, _COLUMNS):
-        if not row["image"].strip():
-            raise InputError(f"{where}: image is empty; name the file.")
-        x, y = (_coordinate(row[name], name, where) for name in "xy")
-        yield row["image"].strip(), x, y, where
-
-
-def _coordinate(text: str, name: str, where: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number) or number < 0:
-        raise InputError(f"{where}: {name}={text[:40]!r} must be a number of at least 0.")
-    return number
+    table = tables.Table(path, _COLUMNS)
+    table.require(*_COLUMNS)
+    for row in table:
+        if not row["image"]:
+            raise InputError(f"{row.where}: image is empty; name the file.")
+        x, y = (row.number(name, least=0) for name in "xy")
+        yield row["image"], x, y, row.where

@@ -14,6 +14,7 @@ CRIC = (
 )
 LIST = "path,label,group\nA/1.png,A,g\nB/1.png,B,h\n"
 HEAD = "image_filename,cell_id,bethesda_system,nucleus_x,nucleus_y\n"
+SEMICOLONS = LIST.replace(",", ";")
 CELL = "x.png,1,HSIL,5,5\n"
 TABLE = "filename,group,label,p_a,p_b\n" + "".join(
     f"{n}.png,g{n // 2},{'ab'[n % 2]},{0.2 + n / 50:.2f},{0.8 - n / 50:.2f}\n" for n in range(8)
@@ -79,8 +80,17 @@ def annotation(**cell) -> str:
     return json.dumps([{"image_name": "x.png", "classifications": [whole]}])
 
 
-def _semicolons(done: Done):
+def _both_images(done: Done):
     assert (stored(done, "A/1.png") == noise(0)).all()
+
+
+def _fine_list(id_: str, text: str | bytes) -> Case:
+    content = text.encode() if isinstance(text, str) else text
+
+    def make(tmp):
+        tree(tmp, ("images.csv", content))
+
+    return Case(id_, "prepare", FOLDER, make=make, handled=_both_images)
 
 
 CASES = [
@@ -128,15 +138,13 @@ CASES = [
         ("one class, A",),
         lambda tmp: tree(tmp, ("images.csv", b"path,label\nA/1.png,A\n")),
     ),
-    Case(
-        "a list with semicolons and a mark",
-        "prepare",
-        FOLDER,
-        handled=_semicolons,
-        make=lambda tmp: tree(
-            tmp, ("images.csv", b"\xef\xbb\xbf" + LIST.replace(",", ";").encode())
-        ),
-    ),
+    _fine_list("a list with semicolons and a mark", b"\xef\xbb\xbf" + SEMICOLONS.encode()),
+    _fine_list("a list that names its separator", "sep=;\r\n" + SEMICOLONS),
+    _fine_list("a list with tabs in UTF-16", LIST.replace(",", "\t").encode("utf-16")),
+    _fine_list("a list with old line ends", LIST.replace("\n", "\r")),
+    _fine_list("a list with blanks", LIST.replace(",", ", ")),
+    _fine_list("a list with capitals", LIST.replace("path,label", "Path,LABEL")),
+    _fine_list("a list with empty rows", LIST.replace("\n", ",,\n") + ",,,,\n\n,,\n"),
     Case(
         "a list elsewhere",
         "prepare",
@@ -215,9 +223,7 @@ CASES = [
         "one class",
     ),
     _predicted("predictions of a class without a name", TABLE.replace("p_b", "p_"), "{tmp}/p.csv"),
-    _predicted(
-        "predictions with a column twice", TABLE.replace("p_b", "p_a"), "columns occur twice"
-    ),
+    _predicted("predictions with a column twice", TABLE.replace("p_b", "p_a"), "occurs twice"),
     _predicted("predictions with an unknown label", TABLE + "9.png,g,c,1,0\n", "line 10", "'c'"),
     _predicted("predictions without a label", TABLE + "9.png,g,,1,0\n", "line 10"),
     _predicted(
@@ -321,4 +327,10 @@ CASES = [
         b"\xef\xbb\xbf" + TABLE.replace("\n", "\r\n").encode(),
         0.5,
     ),
+    _fine("predictions between tabs", TABLE.replace(",", "\t"), 0.5),
+    _fine("predictions between blanks and commas", TABLE.replace(",", " , "), 0.5),
+    _fine("predictions with a decimal comma", TABLE.replace(",", ";").replace("0.", "0,"), 0.5),
+    _fine("predictions in UTF-16", TABLE.encode("utf-16"), 0.5),
+    _fine("predictions with empty rows at the end", TABLE + ",,,,\n\n", 0.5),
+    _fine("predictions with a header in capitals", TABLE.replace("filename", "FILENAME"), 0.5),
 ]

@@ -44,7 +44,7 @@ def test_logits_are_told_by_probabilities_and_energy(tmp_path):
     np.testing.assert_allclose(energy(table), energies, rtol=1e-6)  # where p is 0, too
     for wrong in ("high", "inf", ""):
         path.write_text(f"path,p_a,p_b,energy\nx.png,0.5,0.5,{wrong}\n")
-        with pytest.raises(InputError, match="column energy"):
+        with pytest.raises(InputError, match="line 2: energy="):
             read_table(path, labelled=False)
 
 
@@ -78,16 +78,16 @@ HEADER = "filename,group,label,p_a,p_b\n"
     [
         ("", "no column filename, label, p_<class>"),
         ("name,score\nx,1\n", "no column filename, label, p_<class>"),
-        ("filename,label,p_a,p_a\nx,a,1,0\n", "columns occur twice"),
+        ("filename,label,p_a,p_a\nx,a,1,0\n", "the column 'p_a' occurs twice"),
         (HEADER, "holds no predictions"),
         (HEADER + "x,g,c,0.5,0.5\n", "line 2: the label 'c' is none of the classes a, b"),
-        (HEADER + "x,g,a,1,0\ny,g,a,0.5,half\n", "line 3: not a number"),
-        (HEADER + "x,g,a,1\n", "not the 5 columns of the first line"),
+        (HEADER + "x,g,a,1,0\ny,g,a,0.5,half\n", "line 3: p_b='half' is not a number"),
+        (HEADER + "x,g,a,1\n", "line 2: has 4 cells, and the first line has 5 columns"),
         (HEADER + "x,g,a,0.9,0.9\n", "line 2: 0.9, 0.9 are no probabilities"),
         (HEADER + "x,g,a,1.5,-0.5\n", "no probabilities"),
         (HEADER + "x,g,a,nan,nan\n", "no probabilities"),
         (HEADER + "x,g,a,1,0\nx,g,a,1,0\n", "'x' occurs more than once"),
-        (HEADER + '"x,g,a,1,0\n', "not a readable CSV"),
+        (HEADER + '"x,g,a,1,0\n', "line 2: not a CSV row"),
     ],
 )  # fmt: skip
 def test_what_is_no_file_of_predictions_is_said_in_one_line(tmp_path, content, message):
@@ -101,8 +101,8 @@ def test_what_is_no_file_of_predictions_is_said_in_one_line(tmp_path, content, m
 def test_absent_folders_and_pictures(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_table(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="not a readable CSV"):
+    with pytest.raises(InputError, match="is no file"):
         read_table(tmp_path)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    with pytest.raises(InputError, match="not a readable CSV"):
+    with pytest.raises(InputError, match="is no UTF-8 text"):
         read_table(tmp_path / "picture.png")

@@ -257,8 +257,8 @@ HEAD = "image_filename,cell_id,bethesda_system,nucleus_x,nucleus_y\n"
         (HEAD + "aa.png,1,LSIL,3,4\naa.png,2,LSIL,x,4\n", "line 3: nucleus_x='x'"),
         (HEAD + "aa.png,1,LSIL,3,nan\n", "line 2: nucleus_y='nan'"),
         (HEAD + "aa.png,1,LSIL,-3,4\n", "line 2: nucleus_x='-3'"),
-        (HEAD + "aa.png,1,LSIL,3\n", "line 2: does not have the 5 columns"),
-        (HEAD + "aa.png,1,LSIL,3,4,5\n", "line 2: does not have the 5 columns"),
+        (HEAD + "aa.png,1,LSIL,3\n", "line 2: has 4 cells"),
+        (HEAD + "aa.png,1,LSIL,3,4,5\n", "line 2: has 6 cells"),
         (HEAD + "aa.png,1,LSIL,3,4\naa.png,1,SCC,3,4\n", "line 3: cell 1 of aa.png is there al"),
         (HEAD + "aa.png,../1,LSIL,3,4\n", "line 2: cell_id='../1'"),
         (HEAD + "../aa.png,1,LSIL,3,4\n", "line 2: image_filename='../aa.png'"),
@@ -266,7 +266,10 @@ HEAD = "image_filename,cell_id,bethesda_system,nucleus_x,nucleus_y\n"
         (HEAD + 'aa.png,1,"LSIL,3,4\n', "line 2: not a CSV row"),
         (HEAD, "holds no cells"),
         ("", "line 1: no column image_filename, cell_id"),
-        (HEAD.replace("cell_id", "cell"), "line 1: no column cell_id;"),
+        (
+            HEAD.replace("cell_id", "cell"),
+            "line 1: no column cell_id (found: image_filename, cell, ",
+        ),
     ],
 )
 def test_broken_rows_name_the_line(tmp_path, text, message):

@@ -319,7 +319,7 @@ GOOD = "path,label,group\nscans/0.png,A,g\nscans/1.png,B,g\n"
         (GOOD + "scans,A,g\n", "line 4: there is no file"),
         (GOOD + "scans/2.png, ,g\n", "line 4: the label of scans/2.png is empty"),
         (GOOD + "./scans/0.png,A,g\n", "line 4: scans/0.png is listed already (line 2)"),
-        (GOOD + "scans/2.png,A\n", "line 4: does not have the 3 columns"),
+        (GOOD + "scans/2.png,A\n", "line 4: has 2 cells, and the first line has 3 columns"),
         (GOOD + "scans/2.png,a,g\n", "A, a differ by case only"),
         (GOOD.replace("B", "A"), "all images are of one class, A"),
         (GOOD.replace("label", "class"), "line 1: no column label"),

@@ -138,10 +138,12 @@ def _listed(root: Path, csv: str, *, has_pattern: bool) -> list[_Found]:
         raise InputError(f"{path}: there is no such file; give the setting csv its name.")
     found: list[_Found] = []
     lines: dict[str, str] = {}
-    for where, row in tables.csv_rows(path, ("path", "label")):
-        image = _inside(root, row["path"].strip(), where)
+    table = tables.Table(path, ("path", "label", "group"))
+    table.require("path", "label")
+    for row in table:
+        where, label, group = row.where, row["label"], row.get("group")
+        image = _inside(root, row["path"], where)
         name = image.relative_to(root).as_posix()
-        label, group = row["label"].strip(), row.get("group", "").strip()
         if not label:
             raise InputError(f"{where}: the label of {name} is empty; give its class.")
         if group and has_pattern:
@@ -152,7 +154,7 @@ def _listed(root: Path, csv: str, *, has_pattern: bool) -> list[_Found]:
             raise InputError(f"{where}: {name} is listed already ({lines[name]}); remove one.")
         if not os.path.isfile(image):  # False also for a name that is too long
             raise InputError(f"{where}: there is no file {image}; complete the folder.")
-        lines[name] = where.rpartition(", ")[2]
+        lines[name] = f"line {row.line}"
         found.append((image, name, label, group))
     if not found:
         raise InputError(f"{path}: lists no images; give columns path, label and perhaps group.")

@@ -11,7 +11,7 @@ import contextlib
 import csv
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from cervix_jax.errors import InputError
@@ -103,7 +103,7 @@ class Table:
                     )
                 yield row
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self) -> Generator[str, None, None]:
         """Lines with their ends, and one line of error for whatever keeps them from being read."""
         try:
             with self.path.open(encoding=self._encoding, newline="") as stream:
@@ -113,7 +113,7 @@ class Table:
         except UnicodeError as error:
             raise _not_text(self.path, self._encoding, error) from error
 
-    def _records(self, separator: str) -> Iterator[tuple[int, list[str]]]:
+    def _records(self, separator: str) -> Generator[tuple[int, list[str]], None, None]:
         """Rows that are not empty, as stripped cells, each with the number of its last line."""
         with contextlib.closing(self._lines()) as lines:
             for _ in range(self._skipped):

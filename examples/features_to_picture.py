@@ -14,9 +14,6 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
 from cervix_jax import InputError, load_run
-from cervix_jax.aggregate.features import extract
-from cervix_jax.data.experiment import open_data
-from cervix_jax.distributed import make_mesh
 
 MARKERS = {"train": ".", "val": "^", "test": "o"}
 MOST = 2000  # images; t-SNE slows down with their square
@@ -25,11 +22,12 @@ MOST = 2000  # images; t-SNE slows down with their square
 def main(workdir: str, out: str) -> None:
     """Extract, project and draw."""
     run = load_run(workdir)
-    data = open_data(run.config, make_mesh())
+    data = run.open_data(progress=True)
     chosen = np.arange(len(data.dataset))
     if len(chosen) > MOST:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST, replace=False))
-    features, logits = extract(run, data, chosen, progress="features")
+    found = run.features(data.pipeline.images(chosen), names=["pre_logits", "logits"])
+    features, logits = found["pre_logits"], found["logits"]
     labels, splits = np.asarray(data.dataset.labels)[chosen], data.splits[chosen]
     if out.endswith(".npz"):
         groups = np.array(data.dataset.groups)[chosen]

@@ -15,8 +15,8 @@ LEVELS = [
     {"data", "figures", "models"},
     {"config", "statistics"},
     {"command", "explain", "runs"},
-    {"audit", "evaluate", "explanations", "export", "prepare"},
-    {"aggregate", "report", "training"},
+    {"audit", "evaluate", "explanations", "prepare"},
+    {"export", "report", "training"},
     {"main", "predict", "reproduce"},
 ]
 FORBIDDEN = {"tensorflow", "torch", "pickle", "keras"}

@@ -24,7 +24,6 @@ MODULES = {
     "reproduce": "cervix_jax.reproduce.__main__",
     "export": "cervix_jax.export.__main__",
     "report": "cervix_jax.report.__main__",
-    "aggregate": "cervix_jax.aggregate.__main__",
     "explain": "cervix_jax.explain.__main__",
     "predict": "cervix_jax.predict.__main__",
 }

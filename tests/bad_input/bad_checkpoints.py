@@ -82,7 +82,7 @@ def _index(run: Path):
     path.write_text(json.dumps(index))
 
 
-READERS = ("evaluate", "report", "export", "audit", "aggregate", "explain", "predict")
+READERS = ("evaluate", "report", "export", "audit", "explain", "predict")
 OUT = {"export": ("--out={tmp}/out",), "predict": ("--out={tmp}/p.csv", "{root}/README.md")}
 
 CASES = [

@@ -241,7 +241,6 @@ CASES = [
         (*FOLDER, "--protocol=luck"),
         ("--protocol=luck",),
     ),
-    Case("heads below one", "aggregate", ("--workdir={run}", "--heads=0"), ("--heads=0",)),
     Case(
         "a reproduction into a file",
         "reproduce",

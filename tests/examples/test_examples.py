@@ -1,6 +1,7 @@
 """Every script of `examples/` on a run of seconds, as its docstring says it is called."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,40 @@ def test_comparison_names_the_images_that_differ(two_tables, capsys):
 def test_comparison_of_a_run_with_itself(run_folder, capsys):
     load("compare_runs").main(run_folder, run_folder)
     assert "0 images right by one alone" in capsys.readouterr().out
+
+
+def test_clusters_from_their_cells(run_folder, trained, capsys):
+    load("aggregate_clusters").main(run_folder)
+    attention, mean = capsys.readouterr().out.splitlines()
+    clusters = trained[1]["groups"]
+    assert re.fullmatch(rf"attention: right on \d+ of {clusters} clusters", attention)
+    by_rule = trained[1]["aggregation"]["accuracy"]["mean_log_probability"]
+    right = by_rule["successes"]
+    assert mean == f"mean log-probability: right on {right} of {clusters} clusters"
+
+
+def test_attention_finds_the_cell_that_counts():
+    """A feature marks the one cell of each bag that shows the label; the others mislead."""
+    script, random = load("aggregate_clusters"), np.random.default_rng(0)
+
+    def needles(bags=200, size=5):
+        labels, key = random.integers(0, 2, bags), random.integers(0, size, bags)
+        features, shown = random.normal(size=(bags, size, 6)), random.integers(0, 2, (bags, size))
+        features[..., 0] = 3 * (np.arange(size) == key[:, None])
+        shown[np.arange(bags), key] = labels
+        logits = np.log(np.where(np.eye(2)[shown] > 0, 0.9, 0.1))
+        return features, logits, np.ones((bags, size), bool), labels, key
+
+    *train, _ = needles()
+    features, logits, mask, labels, key = needles()
+    found, attention = script.attention_pooling(script.fit(*train), features, logits, mask)
+    assert (logits.mean(1).argmax(1) == labels).mean() < 0.85
+    assert (found.argmax(1) == labels).mean() > 0.9
+    assert (attention.argmax(1) == key).mean() > 0.9
+    np.testing.assert_allclose(attention.sum(1), 1, atol=1e-5)
+    half = np.arange(5) < 3
+    _, attention = script.attention_pooling(script.fit(*train), features, logits, mask & half)
+    assert not attention[:, 3:].any()
 
 
 def test_saliency_of_an_image_file(run_folder, tmp_path, capsys):

@@ -1,1 +1,0 @@
-"""Predictions of clusters from the features of their cells, by attention that is learned."""

@@ -29,7 +29,7 @@ from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED, run_command
 from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.config.base import check_fields
 from cervix_jax.errors import InputError
-from cervix_jax.statistics.summary import summary
+from cervix_jax.evaluate.summary_text import summary
 from cervix_jax.training import cross_validation
 from cervix_jax.training.loop import NonFiniteLossError
 from cervix_jax.training.preemption import Preempted

@@ -15,9 +15,9 @@ from flax import nnx
 
 from cervix_jax import InputError, load_run, models
 from cervix_jax.config.base import base_config
+from cervix_jax.evaluate.summary_text import summary
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.layers import BatchNorm, Conv, Linear
-from cervix_jax.statistics.summary import summary
 from cervix_jax.training.run import train_and_evaluate
 
 

@@ -11,37 +11,23 @@ of the same weights lie there, also `<split>_decisions.json`. With `--compare` i
 with `--ensemble` it makes several one.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
 
-from cervix_jax import distributed
+from cervix_jax.command.flags import run_flags
 from cervix_jax.command.run import run_command
-from cervix_jax.data.experiment import open_data
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
-from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
-from cervix_jax.evaluate.sides import read_reports, read_side
-from cervix_jax.evaluate.write import TTA, stored, write_evaluation, write_report
-from cervix_jax.files.atomic import write_json
-from cervix_jax.runs.inference import (
-    make_forward,
-    over_symmetries,
-    predict_split,
-)
+from cervix_jax.evaluate import workflow
+from cervix_jax.evaluate.predictions_file import read_table
+from cervix_jax.evaluate.report_file import Metric
+from cervix_jax.evaluate.summary_text import aggregation_summary, decisions_summary, summary
+from cervix_jax.evaluate.write import stem_of
+from cervix_jax.files.atomic import read_json
 from cervix_jax.runs.run import load_run
-from cervix_jax.statistics import side_by_side
-from cervix_jax.statistics.aggregation import RULES, aggregate
-from cervix_jax.statistics.ensemble import common_facts, ensemble
-from cervix_jax.statistics.outliers import outlier_report
-from cervix_jax.statistics.summary import (
-    aggregation_summary,
-    decisions_summary,
-    shown,
-    summary,
-)
-from cervix_jax.statistics.table import PredictionTable
+from cervix_jax.statistics.aggregation import RULES
+from cervix_jax.statistics.outliers import SCORES
 
 SOURCES = ("workdir", "predictions", "compare", "ensemble")
 GROUPS = {
@@ -54,7 +40,6 @@ GROUPS = {
 def main(argv: list[str]) -> None:
     """Command line."""
     args = flags.FLAGS
-    stem = f"{args.split}{TTA if args.tta else ''}"
     given = [name for name in SOURCES if args[name].value]
     if len(given) != 1:
         raise InputError(
@@ -66,34 +51,46 @@ def main(argv: list[str]) -> None:
         paths = _paths(args.compare, others)
         if len(paths) != 2:
             raise InputError(f"--compare takes two runs or files, not {len(paths)}: --compare A B.")
-        sides = [read_side(path, stem) for path in paths]
-        print(side_by_side.text(side_by_side.compare(*sides), *sides))
+        print(workflow.compare_runs(*paths, split=args.split, tta=args.tta).text())
         return
     if others and not args.ensemble:
         raise InputError(f"unexpected argument {others[0]!r}; options are written --name=value.")
     # Before anything is evaluated and written.
     strange = read_table(args.outliers, labelled=False) if args.outliers else None
+    name = stem_of(args.split, tta=args.tta)
     if args.ensemble:
-        folder, name = _evaluate_ensemble(_paths(args.ensemble, others), stem, args.out), stem
+        if not args.out:
+            raise InputError("--ensemble needs --out=DIR, where its evaluation goes.")
+        folder = Path(args.out)
+        report = workflow.evaluate_ensemble(
+            _paths(args.ensemble, others), out=folder, split=args.split, tta=args.tta
+        )
     elif args.predictions:
-        folder, name = _evaluate_file(args, strange)
+        if strange is not None:
+            known = read_table(args.predictions).class_names
+            workflow.require_classes(args.outliers, strange, known)
+        folder, name = workflow.file_place(args.predictions)
+        report = workflow.evaluate_file(args.predictions, validation=args.validation)
     else:
-        folder, name = _evaluate_run(args), stem
-    report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        run = load_run(args.workdir, args.step)
+        if strange is not None:
+            workflow.require_classes(args.outliers, strange, run.class_names)
+        folder = Path(args.workdir) / "evaluate"
+        report = workflow.evaluate_run(
+            run, args.split, tta=args.tta, manual_dir=args.manual_dir, data_dir=args.data_dir,
+            progress=True,
+        )  # fmt: skip
     print(summary(report))
-    decisions = folder / f"{name}_decisions.json"
-    if decisions.is_file():
-        print(decisions_summary(json.loads(decisions.read_text(encoding="utf-8"))))
-    table = read_table(folder / f"{name}{SUFFIX}")
+    decisions = read_json(folder / f"{name}_decisions.json")
+    if decisions is not None:
+        print(decisions_summary(decisions))
     if args.aggregate:
         print(aggregation_summary(report))
-        _write_groups(folder, name, table, args.aggregate, report)
-    if strange is not None:
-        _require_classes(args.outliers, strange, table)
-        found = outlier_report(table, strange)
-        write_json(folder / f"{name}_outliers.json", found | {"outliers": args.outliers})
-        for score in ("max_softmax", "energy"):
-            print(f"AUROC against {args.outliers} by {score}: {shown(found[score])}")
+        workflow.evaluate_groups(folder, name, args.aggregate)
+    if args.outliers:
+        found = workflow.evaluate_outliers(folder, name, args.outliers)
+        for score in SCORES:
+            print(f"AUROC against {args.outliers} by {score}: {Metric.of(found[score])}")
     print(f"written to {folder}")
 
 
@@ -101,92 +98,11 @@ def _paths(first: str, others: list[str]) -> list[str]:
     return [part for part in [*first.split(","), *others] if part]
 
 
-def _evaluate_ensemble(paths: list[str], stem: str, out: str) -> Path:
-    """Evaluate several runs as one."""
-    if not out:
-        raise InputError("--ensemble needs --out=DIR, where its evaluation goes.")
-    sides = [read_side(path, stem) for path in paths]
-    joined = ensemble(sides)
-    reports = [report for path in paths for report in read_reports(path, stem)]
-    facts = common_facts(reports) | {
-        "members": joined.members,
-        "groups": len(set(joined.table.groups.tolist())),
-    }
-    if len(joined.folds) > 1:
-        facts |= {"fold": list(joined.folds)}
-    write_report(Path(out), stem, joined.table, facts)
-    return Path(out)
-
-
-def _evaluate_run(args: flags.FlagValues) -> Path:
-    """Predict and evaluate a split; for a test also validation, which decisions are made on."""
-    run = load_run(args.workdir, args.step)
-    mesh = distributed.make_mesh()
-    data = open_data(run.config, mesh, manual_dir=args.manual_dir, data_dir=args.data_dir)
-    forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
-    folder = Path(args.workdir) / "evaluate"
-    ending = ""
-    if args.tta:
-        forward, ending = over_symmetries(forward), TTA
-    splits = [args.split]
-    known = stored(folder, f"val{ending}", run.step)
-    if args.split == "test" and "val" in data.splits and not known:
-        splits.insert(0, "val")
-    for split in splits:
-        predictions = predict_split(
-            forward,
-            run.variables,
-            data.pipeline,
-            data.indices(split),
-            run.config.eval_batch_size,
-            progress=split,
-        )
-        write_evaluation(folder, split, predictions, data, run.config, run.step, tta=args.tta)
-    return folder
-
-
-def _require_classes(path: str, table: PredictionTable, evaluated: PredictionTable) -> None:
-    if table.class_names != evaluated.class_names:
-        raise InputError(
-            f"{path}: its classes are not those of the predictions evaluated, in their order."
-        )
-
-
-def _evaluate_file(args: flags.FlagValues, strange: PredictionTable | None) -> tuple[Path, str]:
-    """Evaluate predictions of whatever model, into a folder beside their file."""
-    path = Path(args.predictions)
-    table = read_table(path)
-    name = path.name.removesuffix(".csv").removesuffix("_predictions")
-    facts = {"dataset": path.name, "split": "predictions", "protocol": None, "leakage": None}
-    facts["groups"] = len(set(table.groups.tolist()))
-    known = read_table(args.validation) if args.validation else None
-    if known is not None:
-        _require_classes(args.validation, known, table)
-    if strange is not None:
-        _require_classes(args.outliers, strange, table)
-    folder = path.with_name(f"{path.name.removesuffix('.csv')}_evaluation")
-    write_report(folder, name, table, facts, known)
-    return folder, name
-
-
-def _write_groups(folder: Path, name: str, table: PredictionTable, rule: str, report: dict) -> None:
-    groups, _ = aggregate(table, rule)
-    if not len(groups.labels):
-        raise InputError(f"--aggregate={rule}: there is no group whose images share a label.")
-    kept = ("dataset", "protocol", "fold", "folds", "refit", "leakage", "leakage_train", "step")
-    facts = {key: report[key] for key in kept if key in report}
-    facts |= {"split": f"{report['split']} by group", "rule": rule, "groups": len(groups.labels)}
-    write_report(folder, f"{name}_by_group", groups, facts)
-
-
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("workdir", None, "Folder of the run.")
+    run_flags()
     flags.DEFINE_enum("split", "test", SPLITS, "Which split to evaluate.")
     flags.DEFINE_bool("tta", False, "Mean of the probabilities over 8 turned and mirrored views.")
-    flags.DEFINE_string("step", "best", "Checkpoint: best, latest, or a step.")
-    flags.DEFINE_string("manual_dir", "", "Where the raw data lies, if it moved since training.")
-    flags.DEFINE_string("data_dir", "", "Where prepared data lies, if it moved since training.")
     flags.DEFINE_string(
         "predictions", None, "Evaluate this CSV (filename, group, label, p_<class>...), not a run."
     )

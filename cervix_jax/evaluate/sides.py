@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
+from cervix_jax.evaluate.report_file import EvaluationReport, read_report
 from cervix_jax.statistics.side_by_side import Member, Side
 
 
@@ -33,19 +34,21 @@ def read_side(path: str | Path, split: str = "test") -> Side:
     return Side(str(path), tables, {key: value for key, value in ratios.items() if value})
 
 
-def read_reports(path: str | Path, split: str = "test") -> list[dict]:
+def read_reports(path: str | Path, split: str = "test") -> list[EvaluationReport]:
     """The reports beside the predictions that `read_side` reads; none beside a file.
 
     Raises:
-      InputError: one cannot be read.
+      InputError: one is missing or cannot be read.
     """
     reports = []
     for folder in _members(Path(path), f"{split}{SUFFIX}").values():
-        report = folder / "evaluate" / f"{split}.json"
-        try:
-            reports.append(json.loads(report.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{report}: not a readable report ({error}).") from error
+        path = folder / "evaluate" / f"{split}.json"
+        report = read_report(path)
+        if report is None:
+            raise InputError(
+                f"{path}: there is no such report; run python -m cervix_jax.evaluate again."
+            )
+        reports.append(report)
     return reports
 
 

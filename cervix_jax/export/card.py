@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cervix_jax import __version__
+from cervix_jax.evaluate.report_file import EvaluationReport
 from cervix_jax.export.program import PLATFORMS
 from cervix_jax.files.atomic import read_json
 from cervix_jax.runs.run import Run
@@ -17,8 +18,11 @@ RESIZE_RULES = {
     "pad": "longer side scaled to fit, the rest filled with the median colour of the border",
 }
 # What the evaluation in the card keeps of evaluate/test.json.
-_FACTS = ("split", "n", "groups", "protocol", "fold", "folds", "leakage", "leakage_train")
-_METRICS = ("overall", "probabilities", "one_v_rest", "per_class", "confusion_matrix", "intervals")
+_KEPT = (
+    "n", "accuracy", "accuracy_interval", "class_names", "confusion_matrix", "groups", "dataset",
+    "split", "protocol", "fold", "folds", "refit", "leakage", "leakage_train", "intervals",
+    "metrics", "per_class",
+)  # fmt: skip
 
 
 def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[str, Any]:
@@ -33,7 +37,8 @@ def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[st
       JSON-ready dict. Paths of this machine are not in it.
 
     Raises:
-      InputError: `evaluate/test.json` or `env.json` is there and cannot be read.
+      InputError: `evaluate/test.json` or `env.json` is there and cannot be read, or an earlier
+        version wrote the evaluation.
     """
     config, size = run.config, run.config.image_size
     known = Path(workdir) if workdir else None
@@ -82,10 +87,12 @@ def _start(init_from: str) -> str:
 
 def _evaluation(workdir: Path, step: int) -> dict[str, Any] | None:
     """The test evaluation of the same weights, or None."""
-    report = read_json(workdir / "evaluate" / "test.json")
-    # Earlier versions wrote fewer metrics: then it must be evaluated again.
-    if not report or report.get("step") != step or not set(_METRICS) <= set(report):
+    path = workdir / "evaluate" / "test.json"
+    values = read_json(path)
+    if values is None:
         return None
-    return {name: report.get(name) for name in (*_FACTS, *_METRICS)} | {
-        "refit": report.get("refit", False)
-    }
+    report = EvaluationReport.of(values, path)
+    if report.step != step:
+        return None
+    report.metric("accuracy")  # where an earlier version wrote it, it must be evaluated again
+    return {name: values.get(name) for name in _KEPT}

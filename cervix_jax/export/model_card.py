@@ -9,19 +9,16 @@ from typing import Any
 import yaml
 
 from cervix_jax.data.splits import ONE_SPLIT
-from cervix_jax.statistics.summary import shown
+from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, interval_text
 
 WARNING = "**Research use only; not for clinical use.**"
-METRICS = {  # group of the report, name there: name here, the hub's type of metric
-    ("overall", "accuracy"): ("accuracy", "accuracy"),
-    ("overall", "balanced_accuracy"): ("balanced accuracy", "balanced_accuracy"),
-    ("overall", "macro_f1"): ("macro F1", "f1"),
-    ("overall", "macro_auroc"): ("macro AUROC", "roc_auc"),
-    ("overall", "matthews"): ("Matthews' correlation", "matthews_correlation"),
-    ("overall", "cohen_kappa"): ("Cohen's kappa", "cohen_kappa"),
-    ("probabilities", "nll"): ("negative log-likelihood (lower is better)", "nll"),
-    ("probabilities", "brier"): ("Brier score (lower is better)", "brier_score"),
-    ("probabilities", "ece_equal_width"): ("calibration error (lower is better)", "ece"),
+# The hub's type of a metric, where it is not the report's name of it.
+HUB_TYPES = {
+    "macro_f1": "f1",
+    "macro_auroc": "roc_auc",
+    "matthews": "matthews_correlation",
+    "brier": "brier_score",
+    "ece_equal_width": "ece",
 }
 _SQUARE = {
     "stretch": "image = image.resize(side, Image.Resampling.BILINEAR)",
@@ -87,10 +84,11 @@ def _front_matter(card: dict[str, Any], title: str) -> dict[str, Any]:
     if start.startswith("hf:"):
         front["base_model"] = start.split(":")[1]
     if card["evaluation"]:
+        report = EvaluationReport.of(card["evaluation"])
         found = [
-            {"type": kind, "name": name, "value": value}
-            for (group, key), (name, kind) in METRICS.items()
-            if (value := card["evaluation"][group][key]["estimate"]) is not None
+            {"type": HUB_TYPES.get(name, name), "name": title, "value": value}
+            for name, title in TITLES.items()
+            if (value := report.metric(name).estimate) is not None
         ]
         dataset = {"type": card["data"]["name"], "name": card["data"]["name"], "split": "test"}
         task = {"type": "image-classification"}
@@ -126,23 +124,21 @@ def _data(card: dict[str, Any]) -> str:
 
 
 def _results(card: dict[str, Any]) -> str:
-    found = card["evaluation"]
-    if not found:
+    if not card["evaluation"]:
         return "These weights were not evaluated on test images."
-    rows = [
-        f"| {name} | {shown(found[group][key])} |" for (group, key), (name, _) in METRICS.items()
-    ]
-    by_group = found["overall"]["accuracy"]["interval_by_group"]
-    note = f"{found['n']} test images of {found['groups']} groups."
+    report = EvaluationReport.of(card["evaluation"])
+    rows = [f"| {title} | {report.metric(name)} |" for name, title in TITLES.items()]
+    by_group = report.metric("accuracy").interval_by_group
+    note = f"{report.n} test images of {report.groups} groups."
     if by_group:
-        note += f" Accuracy by resampling whole groups: {by_group[0]:.3f} to {by_group[1]:.3f}."
-    if warning := found["intervals"].get("warning"):
-        note += f" Note: {warning}."
-    classes = [
-        f"| {_plain(name)} | {found['per_class'][name]['support']} | {shown(row['sensitivity'])} | "
-        f"{shown(row['specificity'])} | {shown(row['auroc'])} |"
-        for name, row in found["one_v_rest"].items()
-    ]
+        note += f" Accuracy by resampling whole groups: {interval_text(by_group)}."
+    if report.warning:
+        note += f" Note: {report.warning}."
+    classes = []
+    for name in report.class_names:
+        rates = [report.metric(key, name) for key in ("sensitivity", "specificity", "auroc")]
+        cells = (_plain(name), rates[0].n, *rates)
+        classes.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(
         [
             *[note, "", "| metric | value (95 % interval) |", "|---|---|", *rows, ""],

@@ -9,23 +9,11 @@ import ml_collections
 from cervix_jax import __version__
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, read_report
 from cervix_jax.explanations import summary
 from cervix_jax.files.atomic import read_json
 from cervix_jax.runs import workdir
-from cervix_jax.statistics.summary import shown
 
-# Group and name in the report, and what readers call it.
-METRICS = (
-    ("overall", "accuracy", "Accuracy"),
-    ("overall", "balanced_accuracy", "Balanced accuracy"),
-    ("overall", "macro_f1", "Macro F1"),
-    ("overall", "macro_auroc", "Macro AUROC"),
-    ("overall", "matthews", "Matthews' correlation"),
-    ("overall", "cohen_kappa", "Cohen's kappa"),
-    ("probabilities", "nll", "Negative log-likelihood (lower is better)"),
-    ("probabilities", "brier", "Brier score (lower is better)"),
-    ("probabilities", "ece_equal_width", "Calibration error (lower is better)"),
-)
 PICTURES = (
     ("reliability", "How often predictions are right against how sure they are"),
     ("roc", "ROC curves of every class against the others"),
@@ -42,11 +30,12 @@ def read_contents(folder: Path, split: str) -> dict[str, Any]:
     Raises:
       InputError: there is no evaluation of that split, or a file cannot be read.
     """
-    report = read_json(folder / "evaluate" / f"{split}.json")
-    if report is None or "overall" not in report:
+    path = folder / "evaluate" / f"{split}.json"
+    report = read_report(path)
+    if report is None:
         raise InputError(
-            f"{folder}/evaluate/{split}.json: not there, or of an earlier version; run python -m "
-            f"cervix_jax.evaluate --workdir={folder} --split={split} first."
+            f"{path}: not there; run python -m cervix_jax.evaluate --workdir={folder} "
+            f"--split={split} first."
         )
     config = workdir.read_config(folder)
     try:
@@ -55,32 +44,35 @@ def read_contents(folder: Path, split: str) -> dict[str, Any]:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{folder}/evaluate/{split}.json, env.json or audit/audit.json: not as they were "
-            f"written ({type(error).__name__}: {error}); evaluate the run again."
+            f"{folder}/env.json or audit/audit.json: not as they were written "
+            f"({type(error).__name__}: {error}); remove the damaged one, or restore it."
         ) from error
 
 
 def _contents(
-    folder: Path, split: str, config: ml_collections.ConfigDict, report: dict
+    folder: Path, split: str, config: ml_collections.ConfigDict, report: EvaluationReport
 ) -> dict[str, Any]:
     return {
-        "title": f"{config.model.name} on {report['dataset']}",
+        "title": f"{config.model.name} on {report.dataset}",
         "version": __version__,
         "report": report,
         "model": _model(config, report),
-        "data": _data(config, report),
+        "data": _data(report),
         "environment": _environment(read_json(folder / "env.json") or {}),
-        "metrics": [(name, shown(report[group][key])) for group, key, name in METRICS],
+        "metrics": [
+            (title[0].upper() + title[1:], str(report.metric(name)))
+            for name, title in TITLES.items()
+        ],
         "classes": _classes(report),
         "confusion": _confusion(report),
         "pictures": _pictures(folder, split),
-        "changes": _changes(read_json(folder / "audit" / "audit.json"), report["step"]),
+        "changes": _changes(read_json(folder / "audit" / "audit.json"), report.step),
         "measured": _measured(folder / "explain" / _subfolder(split), report),
         "limits": _limits(report),
     }
 
 
-def _model(config: ml_collections.ConfigDict, report: dict) -> list[tuple[str, str]]:
+def _model(config: ml_collections.ConfigDict, report: EvaluationReport) -> list[tuple[str, str]]:
     start = config.model.init_from or "random weights"
     if not start.startswith(("hf:", "package:", "random")):
         start = Path(start).name
@@ -92,21 +84,21 @@ def _model(config: ml_collections.ConfigDict, report: dict) -> list[tuple[str, s
         ("Images", f"{config.image_size} by {config.image_size} pixels, {config.data.resize}"),
         ("Training", f"at most {config.num_epochs} epochs of {config.optimizer.name}, batches of "
          f"{config.batch_size}, learning rate {config.learning_rate:g}, seed {config.seed}"),
-        ("Weights of step", str(report["step"])),
+        ("Weights of step", str(report.step)),
     ]  # fmt: skip
 
 
-def _data(config: ml_collections.ConfigDict, report: dict) -> list[tuple[str, str]]:
-    protocol = report["protocol"]
+def _data(report: EvaluationReport) -> list[tuple[str, str]]:
+    protocol = report.protocol or "unknown"
     if protocol not in ONE_SPLIT:
-        protocol += f", fold {report['fold']} of {report['folds']}"
-    if report.get("refit"):
+        protocol += f", fold {report.fold} of {report.folds}"
+    if report.refit:
         protocol += "; trained on the validation images too"
     return [
-        ("Data set", report["dataset"]),
+        ("Data set", report.dataset),
         ("Split protocol", protocol),
-        ("Evaluated on", f"{report['n']} images of {report['groups']} groups ({report['split']})"),
-        ("Leakage", f"{report['leakage']:.1%} of these images come from a group (cluster, slide) "
+        ("Evaluated on", f"{report.n} images of {report.groups} groups ({report.split})"),
+        ("Leakage", f"{report.leakage or 0:.1%} of these images come from a group (cluster, slide) "
          "that training or validation has seen"),
     ]  # fmt: skip
 
@@ -120,23 +112,21 @@ def _environment(found: dict) -> list[tuple[str, str]]:
     ]
 
 
-def _classes(report: dict) -> list[dict[str, Any]]:
+def _classes(report: EvaluationReport) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "support": report["per_class"][name]["support"],
-            "sensitivity": shown(row["sensitivity"]),
-            "specificity": shown(row["specificity"]),
-            "auroc": shown(row["auroc"]),
+            "support": report.metric("sensitivity", name).n,
         }
-        for name, row in report["one_v_rest"].items()
+        | {key: str(report.metric(key, name)) for key in ("sensitivity", "specificity", "auroc")}
+        for name in report.class_names
     ]
 
 
-def _confusion(report: dict) -> list[tuple[str, list[tuple[int, float]]]]:
+def _confusion(report: EvaluationReport) -> list[tuple[str, list[tuple[int, float]]]]:
     """Each true class with its counts by predicted class, and their shares of it."""
     rows = []
-    for name, counts in zip(report["class_names"], report["confusion_matrix"], strict=True):
+    for name, counts in zip(report.class_names, report.confusion_matrix, strict=True):
         total = max(sum(counts), 1)
         rows.append((name, [(count, count / total) for count in counts]))
     return rows
@@ -152,7 +142,7 @@ def _pictures(folder: Path, split: str) -> list[tuple[str, str]]:
     ]
 
 
-def _changes(audit: dict | None, step: int) -> list[tuple[str, str, str]]:
+def _changes(audit: dict | None, step: int | None) -> list[tuple[str, str, str]]:
     """What the run's accuracy becomes when its test images are changed, if that was audited."""
     if audit is None or audit.get("step") != step:
         return []
@@ -171,12 +161,12 @@ def _subfolder(split: str) -> str:
     return "" if split == "test" else split
 
 
-def _measured(folder: Path, report: dict) -> dict[str, Any] | None:
+def _measured(folder: Path, report: EvaluationReport) -> dict[str, Any] | None:
     """Tables of what the explanations are worth, if they were measured on these predictions."""
     path = folder / "measures.json"
     found = read_json(path)
     same = ("dataset", "split", "step")
-    if found is None or any(found.get(name) != report[name] for name in same):
+    if found is None or any(found.get(name) != getattr(report, name) for name in same):
         return None
     try:
         return {"headline": summary.headline(found), "tables": summary.tables(found)}
@@ -187,10 +177,10 @@ def _measured(folder: Path, report: dict) -> dict[str, Any] | None:
         ) from error
 
 
-def _limits(report: dict) -> list[str]:
+def _limits(report: EvaluationReport) -> list[str]:
     limits = [
         "Research use only; not for clinical use. No clinical validation was made.",
-        f"Trained on {report['dataset']} alone. Other stains, scanners, magnifications and "
+        f"Trained on {report.dataset} alone. Other stains, scanners, magnifications and "
         "preparations were not tested; expect less there.",
         "It names one of its classes for any image, also for one that shows no cell.",
         "Groups are clusters or slides and need not be patients: images of one patient may be in "
@@ -198,6 +188,6 @@ def _limits(report: dict) -> list[str]:
         "Explanations show what the score depends on. They do not show that the network sees what "
         "a cytologist sees.",
     ]
-    if report["leakage"] > 0:
+    if report.leakage:
         limits.insert(1, "The leakage stated above makes these results too good for new slides.")
     return limits

@@ -37,7 +37,7 @@ def measure(experiment: Experiment) -> dict:
     by_seed = [float(table.correct.mean()) for table in whole]
     resamples = Resamples(first.groups)
     reports = read_reports(experiment.folder)
-    counts = [report["n"] for report in reports]
+    counts = [report.n for report in reports]
     return {
         "row": experiment.row.id,
         "protocol": experiment.protocol,
@@ -50,7 +50,7 @@ def measure(experiment: Experiment) -> dict:
         "folds": len(folds),
         "n": len(first.labels),
         "groups": resamples.num_groups,
-        "leakage": float(np.average([report["leakage"] for report in reports], weights=counts)),
+        "leakage": float(np.average([report.leakage for report in reports], weights=counts)),
         "accuracy": float(right.mean()),
         "sd": float(np.std(by_seed, ddof=1)) if len(seeds) > 1 else None,
         "interval": list(wilson_interval(round(float(right.sum())), len(right))),

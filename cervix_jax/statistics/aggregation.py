@@ -1,10 +1,12 @@
 """From the images of a group to the group: rules that are not learned."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from cervix_jax.statistics.intervals import listed, wilson_interval
+from cervix_jax.statistics.intervals import proportion
+from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.scores import SMALLEST
 from cervix_jax.statistics.table import UNKNOWN, PredictionTable
 
@@ -84,27 +86,28 @@ def aggregate(table: PredictionTable, rule: str) -> tuple[PredictionTable, list[
     ), mixed
 
 
-def aggregation_report(table: PredictionTable) -> dict | None:
+def aggregation_report(table: PredictionTable) -> dict[str, Any] | None:
     """Accuracy over groups under every rule.
 
     Returns:
-      `groups` (how many count), `mixed` (how many hold several labels and are left out), and for
-      each rule its accuracy with a Wilson interval; None where every image is its own group.
+      `groups` (how many count), `mixed` (how many hold several labels and are left out), and
+      `accuracy`: rule to entry, in which groups count as images do elsewhere; None where every
+      image is its own group.
     """
     if len(set(table.groups.tolist())) == len(table.groups):
         return None
-    report: dict = {}
-    for rule in RULES:
-        groups, mixed = aggregate(table, rule)
-        report |= {"groups": len(groups.filenames), "mixed": len(mixed)}
-        right, total = int(groups.correct.sum()), len(groups.filenames)
-        report[rule] = {
-            "estimate": right / total if total else None,
-            "interval": listed(wilson_interval(right, total)) if total else None,
-            "method": "wilson",
-            "of": [right, total],
-        } | ({} if total else {"why": "no group whose images share a label"})
-    return report
+    joined = {rule: aggregate(table, rule) for rule in RULES}
+    groups, mixed = next(iter(joined.values()))
+    total = len(groups.labels)
+    resamples = Resamples(groups.groups) if total else None
+    accuracy = {}
+    for rule, (found, _) in joined.items():
+        right = found.correct
+        statistic = resamples.means(right) if resamples else np.full(1, np.nan)
+        accuracy[rule] = proportion(
+            int(right.sum()), total, statistic, "no group whose images share a label"
+        )
+    return {"groups": total, "mixed": len(mixed), "accuracy": accuracy}
 
 
 def _normalised(values: np.ndarray) -> np.ndarray:

@@ -3,21 +3,23 @@
 A temperature, conformal sets and thresholds. Nothing here is fitted on the data it is judged by.
 """
 
+from typing import Any
+
 import numpy as np
 
-from cervix_jax.statistics.calibration import fit_temperature, scaled
 from cervix_jax.statistics.conformal import METHODS, prediction_sets
-from cervix_jax.statistics.intervals import by_group, proportion
-from cervix_jax.statistics.report import operating_points_report, probability_report
+from cervix_jax.statistics.intervals import proportion, resampled
+from cervix_jax.statistics.performance import operating_points, probability_metrics
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
+from cervix_jax.statistics.temperature import fit_temperature, scaled
 
 COVERAGES = (0.9, 0.95)
 
 
 def decisions_report(
     table: PredictionTable, validation: PredictionTable, resamples: Resamples
-) -> dict:
+) -> dict[str, Any]:
     """Temperature, conformal sets and operating points.
 
     Args:
@@ -36,13 +38,13 @@ def decisions_report(
         },
         "temperature": temperature_report(table, validation, resamples),
         "conformal": conformal_report(table, validation, resamples),
-        "operating_points": operating_points_report(table, resamples, validation),
+        "operating_points": operating_points(table, resamples, validation),
     }
 
 
 def temperature_report(
     table: PredictionTable, validation: PredictionTable, resamples: Resamples
-) -> dict:
+) -> dict[str, Any]:
     """Probabilities before and after temperature scaling.
 
     Returns:
@@ -50,19 +52,19 @@ def temperature_report(
       brier, ece_equal_width, ece_equal_mass`.
     """
     fitted = fit_temperature(validation)
-    report: dict = {"temperature": fitted.value, "n": fitted.n}
+    report: dict[str, Any] = {"temperature": fitted.value, "n": fitted.n}
     if fitted.problem:
         report["why"] = fitted.problem
     after = scaled(table, fitted.value)
     return report | {
-        "before": probability_report(table, resamples),
-        "after": probability_report(after, resamples),
+        "before": probability_metrics(table, resamples),
+        "after": probability_metrics(after, resamples),
     }
 
 
 def conformal_report(
     table: PredictionTable, validation: PredictionTable, resamples: Resamples
-) -> dict:
+) -> dict[str, Any]:
     """Coverage and size of split-conformal sets.
 
     Returns:
@@ -72,7 +74,7 @@ def conformal_report(
     """
     known = validation.labels, validation.probabilities
     rows = np.arange(len(table.labels))
-    report: dict = {method: [] for method in METHODS}
+    report: dict[str, Any] = {method: [] for method in METHODS}
     for method in METHODS:
         for target in COVERAGES:
             sets, threshold = prediction_sets(method, known, table.probabilities, target)
@@ -84,7 +86,7 @@ def conformal_report(
                     "coverage": proportion(
                         covered.sum(), len(rows), resamples.means(covered), "no example"
                     ),
-                    "mean_size": by_group(resamples.means(size)),
+                    "mean_size": resampled(resamples.means(size), len(rows)),
                     "empty": float((size == 0).mean()),
                     "single": float((size == 1).mean()),
                 }

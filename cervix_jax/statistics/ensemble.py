@@ -77,26 +77,3 @@ def ensemble(sides: Sequence[Side]) -> Ensemble:
     return Ensemble(
         tables[0] if len(tables) == 1 else concatenate(tables), counts.pop(), tuple(folds)
     )
-
-
-def common_facts(reports: Sequence[dict]) -> dict:
-    """What the reports of the members say of their data alike; leakage is the mean over images.
-
-    Args:
-      reports: what `<split>.json` holds, of each member; none for files of predictions.
-
-    Returns:
-      `dataset, split, protocol, fold, folds, refit, tta, leakage, leakage_train`; None where it is
-      not known or not the same.
-    """
-    facts: dict = dict.fromkeys(("protocol", "leakage"))
-    facts |= {"dataset": "predictions", "split": "several runs"}
-    if not reports:
-        return facts
-    for name in ("dataset", "split", "protocol", "fold", "folds", "refit", "tta"):
-        values = [report.get(name) for report in reports]
-        facts[name] = values[0] if values.count(values[0]) == len(values) else None
-    counts = [report["n"] for report in reports]
-    for name in ("leakage", "leakage_train"):
-        facts[name] = float(np.average([report[name] for report in reports], weights=counts))
-    return facts

@@ -1,9 +1,15 @@
-"""Intervals, and how an estimate is written down: with its interval, or with why it has none."""
+"""Intervals, and how an estimate is written down: with its intervals, or with why it has none.
+
+An entry is JSON-ready and has always the same keys; see `proportion` and `resampled`.
+"""
+
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
 CONFIDENCE = 0.95
+WILSON = "wilson"
 BY_GROUP = "bootstrap over groups"
 # With fewer, the rest says little of how the statistic varies: a class in only two groups is
 # absent from (1 - 2/G)^G, 14 %, of the resamples.
@@ -64,7 +70,7 @@ def basic_interval(
     return max(low, 0.0), max(high, 0.0)
 
 
-def by_group(statistic: np.ndarray, undefined: str = "", *, basic: bool = False) -> dict:
+def by_group(statistic: np.ndarray, undefined: str = "", *, basic: bool = False) -> dict[str, Any]:
     """An estimate with its bootstrap interval, JSON-ready.
 
     Args:
@@ -84,8 +90,34 @@ def by_group(statistic: np.ndarray, undefined: str = "", *, basic: bool = False)
     return described | ({} if interval else {"why": _without_interval(samples, undefined)})
 
 
-def proportion(successes: float, total: float, statistic: np.ndarray, nothing: str) -> dict:
-    """A proportion with its Wilson interval and, since that assumes independence, by group.
+def resampled(
+    statistic: np.ndarray, n: int, undefined: str = "", *, basic: bool = False
+) -> dict[str, Any]:
+    """The entry of a metric whose only interval is that of resampled groups.
+
+    Args:
+      statistic: float [1 + R], of the data themselves and of every resample.
+      n: how many examples it is computed from.
+      undefined: why the statistic may be undefined.
+      basic: whether to take the basic interval rather than the percentile one.
+
+    Returns:
+      `estimate, interval, interval_by_group` (the same), `method, n`, and `why` where one is None.
+    """
+    found = by_group(statistic, undefined, basic=basic)
+    return {
+        "estimate": found["estimate"],
+        "interval": found["interval"],
+        "interval_by_group": found["interval"],
+        "method": found["method"],
+        "n": n,
+    } | ({"why": found["why"]} if "why" in found else {})
+
+
+def proportion(
+    successes: float, total: float, statistic: np.ndarray, nothing: str
+) -> dict[str, Any]:
+    """The entry of a proportion: Wilson's interval and, since that assumes independence, by group.
 
     Args:
       successes: count.
@@ -94,19 +126,22 @@ def proportion(successes: float, total: float, statistic: np.ndarray, nothing: s
       nothing: why the total may be 0.
 
     Returns:
-      `estimate, interval, method, interval_by_group` and the counts, as `of: [successes, total]`;
-      `why` where there is nothing to count.
+      `estimate, interval` (Wilson), `interval_by_group, method, n` (the total) and `successes`;
+      `why` where one is None.
     """
-    counts = {"of": [int(successes), int(total)]}
-    if not total:
-        empty = {"estimate": None, "interval": None, "method": "wilson", "interval_by_group": None}
-        return empty | counts | {"why": nothing}
-    return {
-        "estimate": float(successes / total),
-        "interval": listed(wilson_interval(int(successes), int(total))),
-        "method": "wilson",
-        "interval_by_group": listed(percentile_interval(statistic[1:])),
-    } | counts
+    hits, count = int(successes), int(total)
+    grouped = percentile_interval(statistic[1:]) if count else None
+    entry = {
+        "estimate": hits / count if count else None,
+        "interval": list(wilson_interval(hits, count)) if count else None,
+        "interval_by_group": listed(grouped),
+        "method": WILSON,
+        "n": count,
+        "successes": hits,
+    }
+    if grouped is None:
+        entry["why"] = _without_interval(statistic[1:], nothing) if count else nothing
+    return entry
 
 
 def listed(interval: tuple[float, float] | None) -> list[float] | None:

@@ -1,12 +1,13 @@
 """How strange an image is to a model, and whether that tells another data set apart."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
 from cervix_jax.errors import InputError
-from cervix_jax.statistics.intervals import by_group
+from cervix_jax.statistics.intervals import resampled
 from cervix_jax.statistics.ranking import auroc_and_average_precision
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
@@ -34,7 +35,9 @@ SCORES: dict[str, Callable[[PredictionTable], np.ndarray]] = {
 }
 
 
-def outlier_report(known: PredictionTable, strange: PredictionTable, *, seed: int = 0) -> dict:
+def outlier_report(
+    known: PredictionTable, strange: PredictionTable, *, seed: int = 0
+) -> dict[str, Any]:
     """How well each score tells images of another kind from images like those of training.
 
     Args:
@@ -49,12 +52,13 @@ def outlier_report(known: PredictionTable, strange: PredictionTable, *, seed: in
     groups = [*(f"known {g}" for g in known.groups), *(f"strange {g}" for g in strange.groups)]
     resamples = Resamples(groups, seed=seed)
     is_strange = np.repeat([False, True], [len(known.labels), len(strange.labels)])
-    report: dict = {"n": len(known.labels), "n_outliers": len(strange.labels)}
+    report: dict[str, Any] = {"n": len(known.labels), "n_outliers": len(strange.labels)}
     for name, score in SCORES.items():
         if name == "energy" and (known.logits is None or strange.logits is None):
-            report[name] = {"estimate": None, "interval": None, "why": "the logits were not kept"}
+            undefined = np.full(1, np.nan)
+            report[name] = resampled(undefined, len(is_strange), "the logits were not kept")
             continue
         values = np.concatenate([score(known), score(strange)])
         auroc, _ = auroc_and_average_precision(resamples, values, is_strange)
-        report[name] = by_group(auroc, "one of the two sets is missing")
+        report[name] = resampled(auroc, len(is_strange), "one of the two sets is missing")
     return report

@@ -59,12 +59,37 @@ class Comparison:
     """What `--compare` prints.
 
     Attributes:
+      names: where A and B lie.
       rows: of the table.
       sentences: what it comes to, in plain words.
     """
 
+    names: tuple[str, str]
     rows: list[Row]
     sentences: list[str]
+
+    def text(self) -> str:
+        """The table, how to read it, and the sentences, as lines of text."""
+        width = max(len(row.metric) for row in self.rows)
+        lines = [
+            f"A: {self.names[0]}",
+            f"B: {self.names[1]}",
+            f"{'':{width}}  {'A':>8}  {'B':>8}  {'A - B':>8}  {'95 % interval':>20}  {'p':>8}",
+        ]
+        for row in self.rows:
+            numbers = "  ".join(
+                f"{'' if value is None else format(value, form):>8}"
+                for value, form in (
+                    (row.first, ".4f"),
+                    (row.second, ".4f"),
+                    (row.difference, "+.4f"),
+                )
+            )
+            interval = f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}" if row.interval else ""
+            p_value = "" if row.p_value is None else _p(row.p_value)
+            line = f"{row.metric:{width}}  {numbers}  {interval:>20}  {p_value:>8}  {row.test}"
+            lines.append(line.rstrip())
+        return "\n".join([*lines, NOTE, *self.sentences])
 
 
 def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
@@ -120,27 +145,7 @@ def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
         fold_rows, sentence = _over_folds(pairs, seeds, folds, ratios)
         rows += fold_rows
         sentences.append(sentence)
-    return Comparison(rows, sentences)
-
-
-def text(comparison: Comparison, first: Side, second: Side) -> str:
-    """The comparison as lines of text."""
-    width = max(len(row.metric) for row in comparison.rows)
-    lines = [
-        f"A: {first.name}",
-        f"B: {second.name}",
-        f"{'':{width}}  {'A':>8}  {'B':>8}  {'A - B':>8}  {'95 % interval':>20}  {'p':>8}",
-    ]
-    for row in comparison.rows:
-        numbers = "  ".join(
-            f"{'' if value is None else format(value, form):>8}"
-            for value, form in ((row.first, ".4f"), (row.second, ".4f"), (row.difference, "+.4f"))
-        )
-        interval = f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}" if row.interval else ""
-        p_value = "" if row.p_value is None else _p(row.p_value)
-        line = f"{row.metric:{width}}  {numbers}  {interval:>20}  {p_value:>8}  {row.test}"
-        lines.append(line.rstrip())
-    return "\n".join([*lines, NOTE, *comparison.sentences])
+    return Comparison(names, rows, sentences)
 
 
 def _common(first: Side, second: Side) -> tuple[list[int], list[int]]:

@@ -14,18 +14,14 @@ from absl import logging
 from cervix_jax import distributed
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import ONE_SPLIT
-from cervix_jax.errors import InputError
-from cervix_jax.files.atomic import read_json, write_json
+from cervix_jax.evaluate.report_file import EvaluationReport, read_report
+from cervix_jax.files.atomic import write_json
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.intervals import wilson_interval
 from cervix_jax.training.preemption import StopRequest
 from cervix_jax.training.run import check_config, train_and_evaluate
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
-
-# What `summarise` reads of a test report.
-NEEDED = ("dataset", "protocol", "folds", "fold", "n", "groups", "leakage", "step", *SUMMARISED,
-          "confusion_matrix")  # fmt: skip
 
 
 def members(config: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict]:
@@ -69,10 +65,12 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
     if (folder / "config.json").is_file():
         workdir.claim(folder, config)  # is it the same experiment?
     data: ExperimentData | None = None
-    reports, summary = [], {}
+    reports: list[tuple[int, EvaluationReport]] = []
+    summary = {}
     for number, member in enumerate(configs, 1):
         own = folder / f"seed{member.seed}" / f"fold{member.split.fold}"
-        report = _finished(own)
+        path = own / "evaluate" / "test.json"
+        report = read_report(path)
         if report is None:
             with stop.at_once("the preparation of the data"), distributed.all_or_none():
                 show = distributed.is_main_process()
@@ -80,47 +78,41 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
             workdir.claim(folder, config)
             logging.info("Run %d of %d: seed %d, fold %d", number, len(configs), member.seed,
                          member.split.fold)  # fmt: skip
-            report = train_and_evaluate(member, own, data)
-        reports.append(report | {"seed": member.seed})
+            report = EvaluationReport.of(train_and_evaluate(member, own, data), path)
+        reports.append((member.seed, report))
         summary = summarise(reports)
         if distributed.is_main_process():
             write_json(folder / "summary.json", summary)
     return summary
 
 
-def _finished(folder: Path) -> dict | None:
-    report = read_json(folder / "evaluate" / "test.json")
-    absent = [] if report is None else [name for name in NEEDED if name not in report]
-    if absent:
-        raise InputError(
-            f"{folder}/evaluate/test.json: has no {absent[0]}; evaluate that run again, or remove "
-            "the file to train on."
-        )
-    return report
-
-
-def summarise(reports: Sequence[dict]) -> dict:
+def summarise(reports: Sequence[tuple[int, EvaluationReport]]) -> dict:
     """Means and spreads over runs, and for each seed the accuracy over all folds' test images.
 
     Args:
-      reports: test reports with their `seed`.
+      reports: seed and test report of each run.
 
     Returns:
       `dataset, protocol, folds, runs` (seed, fold and metrics of each), `metrics` (name to `mean,
       sd, min, max` over the runs; sd with n - 1, None for one run) and `pooled` (for each seed
       `accuracy, accuracy_interval` (Wilson, 95 %) and `n`; folds of one seed share no test image).
     """
-    first = reports[0]
-    named = ("seed", "fold", "n", "groups", "leakage", "step", *SUMMARISED)
+    first = reports[0][1]
+    runs = [
+        {"seed": seed}
+        | {name: getattr(report, name) for name in ("fold", "n", "groups", "leakage", "step")}
+        | {name: report.metric(name).estimate for name in SUMMARISED}
+        for seed, report in reports
+    ]
     metrics = {}
     for name in SUMMARISED:
-        values = np.array([report[name] for report in reports])
+        values = np.array([run[name] for run in runs])
         sd = float(values.std(ddof=1)) if len(values) > 1 else None
         metrics[name] = {"mean": float(values.mean()), "sd": sd}
         metrics[name] |= {"min": float(values.min()), "max": float(values.max())}
     pooled = []
-    for seed in sorted({report["seed"] for report in reports}):
-        matrices = [r["confusion_matrix"] for r in reports if r["seed"] == seed]
+    for seed in sorted({seed for seed, _ in reports}):
+        matrices = [report.confusion_matrix for own, report in reports if own == seed]
         total = np.sum(matrices, axis=0)
         correct, n = int(np.trace(total)), int(total.sum())
         interval = list(wilson_interval(correct, n))
@@ -128,10 +120,10 @@ def summarise(reports: Sequence[dict]) -> dict:
             {"seed": seed, "accuracy": correct / n, "accuracy_interval": interval, "n": n}
         )
     return {
-        "dataset": first["dataset"],
-        "protocol": first["protocol"],
-        "folds": first["folds"],
-        "runs": [{name: report[name] for name in named} for report in reports],
+        "dataset": first.dataset,
+        "protocol": first.protocol,
+        "folds": first.folds,
+        "runs": runs,
         "metrics": metrics,
         "pooled": pooled,
     }

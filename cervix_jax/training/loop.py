@@ -13,7 +13,7 @@ from cervix_jax import distributed
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.runs.checkpoint import Checkpoints
 from cervix_jax.runs.inference import Forward, predict_split
-from cervix_jax.statistics.classification import classification_report
+from cervix_jax.statistics.performance import quick_metrics
 from cervix_jax.training import writers
 from cervix_jax.training.preemption import Preempted, StopRequest
 from cervix_jax.training.profiling import ProfileWindow
@@ -158,14 +158,8 @@ class Loop:
             self._config.eval_batch_size,
             progress="validation" if self._show else "",
         )
-        report = classification_report(
-            predictions.labels, predictions.probabilities, self._data.dataset.class_names
-        )
-        return {
-            "loss": report["nll"],
-            "accuracy": report["accuracy"],
-            "balanced_accuracy": report["balanced_accuracy"],
-        }
+        found = quick_metrics(predictions.labels, predictions.probabilities)
+        return {"loss": found.pop("nll")} | found
 
     def _save(self, state: State, step: int, metrics: dict | None) -> None:
         self._checkpoints.save(step, state, self._items, metrics)

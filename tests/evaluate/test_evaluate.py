@@ -13,8 +13,10 @@ from absl.testing import flagsaver
 from cervix_jax import load_run
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
-from cervix_jax.evaluate import write as evaluate
+from cervix_jax.evaluate import __main__ as evaluate
 from cervix_jax.evaluate.predictions_file import read_table, write_table
+from cervix_jax.evaluate.summary_text import summary
+from cervix_jax.evaluate.write import stored, write_report
 from cervix_jax.runs.inference import make_forward, over_symmetries
 from cervix_jax.statistics.table import PredictionTable
 
@@ -90,14 +92,14 @@ def test_validation_of_other_weights_decides_nothing(tmp_path):
     table = predictions(0)
     write_table(tmp_path / "val_predictions.csv", table)
     (tmp_path / "val.json").write_text('{"step": 9}')
-    assert evaluate._stored(tmp_path, "val", 9).filenames == table.filenames
-    assert evaluate._stored(tmp_path, "val", 8) is None
+    assert stored(tmp_path, "val", 9).filenames == table.filenames
+    assert stored(tmp_path, "val", 8) is None
     (tmp_path / "val.json").write_text("{")
-    assert evaluate._stored(tmp_path, "val", 9) is None
-    facts = {"dataset": "x", "split": "test", "groups": 12}
-    evaluate.write_report(tmp_path, "test", table, facts, predictions(1))
+    assert stored(tmp_path, "val", 9) is None
+    facts = {"dataset": "x", "split": "test"}
+    write_report(tmp_path, "test", table, facts, predictions(1))
     assert (tmp_path / "test_decisions.json").exists()
-    evaluate.write_report(tmp_path, "test", table, facts)
+    write_report(tmp_path, "test", table, facts)
     assert not (tmp_path / "test_decisions.json").exists()
 
 
@@ -108,10 +110,15 @@ def test_a_folder_that_is_no_run(command, tmp_path):
 
 def test_summary_has_a_row_for_every_class(trained):
     _, report = trained
-    text = evaluate.summary(report)
+    text = summary(report)
     for name, row in report["per_class"].items():
         line = next(line for line in text.splitlines() if line.startswith(name))
-        assert line.split()[-1] == str(row["support"])
+        precision, recall, f1, support = line.split()[1:]
+        assert recall == f"{row['sensitivity']['estimate']:.3f}"
+        assert f1 == f"{row['f1']['estimate']:.3f}"
+        ppv = row["ppv"]["estimate"]
+        assert precision == ("-" if ppv is None else f"{ppv:.3f}")
+        assert support == str(row["sensitivity"]["n"])
 
 
 def test_a_file_of_predictions_is_enough(command, tmp_path, capsys):
@@ -145,7 +152,7 @@ def test_groups_are_evaluated_as_images_are(command, tmp_path, capsys):
     grouped = json.loads((folder / "mine_by_group.json").read_text())
     assert grouped["n"] == grouped["groups"] == 12
     assert grouped["rule"] == "vote"
-    assert grouped["accuracy"] == report["aggregation"]["vote"]["estimate"]
+    assert grouped["accuracy"] == report["aggregation"]["accuracy"]["vote"]["estimate"]
     assert read_table(folder / "mine_by_group_predictions.csv").filenames[:2] == ("g0", "g1")
     assert "accuracy over 12 groups" in capsys.readouterr().out
     single = predictions(2, n=12)
@@ -212,9 +219,9 @@ def test_seeds_are_averaged_and_folds_put_together(command, tmp_path, capsys):
                 np.flatnonzero(np.arange(60) % 3 == fold)
             )
             facts = {"dataset": "d", "split": "test", "protocol": "block", "fold": fold, "folds": 3}
-            facts |= {"leakage": fold / 10, "leakage_train": 0.0, "groups": 4, "step": 1}
+            facts |= {"leakage": fold / 10, "leakage_train": 0.0, "step": 1}
             path = tmp_path / "cv" / f"seed{seed}" / f"fold{fold}" / "evaluate"
-            evaluate.write_report(path, "test", table.take(rows), facts)
+            write_report(path, "test", table.take(rows), facts)
     command(ensemble=tmp_path / "cv", out=tmp_path / "out")
     assert "protocol block, 3 folds of 3; mean of 2 models; 10.0%" in capsys.readouterr().out
     found = read_table(tmp_path / "out" / "test_predictions.csv")

@@ -10,7 +10,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import write_table
 from cervix_jax.evaluate.sides import read_side
 from cervix_jax.statistics.comparison import fold_test
-from cervix_jax.statistics.side_by_side import compare, text
+from cervix_jax.statistics.side_by_side import compare
 
 
 def write_run(folder, table, train=None):
@@ -71,7 +71,7 @@ def test_two_files_by_hand(tmp_path):
         assert row.second == pytest.approx(roc_auc_score(positive, better[:, number]))
         assert row.interval[0] <= row.difference <= row.interval[1]
         assert row.p_value is None
-    printed = text(found, *sides)
+    printed = found.text()
     assert printed.splitlines()[0].endswith("a.csv")
     assert f"accuracy           {len(right) / 60:8.4f}  {(len(right) - 2) / 60:8.4f}" in printed
     assert printed.splitlines()[-1] == found.sentences[0]

@@ -8,9 +8,9 @@ from PIL import Image
 from cervix_jax import load_run
 from cervix_jax.data.decode import RESIZE_MODES, decode_square
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.report_file import Metric
 from cervix_jax.export.card import make_card
 from cervix_jax.export.model_card import model_card
-from cervix_jax.statistics.summary import shown
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +48,16 @@ def _leaves(tree):
 
 def test_metrics_are_those_of_the_evaluation(card, text, trained):
     report = trained[1]
-    assert card["evaluation"]["overall"] == report["overall"]
-    assert f"| accuracy | {shown(report['overall']['accuracy'])} |" in text
+    assert card["evaluation"]["metrics"] == report["metrics"]
+    assert f"| accuracy | {Metric.of(report['metrics']['accuracy'])} |" in text
     assert f"{report['n']} test images of {report['groups']} groups" in text
     (result,) = front_matter(text)["model-index"][0]["results"]
     metrics = {each["name"]: each["value"] for each in result["metrics"]}
     assert metrics["accuracy"] == report["accuracy"]
-    assert metrics["macro F1"] == pytest.approx(report["macro_f1"])
-    for name, row in report["one_v_rest"].items():
-        assert (
-            f"| {name} | {report['per_class'][name]['support']} | {shown(row['sensitivity'])}"
-            in text
-        )
+    assert metrics["macro F1"] == pytest.approx(report["metrics"]["macro_f1"]["estimate"])
+    for name, row in report["per_class"].items():
+        sensitivity = Metric.of(row["sensitivity"])
+        assert f"| {name} | {sensitivity.n} | {sensitivity}" in text
 
 
 def test_protocol_leakage_and_warning_are_said(card, text):
@@ -98,11 +96,14 @@ def test_the_code_in_the_model_card_runs(
     np.testing.assert_allclose(list(printed.values()), expected, atol=1e-5)
 
 
-def test_an_evaluation_of_other_weights_is_left_out(two_forms, tmp_path):
+def test_an_evaluation_of_other_weights_is_left_out(two_forms, trained, tmp_path):
     (tmp_path / "evaluate").mkdir()
     path = tmp_path / "evaluate" / "test.json"
-    path.write_text(json.dumps({"step": two_forms.step + 1}))
+    path.write_text(json.dumps(trained[1] | {"step": two_forms.step + 1}))
     assert make_card(two_forms, tmp_path, 0)["evaluation"] is None
+    path.write_text(json.dumps(trained[1] | {"step": two_forms.step, "metrics": {}}))
+    with pytest.raises(InputError, match=r"earlier version.* run python -m cervix_jax\.evaluate"):
+        make_card(two_forms, tmp_path, 0)
     path.write_text("{")
     with pytest.raises(InputError, match=r"test\.json: cannot be read"):
         make_card(two_forms, tmp_path, 0)

@@ -17,8 +17,8 @@ from predicted_rows import probabilities_of, read_rows
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.statistics.aggregation import RULES
-from cervix_jax.statistics.calibration import fit_temperature, scaled
 from cervix_jax.statistics.conformal import prediction_sets
+from cervix_jax.statistics.temperature import fit_temperature, scaled
 
 
 def names_of(rows):

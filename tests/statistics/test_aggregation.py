@@ -65,16 +65,16 @@ def test_groups_with_several_labels_are_counted_and_left_out():
     np.testing.assert_allclose(groups.probabilities, [P[1], (P[0] + P[0]) / 2])
     report = aggregation_report(table)
     assert (report["groups"], report["mixed"]) == (2, 1)
-    assert report["mean"]["of"] == [1, 2]
-    assert report["mean"]["estimate"] == 0.5
+    assert report["accuracy"]["mean"]["n"] == 2
+    assert report["accuracy"]["mean"]["estimate"] == 0.5
 
 
 def test_nothing_to_aggregate():
     assert aggregation_report(table_of(["x", "y", "z"], [0, 1, 2], P)) is None
     only_mixed = aggregation_report(table_of(["x", "x", "x"], [0, 1, 2], P))
     assert only_mixed["groups"] == 0
-    assert only_mixed["mean"]["estimate"] is None
-    assert only_mixed["mean"]["why"]
+    assert only_mixed["accuracy"]["mean"]["estimate"] is None
+    assert only_mixed["accuracy"]["mean"]["why"]
     none, mixed = aggregate(table_of(["x", "x", "x"], [0, 1, 2], P), "vote")
     assert none.probabilities.shape == (0, 3)
     assert mixed == ["x"]
@@ -89,4 +89,4 @@ def test_many_images_know_more_than_one():
     report = aggregation_report(table)
     assert report["mixed"] == 0
     for rule in RULES:
-        assert report[rule]["estimate"] > table.correct.mean() + 0.1
+        assert report["accuracy"][rule]["estimate"] > table.correct.mean() + 0.1

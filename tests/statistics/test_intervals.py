@@ -11,6 +11,7 @@ from cervix_jax.statistics.intervals import (
     by_group,
     percentile_interval,
     proportion,
+    resampled,
     wilson_interval,
 )
 
@@ -67,6 +68,26 @@ def test_a_proportion_has_both_intervals():
     statistic = np.append(0.9, np.linspace(0.8, 1.0, 1001))
     found = proportion(92, 101, statistic, "")
     assert found["estimate"] == 92 / 101
-    assert found["interval"] == pytest.approx(wilson_interval(92, 101), abs=1e-6)
+    assert found["interval"] == list(wilson_interval(92, 101))
     assert found["interval_by_group"] == pytest.approx([0.805, 0.995])
-    assert found["of"] == [92, 101]
+    assert (found["successes"], found["n"]) == (92, 101)
+    unvaried = proportion(101, 101, np.ones(1001), "")
+    assert unvaried["interval"] is not None
+    assert (unvaried["interval_by_group"], unvaried["why"]) == (
+        None, "all resamples agree, so they show no spread",
+    )  # fmt: skip
+
+
+def test_a_resampled_metric_has_one_interval_by_both_names():
+    found = resampled(np.append(0.5, np.linspace(0, 1, 1001)), 7)
+    assert found["interval"] == found["interval_by_group"] == [0.025, 0.975]
+    assert (found["n"], found["method"]) == (7, "bootstrap over groups")
+
+
+def test_wilson_interval_of_the_paper():
+    """92 of 101, by the closed form of Wilson (1927)."""
+    n, p, z = 101, 92 / 101, 1.959963984540054
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    np.testing.assert_allclose(wilson_interval(92, 101), [centre - half, centre + half], atol=1e-9)
+    assert wilson_interval(0, 0) == (0.0, 1.0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.report_file import EvaluationReport, Metric
 from cervix_jax.training import cross_validation
 from cervix_jax.training.run import train_and_evaluate
 from cervix_jax.training.step import _make_train_step
@@ -64,12 +65,14 @@ def test_another_config_is_refused(crossed):
 
 
 def report(seed, fold, correct, n):
-    return {
-        "seed": seed, "fold": fold, "folds": 2, "n": n, "groups": 3, "leakage": 0.0, "step": 1,
-        "dataset": "a/b", "protocol": "cluster", "accuracy": correct / n,
-        "balanced_accuracy": correct / n, "macro_f1": 0.5, "nll": 1.0,
-        "confusion_matrix": [[correct, n - correct], [0, 0]],
-    }  # fmt: skip
+    values = {"accuracy": correct / n, "balanced_accuracy": correct / n, "macro_f1": 0.5}
+    values["nll"] = 1.0
+    return seed, EvaluationReport(
+        "test.json", "a/b", "test", n, correct / n, (0.0, 1.0), ("a", "b"),
+        ((correct, n - correct), (0, 0)), groups=3, protocol="cluster", leakage=0.0, fold=fold,
+        folds=2, step=1,
+        metrics={name: Metric(value, None, None, n, "") for name, value in values.items()},
+    )  # fmt: skip
 
 
 def test_means_spreads_and_pooled_counts_by_hand():

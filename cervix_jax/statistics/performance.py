@@ -1,7 +1,9 @@
-"""All metrics of one table of predictions with their intervals, as `evaluate/<split>.json` holds.
+"""All metrics of one table of predictions, each with its intervals.
 
-An estimate is {"estimate", "interval", "method"}; what is undefined is None, with `why`.
+Every metric is an entry as `cervix_jax.statistics.intervals` makes them.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +15,9 @@ from cervix_jax.statistics.intervals import (
     BY_GROUP,
     CONFIDENCE,
     MIN_DEFINED,
-    by_group,
+    WILSON,
     proportion,
+    resampled,
 )
 from cervix_jax.statistics.ranking import (
     OperatingPoint,
@@ -24,6 +27,7 @@ from cervix_jax.statistics.ranking import (
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
 
+Entry = dict[str, Any]
 FEW_GROUPS = 20
 ONE_CLASS = "all examples are of one class, or are predicted to be"
 # Which quotient of the counts each rate is, and what it needs.
@@ -36,41 +40,66 @@ RATES = {
 HELD = tuple((name, target) for name in ("specificity", "sensitivity") for target in (0.9, 0.95))
 
 
-def statistics_report(table: PredictionTable, resamples: Resamples) -> dict:
-    """Everything that the predictions alone say.
+def quick_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """`accuracy, balanced_accuracy, nll` of int [N] and float [N, C]; no intervals, no groups."""
+    size = probabilities.shape[1]
+    cells = np.bincount(labels * size + probabilities.argmax(-1), minlength=size * size)
+    matrix = cells.reshape(size, size)
+    return {
+        "accuracy": float(confusion.accuracy(matrix)),
+        "balanced_accuracy": float(confusion.balanced_accuracy(matrix)),
+        "nll": float(scores.negative_log_likelihood(labels, probabilities).mean()),
+    }
+
+
+def performance(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
+    """Everything that the predictions alone say, JSON-ready.
 
     Args:
       table: labelled predictions.
       resamples: of their groups.
 
     Returns:
-      `intervals` (how they were made), `accuracy_interval_by_group`, `overall`,
-      `probabilities`, `one_v_rest` (by class), `hierarchy` (by number of joined classes),
-      `operating_points` and `aggregation` (None where there is nothing to aggregate).
+      `class_names, confusion_matrix` (rows true, columns predicted), `intervals` (how they were
+      made), `metrics` (name to entry), `per_class` (class to name to entry), `hierarchy` (number of
+      joined classes to the same for them), `operating_points` and `aggregation` (None where there
+      is nothing to aggregate).
     """
     areas = one_v_rest_areas(table, resamples)
-    overall = overall_report(table, resamples) | {
-        "macro_auroc": by_group(confusion.mean_defined(areas[0]), "no class and its opposite"),
-        "macro_average_precision": by_group(confusion.mean_defined(areas[1]), "no example"),
-    }
+    n = len(table.labels)
     return {
-        "accuracy_interval_by_group": overall["accuracy"]["interval_by_group"],
+        **_confusions(table, resamples),
         "intervals": _about(resamples),
-        "overall": overall,
-        "probabilities": probability_report(table, resamples),
-        "one_v_rest": one_v_rest_report(table, resamples, areas),
+        "metrics": class_metrics(table, resamples)
+        | {
+            "macro_auroc": resampled(
+                confusion.mean_defined(areas[0]), n, "no class and its opposite"
+            ),
+            "macro_average_precision": resampled(confusion.mean_defined(areas[1]), n, "no example"),
+        }
+        | probability_metrics(table, resamples),
+        "per_class": per_class_metrics(table, resamples, areas),
         "hierarchy": {
-            str(level): _coarse_report(table.coarsen(level), resamples)
+            str(level): _joined(table.coarsen(level), resamples)
             for level in classes.levels(table.class_names)
         },
-        "operating_points": operating_points_report(table, resamples),
+        "operating_points": operating_points(table, resamples),
         "aggregation": aggregation_report(table),
     }
 
 
-def _about(resamples: Resamples) -> dict:
+def _confusions(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
+    return {
+        "class_names": list(table.class_names),
+        "confusion_matrix": confusions(resamples, table)[0].astype(int).tolist(),
+    }
+
+
+def _about(resamples: Resamples) -> dict[str, Any]:
     about = {
         "confidence": CONFIDENCE,
+        "interval": f"by the entry's method: {WILSON} takes images for independent",
+        "interval_by_group": BY_GROUP,
         "resamples": len(resamples.weights) - 1,
         "groups": resamples.num_groups,
         "null": f"no interval where fewer than {MIN_DEFINED:.0%} of the resamples define the value "
@@ -83,42 +112,43 @@ def _about(resamples: Resamples) -> dict:
     return about
 
 
-def overall_report(table: PredictionTable, resamples: Resamples) -> dict:
+def class_metrics(table: PredictionTable, resamples: Resamples) -> dict[str, Entry]:
     """Metrics of the predicted classes: accuracy, its balanced form, F1, MCC and kappas."""
     matrices = confusions(resamples, table)
-    right, total = np.trace(matrices[0]), matrices[0].sum()
+    right, n = int(np.trace(matrices[0])), int(matrices[0].sum())
     names = table.class_names
-    report = {
-        "accuracy": proportion(right, total, confusion.accuracy(matrices), "no example"),
-        "balanced_accuracy": by_group(confusion.balanced_accuracy(matrices), "no example"),
-        "macro_f1": by_group(confusion.macro_f1(matrices)),
-        "weighted_f1": by_group(confusion.weighted_f1(matrices), "no example"),
-        "matthews": by_group(confusion.matthews(matrices), ONE_CLASS),
-        "cohen_kappa": by_group(confusion.kappa(matrices), ONE_CLASS),
+    found = {
+        "accuracy": proportion(right, n, confusion.accuracy(matrices), "no example"),
+        "balanced_accuracy": resampled(confusion.balanced_accuracy(matrices), n, "no example"),
+        "macro_f1": resampled(confusion.macro_f1(matrices), n),
+        "weighted_f1": resampled(confusion.weighted_f1(matrices), n, "no example"),
+        "matthews": resampled(confusion.matthews(matrices), n, ONE_CLASS),
+        "cohen_kappa": resampled(confusion.kappa(matrices), n, ONE_CLASS),
     }
     if order := classes.order_of(names):
         steps = confusion.squared_distances(names, order)
-        kappa = by_group(confusion.kappa(matrices, steps), ONE_CLASS)
-        report["quadratic_kappa"] = kappa | {"order": list(order)}
-    return report
+        kappa = resampled(confusion.kappa(matrices, steps), n, ONE_CLASS)
+        found["quadratic_kappa"] = kappa | {"order": list(order)}
+    return found
 
 
-def probability_report(table: PredictionTable, resamples: Resamples) -> dict:
+def probability_metrics(table: PredictionTable, resamples: Resamples) -> dict[str, Entry]:
     """Proper scores and calibration errors; all are better when lower.
 
     A calibration error within `by_chance_below` is what 95 % of samples from a calibrated model
     show. Its interval takes part of the bias off and still covers too seldom near 0.
     """
+    n = len(table.labels)
     losses = {"nll": scores.negative_log_likelihood, "brier": scores.brier}
-    report = {
-        name: by_group(resamples.means(loss(table.labels, table.probabilities)))
+    found = {
+        name: resampled(resamples.means(loss(table.labels, table.probabilities)), n)
         for name, loss in losses.items()
     }
     for name, equal_mass in (("ece_equal_width", False), ("ece_equal_mass", True)):
         binned = scores.bin_confidences(table.labels, table.probabilities, equal_mass=equal_mass)
-        error = by_group(scores.expected_calibration_error(resamples, binned), basic=True)
-        report[name] = error | {"by_chance_below": scores.calibration_error_by_chance(binned)}
-    return report
+        error = resampled(scores.expected_calibration_error(resamples, binned), n, basic=True)
+        found[name] = error | {"by_chance_below": scores.calibration_error_by_chance(binned)}
+    return found
 
 
 def one_v_rest_areas(table: PredictionTable, resamples: Resamples) -> tuple[np.ndarray, np.ndarray]:
@@ -133,50 +163,56 @@ def one_v_rest_areas(table: PredictionTable, resamples: Resamples) -> tuple[np.n
     return np.stack(auroc, -1), np.stack(precision, -1)
 
 
-def one_v_rest_report(
+def per_class_metrics(
     table: PredictionTable, resamples: Resamples, areas: tuple[np.ndarray, np.ndarray]
-) -> dict:
-    """Each class against the others: rates of its calls, and the areas of its probability."""
-    counts = confusion.one_v_rest(confusions(resamples, table))
+) -> dict[str, dict[str, Entry]]:
+    """Each class against the others: rates of its calls, F1, and the areas of its probability.
+
+    `n` of the sensitivity is how many images the class has. The F1 of a class that neither occurs
+    nor is predicted is 0, as in `macro_f1`.
+    """
+    matrices, n = confusions(resamples, table), len(table.labels)
+    counts, f1 = confusion.one_v_rest(matrices), confusion.f1(matrices)
     return {
         name: _rates({key: value[:, number] for key, value in counts.items()})
         | {
-            "auroc": by_group(areas[0][:, number], "no example of this class, or of no other"),
-            "average_precision": by_group(areas[1][:, number], "no example of this class"),
+            "f1": resampled(f1[:, number], n),
+            "auroc": resampled(areas[0][:, number], n, "no example of this class, or of no other"),
+            "average_precision": resampled(areas[1][:, number], n, "no example of this class"),
         }
         for number, name in enumerate(table.class_names)
     }
 
 
-def _rates(counts: dict[str, np.ndarray], names: tuple[str, ...] = tuple(RATES)) -> dict:
+def _rates(
+    counts: dict[str, np.ndarray], names: tuple[str, ...] = tuple(RATES)
+) -> dict[str, Entry]:
     """Rates from counts [1 + R]."""
-    report = {}
+    found = {}
     for name in names:
         hit, miss, nothing = RATES[name]
         total = counts[hit] + counts[miss]
         statistic = confusion.quotient(counts[hit], total)
-        report[name] = proportion(counts[hit][0], total[0], statistic, nothing)
-    return report
+        found[name] = proportion(counts[hit][0], total[0], statistic, nothing)
+    return found
 
 
-def _coarse_report(table: PredictionTable, resamples: Resamples) -> dict:
+def _joined(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
     """Joined classes; of two, the second is what is looked for."""
-    overall = overall_report(table, resamples)
+    found = class_metrics(table, resamples)
     kept = ("accuracy", "balanced_accuracy", "macro_f1", "matthews", "quadratic_kappa")
-    report = {
-        "class_names": list(table.class_names),
-        "confusion_matrix": confusions(resamples, table)[0].astype(int).tolist(),
-    } | {name: overall[name] for name in kept if name in overall}
+    report = _confusions(table, resamples)
+    report["metrics"] = {name: found[name] for name in kept if name in found}
     if len(table.class_names) == 2:
         positive = table.class_names[1]
         areas = one_v_rest_areas(table, resamples)
-        report[positive] = one_v_rest_report(table, resamples, areas)[positive]
+        report["per_class"] = {positive: per_class_metrics(table, resamples, areas)[positive]}
     return report
 
 
-def operating_points_report(
+def operating_points(
     table: PredictionTable, resamples: Resamples, validation: PredictionTable | None = None
-) -> dict:
+) -> dict[str, Any]:
     """Sensitivity at a fixed specificity of 0.9 and 0.95, and the reverse.
 
     For "abnormal" where the classes join to normal and abnormal, else for each class. A threshold
@@ -186,6 +222,10 @@ def operating_points_report(
       table: predictions that the points are measured on.
       resamples: of their groups.
       validation: predictions that thresholds are chosen on; None chooses them on `table`.
+
+    Returns:
+      `chosen_on`, and `per_class`: class to a list of points, each with `held, target, threshold`
+      and the entries `sensitivity` and `specificity`.
     """
     if 2 in classes.levels(table.class_names):
         table = table.coarsen(2)
@@ -194,24 +234,24 @@ def operating_points_report(
     else:
         numbers = list(range(len(table.class_names)))
     source = table if validation is None else validation
-    report: dict = {"chosen_on": "the same data" if validation is None else "val"}
+    found = {}
     for number in numbers:
         points = [
             choose_threshold(source.probabilities[:, number], source.labels == number, *held)
             for held in HELD
         ]
-        report[table.class_names[number]] = [
+        found[table.class_names[number]] = [
             _measured(point, table, resamples, number)
             if point
             else {"held": held, "target": target, "why": "only one side has examples to choose by"}
             for point, (held, target) in zip(points, HELD, strict=True)
         ]
-    return report
+    return {"chosen_on": "the same data" if validation is None else "val", "per_class": found}
 
 
 def _measured(
     point: OperatingPoint, table: PredictionTable, resamples: Resamples, number: int
-) -> dict:
+) -> dict[str, Any]:
     positive = table.labels == number
     called = table.probabilities[:, number] >= point.threshold
     cells = resamples.counts(2 * positive + called, 4).T

@@ -3,12 +3,14 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_tables import random_table
 from sklearn import metrics
 
-from cervix_jax.statistics.classification import classification_report
 from cervix_jax.statistics.decisions import decisions_report
-from cervix_jax.statistics.report import operating_points_report, statistics_report
+from cervix_jax.statistics.outliers import outlier_report
+from cervix_jax.statistics.performance import operating_points, performance, quick_metrics
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
 
@@ -25,7 +27,7 @@ def named(seed, names, **given):
 
 
 def report_of(table, number=200):
-    return statistics_report(table, Resamples(table.groups, number=number))
+    return performance(table, Resamples(table.groups, number=number))
 
 
 def estimates(value):
@@ -54,27 +56,58 @@ def test_estimates_are_scikit_learns():
         "macro_auroc": metrics.roc_auc_score(labels, p, multi_class="ovr"),
         "macro_average_precision": metrics.average_precision_score(np.eye(5)[labels], p),
     }.items():
-        assert report["overall"][name]["estimate"] == pytest.approx(value), name
-    assert report["probabilities"]["nll"]["estimate"] == pytest.approx(metrics.log_loss(labels, p))
+        assert report["metrics"][name]["estimate"] == pytest.approx(value), name
+    assert report["metrics"]["nll"]["estimate"] == pytest.approx(metrics.log_loss(labels, p))
     for number, name in enumerate(SIPAKMED):
-        row = report["one_v_rest"][name]
+        row = report["per_class"][name]
         truth, said = labels == number, predicted == number
         for rate, value in {
             "sensitivity": metrics.recall_score(truth, said),
             "specificity": metrics.recall_score(~truth, ~said),
             "ppv": metrics.precision_score(truth, said),
             "npv": metrics.precision_score(~truth, ~said),
+            "f1": metrics.f1_score(truth, said),
             "auroc": metrics.roc_auc_score(truth, p[:, number]),
             "average_precision": metrics.average_precision_score(truth, p[:, number]),
         }.items():
             assert row[rate]["estimate"] == pytest.approx(value), (name, rate)
-    short = classification_report(labels, p, SIPAKMED)
-    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
-        assert short[name] == pytest.approx(report["overall"][name]["estimate"])
-    assert short["nll"] == pytest.approx(report["probabilities"]["nll"]["estimate"])
-    for name in SIPAKMED:
-        sensitivity = report["one_v_rest"][name]["sensitivity"]["estimate"]
-        assert short["per_class"][name]["recall"] == pytest.approx(sensitivity)
+        assert row["sensitivity"]["n"] == truth.sum()
+    assert report["confusion_matrix"] == metrics.confusion_matrix(labels, predicted).tolist()
+    for name, value in quick_metrics(labels, p).items():
+        assert value == pytest.approx(report["metrics"][name]["estimate"])
+
+
+@given(st.integers(1, 40), st.integers(2, 6), st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_quick_metrics_agree_with_counting(n, num_classes, seed):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, num_classes, n)
+    probabilities = random.dirichlet(np.ones(num_classes), n)
+    found, predicted = quick_metrics(labels, probabilities), probabilities.argmax(-1)
+    assert found["accuracy"] == (predicted == labels).mean()
+    assert found["balanced_accuracy"] == pytest.approx(
+        np.mean([np.mean(predicted[labels == c] == c) for c in np.unique(labels)])
+    )
+    assert found["nll"] == pytest.approx(-np.log(probabilities[np.arange(n), labels]).mean())
+
+
+def test_every_entry_has_the_same_keys():
+    """Also where classes are joined, groups evaluated, and decisions judged."""
+    table = named(14, SIPAKMED, n=200)
+    resamples = Resamples(table.groups, number=50)
+    report = performance(table, resamples) | {"d": decisions_report(table, table, resamples)}
+    report["outliers"] = outlier_report(table, table.with_probabilities(table.probabilities))
+    keys = {"estimate", "interval", "interval_by_group", "method", "n"}
+    extra = {"successes", "why", "by_chance_below", "order"}
+    found = list(estimates(report))
+    assert len(found) > 90
+    for each in found:
+        assert keys <= set(each) <= keys | extra
+        assert ("successes" in each) == (each["method"] == "wilson")
+        if "successes" in each and each["n"]:
+            assert each["estimate"] == each["successes"] / each["n"]
+        elif "successes" not in each:
+            assert each["interval"] == each["interval_by_group"]
 
 
 def test_every_estimate_is_in_range_and_inside_its_percentile_interval():
@@ -91,12 +124,13 @@ def test_every_estimate_is_in_range_and_inside_its_percentile_interval():
 def test_quadratic_kappa_says_its_order_and_only_where_there_is_one():
     table = named(2, HERLEV, n=200)
     report = report_of(table)
-    kappa = report["overall"]["quadratic_kappa"]
+    kappa = report["metrics"]["quadratic_kappa"]
     expected = metrics.cohen_kappa_score(table.labels, table.predicted, weights="quadratic")
     assert kappa["estimate"] == pytest.approx(expected)
     assert kappa["order"] == list(HERLEV)
-    assert report["hierarchy"]["4"]["quadratic_kappa"]["order"] == ["NILM", "LSIL", "HSIL", "CIS"]
-    assert "quadratic_kappa" not in report_of(named(2, SIPAKMED))["overall"]
+    joined = report["hierarchy"]["4"]["metrics"]["quadratic_kappa"]
+    assert joined["order"] == ["NILM", "LSIL", "HSIL", "CIS"]
+    assert "quadratic_kappa" not in report_of(named(2, SIPAKMED))["metrics"]
 
 
 def test_joined_classes_by_hand():
@@ -112,10 +146,11 @@ def test_joined_classes_by_hand():
     two = report_of(table)["hierarchy"]["2"]
     assert two["class_names"] == ["normal", "abnormal"]
     assert two["confusion_matrix"] == [[2, 0], [1, 1]]
-    assert two["abnormal"]["sensitivity"]["of"] == [1, 2]
-    assert two["abnormal"]["specificity"]["of"] == [2, 2]
-    assert two["abnormal"]["auroc"]["estimate"] == 0.75
-    assert two["accuracy"]["estimate"] == 0.75
+    assert two["per_class"]["abnormal"]["sensitivity"]["successes"] == 1
+    assert two["per_class"]["abnormal"]["sensitivity"]["n"] == 2
+    assert two["per_class"]["abnormal"]["specificity"]["successes"] == 2
+    assert two["per_class"]["abnormal"]["auroc"]["estimate"] == 0.75
+    assert two["metrics"]["accuracy"]["estimate"] == 0.75
     assert report_of(random_table(0))["hierarchy"] == {}
 
 
@@ -123,15 +158,15 @@ def test_an_absent_class_is_null_with_the_reason():
     table = named(3, SIPAKMED)
     table = table.take(np.flatnonzero(table.labels != 2))
     report = report_of(table)
-    absent = report["one_v_rest"]["Metaplastic"]
+    absent = report["per_class"]["Metaplastic"]
     for name in ("sensitivity", "auroc", "average_precision"):
         assert absent[name]["estimate"] is None
         assert absent[name]["interval"] is None
         assert "no example of this class" in absent[name]["why"]
     assert absent["specificity"]["estimate"] is not None
     others = [name for name in SIPAKMED if name != "Metaplastic"]
-    aurocs = [report["one_v_rest"][name]["auroc"]["estimate"] for name in others]
-    assert report["overall"]["macro_auroc"]["estimate"] == pytest.approx(np.mean(aurocs))
+    aurocs = [report["per_class"][name]["auroc"]["estimate"] for name in others]
+    assert report["metrics"]["macro_auroc"]["estimate"] == pytest.approx(np.mean(aurocs))
 
 
 @pytest.mark.parametrize("case", ["one image", "one group", "one class", "perfect"])
@@ -155,9 +190,10 @@ def test_degenerate_predictions_give_json_and_no_false_certainty(case):
         else:
             assert each["interval"][0] < each["interval"][1]
     if case == "perfect":
-        assert report["overall"]["accuracy"]["estimate"] == 1
-        assert report["accuracy_interval_by_group"] is None
-        assert report["overall"]["matthews"]["why"] == "all resamples agree, so they show no spread"
+        assert report["metrics"]["accuracy"]["estimate"] == 1
+        assert report["metrics"]["accuracy"]["interval_by_group"] is None
+        assert report["metrics"]["accuracy"]["why"]
+        assert report["metrics"]["matthews"]["why"] == "all resamples agree, so they show no spread"
     if case in ("one group", "one image"):
         assert "too narrow" in report["intervals"]["warning"]
 
@@ -174,24 +210,26 @@ def test_order_of_the_images_changes_nothing():
 def test_operating_points_are_chosen_on_validation_and_measured_on_test():
     validation, table = (random_table(s, n=200, num_classes=2) for s in (6, 7))
     resamples = Resamples(table.groups, number=50)
-    report = operating_points_report(table, resamples, validation)
+    report = operating_points(table, resamples, validation)
     assert report["chosen_on"] == "val"
-    point = report["b"][0]
+    point = report["per_class"]["b"][0]
     assert (point["held"], point["target"]) == ("specificity", 0.9)
     called = table.probabilities[:, 1] >= point["threshold"]
     sick = table.labels == 1
-    assert point["sensitivity"]["of"] == [(called & sick).sum(), sick.sum()]
-    assert point["specificity"]["of"] == [(~called & ~sick).sum(), (~sick).sum()]
+    for name, hit, of in (
+        ("sensitivity", called & sick, sick),
+        ("specificity", ~called & ~sick, ~sick),
+    ):
+        assert (point[name]["successes"], point[name]["n"]) == (hit.sum(), of.sum())
     negatives = validation.probabilities[validation.labels == 0, 1]
     assert (negatives < point["threshold"]).mean() >= 0.9
-    same = operating_points_report(table, resamples)
+    same = operating_points(table, resamples)
     assert same["chosen_on"] == "the same data"
-    assert same["b"][0]["specificity"]["estimate"] >= 0.9
-    assert set(report) == {"chosen_on", "a", "b"}
+    assert same["per_class"]["b"][0]["specificity"]["estimate"] >= 0.9
+    assert set(report["per_class"]) == {"a", "b"}
     joined = named(8, SIPAKMED)
-    assert set(operating_points_report(joined, Resamples(joined.groups, number=9))) == {
-        "chosen_on", "abnormal",
-    }  # fmt: skip
+    found = operating_points(joined, Resamples(joined.groups, number=9))
+    assert set(found["per_class"]) == {"abnormal"}
 
 
 def test_decisions_never_see_the_labels_they_are_judged_by():
@@ -204,7 +242,9 @@ def test_decisions_never_see_the_labels_they_are_judged_by():
         for a, b in zip(first["conformal"][method], second["conformal"][method], strict=True):
             assert (a["threshold"], a["mean_size"]) == (b["threshold"], b["mean_size"])
             assert a["coverage"] != b["coverage"]
-    for a, b in zip(first["operating_points"]["a"], second["operating_points"]["a"], strict=True):
+    for a, b in zip(
+        *(each["operating_points"]["per_class"]["a"] for each in (first, second)), strict=True
+    ):
         assert a["threshold"] == b["threshold"]
 
 

@@ -3,8 +3,8 @@ import pytest
 from random_tables import random_table
 from scipy.special import log_softmax
 
-from cervix_jax.statistics.calibration import fit_temperature, scaled
 from cervix_jax.statistics.table import PredictionTable
+from cervix_jax.statistics.temperature import fit_temperature, scaled
 
 
 def calibrated(seed, n, temperature):

@@ -1,0 +1,51 @@
+"""Pictures of an evaluation: confusion matrix, reliability diagram, ROC curves."""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from cervix_jax import figures
+from cervix_jax.evaluate.report_file import EvaluationReport
+from cervix_jax.evaluate.summary_text import headline
+from cervix_jax.statistics.intervals import wilson_interval
+from cervix_jax.statistics.scores import BINS, bin_confidences
+from cervix_jax.statistics.table import PredictionTable
+
+
+def draw_charts(folder: Path, name: str, table: PredictionTable, report: EvaluationReport) -> None:
+    """Write `<name>_confusion_matrix.png`, `<name>_reliability.png` and `<name>_roc.png`.
+
+    Args:
+      folder: made if needed.
+      name: what the files are called.
+      table: the predictions.
+      report: of these predictions.
+    """
+    title = f"{report.dataset}, {report.split}"
+    figures.confusion_matrix(
+        np.asarray(report.confusion_matrix),
+        table.class_names,
+        f"{title}: {headline(report)}",
+        folder / f"{name}_confusion_matrix.png",
+    )
+    binned = bin_confidences(table.labels, table.probabilities)
+    bins = []
+    for number in range(BINS):
+        inside = binned.bin == number
+        if count := int(inside.sum()):
+            right = int(binned.correct[inside].sum())
+            interval = wilson_interval(right, count)
+            mean = float(binned.confidence[inside].mean())
+            bins.append((mean, right / count, interval, count))
+    error = report.metric("ece_equal_width").estimate
+    figures.reliability(
+        bins, f"{title}: calibration error {error:.3f}", folder / f"{name}_reliability.png"
+    )
+    curves = {}
+    for number, class_name in enumerate(table.class_names):
+        area = report.metric("auroc", class_name)
+        if area.estimate is not None:
+            curve = roc_curve(table.labels == number, table.probabilities[:, number])
+            curves[f"{class_name} {area}"] = curve[:2]
+    figures.roc_curves(curves, f"{title}: AUROC, 95 % by group", folder / f"{name}_roc.png")

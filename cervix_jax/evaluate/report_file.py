@@ -1,0 +1,222 @@
+"""The report of an evaluation, `evaluate/<name>.json`: how it is made, and how it is read.
+
+    {"n": 300, "accuracy": 0.9, "accuracy_interval": [0.861, 0.929],
+     "class_names": [...], "confusion_matrix": [[...], ...],         # rows true, columns predicted
+     "dataset": "sipakmed/single_cell", "split": "test", "protocol": "cluster", "fold": 0,
+     "folds": 5, "refit": false, "groups": 60, "leakage": 0.0, "leakage_train": 0.0, "step": 650,
+     "tta": false,
+     "intervals": {...},                                             # how they were made
+     "metrics": {"accuracy": ENTRY, "macro_f1": ENTRY, "nll": ENTRY, ...},
+     "per_class": {"Parabasal": {"sensitivity": ENTRY, "auroc": ENTRY, ...}, ...},
+     "hierarchy": {"2": {"class_names", "confusion_matrix", "metrics", "per_class"}},
+     "operating_points": {"chosen_on", "per_class": {...}},
+     "aggregation": {"groups", "mixed", "accuracy": {"vote": ENTRY, ...}} or null}
+
+Every metric is an ENTRY with the same keys: `estimate`; `interval`, the 95 % interval by its
+`method` ("wilson", which takes images for independent, or "bootstrap over groups");
+`interval_by_group`, always the bootstrap over whole groups; `n`, how many examples it counts; of a
+proportion also `successes`. Where `estimate` or an interval is null, `why` says why.
+`accuracy` and `accuracy_interval` are those of `metrics.accuracy`, `n` its count: the flat keys on
+which other programs rely, made in `make_report` and nowhere else. `leakage` is the share of the
+examples whose group is also in the data the model was made with, train or val; `leakage_train` the
+same for train alone. `protocol`, `leakage` and `step` are null or absent for a file of predictions.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cervix_jax.errors import InputError
+from cervix_jax.files.atomic import read_json
+from cervix_jax.statistics.performance import performance
+from cervix_jax.statistics.resampling import Resamples
+from cervix_jax.statistics.table import PredictionTable
+
+# What readers call the metrics that pages and cards show.
+TITLES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "macro_auroc": "macro AUROC",
+    "matthews": "Matthews' correlation",
+    "cohen_kappa": "Cohen's kappa",
+    "nll": "negative log-likelihood (lower is better)",
+    "brier": "Brier score (lower is better)",
+    "ece_equal_width": "calibration error (lower is better)",
+}
+REQUIRED = (
+    "dataset", "split", "n", "accuracy", "accuracy_interval", "class_names", "confusion_matrix",
+    "groups",
+)  # fmt: skip
+Interval = tuple[float, float]
+
+
+def make_report(
+    table: PredictionTable, facts: Mapping[str, Any], resamples: Resamples
+) -> dict[str, Any]:
+    """What `<name>.json` holds.
+
+    Args:
+      table: labelled predictions.
+      facts: what else is known: `dataset, split, protocol, ...`.
+      resamples: of the groups of `table`.
+    """
+    found = performance(table, resamples)
+    accuracy = found["metrics"]["accuracy"]
+    flat = {
+        "n": accuracy["n"],
+        "accuracy": accuracy["estimate"],
+        "accuracy_interval": accuracy["interval"],
+        "class_names": found["class_names"],
+        "confusion_matrix": found["confusion_matrix"],
+        "groups": resamples.num_groups,
+    }
+    return flat | dict(facts) | found
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """An entry of the report.
+
+    Attributes:
+      estimate: None where it is undefined.
+      interval: 95 %, by `method`.
+      interval_by_group: 95 %, whole groups resampled.
+      n: how many examples it counts.
+      method: "wilson", "bootstrap over groups" or "basic bootstrap over groups".
+      why: why something is None, else "".
+      successes: of a proportion, out of `n`.
+    """
+
+    estimate: float | None
+    interval: Interval | None
+    interval_by_group: Interval | None
+    n: int
+    method: str
+    why: str = ""
+    successes: int | None = None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "Metric":
+        """From JSON; keys that only some metrics have are left out."""
+        given = {f.name: entry[f.name] for f in dataclasses.fields(cls) if f.name in entry}
+        for name in ("interval", "interval_by_group"):
+            given[name] = _pair(given[name])
+        return cls(**given)
+
+    def __str__(self) -> str:
+        """The estimate with its interval, or why there is none."""
+        if self.estimate is None:
+            return f"undefined ({self.why})"
+        return f"{self.estimate:.4f} ({interval_text(self.interval)})"
+
+
+def interval_text(interval: Interval | None) -> str:
+    """`0.861 to 0.929`, or that there is none."""
+    return "no interval" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationReport:
+    """A report as it is read; what is not known of a file of predictions is None.
+
+    Attributes:
+      where: what an error calls it.
+      accuracy_interval: Wilson, 95 %.
+      confusion_matrix: rows true, columns predicted.
+      fold: several of an ensemble.
+      warning: what is wrong with the intervals, or "".
+      metrics: by name; empty in reports of earlier versions, see `metric`.
+      per_class: by class and name; as `metrics`.
+    """
+
+    where: str
+    dataset: str
+    split: str
+    n: int
+    accuracy: float
+    accuracy_interval: Interval
+    class_names: tuple[str, ...]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    groups: int
+    protocol: str | None
+    leakage: float | None
+    leakage_train: float | None = None
+    fold: int | Sequence[int] | None = None
+    folds: int | None = None
+    refit: bool = False
+    step: int | None = None
+    tta: bool = False
+    members: int = 1
+    warning: str = ""
+    metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
+    per_class: Mapping[str, Mapping[str, Metric]] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], where: str | Path = "the report") -> "EvaluationReport":
+        """From JSON.
+
+        Raises:
+          InputError: a fact is missing or of another kind.
+        """
+        missing = [name for name in REQUIRED if values.get(name) is None]
+        if missing:
+            raise InputError(
+                f"{where}: has no {missing[0]}; run python -m cervix_jax.evaluate again."
+            )
+        own = {f.name for f in dataclasses.fields(cls)} - {"where", "metrics", "per_class"}
+        given = {name: values[name] for name in own & values.keys() if values[name] is not None}
+        try:
+            metrics = {name: Metric.of(entry) for name, entry in values.get("metrics", {}).items()}
+            per_class = (
+                {
+                    name: {key: Metric.of(entry) for key, entry in entries.items()}
+                    for name, entries in values["per_class"].items()
+                }
+                if metrics  # reports of earlier versions have other rows there
+                else {}
+            )
+            given |= {
+                "accuracy_interval": _pair(values["accuracy_interval"]),
+                "class_names": tuple(values["class_names"]),
+                "confusion_matrix": tuple(tuple(row) for row in values["confusion_matrix"]),
+                "protocol": values.get("protocol"),
+                "leakage": values.get("leakage"),
+                "warning": values.get("intervals", {}).get("warning", ""),
+            }
+            return cls(where=str(where), metrics=metrics, per_class=per_class, **given)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{where}: not as it was written ({type(error).__name__}: {error}); run python -m "
+                "cervix_jax.evaluate again."
+            ) from error
+
+    def metric(self, name: str, class_name: str | None = None) -> Metric:
+        """A metric, of all images or of one class against the others.
+
+        Raises:
+          InputError: the report is of an earlier version, or has no such metric.
+        """
+        known = self.metrics if class_name is None else self.per_class.get(class_name, {})
+        if name not in known:
+            raise InputError(
+                f"{self.where}: of an earlier version, without "
+                f"{name if class_name is None else f'{name} of {class_name}'}; run python -m "
+                "cervix_jax.evaluate again."
+            )
+        return known[name]
+
+
+def read_report(path: str | Path) -> EvaluationReport | None:
+    """The report in a file, or None where there is no file.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    found = read_json(path)
+    return None if found is None else EvaluationReport.of(found, path)
+
+
+def _pair(interval: Sequence[float] | None) -> Interval | None:
+    return None if interval is None else (float(interval[0]), float(interval[1]))

@@ -1,0 +1,102 @@
+"""What the terminal says of an evaluation: a few lines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cervix_jax.data.splits import ONE_SPLIT
+from cervix_jax.evaluate.report_file import EvaluationReport, Metric, interval_text
+from cervix_jax.statistics.aggregation import RULES
+
+
+def headline(report: EvaluationReport) -> str:
+    """Accuracy with its interval and count, in a few words."""
+    interval = interval_text(report.accuracy_interval)
+    return f"accuracy {report.accuracy:.4f} (95 % {interval}, n = {report.n})"
+
+
+def summary(values: Mapping[str, Any]) -> str:
+    """A report as a few lines of text.
+
+    Args:
+      values: what `<name>.json` holds.
+    """
+    report = EvaluationReport.of(values)
+    width = max(len(name) for name in report.class_names)
+    by_group = report.metric("accuracy").interval_by_group
+    lines = [
+        f"{report.split} {headline(report)}, balanced accuracy "
+        f"{_number(report.metric('balanced_accuracy'), '.4f')}",
+        f"95 % by resampling the {report.groups} groups: accuracy {interval_text(by_group)}",
+        f"macro AUROC {report.metric('macro_auroc')}, NLL {report.metric('nll')}, "
+        f"calibration error {report.metric('ece_equal_width')}",
+        _origin(report),
+        f"{'':{width}}  precision  recall      f1  support",
+    ]
+    for name, found in report.per_class.items():
+        rates = {key: _number(found[key], ".3f") for key in ("ppv", "sensitivity", "f1")}
+        lines.append(
+            f"{name:{width}}  {rates['ppv']:>9}  {rates['sensitivity']:>6}  {rates['f1']:>6}  "
+            f"{found['sensitivity'].n:7d}"
+        )
+    return "\n".join(lines)
+
+
+def decisions_summary(decisions: Mapping[str, Any]) -> str:
+    """What was settled on validation predictions, as a few lines of text.
+
+    Args:
+      decisions: what `<name>_decisions.json` holds.
+    """
+    scaling = decisions["temperature"]
+    before, after = (
+        {name: _number(Metric.of(entry), ".4f") for name, entry in scaling[when].items()}
+        for when in ("before", "after")
+    )
+    lines = [
+        f"temperature {scaling['temperature']:.3f}, fitted on {scaling['n']} validation images: "
+        f"NLL {before['nll']} -> {after['nll']}, calibration error "
+        f"{before['ece_equal_width']} -> {after['ece_equal_width']}"
+    ]
+    for method, rows in decisions["conformal"].items():
+        lines += [
+            f"conformal sets ({method.upper()}) for {row['target']:.0%}: cover "
+            f"{Metric.of(row['coverage'])}, {row['mean_size']['estimate']:.2f} classes on average"
+            for row in rows
+        ]
+    return "\n".join(lines)
+
+
+def aggregation_summary(values: Mapping[str, Any]) -> str:
+    """Accuracy over groups by rule, as lines of text.
+
+    Args:
+      values: what `<name>.json` holds.
+    """
+    found = values["aggregation"]
+    if found is None:
+        return "every image is a group of its own: there is nothing to aggregate"
+    left_out = f"; {found['mixed']} with several labels left out" if found["mixed"] else ""
+    lines = [f"accuracy over {found['groups']} groups{left_out}"]
+    for rule in RULES:
+        accuracy = Metric.of(found["accuracy"][rule])
+        lines.append(f"{rule:20}  {accuracy}  {accuracy.successes} of {accuracy.n}")
+    return "\n".join(lines)
+
+
+def _number(metric: Metric, form: str) -> str:
+    return "-" if metric.estimate is None else format(metric.estimate, form)
+
+
+def _origin(report: EvaluationReport) -> str:
+    if report.protocol is None or report.leakage is None:
+        return "protocol and leakage are not known of a file of predictions"
+    protocol = report.protocol
+    if protocol not in ONE_SPLIT:
+        several = None if isinstance(report.fold, int | None) else len(report.fold)
+        protocol += f", {f'{several} folds' if several else f'fold {report.fold}'}"
+        protocol += f" of {report.folds}"
+    share = f"{report.leakage:.1%} of the examples come from groups in train or val"
+    refit = "; trained on train and val" if report.refit else ""
+    views = "; mean over 8 symmetries" if report.tta else ""
+    members = f"; mean of {report.members} models" if report.members > 1 else ""
+    return f"protocol {protocol}{refit}{views}{members}; {share}"

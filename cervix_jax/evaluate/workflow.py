@@ -1,0 +1,244 @@
+"""Evaluate runs and files of predictions: typed functions that write what `evaluate/` holds.
+
+run = load_run("runs/rcan")
+report = evaluate_run(run, "test")
+report["metrics"]["macro_auroc"]["interval_by_group"]
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cervix_jax import distributed
+from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
+from cervix_jax.evaluate.report_file import EvaluationReport
+from cervix_jax.evaluate.sides import read_reports, read_side
+from cervix_jax.evaluate.write import stem_of, stored, write_evaluation, write_report
+from cervix_jax.files.atomic import read_json, write_json
+from cervix_jax.runs.inference import make_forward, over_symmetries, predict_split
+from cervix_jax.runs.run import Run
+from cervix_jax.statistics.aggregation import aggregate
+from cervix_jax.statistics.ensemble import ensemble
+from cervix_jax.statistics.outliers import outlier_report
+from cervix_jax.statistics.side_by_side import Comparison, compare
+from cervix_jax.statistics.table import PredictionTable
+
+
+def evaluate_run(
+    run: Run,
+    split: str = "test",
+    *,
+    tta: bool = False,
+    out: str | Path | None = None,
+    manual_dir: str = "",
+    data_dir: str = "",
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Predict and evaluate a split; before a test split also validation, which decisions need.
+
+      report = evaluate_run(load_run("runs/rcan"), "test")
+
+    Writes `<split>.json`, `<split>_predictions.csv`, pictures and, of a test split with a
+    validation split, `<split>_decisions.json`.
+
+    Args:
+      run: the trained run.
+      split: "train", "val" or "test".
+      tta: take the mean of the probabilities over 8 turned and mirrored views; the files are then
+        `<split>_tta...`.
+      out: the folder that is written; default `<workdir>/evaluate`.
+      manual_dir: where the raw files lie, if not where the config says.
+      data_dir: where prepared data lie, if not where the config says.
+      progress: show a bar.
+
+    Returns:
+      What `<split>.json` holds, see `cervix_jax.evaluate.report_file`.
+
+    Raises:
+      InputError: the data cannot be found or have no such split, or nothing can be written.
+    """
+    if out is None and run.workdir is None:
+        raise InputError("out: a run that was not loaded from a folder needs one to write to.")
+    folder = Path(out) if out is not None else Path(run.workdir or "") / "evaluate"
+    data = run.open_data(manual_dir=manual_dir, data_dir=data_dir, progress=progress)
+    mesh = distributed.make_mesh()
+    forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
+    if tta:
+        forward = over_symmetries(forward)
+    splits = [split]
+    if split == "test" and "val" in data.splits and not stored(folder, "val", run.step, tta=tta):
+        splits.insert(0, "val")
+    report: dict[str, Any] = {}
+    for name in splits:
+        predictions = predict_split(
+            forward,
+            run.variables,
+            data.pipeline,
+            data.indices(name),
+            run.config.eval_batch_size,
+            progress=name if progress else "",
+        )
+        report = write_evaluation(folder, name, predictions, data, run.config, run.step, tta=tta)
+    return report
+
+
+def file_place(path: str | Path) -> tuple[Path, str]:
+    """Where `evaluate_file` writes by default: a folder beside the file, and a name in it."""
+    path = Path(path)
+    name = path.name.removesuffix(".csv")
+    return path.with_name(f"{name}_evaluation"), name.removesuffix("_predictions")
+
+
+def evaluate_file(
+    path: str | Path, *, validation: str | Path = "", out: str | Path | None = None
+) -> dict[str, Any]:
+    """Evaluate predictions of whatever model.
+
+    Args:
+      path: a CSV, see `cervix_jax.evaluate.predictions_file.read_table`.
+      validation: another, that a temperature, conformal sets and thresholds are fitted on.
+      out: the folder that is written; default `<path without .csv>_evaluation`.
+
+    Returns:
+      What `<name>.json` holds.
+
+    Raises:
+      InputError: a file cannot be read, or the two are not of the same classes.
+    """
+    table = read_table(path)
+    known = read_table(validation) if validation else None
+    if known is not None:
+        require_classes(validation, known, table.class_names)
+    folder, name = file_place(path)
+    facts = {"dataset": Path(path).name, "split": "predictions", "protocol": None, "leakage": None}
+    return write_report(Path(out) if out is not None else folder, name, table, facts, known)
+
+
+def evaluate_ensemble(
+    paths: Sequence[str | Path], *, out: str | Path, split: str = "test", tta: bool = False
+) -> dict[str, Any]:
+    """Evaluate several runs as one: seeds averaged, folds put together.
+
+    Args:
+      paths: runs, cross-validations or files of predictions, all with the same folds.
+      out: the folder that is written.
+      split: whose predictions.
+      tta: those of the mean over symmetries.
+
+    Returns:
+      What `<split>.json` holds.
+
+    Raises:
+      InputError: predictions cannot be read, or are not of the same images.
+    """
+    stem = stem_of(split, tta=tta)
+    joined = ensemble([read_side(path, stem) for path in paths])
+    facts = _common_facts([report for path in paths for report in read_reports(path, stem)])
+    facts["members"] = joined.members
+    if len(joined.folds) > 1:
+        facts["fold"] = list(joined.folds)
+    return write_report(Path(out), stem, joined.table, facts)
+
+
+def compare_runs(
+    first: str | Path, second: str | Path, *, split: str = "test", tta: bool = False
+) -> Comparison:
+    """Compare two runs, cross-validations or files of predictions on the same images.
+
+      print(compare_runs("runs/rcan", "runs/densenet121").text())
+
+    Args:
+      first: A.
+      second: B.
+      split: whose predictions.
+      tta: those of the mean over symmetries.
+
+    Raises:
+      InputError: predictions cannot be read, or are not of the same images.
+    """
+    stem = stem_of(split, tta=tta)
+    return compare(read_side(first, stem), read_side(second, stem))
+
+
+def evaluate_groups(folder: str | Path, name: str, rule: str) -> dict[str, Any]:
+    """Evaluate groups (clusters, slides) by the predictions of their images.
+
+    Args:
+      folder: where an evaluation lies.
+      name: of its files, such as "test".
+      rule: one of `cervix_jax.statistics.aggregation.RULES`.
+
+    Returns:
+      What `<name>_by_group.json` holds.
+
+    Raises:
+      InputError: there is no such evaluation, or no group whose images share a label.
+    """
+    folder = Path(folder)
+    report = read_json(folder / f"{name}.json")
+    if report is None:
+        raise InputError(f"{folder / name}.json: there is no such evaluation; make it first.")
+    groups, _ = aggregate(read_table(folder / f"{name}{SUFFIX}"), rule)
+    if not len(groups.labels):
+        raise InputError(f"--aggregate={rule}: there is no group whose images share a label.")
+    kept = ("dataset", "protocol", "fold", "folds", "refit", "leakage", "leakage_train", "step")
+    facts = {key: report[key] for key in kept if key in report}
+    facts |= {"split": f"{report['split']} by group", "rule": rule}
+    return write_report(folder, f"{name}_by_group", groups, facts)
+
+
+def evaluate_outliers(folder: str | Path, name: str, outliers: str | Path) -> dict[str, Any]:
+    """How well confidence and energy single out images of another kind.
+
+    Args:
+      folder: where an evaluation lies.
+      name: of its files, such as "test".
+      outliers: a CSV of the same model's predictions on the other images; labels are not used.
+
+    Returns:
+      What `<name>_outliers.json` holds: `n, n_outliers`, and an entry for each score.
+
+    Raises:
+      InputError: a file cannot be read, or the two are not of the same classes.
+    """
+    table = read_table(Path(folder) / f"{name}{SUFFIX}")
+    strange = read_table(outliers, labelled=False)
+    require_classes(outliers, strange, table.class_names)
+    found = outlier_report(table, strange) | {"outliers": str(outliers)}
+    write_json(Path(folder) / f"{name}_outliers.json", found)
+    return found
+
+
+def require_classes(path: str | Path, table: PredictionTable, class_names: Sequence[str]) -> None:
+    """See that predictions are of some classes, in their order.
+
+    Raises:
+      InputError: they are not.
+    """
+    if table.class_names != tuple(class_names):
+        raise InputError(
+            f"{path}: its classes are not those of the predictions evaluated, in their order."
+        )
+
+
+def _common_facts(reports: Sequence[EvaluationReport]) -> dict[str, Any]:
+    """What reports of members say alike; None where they differ; leakage is the mean over images.
+
+    Args:
+      reports: of each member; none of files of predictions.
+    """
+    facts: dict[str, Any] = {"dataset": "predictions", "split": "several runs"}
+    facts |= {"protocol": None, "leakage": None}
+    if not reports:
+        return facts
+    for name in ("dataset", "split", "protocol", "fold", "folds", "refit", "tta"):
+        values = [getattr(report, name) for report in reports]
+        facts[name] = values[0] if values.count(values[0]) == len(values) else None
+    total = sum(report.n for report in reports)
+    for name in ("leakage", "leakage_train"):
+        shares = [getattr(report, name) for report in reports]
+        if None not in shares:
+            counts = [report.n * share for report, share in zip(reports, shares, strict=True)]
+            facts[name] = sum(counts) / total
+    return facts

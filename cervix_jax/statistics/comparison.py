@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest, t, wilcoxon
@@ -123,7 +124,8 @@ def fold_test(differences: np.ndarray, test_per_train: float) -> FoldTest:
     half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * error
     if np.allclose(differences, 0, atol=1e-15):
         return FoldTest(mean, None, 1.0, 1.0)
-    p_wilcoxon = float(wilcoxon(differences).pvalue)
+    signed_ranks: Any = wilcoxon(differences)
+    p_wilcoxon = float(signed_ranks.pvalue)
     if error < 1e-12:
         return FoldTest(mean, None, None, p_wilcoxon)
     p_t = float(2 * t.sf(abs(mean) / error, count - 1))

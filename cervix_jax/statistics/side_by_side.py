@@ -113,12 +113,13 @@ def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
         for s in seeds
         for f in folds
     }
-    pooled = [
+    whole = [
         (concatenate([pairs[s, f][0] for f in folds]), concatenate([pairs[s, f][1] for f in folds]))
         for s in seeds
     ]
     # Seeds may keep their images in another order.
-    pooled = [tuple(align(pooled[0][0], table, names) for table in pair) for pair in pooled]
+    order = whole[0][0]
+    pooled = [(align(order, a, names), align(order, b, names)) for a, b in whole]
     tests = [mcnemar(a.correct, b.correct) for a, b in pooled]
     metrics = dict(COMPARED)
     if len(pairs) == 1:  # scores of different models do not rank together
@@ -194,8 +195,8 @@ def _over_folds(
         )
         tests[name] = test = fold_test(values[:, 0] - values[:, 1], ratio)
         label = f"{name}, mean of {len(folds)} folds"
-        means = [float(value) for value in values.mean(0)]
-        rows.append(Row(label, *means, test.mean, test.interval, test.p_t, "corrected t"))
+        first, second = (float(value) for value in values.mean(0))
+        rows.append(Row(label, first, second, test.mean, test.interval, test.p_t, "corrected t"))
         rows.append(Row("", p_value=test.p_wilcoxon, test="Wilcoxon"))
     return rows, _fold_sentence(tests["accuracy"], len(folds))
 

@@ -4,6 +4,7 @@ Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -52,7 +53,9 @@ def fit_temperature(validation: PredictionTable) -> Temperature:
         return float(-log_softmax(logits * inverse, axis=-1)[rows, validation.labels].mean())
 
     low, high = 1 / HIGHEST, 1 / LOWEST
-    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-7})
+    found: Any = minimize_scalar(
+        loss, bounds=(low, high), method="bounded", options={"xatol": 1e-7}
+    )
     inverse = float(found.x)
     at_bound = min(inverse - low, high - inverse) < 1e-4
     problem = "at a bound of the search, which the likelihood would go beyond" if at_bound else ""

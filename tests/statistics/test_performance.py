@@ -78,7 +78,7 @@ def test_estimates_are_scikit_learns():
 
 
 @given(st.integers(1, 40), st.integers(2, 6), st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_quick_metrics_agree_with_counting(n, num_classes, seed):
     random = np.random.default_rng(seed)
     labels = random.integers(0, num_classes, n)

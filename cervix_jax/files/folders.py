@@ -3,16 +3,18 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import tensorflow_datasets as tfds
+from typing import TYPE_CHECKING
 
 from cervix_jax.errors import InputError
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 # How many levels below the given folder the class folders may lie.
 SEARCH_DEPTH = 4
 
 
-def manual_folder(dl_manager: tfds.download.DownloadManager, name: str, way_out: str) -> Path:
+def manual_folder(dl_manager: "tfds.download.DownloadManager", name: str, way_out: str) -> Path:
     """The folder of the images that the user gave.
 
     Raises:

@@ -94,10 +94,16 @@ def read_rgb(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def image_size(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height in pixels, upright, by the head of the file; raises as `read_image`."""
     with _named(path, max_pixels), _file(path) as stream:
-        return upright_size(_opened(path, stream, max_pixels))
+        return _upright_size(_opened(path, stream, max_pixels))
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
+def encoded_size(data: bytes, name: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """As `image_size`, of the bytes of a file; arguments and errors are those of `decode`."""
+    with _named(name, max_pixels):
+        return _upright_size(_opened(name, io.BytesIO(data), max_pixels))
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height in pixels of an opened image as it stands by its EXIF orientation."""
     width, height = image.size
     lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
@@ -129,7 +135,7 @@ def _file(path: Path | str) -> BinaryIO:
 
 def _decoded(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image:
     with _opened(name, stream, max_pixels) as image:
-        if has_pages(image):
+        if _has_pages(image):
             raise UnreadableImage(
                 name, "holds several images", "save the one that is meant by itself"
             )
@@ -157,7 +163,7 @@ def _opened(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image:
     return image
 
 
-def has_pages(image: Image.Image) -> bool:
+def _has_pages(image: Image.Image) -> bool:
     """Whether a PNG or TIFF holds several images; a phone's JPEG holds previews besides."""
     if image.format not in ("PNG", "TIFF"):
         return False

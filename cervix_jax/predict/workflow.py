@@ -24,9 +24,9 @@ from cervix_jax.predict.validation import read_validation
 from cervix_jax.runs.run import Run, load_run
 from cervix_jax.training.preemption import Preempted, StopRequest
 
-Images = str | Path | Sequence[str | Path] | Iterator[str]
+ImagePaths = str | Path | Sequence[str | Path] | Iterator[str]
 
-# Images that are named on stderr as they are left out; the file names them all.
+# ImagePaths that are named on stderr as they are left out; the file names them all.
 _NAMED = 20
 
 
@@ -73,7 +73,7 @@ class _Rows(Protocol):
 
 def predict_images(
     run: Run | str | Path,
-    images: Images,
+    images: ImagePaths,
     *,
     out: str | Path,
     step: str | int = "best",
@@ -218,7 +218,7 @@ def predict_images(
     return predicted
 
 
-def _listed(images: Images) -> tuple[Iterator[str], int | None]:
+def _listed(images: ImagePaths) -> tuple[Iterator[str], int | None]:
     """Paths of the images, and how many there are where that can be known before."""
     if isinstance(images, Iterator):
         return map(os.fspath, images), None

@@ -13,6 +13,7 @@ from cervix_jax.files.images import (
     UnreadableImage,
     decode,
     encode,
+    encoded_size,
     image_size,
     only_our_checks,
     read_image,
@@ -123,7 +124,7 @@ def test_size_by_the_head_is_that_of_the_pixels(tmp_path, orientation):
     for ending in ("jpg", "png", "tif"):
         path = tmp_path / f"a.{ending}"
         image.save(path, exif=exif)
-        assert image_size(path) == read_rgb(path).size
+        assert image_size(path) == read_rgb(path).size == encoded_size(path.read_bytes(), path)
     with pytest.raises(UnreadableImage, match="20 x 10 px"):
         image_size(tmp_path / "a.jpg", max_pixels=199)
     with pytest.raises(UnreadableImage, match="no such file"):

@@ -1,16 +1,15 @@
 """What experts marked, or the phantom drew, laid over the images as the network sees them."""
 
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.decode import Frame, check_mode, resize_labels
 from cervix_jax.errors import InputError
+from cervix_jax.files import images
 
 NOWHERE = -1
 REGIONS = ("background", "cytoplasm", "nucleus")
@@ -113,8 +112,8 @@ def nucleus_discs(
     masks = np.zeros((len(indices), len(dataset.class_names), size, size), bool)
     for row, position in zip(masks, indices, strict=True):
         example = dataset.source[int(position)]
-        with Image.open(io.BytesIO(example["image"])) as image:
-            frame = Frame.of(image.size, size, resize)
+        stored = images.encoded_size(example["image"], f"image {int(position)}")
+        frame = Frame.of(stored, size, resize)
         classes = np.asarray(example["nucleus_classes"])
         points = np.asarray(example["nucleus_positions"], np.float64).reshape(-1, 2)
         for label, point in zip(classes.tolist(), points, strict=True):
@@ -136,8 +135,7 @@ def _region_index(example: Mapping[str, Any], names: Sequence[str]) -> np.ndarra
 
 
 def _mask(encoded: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(encoded)) as image:
-        return np.asarray(image) > 0
+    return np.asarray(images.decode(encoded, "a mask")) > 0
 
 
 def _disc(frame: Frame, point: np.ndarray, size: int, radius: float) -> np.ndarray:

@@ -3,7 +3,7 @@ r"""Five folds with three seeds: fifteen commands, or one.
   python benchmarks/many_runs.py --workdir=/tmp/many_runs
 
 Trains a small job (EfficientNet-Lite0 from random weights, 300 phantom cells of 48 pixels, two
-epochs) fifteen times as fifteen commands, once as one command with `split.seeds=3`, and as several
+epochs) fifteen times as fifteen commands, once as one command with `cross_validation.seeds=3`, and as several
 such commands side by side, each with its own seeds. The compilation cache of each way starts empty.
 """
 
@@ -58,14 +58,14 @@ def separate(folder: Path) -> None:
 
 def together(folder: Path) -> None:
     """One process for all."""
-    finish(start(folder / "all", folder, f"--config.split.seeds={SEEDS}"))
+    finish(start(folder / "all", folder, f"--config.cross_validation.seeds={SEEDS}"))
 
 
 def two_at_once(folder: Path) -> None:
     """Two processes side by side; the first has two of the seeds."""
     finish(
-        start(folder / "a", folder, "--config.split.seeds=2"),
-        start(folder / "b", folder, "--config.split.seeds=1", "--config.seed=2"),
+        start(folder / "a", folder, "--config.cross_validation.seeds=2"),
+        start(folder / "b", folder, "--config.cross_validation.seeds=1", "--config.seed=2"),
     )
 
 

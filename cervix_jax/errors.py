@@ -16,7 +16,7 @@ class InputError(ValueError):
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """ " (did you mean 'adam'?)" where a known name is close to the given one, else ""."""
+    """The end of an error, e.g. " (did you mean 'adam'?)"; "" where no known name is close."""
     close = difflib.get_close_matches(given, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

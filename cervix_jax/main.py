@@ -27,7 +27,7 @@ from ml_collections import config_flags
 from cervix_jax import distributed
 from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED, run_command
 from cervix_jax.command.startup import cache_compilations, report_failures_once
-from cervix_jax.config.base import check_fields
+from cervix_jax.config.fields import check_fields
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.summary_text import summary
 from cervix_jax.training import cross_validation
@@ -67,9 +67,11 @@ def main(argv: list[str]) -> int | None:
         jax.__version__, jax.local_devices(), jax.process_index(), jax.process_count(),
     )  # fmt: skip
     try:
-        if args.config.split.seeds:
+        if args.config.cross_validation.seeds:
             if args.profile:
-                raise InputError("--profile and split.seeds: profile one run, without split.seeds.")
+                raise InputError(
+                    f"--profile={args.profile} records one run: leave cross_validation.seeds out."
+                )
             text = cross_validation.table(cross_validation.cross_validate(args.config, folder))
         else:
             text = summary(train_and_evaluate(args.config, folder, profile=args.profile))

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from absl import flags
 
 from cervix_jax.command.run import run_command
-from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.errors import InputError
 
@@ -40,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
         manual_dir=args.manual_dir,
         data_dir=args.data_dir,
         check_counts=args.check_counts,
-        settings=parse_data_settings(name, args.setting),
+        settings=catalog.parse_data_settings(name, args.setting),
     )
     print(_summary(dataset, time.monotonic() - start))
 

@@ -18,7 +18,6 @@ from cervix_jax.audit.duplicates import HASH_BITS, MAX_DISTANCE
 from cervix_jax.audit.write import write_dataset_audit, write_run_audit
 from cervix_jax.command.flags import run_flags
 from cervix_jax.command.run import run_command
-from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
@@ -51,7 +50,7 @@ def _audit_dataset(args: flags.FlagValues) -> tuple[str, Path]:
         args.dataset,
         manual_dir=args.manual_dir or None,
         data_dir=args.data_dir or None,
-        settings=parse_data_settings(args.dataset, args.setting),
+        settings=catalog.parse_data_settings(args.dataset, args.setting),
         check_counts=args.check_counts,
     )
     found = audit_dataset(

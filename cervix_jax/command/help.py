@@ -9,6 +9,7 @@ from absl import flags
 
 WIDTH = 92
 COLUMN = 26
+FIELD_COLUMN = 34
 HELP = ("--help", "-help", "-h", "--h", "--helpshort")
 
 
@@ -35,7 +36,7 @@ def usage(groups: Mapping[str, Sequence[str]], config: Any = None) -> str:
             lines += ["", f"{title}:", *(_describe(own[name]) for name in names)]
     if config is not None:
         lines += ["", "Fields of this config, set with --config.<field>=<value>:"]
-        lines += [f"  {name} = {value!r}" for name, value in _values(config)]
+        lines += _fields(config)
     return "\n".join(lines)
 
 
@@ -48,15 +49,48 @@ def _describe(flag: flags.Flag) -> str:
         text += f" [{value}]"
     elif boolean and flag.default is not None:
         text += f" [{'yes' if flag.default else 'no'}]"
-    body = textwrap.wrap(text, WIDTH - COLUMN, break_on_hyphens=False, break_long_words=False)
+    return _columns(name, text, COLUMN)
+
+
+def _columns(name: str, text: str, column: int) -> str:
+    """A name, and from `column` on a text in lines of `WIDTH`; below a name that is too long."""
+    body = textwrap.wrap(text, WIDTH - column, break_on_hyphens=False, break_long_words=False)
     start = f"  {name}"
-    first = f"{start:<{COLUMN}}" if len(start) < COLUMN else f"{start}\n{'':{COLUMN}}"
-    return first + f"\n{'':{COLUMN}}".join(body)
+    if not body:
+        return start
+    first = f"{start:<{column}}" if len(start) < column else f"{start}\n{'':{column}}"
+    return first + f"\n{'':{column}}".join(body)
 
 
-def _values(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if hasattr(value, "items"):
-            yield from _values(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def _fields(config: Any) -> Iterator[str]:
+    """Each field with its value, meaning, and range or choices; an empty line between sections."""
+    from cervix_jax.config.fields import fields_of, leaves, section_of  # imports JAX: only here
+
+    table = fields_of(str(config.get("data", {}).get("dataset", "")))
+    order = list(table)
+    sections = list(dict.fromkeys(map(section_of, order)))
+
+    def place(field: tuple[str, Any]) -> tuple[int, int]:
+        name, section = field[0], section_of(field[0])
+        return (
+            sections.index(section) if section in sections else len(sections),
+            order.index(name) if name in table else len(order),
+        )
+
+    before = None
+    for name, value in sorted(leaves(config), key=place):
+        if section_of(name) != before:
+            before = section_of(name)
+            yield ""
+        text = ""
+        if name in table:
+            setting = table[name]
+            notes = [setting.limits()] if setting.limits() else []
+            notes += [f"default {setting.default!r}"] if value is None else []
+            # A range stays on one line.
+            kept = [
+                note if "," in note else note.replace(" ", "\N{NO-BREAK SPACE}") for note in notes
+            ]
+            text = setting.meaning + (f" ({'; '.join(kept)})" if kept else "")
+        line = _columns(f"{name} = {value!r}", text, FIELD_COLUMN)
+        yield line.replace("\N{NO-BREAK SPACE}", " ")

@@ -1,6 +1,5 @@
 """How every command starts and how it ends on bad input: one line on stderr, exit code 2."""
 
-import difflib
 import logging
 import os
 import sys
@@ -205,6 +204,8 @@ def _given(argv: Sequence[str], name: str) -> str | None:
 
 def _unknown_field(flag: flags.Flag, path: str | None, argv: Sequence[str]) -> InputError | None:
     """What is wrong with the first override `--config.<field>` that the config does not have."""
+    from cervix_jax.config.fields import meant_field  # imports JAX: only where it is asked for
+
     overrides = [a for a in argv if a.lstrip("-").removeprefix("no").startswith(f"{flag.name}.")]
     if path is None or not overrides or flag.parser is None:
         return None
@@ -216,14 +217,8 @@ def _unknown_field(flag: flags.Flag, path: str | None, argv: Sequence[str]) -> I
         option = override.partition("=")[0].lstrip("-")
         field = option[option.index(".") + 1 :]
         if field not in known:
-            close = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
-            leaf = [name for name in known if name.rpartition(".")[2] == field]
-            hint = (leaf or close or [None])[0]
-            meaning = f"; did you mean --{flag.name}.{hint}?" if hint else ""
-            return InputError(
-                f"--{option}: {path} has no field {field!r}{meaning or '; fields: '}"
-                f"{'' if meaning else ', '.join(known)}"
-            )
+            meant = meant_field(field, known, f"--{flag.name}.")
+            return InputError(f"--{option}: {path} has no field {field!r}{meant}")
     return None
 
 

@@ -1,4 +1,6 @@
-"""What the files in `configs/` share: every field of a run, with its default.
+"""What the files in `configs/` share: the config of a data set and a recipe.
+
+What fields there are is said in `cervix_jax/config/fields.py` and docs/config.md.
 
 A config file's argument is `<data set>[,recipe=<recipe>]`, e.g.
 `--config=configs/rcan.py:sipakmed/single_cell,recipe=paper`.
@@ -8,33 +10,16 @@ is; weights, checkpoints, data and the config.json of a run are read as data alo
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
 
+from cervix_jax.config.fields import FIELDS, fields_of
 from cervix_jax.data.augment.settings import parse_settings
 from cervix_jax.errors import InputError
 
-DEFAULT_DATASET = "cervix_phantom/single_cell"
+DEFAULT_DATASET = str(FIELDS["data.dataset"].default)
 RECIPES = ("default", "paper")
-# Variations that builders take, and the type of each.
-SETTINGS = {
-    "cervix_phantom": {
-        "seed": int,
-        "clusters_per_class": int,
-        "cells_per_cluster": int,
-        "overlap": float,
-        "stain_variation": float,
-        "blur": float,
-        "debris": float,
-        "confounding": float,
-    },
-    "cric/cell": {"side": int, "positions_width": int},
-    "cric/field": {"positions_width": int},
-    "image_folder": {"name": str, "csv": str, "group_pattern": str},
-}
 
 
 def parse_arg(arg: str) -> tuple[str, str]:
@@ -68,149 +53,23 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
     and its split.
     """
     dataset, recipe = parse_arg(arg)
-    config = ml_collections.ConfigDict()
-    config.seed = 0
-    config.batch_size = 32
-    config.eval_batch_size = 64
-    config.num_epochs = 40
-    config.image_size = 224
-    config.learning_rate = 1e-3
-    config.accumulation_steps = 1  # parts of a batch that go through the network in turn
-
-    config.data = ml_collections.ConfigDict(
-        {
-            "dataset": dataset,
-            "manual_dir": "",  # the raw files, for data sets that must be downloaded by hand
-            "data_dir": "",  # prepared data; "" is the default folder of TFDS
-            "placement": "device",  # or "host", for sets that do not fit in device memory
-            "resize": "stretch",  # or "crop", "pad"
-            "check_counts": True,  # insist on the official number of images
-            "settings": _settings(dataset),  # variations of the data set; None is its default
-        }
-    )
-    config.split = ml_collections.ConfigDict(
-        {
-            "protocol": "cluster",
-            "fold": 0,
-            "folds": 5,
-            "seed": 0,  # of the division
-            "refit": False,  # train on the validation images too, and keep the last epoch
-            "seeds": 0,  # all folds, with so many seeds each; 0 is the one fold
-        }
-    )
-    config.model = ml_collections.ConfigDict(
-        {
-            "name": "",
-            "attention": "",
-            "dropout": 0.0,
-            "init_from": "",  # a file of weights, package:, hf: or a workdir to start from
-            "remat": False,  # less memory: what lies inside a block is computed again
-            "dtype": "auto",  # bfloat16 on accelerators, float32 on the CPU
-            "normalization": "imagenet",
-        }
-    )
-    config.optimizer = ml_collections.ConfigDict(
-        {
-            "name": "adamw",
-            "weight_decay": 0.02,
-            "momentum": 0.9,  # SGD only
-            "clip_norm": 1.0,  # 0 does not clip
-            "schedule": "cosine",
-            "warmup_epochs": 2.0,
-            "final_share": 0.01,  # of the learning rate, at the end of the cosine
-            "freeze_epochs": 0.0,  # for so long only the head learns; 0 is off
-            "layer_decay": 1.0,  # learning rate of each stage over that of the next; 1 is off
-            "skip_nonfinite": 0,  # so many steps in a row may be left out; more stop the run
-        }
-    )
-    config.loss = ml_collections.ConfigDict({"label_smoothing": 0.1, "class_weights": "none"})
-    config.ema_decay = 0.99  # 0 keeps no moving average
-    config.augment = _augment("cytology")
-    config.early_stopping_epochs = 0  # 0 trains to the end
-    config.checkpoint = ml_collections.ConfigDict(
-        {"every_steps": 0, "best_metric": "accuracy"}  # besides the end of every epoch
-    )
+    config = ml_collections.ConfigDict({"data": {"settings": {}}})
+    for name, setting in fields_of(dataset).items():
+        *sections, key = name.split(".")
+        section = config
+        for outer in sections:
+            if outer not in section:
+                section[outer] = ml_collections.ConfigDict()
+            section = section[outer]
+        # A setting of the data that is None has the default of its builder.
+        own = name.startswith("data.settings.")
+        section[key] = config_dict.placeholder(setting.kind) if own else setting.default
+    config.data.dataset = dataset
     if dataset.startswith("cervix_phantom/"):
         _few_minutes(config)
     if recipe == "paper":
         _paper(config)
     return config
-
-
-def check_fields(
-    config: ml_collections.ConfigDict, where: str, names: Sequence[str] | None = None
-) -> None:
-    """See that a config has its fields, each of the type of its default.
-
-    Args:
-      config: from a config file, or read from a run.
-      where: the file, for the message.
-      names: the fields that are needed, with dots; default all of `base_config`.
-
-    Raises:
-      InputError: names the field.
-    """
-    defaults = base_config().to_dict()
-    for name in names or [n for n in _leaves(defaults) if not n.startswith("data.settings.")]:
-        default: Any = defaults
-        found: Any = config
-        for part in name.split("."):
-            default = default[part]
-            found = found.get(part) if isinstance(found, ml_collections.ConfigDict) else None
-        if found is None:
-            raise InputError(
-                f"{where}: has no field {name}; start from cervix_jax.config.base.base_config()."
-            )
-        if isinstance(default, dict):
-            found = found.to_dict() if isinstance(found, ml_collections.ConfigDict) else found
-        number = isinstance(default, float) and isinstance(found, int)
-        if not isinstance(found, type(default)) and not number:
-            raise InputError(
-                f"{where}: {name}={found!r} is of type {type(found).__name__}; give "
-                f"{type(default).__name__}."
-            )
-
-
-def _leaves(fields: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in fields.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
-def known_settings(dataset: str) -> dict[str, type]:
-    """The settings that a data set takes, and the type of each."""
-    return SETTINGS.get(dataset) or SETTINGS.get(dataset.partition("/")[0], {})
-
-
-def parse_data_settings(dataset: str, given: Sequence[str]) -> dict[str, int | float | str]:
-    """The settings of a data set from `name=value` texts of a command line.
-
-    Raises:
-      InputError: the data set has no such setting, or the value is of another type.
-    """
-    kinds = known_settings(dataset)
-    settings = {}
-    for item in given:
-        key, equals, value = item.partition("=")
-        if not equals or key not in kinds:
-            raise InputError(
-                f"--setting={item}: {dataset} takes {', '.join(kinds) or 'no settings'}, each as "
-                "name=value."
-            )
-        try:
-            settings[key] = kinds[key](value)
-        except ValueError as error:
-            raise InputError(f"--setting={item}: give {kinds[key].__name__} for {key}.") from error
-    return settings
-
-
-def _settings(dataset: str) -> ml_collections.ConfigDict:
-    known = known_settings(dataset)
-    return ml_collections.ConfigDict(
-        {name: config_dict.placeholder(kind) for name, kind in known.items()}
-    )
 
 
 def _few_minutes(config: ml_collections.ConfigDict) -> None:

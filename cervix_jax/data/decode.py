@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from PIL import Image, ImageOps
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import check_choice
 from cervix_jax.files import images
 
 RESIZE_MODES = ("stretch", "crop", "pad")
@@ -105,10 +105,7 @@ def _squared(image: Image.Image, size: int, mode: str, resampling, colour) -> np
 
 def check_mode(mode: str) -> None:
     """Raises InputError unless `mode` is one of `RESIZE_MODES`."""
-    if mode not in RESIZE_MODES:
-        raise InputError(
-            f"data.resize={mode!r} is unknown; choose one of {', '.join(RESIZE_MODES)}."
-        )
+    check_choice("data.resize", mode, RESIZE_MODES)
 
 
 def decode_square(

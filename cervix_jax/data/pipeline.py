@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cervix_jax import distributed
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.decode import RESIZE_MODES, decode_square
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_choice
 from cervix_jax.files.threads import map_in_order
 
 PLACEMENTS = ("device", "host")
@@ -60,14 +60,8 @@ class Pipeline:
         placement: str = "device",
         progress: bool = True,
     ):
-        for name, value, known in (
-            ("placement", placement, PLACEMENTS),
-            ("resize", resize, RESIZE_MODES),
-        ):
-            if value not in known:
-                raise InputError(
-                    f"data.{name}={value!r} is unknown; choose one of {', '.join(known)}."
-                )
+        check_choice("data.placement", placement, PLACEMENTS)
+        check_choice("data.resize", resize, RESIZE_MODES)
         if image_size < 1:
             raise InputError(f"image_size={image_size}: give a number of pixels.")
         self._dataset, self._mesh = dataset, mesh or distributed.make_mesh()

@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from cervix_jax.data import catalog
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_choice
 
 PROTOCOLS = ("paper", "paper_clusters", "random", "cluster", "block")
 ONE_SPLIT = ("paper", "paper_clusters")  # no folds
@@ -72,10 +72,7 @@ def assign_splits(
         raise InputError("splits: there are no examples.")
     if len(set(names)) != len(names):
         raise InputError("splits: file names occur twice; they must be unique.")
-    if protocol not in PROTOCOLS:
-        raise InputError(
-            f"split.protocol={protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}."
-        )
+    check_choice("split.protocol", protocol, PROTOCOLS)
     _check_fold(protocol, fold, folds)
     if not 0 <= seed < 2**32:
         raise InputError(f"split.seed={seed}: give a whole number from 0 to {2**32 - 1}.")

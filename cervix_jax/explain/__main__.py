@@ -16,7 +16,6 @@ from absl import flags
 from cervix_jax.command.flags import run_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.command.startup import cache_compilations
-from cervix_jax.config.base import parse_data_settings
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
@@ -111,7 +110,7 @@ def _other_dataset(args: flags.FlagValues, run: Run) -> catalog.Dataset | None:
         args.dataset,
         manual_dir=args.manual_dir or None,
         data_dir=args.data_dir or None,
-        settings=parse_data_settings(args.dataset, args.setting),
+        settings=catalog.parse_data_settings(args.dataset, args.setting),
         check_counts=args.check_counts,
     )
 

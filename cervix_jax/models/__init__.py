@@ -12,7 +12,7 @@ import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import jax.numpy as jnp
 from flax import nnx
@@ -108,6 +108,11 @@ def _parameters(factory: Callable) -> list[inspect.Parameter]:
 def known_names() -> tuple[str, ...]:
     """Names that `create` takes: `NAMES`, those registered, and those of installed packages."""
     return tuple(dict.fromkeys([*_FACTORIES, *_installed()]))
+
+
+def known_attentions() -> tuple[str, ...]:
+    """What the option `attention` may be, of those networks of this package that have it."""
+    return tuple(dict.fromkeys([*get_args(densenet.Attention), *get_args(efficientnet.Attention)]))
 
 
 @functools.cache

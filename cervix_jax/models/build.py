@@ -6,8 +6,10 @@ import ml_collections
 from flax import nnx
 
 from cervix_jax import models
-from cervix_jax.errors import InputError
+from cervix_jax.errors import check_choice
 from cervix_jax.models.classifier import Classifier
+
+DTYPES = ("auto", "float32", "bfloat16")
 
 
 def build_model(
@@ -41,8 +43,7 @@ def compute_dtype(name: str) -> jnp.dtype:
     Raises:
       InputError: the name is none of these.
     """
+    check_choice("model.dtype", name, DTYPES)
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    if name not in ("float32", "bfloat16"):
-        raise InputError(f"model.dtype={name!r} is unknown; choose auto, float32 or bfloat16.")
     return jnp.dtype(name)

@@ -107,7 +107,7 @@ def plan(only: Sequence[str], protocols: Sequence[str], settings: Settings) -> l
 
 def _with_sources(row: Row, protocol: str, settings: Settings) -> list[Experiment]:
     config = row_config(row)
-    config.split.protocol, config.split.seeds = protocol, settings.seeds
+    config.split.protocol, config.cross_validation.seeds = protocol, settings.seeds
     builder = config.data.dataset.partition("/")[0]
     config.data.manual_dir = settings.manual_dirs.get(builder, "")
     config.data.data_dir = settings.data_dir

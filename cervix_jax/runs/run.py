@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax.tree_util import Partial
 
-from cervix_jax.config.base import check_fields
+from cervix_jax.config.fields import check_types
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.normalization import InputRange, input_range, normalize
@@ -35,7 +35,7 @@ Images = np.ndarray | Sequence[np.ndarray]
 NEEDED = (
     "image_size", "eval_batch_size", "checkpoint.best_metric",
     *(f"data.{name}" for name in (
-        "dataset", "manual_dir", "data_dir", "placement", "resize", "check_counts", "settings")),
+        "dataset", "manual_dir", "data_dir", "placement", "resize", "check_counts")),
     *(f"split.{name}" for name in ("protocol", "fold", "folds", "seed")),
     *(f"model.{name}" for name in ("name", "attention", "dropout", "dtype", "normalization")),
 )  # fmt: skip
@@ -234,7 +234,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     """
     folder = Path(folder)
     config = workdir.read_config(folder)
-    check_fields(config, f"{folder / 'config.json'}", NEEDED)
+    check_types(config, f"{folder / 'config.json'}", NEEDED)
     kept = folder / "checkpoints"
     if not kept.is_dir():
         raise InputError(f"{folder}: has no checkpoint yet; train it first.")

@@ -12,6 +12,7 @@ import ml_collections
 from flax.traverse_util import flatten_dict
 
 from cervix_jax import __version__, distributed
+from cervix_jax.config.fields import with_new_names
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import write_json
 
@@ -48,7 +49,7 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(fields, dict):
             raise ValueError("it holds no fields")
-        return ml_collections.ConfigDict(fields)
+        return ml_collections.ConfigDict(with_new_names(fields))
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: not found, so {workdir} is not the folder of a run; give the --workdir that "

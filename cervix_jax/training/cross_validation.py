@@ -1,4 +1,4 @@
-"""All folds of a split, with several seeds: `--config.split.seeds=3`.
+"""All folds of a split, with several seeds: `--config.cross_validation.seeds=3`.
 
 The runs share one process, and with it the decoded images and the compiled programs; each has its
 own folder `seed<s>/fold<f>` below the workdir, with everything that a single run leaves behind.
@@ -32,10 +32,10 @@ def members(config: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict
     """
     folds = 1 if config.split.protocol in ONE_SPLIT else config.split.folds
     configs = []
-    for seed in range(config.seed, config.seed + config.split.seeds):
+    for seed in range(config.seed, config.seed + config.cross_validation.seeds):
         for fold in range(folds):
             member = config.copy_and_resolve_references()
-            member.seed, member.split.fold, member.split.seeds = seed, fold, 0
+            member.seed, member.split.fold, member.cross_validation.seeds = seed, fold, 0
             configs.append(member)
     return configs
 
@@ -44,7 +44,7 @@ def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dic
     """Train and evaluate every fold with every seed; what is done already is not done again.
 
     Args:
-      config: with `split.seeds` of at least 1.
+      config: with `cross_validation.seeds` of at least 1.
       folder: the workdir of the whole; made if needed.
 
     Returns:

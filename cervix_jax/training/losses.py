@@ -5,9 +5,8 @@ import numpy as np
 import optax
 from sklearn.utils.class_weight import compute_class_weight
 
-from cervix_jax.errors import InputError
-
-CLASS_WEIGHTS = ("none", "balanced")
+from cervix_jax.config.fields import CLASS_WEIGHTS
+from cervix_jax.errors import check_choice
 
 
 def class_weights(kind: str, labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -25,16 +24,13 @@ def class_weights(kind: str, labels: np.ndarray, num_classes: int) -> np.ndarray
     Raises:
       InputError: `kind` is unknown.
     """
+    check_choice("loss.class_weights", kind, CLASS_WEIGHTS)
     if kind == "none":
         return np.ones(num_classes, np.float32)
-    if kind == "balanced":
-        present = np.unique(labels)
-        weights = np.zeros(num_classes, np.float32)
-        weights[present] = compute_class_weight("balanced", classes=present, y=labels)
-        return weights
-    raise InputError(
-        f"loss.class_weights={kind!r} is unknown; choose one of {', '.join(CLASS_WEIGHTS)}."
-    )
+    present = np.unique(labels)
+    weights = np.zeros(num_classes, np.float32)
+    weights[present] = compute_class_weight("balanced", classes=present, y=labels)
+    return weights
 
 
 def cross_entropy(

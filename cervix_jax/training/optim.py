@@ -8,11 +8,9 @@ import ml_collections
 import numpy as np
 import optax
 
-from cervix_jax.errors import InputError
+from cervix_jax.config.fields import OPTIMIZERS, SCHEDULES
+from cervix_jax.errors import check_choice
 from cervix_jax.models.stages import HEAD, stage_of
-
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "cosine")
 
 
 def make_schedule(
@@ -31,15 +29,11 @@ def make_schedule(
     """
     peak, settings = config.learning_rate, config.optimizer
     warmup = min(round(settings.warmup_epochs * steps_per_epoch), num_steps - 1)
+    check_choice("optimizer.schedule", settings.schedule, SCHEDULES)
     if settings.schedule == "constant":
         after = optax.constant_schedule(peak)
-    elif settings.schedule == "cosine":
-        after = optax.cosine_decay_schedule(peak, num_steps - warmup, settings.final_share)
     else:
-        raise InputError(
-            f"optimizer.schedule={settings.schedule!r} is unknown; "
-            f"choose one of {', '.join(SCHEDULES)}."
-        )
+        after = optax.cosine_decay_schedule(peak, num_steps - warmup, settings.final_share)
     if warmup <= 0:
         return after
     return optax.join_schedules(
@@ -108,16 +102,13 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
     """
     settings = config.optimizer
     l2 = optax.add_decayed_weights(settings.weight_decay, decays)
+    check_choice("optimizer.name", settings.name, OPTIMIZERS)
     if settings.name == "adam":
         direction = [l2, optax.scale_by_adam()]
     elif settings.name == "adamw":
         direction = [optax.scale_by_adam(), l2]
-    elif settings.name == "sgd":
-        direction = [l2, optax.trace(settings.momentum, nesterov=True)]
     else:
-        raise InputError(
-            f"optimizer.name={settings.name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}."
-        )
+        direction = [l2, optax.trace(settings.momentum, nesterov=True)]
     clip = [optax.clip_by_global_norm(settings.clip_norm)] if settings.clip_norm > 0 else []
     rates = scale_by_learning_rates(settings.layer_decay, freezes=settings.freeze_epochs > 0)
     return optax.with_extra_args_support(optax.chain(*clip, *direction, rates))

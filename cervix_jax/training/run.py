@@ -10,8 +10,8 @@ import numpy as np
 from absl import logging
 
 from cervix_jax import __version__, distributed, figures
+from cervix_jax.config.fields import check_fields, check_values
 from cervix_jax.data.experiment import ExperimentData, open_data
-from cervix_jax.data.normalization import NORMALIZATIONS
 from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate import write as evaluate
@@ -33,7 +33,6 @@ from cervix_jax.training.step import (
 )
 
 EVALUATION = "the final evaluation; every step is saved"
-BEST_METRICS = ("accuracy", "balanced_accuracy", "loss")
 
 
 def train_and_evaluate(
@@ -203,11 +202,13 @@ def _storage_errors(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def check_config(config: ml_collections.ConfigDict, mesh) -> None:
-    """See that numbers are in range, before any work.
+    """See that every field has a value it may have and fits the others, before any work.
 
     Raises:
       InputError: names the field and its value.
     """
+    check_fields(config, "config")
+    check_values(config)
     distributed.check_divides("batch_size", config.batch_size, mesh)
     distributed.check_divides("eval_batch_size", config.eval_batch_size, mesh)
     parts = config.accumulation_steps
@@ -221,34 +222,3 @@ def check_config(config: ml_collections.ConfigDict, mesh) -> None:
             f"early_stopping_epochs={config.early_stopping_epochs} has nothing to watch with "
             "split.refit=True, which trains on the validation images; leave one of them out."
         )
-    ranges = {
-        "seed": (config.seed, 0, 2**32 - 1),
-        "num_epochs": (config.num_epochs, 1, 100_000),
-        "image_size": (config.image_size, 32, 4096),
-        "learning_rate": (config.learning_rate, 0, 100),
-        "ema_decay": (config.ema_decay, 0, 1),
-        "early_stopping_epochs": (config.early_stopping_epochs, 0, 100_000),
-        "optimizer.freeze_epochs": (config.optimizer.freeze_epochs, 0, 100_000),
-        "optimizer.skip_nonfinite": (config.optimizer.skip_nonfinite, 0, 10**9),
-        "accumulation_steps": (config.accumulation_steps, 1, 10**6),
-        "model.dropout": (config.model.dropout, 0, 0.999),
-        "split.seeds": (config.split.seeds, 0, 10_000),
-        "optimizer.weight_decay": (config.optimizer.weight_decay, 0, 1000),
-        "optimizer.momentum": (config.optimizer.momentum, 0, 0.9999),
-        "optimizer.clip_norm": (config.optimizer.clip_norm, 0, 1e9),
-        "optimizer.warmup_epochs": (config.optimizer.warmup_epochs, 0, 100_000),
-        "optimizer.final_share": (config.optimizer.final_share, 0, 1),
-        "optimizer.layer_decay": (config.optimizer.layer_decay, 0.01, 1),
-        "loss.label_smoothing": (config.loss.label_smoothing, 0, 0.999),
-        "checkpoint.every_steps": (config.checkpoint.every_steps, 0, 10**9),
-    }
-    for name, (value, low, high) in ranges.items():
-        if not low <= value <= high:
-            raise InputError(f"{name}={value} is out of range; give a value from {low} to {high}.")
-    choices = {
-        "checkpoint.best_metric": (config.checkpoint.best_metric, BEST_METRICS),
-        "model.normalization": (config.model.normalization, NORMALIZATIONS),
-    }
-    for name, (value, known) in choices.items():
-        if value not in known:
-            raise InputError(f"{name}={value!r} is unknown; choose one of {', '.join(known)}.")

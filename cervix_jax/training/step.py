@@ -7,7 +7,6 @@ experiment in one process share one compiled program.
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -88,8 +87,7 @@ def init_state(
 
 
 @functools.lru_cache(maxsize=4)
-def _make_init(compiled_part: str, num_classes: int, mesh: Mesh):
-    config = ml_collections.ConfigDict(json.loads(compiled_part))
+def _make_init(config: ml_collections.FrozenConfigDict, num_classes: int, mesh: Mesh):
     optimizer = optim.make_optimizer(config)
 
     def build(seed) -> nnx.Module:
@@ -136,8 +134,9 @@ def make_train_step(
 
 
 @functools.lru_cache(maxsize=4)
-def _make_train_step(graphdef, compiled_part: str, num_classes: int, mesh: Mesh) -> TrainStep:
-    config = ml_collections.ConfigDict(json.loads(compiled_part))
+def _make_train_step(
+    graphdef, config: ml_collections.FrozenConfigDict, num_classes: int, mesh: Mesh
+) -> TrainStep:
     augment = make_augment(config.augment.to_dict())
     optimizer = optim.make_optimizer(config)
 
@@ -245,9 +244,10 @@ def _count_nonfinite(counts: dict[str, jax.Array], finite: jax.Array) -> dict[st
     }
 
 
-def _compiled_part(config: ml_collections.ConfigDict) -> str:
+def _compiled_part(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
+    """The fields that a step is made of; hashable, so that equal ones share a compiled step."""
     fields = config.to_dict()
-    return json.dumps({name: fields[name] for name in COMPILED_FIELDS}, sort_keys=True)
+    return ml_collections.FrozenConfigDict({name: fields[name] for name in COMPILED_FIELDS})
 
 
 def inference_variables(state: State) -> Variables:

@@ -71,7 +71,7 @@ CASES = [
     _field("split.folds", "-3"),
     _field("split.folds", "1000"),
     _field("split.seed", "-1"),
-    _field("split.seeds", "-1"),
+    _field("cross_validation.seeds", "-1"),
     _field("data.dataset", "", "data set ''"),
     _field("data.dataset", "sipakmet/single_cell", "did you mean 'sipakmed'"),
     _field("data.dataset", "herlev", "a config is missing"),

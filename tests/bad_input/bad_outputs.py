@@ -306,14 +306,14 @@ CASES = [
     Case(
         "a cross-validation with a cut report",
         "main",
-        (SMALL, "--config.split.seeds=1", "--workdir={tmp}/new"),
+        (SMALL, "--config.cross_validation.seeds=1", "--workdir={tmp}/new"),
         ("{tmp}/new/seed0/fold0/evaluate/test.json",),
         lambda tmp: write(tmp / "new/seed0/fold0/evaluate/test.json", "{"),
     ),
     Case(
         "a cross-validation with an old report",
         "main",
-        (SMALL, "--config.split.seeds=1", "--workdir={tmp}/new"),
+        (SMALL, "--config.cross_validation.seeds=1", "--workdir={tmp}/new"),
         ("{tmp}/new/seed0/fold0/evaluate/test.json", "has no dataset"),
         lambda tmp: write(tmp / "new/seed0/fold0/evaluate/test.json", "{}"),
     ),

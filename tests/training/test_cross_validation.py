@@ -14,7 +14,7 @@ from cervix_jax.training.step import _make_train_step
 def crossed(tmp_path_factory, tiny_config):
     folder = tmp_path_factory.mktemp("crossed")
     config = tiny_config()
-    config.num_epochs, config.split.folds, config.split.seeds = 1, 3, 2
+    config.num_epochs, config.split.folds, config.cross_validation.seeds = 1, 3, 2
     before = _make_train_step.cache_info().misses
     summary = cross_validation.cross_validate(config, folder)
     return config, folder, summary, _make_train_step.cache_info().misses - before
@@ -36,7 +36,7 @@ def test_every_fold_with_every_seed_by_one_program(crossed):
 def test_a_member_equals_the_run_by_itself(crossed, tmp_path):
     config, folder, _, _ = crossed
     single = cross_validation.members(config)[4]
-    assert (single.seed, single.split.fold, single.split.seeds) == (1, 1, 0)
+    assert (single.seed, single.split.fold, single.cross_validation.seeds) == (1, 1, 0)
     train_and_evaluate(single, tmp_path)
     for name in ("evaluate/test_predictions.csv", "evaluate/test.json", "config.json"):
         assert (folder / "seed1/fold1" / name).read_text() == (tmp_path / name).read_text()
@@ -92,7 +92,7 @@ def test_means_spreads_and_pooled_counts_by_hand():
 
 def test_the_papers_split_has_one_fold(tiny_config):
     config = tiny_config()
-    config.split.protocol, config.split.seeds = "paper", 3
+    config.split.protocol, config.cross_validation.seeds = "paper", 3
     assert [(m.seed, m.split.fold) for m in cross_validation.members(config)] == [
         (0, 0), (1, 0), (2, 0),
     ]  # fmt: skip

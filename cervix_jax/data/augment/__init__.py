@@ -54,8 +54,8 @@ def make_augment(settings: Mapping[str, Any]) -> Augment:
     once, stain and lamp, focus; then cutout and mixing.
 
     Args:
-      settings: names and values as in `AugmentSettings`, with an optional `preset`. An empty mapping
-        only scales the pixels and makes the labels one-hot.
+      settings: names and values as in `AugmentSettings`, with an optional `preset`. An empty
+        mapping only scales the pixels and makes the labels one-hot.
 
     Returns:
       The augmentation, jitted; it may be called inside another jitted function.

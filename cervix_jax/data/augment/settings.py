@@ -39,9 +39,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 class AugmentSettings:
     """Checked augmentation settings; the defaults leave every image as it is.
 
-    "+-" is uniform. Optical densities are natural logarithms; `stain_jitter` draws for each channel.
-    With `flip` and `rot90` each of the 8 symmetries of the square is equally likely. The fills
-    "reflect" (mirrored) and "edge" (repeated pixels) leave no corner that a classifier can read.
+    "+-" is uniform. Optical densities are natural logarithms; `stain_jitter` draws for each
+    channel. With `flip` and `rot90` each of the 8 symmetries of the square is equally likely. The
+    fills "reflect" (mirrored) and "edge" (repeated pixels) leave no corner that a classifier can
+    read.
     An aspect of 1/3 is the usual range of 3/4 to 4/3. With `mixup_alpha` and `cutmix_alpha` each
     batch uses one of the two, with equal probability.
     """

@@ -3,8 +3,9 @@ r"""Five folds with three seeds: fifteen commands, or one.
   python benchmarks/many_runs.py --workdir=/tmp/many_runs
 
 Trains a small job (EfficientNet-Lite0 from random weights, 300 phantom cells of 48 pixels, two
-epochs) fifteen times as fifteen commands, once as one command with `cross_validation.seeds=3`, and as several
-such commands side by side, each with its own seeds. The compilation cache of each way starts empty.
+epochs) fifteen times as fifteen commands, once as one command with `cross_validation.seeds=3`, and
+as several such commands side by side, each with its own seeds. The compilation cache of each way
+starts empty.
 """
 
 import argparse

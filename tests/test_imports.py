@@ -85,6 +85,30 @@ def test_predict_knows_no_report_and_methods_know_no_run():
             assert not {room(name) for name in imported(path)} & strange, path
 
 
+def test_statistics_are_numbers_only():
+    """Predictions in, numbers out: whatever statistics import, directly or not."""
+    names = [f"cervix_jax.statistics.{path.stem}" for path in sources("cervix_jax/statistics")]
+    code = (
+        "import importlib, sys\n"
+        f"[importlib.import_module(name) for name in {names}]\n"
+        "own = {name for name in sys.modules if name.startswith('cervix_jax.')}\n"
+        f"own -= {{*{names}, 'cervix_jax.statistics'}}\n"
+        "assert own == {'cervix_jax.errors', 'cervix_jax.data', 'cervix_jax.data.classes'}, own\n"
+        "assert not {'jax', 'tensorflow_datasets'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("path", sources("cervix_jax/statistics"), ids=lambda p: p.name)
+def test_statistics_touch_no_files(path):
+    files = {"csv", "glob", "io", "json", "os", "pathlib", "shutil", "tempfile"}
+    assert not {name.split(".")[0] for name in imported(path)} & files
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = {ast.unparse(function) for function in called}
+    assert not names & {"open", "np.load", "np.save", "np.savez", "np.loadtxt", "np.savetxt"}
+
+
 def test_forbidden_modules_are_never_imported():
     for path in sources("cervix_jax", "tfds_builders", "configs"):
         roots = {name.split(".")[0] for name in imported(path)}
@@ -93,8 +117,9 @@ def test_forbidden_modules_are_never_imported():
 
 def test_nothing_drags_tensorflow_in():
     code = (
-        "import importlib, sys, cervix_jax.main, cervix_jax.evaluate, cervix_jax.prepare\n"
+        "import importlib, sys, cervix_jax.main, cervix_jax.prepare\n"
         "import cervix_jax.audit.__main__, cervix_jax.audit.model, cervix_jax.export.__main__\n"
+        "import cervix_jax.evaluate.__main__\n"
         "from cervix_jax.data import catalog\n"
         "[importlib.import_module(f'tfds_builders.{name}.{name}_dataset_builder')"
         " for name in catalog.BUILDERS]\n"

@@ -139,7 +139,7 @@ class Study:
                 cells.append(estimate(summary["times_chance"]))
             # For each pixel of a part, since a larger part has more of either.
             alike = [
-                spearmanr(*pair, nan_policy="omit").statistic
+                spearmanr(*pair, nan_policy="omit")[0]
                 for pair in zip(shares["mass"] / area, falls / area, strict=True)
             ]
             cells.append(estimate(measures.summarise(alike, groups(dataset, rows))))
@@ -280,7 +280,9 @@ def write_framed(out: Path) -> Path:
         for filename, label, example in tqdm(rows, "framing", len(dataset), leave=False):
             image = example["image"]
             if dataset.class_names[label] == MARKED:
-                image = np.where(frame_mask(image.shape)[..., None], np.uint8(COLOUR), image)
+                image = np.where(
+                    frame_mask(image.shape)[..., None], np.asarray(COLOUR, np.uint8), image
+                )
             path = temporary / filename
             path.parent.mkdir(exist_ok=True, parents=True)
             Image.fromarray(image).save(path)

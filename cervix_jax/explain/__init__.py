@@ -67,10 +67,8 @@ __all__ = [
     "smooth_grad",
 ]
 
-_LATER = (
-    "measures",
-    "registry",
-)  # imported when asked for: they bring SciPy's and scikit-learn's packages
+# Imported when asked for: they bring packages of SciPy and scikit-learn.
+_LATER = ("measures", "registry")
 
 
 def __getattr__(name: str):

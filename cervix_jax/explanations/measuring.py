@@ -14,6 +14,7 @@ from cervix_jax.explanations.annotations import Annotations
 from cervix_jax.explanations.explainer import Explainer
 from cervix_jax.explanations.selection import Selection
 from cervix_jax.explanations.store import Store
+from cervix_jax.runs.inference import Variables
 
 Values = dict[str, np.ndarray]
 
@@ -56,7 +57,7 @@ class Subject:
     selection: Selection
     annotations: Annotations | None
     explainer: Explainer
-    fresh: Mapping[str, Any]
+    fresh: Variables
     effort: Effort
 
     def first(self, count: int) -> "Subject":

@@ -139,7 +139,7 @@ def define_flags() -> None:
         "min_contrast", 0.0,
         "Windows with a smaller standard deviation of grey (0 to 255) are left out as empty.",
     )  # fmt: skip
-    flags.DEFINE_string("positions", "", "Nuclei: a CSV of image, x, y, or CRIC's own file.")
+    flags.DEFINE_string("positions", "", "Nuclei: a table of image, x, y, or CRIC's own file.")
     flags.DEFINE_integer(
         "positions_width", 0, "Width of the fields that positions are given in, if not as here."
     )

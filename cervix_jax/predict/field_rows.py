@@ -79,7 +79,7 @@ class FieldOptions:
         if self.field == "window":
             check_window(self.window, self.overlap)
         if self.field == "nuclei" and not self.positions:
-            raise InputError("--field=nuclei needs --positions=FILE, a CSV with image, x and y.")
+            raise InputError("--field=nuclei needs --positions=FILE, a table with image, x and y.")
         if self.crop < 0:
             raise InputError(f"--crop={self.crop}: give a side in pixels.")
 

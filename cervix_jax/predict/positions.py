@@ -1,4 +1,4 @@
-"""Positions of nuclei in fields: a CSV of image, x, y, or CRIC's own classifications."""
+"""Positions of nuclei in fields: a table of image, x, y, or CRIC's own classifications."""
 
 import collections
 import contextlib

@@ -39,7 +39,7 @@ from cervix_jax.explain.integrated import (
 from cervix_jax.explain.perturbation import occlusion, rise
 
 if TYPE_CHECKING:
-    from cervix_jax.explain import measures, registry
+    from cervix_jax.explain import measures, pictures, registry
 
 __all__ = [
     "ExtremeChannels",
@@ -61,14 +61,15 @@ __all__ = [
     "layer_cam",
     "measures",
     "occlusion",
+    "pictures",
     "registry",
     "rise",
     "saliency",
     "smooth_grad",
 ]
 
-# Imported when asked for: they bring packages of SciPy and scikit-learn.
-_LATER = ("measures", "registry")
+# Imported when asked for: they bring SciPy's, scikit-learn's and scikit-image's packages.
+_LATER = ("measures", "pictures", "registry")
 
 
 def __getattr__(name: str):

@@ -1,9 +1,12 @@
-"""The keywords that every method and every measure takes."""
+"""What every method and every measure takes."""
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.function import Output
+
+Reduction = Literal["sum", "mean", "sum_absolute", "max_absolute"]
+"""How the channels of a map become one number for each pixel; see `measures.reduce_channels`."""
 
 
 class Common(TypedDict, total=False):

@@ -21,6 +21,7 @@ from cervix_jax.explain import baselines as colours
 from cervix_jax.explain import references
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.cam import grad_cam, grad_cam_plus_plus, layer_cam
+from cervix_jax.explain.contract import Reduction
 from cervix_jax.explain.function import LogitsFn, Output, check_choice
 from cervix_jax.explain.gradients import input_x_gradient, saliency, smooth_grad
 from cervix_jax.explain.guided import guided_backprop, guided_grad_cam
@@ -29,7 +30,6 @@ from cervix_jax.explain.integrated import (
     expected_gradients,
     integrated_gradients,
 )
-from cervix_jax.explain.measures.maps import Reduction
 from cervix_jax.explain.perturbation import occlusion, rise
 
 Baseline = Literal["white", "black", "mean", "blur"]

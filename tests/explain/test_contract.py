@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 
 from cervix_jax import explain
 from cervix_jax.errors import InputError
-from cervix_jax.explain import baselines, measures
+from cervix_jax.explain import baselines, measures, registry
 from cervix_jax.explain.contract import Common
 
 CLASSES, SIDE = 3, 16
@@ -49,6 +49,8 @@ METHODS = [
     if inspect.isfunction(getattr(explain, name))
     and "targets" in inspect.signature(getattr(explain, name)).parameters
 ]
+RANGE = baselines.InputRange(np.float32([-2, -2, -2]), np.float32([2, 2, 2]))
+OWN |= {name: {"input_range": RANGE} for name in ("edges", "darkness")}
 # Functions of maps that judge no explanation.
 NO_MEASURES = {"reduce_channels", "similarity"}
 
@@ -61,8 +63,8 @@ class Network(nnx.Module):
         self.classifier = nnx.Linear(4, CLASSES, rngs=nnx.Rngs(seed + 1))
 
     def __call__(self, images, perturbations=None):
-        x = nnx.relu(self.stem(images)) + (perturbations or {}).get("pre_logits_2d", 0)
-        return self.classifier(x.mean((1, 2))), {"pre_logits_2d": x}
+        x = nnx.relu(self.stem(images)) + (perturbations or {}).get("stage4", 0)
+        return self.classifier(x.mean((1, 2))), {"stage4": x}
 
 
 class LinenNetwork(linen.Module):
@@ -71,8 +73,8 @@ class LinenNetwork(linen.Module):
     @linen.compact
     def __call__(self, images, perturbations=None):
         x = linen.relu(linen.Conv(4, (3, 3), name="stem")(images))
-        x = x + (perturbations or {}).get("pre_logits_2d", 0)
-        return linen.Dense(CLASSES, name="classifier")(x.mean((1, 2))), {"pre_logits_2d": x}
+        x = x + (perturbations or {}).get("stage4", 0)
+        return linen.Dense(CLASSES, name="classifier")(x.mean((1, 2))), {"stage4": x}
 
 
 def bound(seed):
@@ -95,8 +97,8 @@ def narrow(weights, images, perturbations=None):
     x = jax.lax.conv_general_dilated(  # refuses operands of two types
         images, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    x = jax.nn.relu(x) + jnp.asarray((perturbations or {}).get("pre_logits_2d", 0), x.dtype)
-    return x.mean((1, 2)) @ weights["classifier"]["kernel"].astype(x.dtype), {"pre_logits_2d": x}
+    x = jax.nn.relu(x) + jnp.asarray((perturbations or {}).get("stage4", 0), x.dtype)
+    return x.mean((1, 2)) @ weights["classifier"]["kernel"].astype(x.dtype), {"stage4": x}
 
 
 CLOSED_OVER = [functools.partial(_apply, _weights(seed)) for seed in (0, 2)]
@@ -126,6 +128,9 @@ def evaluate(name, make, images=IMAGES, targets=TARGETS, **common):
     own = OWN.get(name, {})
     if name in METHODS:
         return getattr(explain, name)(make(0), images, targets, **own, **common)
+    if name in registry.REFERENCES:
+        method = registry.METHODS[name].function
+        return method(make(0), images, targets, **own, **common)
     if name == "parameter_randomisation":
         own = own | {"fresh": make(2)}
     return measures.MEASURES[name](make(0), images, targets, MAPS, **own, **common)
@@ -152,7 +157,7 @@ def reference(name):
     return evaluate(name, FUNCTIONS["Partial"])
 
 
-NAMES = [*METHODS, *measures.MEASURES]
+NAMES = [*METHODS, *registry.REFERENCES, *measures.MEASURES]
 
 
 def test_none_is_forgotten():
@@ -163,7 +168,9 @@ def test_none_is_forgotten():
         and "maps" in inspect.signature(getattr(measures, name)).parameters
     }
     assert of_maps - NO_MEASURES == set(measures.MEASURES)
-    assert len(METHODS) == 13
+    assert {registry.METHODS[name].function.__name__ for name in registry.EXPLANATIONS} == set(
+        METHODS
+    )
     assert set(OWN) <= set(NAMES)
 
 
@@ -223,7 +230,7 @@ def test_bfloat16_of_the_images_and_of_a_network_that_takes_no_other_type(name):
         assert np.corrcoef(found[0].ravel(), reference(name).ravel())[0, 1] > 0.95
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*METHODS, *measures.MEASURES])
 def test_a_misspelt_keyword_is_no_common_one(name):
     with pytest.raises(TypeError, match="baseline"):
         evaluate(name, FUNCTIONS["Partial"], baseline=0.0)

@@ -14,11 +14,10 @@ from scipy.integrate import trapezoid
 
 from cervix_jax.explain.baselines import Baselines, attach, pick
 from cervix_jax.explain.batches import score_samples
-from cervix_jax.explain.contract import Common
+from cervix_jax.explain.contract import Common, Reduction
 from cervix_jax.explain.function import LogitsFn, Output, check_count
 from cervix_jax.explain.measures.maps import (
     Ids,
-    Reduction,
     check_call,
     is_constant,
     pixel_ranks,

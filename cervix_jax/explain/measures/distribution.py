@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import entropy
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.measures.maps import Reduction, of_maps, reduce_channels
+from cervix_jax.explain.contract import Reduction
+from cervix_jax.explain.measures.maps import of_maps, reduce_channels
 
 
 @of_maps

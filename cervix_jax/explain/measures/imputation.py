@@ -17,10 +17,10 @@ from tqdm import tqdm
 from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.batches import as_it_is, score_samples
+from cervix_jax.explain.contract import Reduction
 from cervix_jax.explain.function import LogitsFn, Output, check_count
 from cervix_jax.explain.measures.maps import (
     Ids,
-    Reduction,
     check_call,
     checked_ids,
     is_constant,

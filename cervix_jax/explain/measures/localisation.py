@@ -16,7 +16,8 @@ from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import roc_auc_score
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.measures.maps import Reduction, is_constant, of_maps, reduce_channels
+from cervix_jax.explain.contract import Reduction
+from cervix_jax.explain.measures.maps import is_constant, of_maps, reduce_channels
 
 Part = Literal["positive", "absolute", "negative"]
 

@@ -2,20 +2,19 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, get_args, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, overload
 
 import numpy as np
 from jax.tree_util import Partial
 from numpy.typing import ArrayLike
 
 from cervix_jax.errors import InputError
-from cervix_jax.explain.contract import Common
+from cervix_jax.explain.contract import Common, Reduction
 from cervix_jax.explain.function import LogitsFn, Output, check_inputs
 
 Ids = Sequence[int] | np.ndarray | None
 Own = ParamSpec("Own")
 Found = TypeVar("Found", covariant=True)
-Reduction = Literal["sum", "mean", "sum_absolute", "max_absolute"]
 
 
 class OfMaps(Protocol[Own, Found]):

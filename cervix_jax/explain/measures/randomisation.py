@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Baselines
+from cervix_jax.explain.contract import Reduction
 from cervix_jax.explain.function import LogitsFn, Output, as_pytree, count_classes
 from cervix_jax.explain.measures.maps import (
     Ids,
-    Reduction,
     check_call,
     checked_ids,
     checked_maps,

@@ -15,7 +15,7 @@ from cervix_jax.files.images import UnreadableImage, read_rgb, squares_about
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict import geojson, heatmap
 from cervix_jax.predict.network import Network
-from cervix_jax.predict.output import REASON, Row, make_folder
+from cervix_jax.predict.output import REASON, Entry, make_folder
 from cervix_jax.predict.picture_names import picture_name, shown
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.severity import Severity, severity_of
@@ -153,7 +153,7 @@ class FieldRows:
         return ["path", "width", "height", *windows, "worst", "worst_probability", *counts,
                 "heatmap", "geojson"]  # fmt: skip
 
-    def batches(self, paths: Iterator[str]) -> Generator[list[Row], None, None]:
+    def batches(self, paths: Iterator[str]) -> Generator[list[Entry], None, None]:
         """What becomes of the fields, one at a time; of its windows a few batches are in memory.
 
         Args:
@@ -170,7 +170,7 @@ class FieldRows:
             except UnreadableImage as error:
                 yield [{"path": shown(path), REASON: error.reason}]
 
-    def _by_window(self, path: str, field: Image.Image) -> Row:
+    def _by_window(self, path: str, field: Image.Image) -> Entry:
         options = self._options
         side = options.square_in(self._network.run, field.width)
         if side > min(field.size):
@@ -217,7 +217,7 @@ class FieldRows:
         )
         return row
 
-    def _by_nuclei(self, path: str, field: Image.Image) -> Row:
+    def _by_nuclei(self, path: str, field: Image.Image) -> Entry:
         assert self._positions is not None
         positions = self._positions.of(path, field.size)
         if not len(positions):
@@ -287,7 +287,7 @@ class FieldRows:
         return {name: probabilities[..., k] for k, name in enumerate(severity.class_names)}
 
 
-def _title(path: str, row: Row, what: str) -> str:
+def _title(path: str, row: Entry, what: str) -> str:
     worst = "no class is probable enough"
     if row["worst"]:
         worst = f"worst: {row['worst']} ({row['worst_probability']:.2f})"

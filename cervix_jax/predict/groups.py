@@ -10,7 +10,7 @@ import numpy as np
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.files import atomic
-from cervix_jax.predict.output import Row, csv_text
+from cervix_jax.predict.output import Entry, csv_text
 from cervix_jax.predict.picture_names import shown
 from cervix_jax.statistics.aggregation import RULES
 
@@ -54,7 +54,7 @@ class GroupCount(NamedTuple):
 
 
 def write_groups(
-    path: Path, rows: Iterable[Row], class_names: Sequence[str], rule: str
+    path: Path, rows: Iterable[Entry], class_names: Sequence[str], rule: str
 ) -> GroupCount:
     """Write a table with one row a group, by name; images without a group are left out.
 

@@ -14,7 +14,7 @@ from cervix_jax.files.images import UnreadableImage, read_rgb
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict.groups import group_rule
 from cervix_jax.predict.network import Network
-from cervix_jax.predict.output import REASON, Row
+from cervix_jax.predict.output import REASON, Entry
 from cervix_jax.predict.overlays import OVERLAY_METHODS, Overlays
 from cervix_jax.predict.picture_names import shown
 from cervix_jax.predict.validation import Validation
@@ -101,7 +101,7 @@ class ImageRows:
             *(["overlay"] if self._overlays else []),
         ]
 
-    def batches(self, paths: Iterator[str]) -> Generator[list[Row], None, None]:
+    def batches(self, paths: Iterator[str]) -> Generator[list[Entry], None, None]:
         """What becomes of the images, in order, a batch of the network at a time.
 
         Args:
@@ -122,7 +122,7 @@ class ImageRows:
                 for path, found in batch
             ]
 
-    def _rows(self, paths: Sequence[str], images: np.ndarray) -> dict[str, Row]:
+    def _rows(self, paths: Sequence[str], images: np.ndarray) -> dict[str, Entry]:
         scores = self._network(images)
         names = self._network.run.class_names
         best = scores.probabilities.argmax(-1)
@@ -138,7 +138,7 @@ class ImageRows:
         )
         sets = self._validation.sets(scores.raw)
         drawn = self._overlays.write(paths, images, best) if self._overlays else None
-        rows: dict[str, Row] = {}
+        rows: dict[str, Entry] = {}
         for number, path in enumerate(paths):
             p = scores.probabilities[number]
             row: dict[str, Any] = {"path": shown(path), "class": names[best[number]]}

@@ -10,7 +10,7 @@ from cervix_jax.runs.inference import probabilities_of
 from cervix_jax.runs.run import Run
 
 
-class Scores(NamedTuple):
+class ClassScores(NamedTuple):
     """What the network says of n images.
 
     Attributes:
@@ -44,7 +44,7 @@ class Network:
         self.resize: str = run.config.data.resize
         distributed.check_divides("--batch_size", self.batch_size, distributed.make_mesh())
 
-    def __call__(self, images: np.ndarray) -> Scores:
+    def __call__(self, images: np.ndarray) -> ClassScores:
         """Scores of uint8 [n, S, S, 3], n from 1 to the batch size."""
         count = len(images)
         # Always a whole batch, so that the last one runs the same program as the others.
@@ -52,8 +52,10 @@ class Network:
         raw = probabilities_of(logits)[:count].astype(np.float64)
         logits = logits[:count]
         if self.temperature is None:
-            return Scores(logits, raw, raw)
-        return Scores(logits, raw, softmax(logits.astype(np.float64) / self.temperature, axis=-1))
+            return ClassScores(logits, raw, raw)
+        return ClassScores(
+            logits, raw, softmax(logits.astype(np.float64) / self.temperature, axis=-1)
+        )
 
     def fill(self, images: np.ndarray) -> np.ndarray:
         """The images, repeated to the size of a batch."""

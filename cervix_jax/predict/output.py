@@ -19,7 +19,7 @@ from cervix_jax.predict.picture_names import shown
 SUFFIXES = (".csv", ".jsonl")
 # In place of all columns but the path where an image was left out.
 REASON = "reason"
-Row = Mapping[str, Any]
+Entry = Mapping[str, Any]
 
 
 class Output:
@@ -100,7 +100,7 @@ class Output:
                 )
         return paths
 
-    def add(self, entries: Sequence[Row]) -> None:
+    def add(self, entries: Sequence[Entry]) -> None:
         """Write what became of some images.
 
         Args:
@@ -110,7 +110,7 @@ class Output:
         self._write([_rounded(entry) for entry in entries])
         self._count(entries)
 
-    def read(self) -> Iterator[Row]:
+    def read(self) -> Iterator[Entry]:
         """The rows so far, numbers with six digits."""
         return (entry for entry in self._entries() if REASON not in entry)
 
@@ -155,7 +155,7 @@ class Output:
         while line:  # of a file without a buffer, a call may write less
             line = line[self._file.write(line) :]
 
-    def _count(self, entries: Sequence[Row]) -> None:
+    def _count(self, entries: Sequence[Entry]) -> None:
         self.images += len(entries)
         self.rows += sum(REASON not in entry for entry in entries)
 
@@ -247,7 +247,7 @@ def _cell(value: Any) -> Any:
     return "|".join(value) if isinstance(value, list) else value
 
 
-def _rounded(row: Row) -> Row:
+def _rounded(row: Entry) -> Entry:
     return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
 
 

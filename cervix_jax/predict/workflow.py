@@ -18,7 +18,7 @@ from cervix_jax.predict.groups import write_groups
 from cervix_jax.predict.image_rows import ImageOptions, ImageRows
 from cervix_jax.predict.inputs import check_arguments, list_images
 from cervix_jax.predict.network import Network
-from cervix_jax.predict.output import REASON, Output, Row, beside, check_path
+from cervix_jax.predict.output import REASON, Entry, Output, beside, check_path
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.validation import read_validation
 from cervix_jax.runs.run import Run, load_run
@@ -68,7 +68,7 @@ class _Rows(Protocol):
     @property
     def columns(self) -> list[str]: ...
 
-    def batches(self, paths: Iterator[str]) -> Generator[list[Row], None, None]: ...
+    def batches(self, paths: Iterator[str]) -> Generator[list[Entry], None, None]: ...
 
 
 def predict_images(

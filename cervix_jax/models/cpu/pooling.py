@@ -1,7 +1,7 @@
-"""Pooling of [B, H, W, C], with gradients of its own on the CPU; the results are the same.
+"""Pooling of [B, H, W, C]; on the CPU the gradient of maxima is our own, with the same result.
 
-XLA's gradients there find every maximum again in a variadic reduction, and add up means that lie in
-zeros. Places that were remembered, and pixels that are repeated, take a third of the time.
+XLA's gradient there finds every maximum again in a variadic reduction, which takes 2.5 to 3.7 times
+as long as remembering the places (benchmarks/README.md, jaxlib 0.12).
 """
 
 import functools
@@ -26,8 +26,6 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 def average_pool(x: jax.Array) -> jax.Array:
     """2x2 means at stride 2: [B, H, W, C] to H // 2; an odd last row or column is left out."""
-    if convolution.preferred():
-        return average_pool_by_pixel(x)
     return nnx.avg_pool(x, (2, 2), (2, 2))
 
 
@@ -79,30 +77,9 @@ def _max_pool_backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Arr
         return total
 
     four = jnp.stack([jnp.stack([parity(i, j) for j in (0, 1)], 3) for i in (0, 1)], 3)
-    return (convolution.interleaved(four)[:, : empty.shape[1], : empty.shape[2]],)
+    batch, _, _, _, _, features = four.shape
+    whole = four.swapaxes(2, 3).reshape(batch, 2 * rows, 2 * columns, features)
+    return (whole[:, : empty.shape[1], : empty.shape[2]],)
 
 
 max_pool_by_place.defvjp(_max_pool_forward, _max_pool_backward)
-
-
-@jax.custom_vjp
-def average_pool_by_pixel(x: jax.Array) -> jax.Array:
-    """`average_pool` as a sum of four images; its gradient repeats pixels."""
-    rows, columns = (size // 2 for size in x.shape[1:3])
-    total = functools.reduce(jnp.add, convolution.shifts(x, 2, 2, rows, columns))
-    return total * jnp.asarray(0.25, x.dtype)
-
-
-def _average_pool_forward(x: jax.Array):
-    return average_pool_by_pixel(x), x[:0]  # nothing of x but its size
-
-
-def _average_pool_backward(empty: jax.Array, gradient: jax.Array):
-    height, width = empty.shape[1:3]
-    batch, rows, columns, features = gradient.shape
-    four = (gradient * jnp.asarray(0.25, gradient.dtype))[:, :, :, None, None]
-    whole = convolution.interleaved(jnp.broadcast_to(four, (batch, rows, columns, 2, 2, features)))
-    return (jnp.pad(whole, ((0, 0), (0, height - 2 * rows), (0, width - 2 * columns), (0, 0))),)
-
-
-average_pool_by_pixel.defvjp(_average_pool_forward, _average_pool_backward)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from selection import few
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,16 +57,25 @@ def sipakmed(tmp_path, tree, *more):
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
-    [
-        (["--config=configs/rcan.py", "--config.learning_rat=1"], ["learning_rat", "did you mean"]),
-        (["--config=configs/rcan.py", "--config.batch_size=many"], ["batch_size"]),
-        (["--config=configs/none.py"], ["configs/none.py"]),
-        (["--config=configs/rcan.py:sipakmet/single_cell"], ["sipakmet", "sipakmed"]),
-        (["--config=configs/rcan.py:a,recipe=best"], ["recipe=best", "paper"]),
-        (["--config=configs/rcan.py", "--config.model.name=rcam"], ["rcam", "did you mean 'rcan'"]),
-        (["--config=configs/rcan.py", "--confg=1"], ["confg"]),
-        ([], ["config"]),
-    ],
+    few(
+        [
+            (
+                ["--config=configs/rcan.py", "--config.learning_rat=1"],
+                ["learning_rat", "did you mean"],
+            ),
+            (["--config=configs/rcan.py", "--config.batch_size=many"], ["batch_size"]),
+            (["--config=configs/none.py"], ["configs/none.py"]),
+            (["--config=configs/rcan.py:sipakmet/single_cell"], ["sipakmet", "sipakmed"]),
+            (["--config=configs/rcan.py:a,recipe=best"], ["recipe=best", "paper"]),
+            (
+                ["--config=configs/rcan.py", "--config.model.name=rcam"],
+                ["rcam", "did you mean 'rcan'"],
+            ),
+            (["--config=configs/rcan.py", "--confg=1"], ["confg"]),
+            ([], ["config"]),
+        ],
+        1,
+    ),
     ids=lambda value: value[-1] if value and value[0].startswith("--") else "",
 )
 def test_bad_arguments_are_one_line_and_exit_code_2(tmp_path, arguments, parts):
@@ -83,20 +93,23 @@ def test_batch_that_the_devices_cannot_share(tmp_path):
     assert_one_line(done, "batch_size=12", "8 devices")
 
 
+@pytest.mark.slow
 def test_data_folder_that_is_not_there(tmp_path, tree):
     assert_one_line(sipakmed(tmp_path, tmp_path / "gone"), "gone", "does not exist")
 
 
+@pytest.mark.slow
 def test_class_folder_that_is_not_there(tmp_path, tree):
     (tree / "im_Parabasal").rename(tmp_path / "elsewhere")
     assert_one_line(sipakmed(tmp_path, tree), "im_Parabasal")
 
 
+@pytest.mark.slow
 def test_incomplete_set_names_the_counts(tmp_path, tree):
     assert_one_line(sipakmed(tmp_path, tree), "im_Dyskeratotic", "813", "2")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "not an image"])
+@pytest.mark.parametrize("damage", few(["truncated", "not an image"], 1))
 def test_damaged_image_is_named(tmp_path, tree, damage):
     path = tree / "im_Metaplastic" / "CROPPED" / "001_02.bmp"
     path.write_bytes(path.read_bytes()[:600] if damage == "truncated" else b"hello")
@@ -105,12 +118,14 @@ def test_damaged_image_is_named(tmp_path, tree, damage):
     assert not list((tmp_path / "prepared").rglob("*.array_record*"))
 
 
+@pytest.mark.slow
 def test_workdir_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     done = run_main("--config=configs/rcan.py", f"--workdir={tmp_path / 'file' / 'run'}")
     assert_one_line(done, str(tmp_path / "file"))
 
 
+@pytest.mark.slow
 def test_help_lists_the_flags():
     done = run_main("--help")
     assert done.returncode == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from selection import few
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
@@ -62,6 +63,7 @@ def test_prepare_prints_a_summary(tmp_path):
     assert lines[-1] == f"in {tmp_path / 'data/sipakmed/single_cell/1.0.0'}"
 
 
+@pytest.mark.slow
 def test_prepare_instructions_and_bad_flags():
     prepare = ("-m", "cervix_jax.prepare")
     result = command(*prepare, "--dataset=sipakmed/multi_cell", "--instructions")
@@ -136,14 +138,19 @@ def program(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     ("args", "expected"),
-    [
-        ([], "0 8 a True []"),
-        (["--config.seed=3", "--noconfig.on"], "3 8 a False []"),
-        (["--config=config.py", "--config.data.dataset=x/y"], "0 8 x/y True []"),
-        (["--config.seed=3", "--config=config.py"], "3 8 a True []"),
-        (["--config.seed", "4", "--config", "config.py:arg"], "4 8 a True []"),
-        (["--positional", "a.png", "--config.seed=1", "b.png"], "1 8 a True ['a.png', 'b.png']"),
-    ],
+    few(
+        [
+            ([], "0 8 a True []"),
+            (["--config.seed=3", "--noconfig.on"], "3 8 a False []"),
+            (["--config=config.py", "--config.data.dataset=x/y"], "0 8 x/y True []"),
+            (["--config.seed=3", "--config=config.py"], "3 8 a True []"),
+            (["--config.seed", "4", "--config", "config.py:arg"], "4 8 a True []"),
+            (
+                ["--positional", "a.png", "--config.seed=1", "b.png"],
+                "1 8 a True ['a.png', 'b.png']",
+            ),
+        ]
+    ),
 )
 def test_config_flags_in_any_order(program, args, expected):
     result = command("program.py", *args, cwd=program)
@@ -152,28 +159,34 @@ def test_config_flags_in_any_order(program, args, expected):
 
 @pytest.mark.parametrize(
     ("args", "parts"),
-    [
-        (["--config.nope=1"], ["--config.nope", "no field 'nope'", "fields: batch_size, data"]),
-        (["--config.data.dataste=x"], ["no field 'data.dataste'", "--config.data.dataset?"]),
-        (["--config.batchsize=4"], ["no field 'batchsize'", "mean --config.batch_size?"]),
-        (["--config.placement=x"], ["mean --config.data.placement?"]),
-        (["--config.seed.x=3"], ["no field 'seed.x'"]),
-        (["--config.seed=abc"], ["--config.seed=abc", "invalid literal for int"]),
-        (["--config.batch_size=1.5"], ["--config.batch_size=1.5"]),
-        (["--config.on=maybe"], ["--config.on=maybe"]),
-        (["--config.data=3"], ["--config.data=3"]),
-        (["--config=missing.py"], ["--config=missing.py", "cannot be read", "no such file"]),
-        (["--config=missing.py", "--config.seed=1"], ["--config=missing.py", "cannot be read"]),
-        (["--config="], ["--config=", "cannot be read"]),
-        (["--config=config.py:input"], ["config argument 'input' is no data set."]),
-        (["--config=config.py:bug"], ["--config=config.py:bug: TypeError: a bug in the config"]),
-        (["--config=syntax.py"], ["SyntaxError", "syntax.py"]),
-        (["--condig.seed=1"], ["condig.seed"]),
-        (["--do=nothing"], ["--do=nothing", "print|input|crash"]),
-        (["--do"], ["Missing value for flag --do"]),
-        (["--do=input"], ["error: first second"]),
-        (["stray"], ["unexpected argument 'stray'"]),
-    ],
+    few(
+        [
+            (["--config.nope=1"], ["--config.nope", "no field 'nope'", "fields: batch_size, data"]),
+            (["--config.data.dataste=x"], ["no field 'data.dataste'", "--config.data.dataset?"]),
+            (["--config.batchsize=4"], ["no field 'batchsize'", "mean --config.batch_size?"]),
+            (["--config.placement=x"], ["mean --config.data.placement?"]),
+            (["--config.seed.x=3"], ["no field 'seed.x'"]),
+            (["--config.seed=abc"], ["--config.seed=abc", "invalid literal for int"]),
+            (["--config.batch_size=1.5"], ["--config.batch_size=1.5"]),
+            (["--config.on=maybe"], ["--config.on=maybe"]),
+            (["--config.data=3"], ["--config.data=3"]),
+            (["--config=missing.py"], ["--config=missing.py", "cannot be read", "no such file"]),
+            (["--config=missing.py", "--config.seed=1"], ["--config=missing.py", "cannot be read"]),
+            (["--config="], ["--config=", "cannot be read"]),
+            (["--config=config.py:input"], ["config argument 'input' is no data set."]),
+            (
+                ["--config=config.py:bug"],
+                ["--config=config.py:bug: TypeError: a bug in the config"],
+            ),
+            (["--config=syntax.py"], ["SyntaxError", "syntax.py"]),
+            (["--condig.seed=1"], ["condig.seed"]),
+            (["--do=nothing"], ["--do=nothing", "print|input|crash"]),
+            (["--do"], ["Missing value for flag --do"]),
+            (["--do=input"], ["error: first second"]),
+            (["stray"], ["unexpected argument 'stray'"]),
+        ],
+        4,
+    ),
 )
 def test_bad_flags_give_one_line_and_exit_code_2(program, args, parts):
     message = refused(command("program.py", *args, cwd=program))
@@ -181,6 +194,7 @@ def test_bad_flags_give_one_line_and_exit_code_2(program, args, parts):
         assert part in message
 
 
+@pytest.mark.slow
 def test_other_endings(program):
     result = command("program.py", "--do=crash", cwd=program)
     assert result.returncode == 1
@@ -212,7 +226,7 @@ def test_settings_vary_the_data_set(tmp_path):
     assert "10 examples" in result.stdout
 
 
-@pytest.mark.parametrize("setting", ["size=3", "confounding", "seed=x"])
+@pytest.mark.parametrize("setting", few(["size=3", "confounding", "seed=x"], 1))
 def test_settings_that_are_none_are_refused(setting):
     args = ("-m", "cervix_jax.prepare", "--dataset=cervix_phantom/single_cell")
     assert setting in refused(command(*args, f"--setting={setting}"))

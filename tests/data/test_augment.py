@@ -105,6 +105,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_same_batch():
     environment = dict(
         os.environ, XLA_FLAGS="--xla_force_host_platform_device_count=8", JAX_PLATFORMS="cpu"

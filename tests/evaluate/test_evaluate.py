@@ -254,6 +254,7 @@ def test_what_cannot_be_asked(command, arguments, values, message):
     assert message in str(error.value)
 
 
+@pytest.mark.slow
 def test_from_a_shell(tmp_path):
     """Options may follow the two files, and bad input is one line and exit code 2."""
     write_table(tmp_path / "a.csv", predictions(0))

@@ -123,6 +123,7 @@ def test_guided_backpropagation(twins):
     assert_same(explain.guided_backprop(model, IMAGES, TARGETS), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU")
 def test_guided_grad_cam(twins):
     model, twin = twins
@@ -132,6 +133,7 @@ def test_guided_grad_cam(twins):
     assert_same(explain.guided_grad_cam(model, IMAGES, TARGETS, feature_map="stage2"), theirs)
 
 
+@pytest.mark.slow
 def test_occlusion(twins):
     model, twin = twins
     theirs = attr.Occlusion(twin).attribute(

@@ -289,6 +289,7 @@ def test_what_is_told_for_all_methods_reaches_those_that_take_it():
         assert MapSettings().of(name) == method.settings
 
 
+@pytest.mark.slow
 def test_a_bad_method_ends_with_two_and_one_line():
     done = subprocess.run(
         [sys.executable, "-m", "cervix_jax.explain", "--workdir=nowhere", "--method=salience"],

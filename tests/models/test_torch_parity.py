@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 torch_twins = pytest.importorskip("torch_twins")
 
 pytestmark = pytest.mark.torch
-SLOW = ("ran92",)
+LARGE = ("ran92",)
+SLOW = (*LARGE, "densenet121", "rcan")  # they compile for longest
 
 
 def numpy_state(twin):
@@ -57,6 +58,6 @@ def test_random_weights_at_64_pixels(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(224, 224), (160, 128)], ids=["224", "160x128"])
-@pytest.mark.parametrize("name", [name for name in models.NAMES if name not in SLOW])
+@pytest.mark.parametrize("name", [name for name in models.NAMES if name not in LARGE])
 def test_random_weights_at_the_papers_size_and_at_an_odd_one(name, size):
     assert_parity(name, size)

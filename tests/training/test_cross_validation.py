@@ -20,6 +20,7 @@ def crossed(tmp_path_factory, tiny_config):
     return config, folder, summary, _make_train_step.cache_info().misses - before
 
 
+@pytest.mark.slow
 def test_every_fold_with_every_seed_by_one_program(crossed):
     _, folder, summary, programs = crossed
     assert [(run["seed"], run["fold"]) for run in summary["runs"]] == [
@@ -33,6 +34,7 @@ def test_every_fold_with_every_seed_by_one_program(crossed):
     assert [row["n"] for row in summary["pooled"]] == [40, 40]
 
 
+@pytest.mark.slow
 def test_a_member_equals_the_run_by_itself(crossed, tmp_path):
     config, folder, _, _ = crossed
     single = cross_validation.members(config)[4]
@@ -42,6 +44,7 @@ def test_a_member_equals_the_run_by_itself(crossed, tmp_path):
         assert (folder / "seed1/fold1" / name).read_text() == (tmp_path / name).read_text()
 
 
+@pytest.mark.slow
 def test_the_same_command_does_only_what_is_missing(crossed, monkeypatch):
     config, folder, summary, _ = crossed
     asked = []
@@ -56,6 +59,7 @@ def test_the_same_command_does_only_what_is_missing(crossed, monkeypatch):
     assert asked == ["fold2"]
 
 
+@pytest.mark.slow
 def test_another_config_is_refused(crossed):
     config, folder, _, _ = crossed
     other = config.copy_and_resolve_references()

@@ -17,6 +17,7 @@ from cervix_jax.runs.checkpoint import list_steps
 from cervix_jax.training import run as train
 from cervix_jax.training.preemption import Preempted
 
+pytestmark = pytest.mark.slow
 LONG = {"num_epochs": 30, "early_stopping_epochs": 8, "checkpoint.every_steps": 1}
 ARGUMENTS = [f"--config.{name}={value}" for name, value in LONG.items()]
 
@@ -84,7 +85,6 @@ def wait_for(condition, process):
         time.sleep(0.001)
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_as_if_never_killed(long_reference, data, tmp_path):
     moment, mid_save, done = random.Random(4), 0, 0
     for kill in range(3):
@@ -105,7 +105,6 @@ def test_killed_at_any_moment_it_ends_as_if_never_killed(long_reference, data, t
     assert_same_run(tmp_path, long_reference)
 
 
-@pytest.mark.slow
 def test_a_real_process_saves_on_sigterm_and_says_so_by_its_exit_code(
     long_reference, data, tmp_path
 ):
@@ -201,7 +200,6 @@ def damage(path, how):
         path.write_bytes(content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :])
 
 
-@pytest.mark.slow
 def test_damaged_newest_checkpoint_is_named_and_the_run_ends_the_same(reference, data, tmp_path):
     shutil.copytree(reference, tmp_path / "run")
     newest = tmp_path / "run" / "checkpoints" / "12"
@@ -213,7 +211,6 @@ def test_damaged_newest_checkpoint_is_named_and_the_run_ends_the_same(reference,
     assert_same_run(tmp_path / "run", reference)
 
 
-@pytest.mark.slow
 def test_all_checkpoints_damaged_is_one_line_and_nothing_moves(reference, data, tmp_path):
     shutil.copytree(reference, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").glob("*/state/d/*"):
@@ -237,7 +234,6 @@ def test_unreadable_best_checkpoint_is_an_error_that_says_how_to_go_on(
     assert list_steps(tmp_path / "run" / "checkpoints") == kept
 
 
-@pytest.mark.slow
 def test_full_disk_is_one_line_and_the_checkpoints_before_it_go_on(reference, data, tmp_path):
     """A limit on file sizes that a checkpoint passes stands in for a disk that fills."""
     folder = tmp_path / "run"
@@ -256,7 +252,6 @@ def test_full_disk_is_one_line_and_the_checkpoints_before_it_go_on(reference, da
     assert not unfinished(folder)
 
 
-@pytest.mark.slow
 def test_read_only_workdir_is_one_line(reference, data, tmp_path):
     shutil.copytree(reference, tmp_path / "run")
     folder, prefix = tmp_path / "run", ()
@@ -273,7 +268,6 @@ def test_read_only_workdir_is_one_line(reference, data, tmp_path):
     assert_same_run(folder, reference)
 
 
-@pytest.mark.slow
 def test_loss_that_is_not_a_number_is_one_line_and_exit_code_1(data, tmp_path):
     process = start(tmp_path, data, "--config.learning_rate=100", "--config.optimizer.name=sgd",
                     "--config.optimizer.clip_norm=0.0", "--config.num_epochs=50")  # fmt: skip

@@ -127,6 +127,7 @@ def test_an_update_that_is_not_finite_is_left_out_and_counted(tiny_config):
     assert counts[0] == {"total": 0, "current": 0, "longest": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head_only_steps", [0, 3])
 def test_only_the_head_learns_as_long_as_the_run_says(tiny_config, head_only_steps):
     config = plain(tiny_config, **{"optimizer.freeze_epochs": 1.0})

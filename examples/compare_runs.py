@@ -9,7 +9,7 @@ import sys
 
 from cervix_jax import InputError
 from cervix_jax.evaluate.sides import read_side
-from cervix_jax.statistics import side_by_side
+from cervix_jax.statistics.side_by_side import compare
 from cervix_jax.statistics.table import PredictionTable, align
 
 MOST = 20
@@ -33,7 +33,7 @@ def disagreements(first: PredictionTable, second: PredictionTable) -> list[str]:
 def main(first: str, second: str) -> None:
     """Print the comparison, then the disagreements."""
     sides = read_side(first), read_side(second)
-    print(side_by_side.text(side_by_side.compare(*sides), *sides))
+    print(compare(*sides).text())
     for member in sides[0].tables.keys() & sides[1].tables.keys():
         lines = disagreements(sides[0].tables[member], sides[1].tables[member])
         print(f"\nseed {member[0]}, fold {member[1]}: {len(lines)} images right by one alone")

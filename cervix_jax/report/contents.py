@@ -9,7 +9,7 @@ import ml_collections
 from cervix_jax import __version__
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
-from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, read_report
+from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, interval_text, read_report
 from cervix_jax.explanations import summary
 from cervix_jax.files.atomic import read_json
 from cervix_jax.runs import workdir
@@ -63,6 +63,7 @@ def _contents(
             (title[0].upper() + title[1:], str(report.metric(name)))
             for name, title in TITLES.items()
         ],
+        "by_group": interval_text(report.metric("accuracy").interval_by_group),
         "classes": _classes(report),
         "confusion": _confusion(report),
         "pictures": _pictures(folder, split),

@@ -224,7 +224,9 @@ def test_command_on_a_run(trained, audit, capsys):
     assert set(report["changes"]) == set(run_audit.DESCRIPTIONS)
     unchanged = report["changes"]["unchanged"]
     assert unchanged["accuracy"] == pytest.approx(test_report["accuracy"])
-    assert unchanged["balanced_accuracy"] == pytest.approx(test_report["balanced_accuracy"])
+    assert unchanged["balanced_accuracy"] == pytest.approx(
+        test_report["metrics"]["balanced_accuracy"]["estimate"]
+    )
     assert unchanged["drop"] == 0
     assert report["n"] == test_report["n"]
     assert report["masks"] == {"data set": report["n"], "segmentation": 0}

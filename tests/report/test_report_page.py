@@ -100,6 +100,8 @@ def test_the_page_is_whole_and_asks_for_nothing_else(page, trained):
     assert len(outlines) == len(cases)  # the phantom has masks
     evaluated = trained[1]
     assert f"Accuracy {evaluated['accuracy']:.4f}" in text
+    low, high = evaluated["metrics"]["accuracy"]["interval_by_group"]
+    assert f"the accuracy has {low:.3f} to {high:.3f}." in text
     assert "fold 0 of 4" in text
     assert "not for clinical use" in text
 

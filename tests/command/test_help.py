@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from selection import few
 
+from cervix_jax.config.base import base_config
+from cervix_jax.config.fields import leaves
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
     path.stem if path.stem != "__main__" else path.parent.name
@@ -52,10 +55,22 @@ def test_help_says_what_it_does_with_an_example_and_every_flag(command):
 
 @pytest.mark.slow
 def test_help_with_a_config_lists_its_fields():
-    text = help_of("main", "--config=configs/rcan.py:sipakmed/single_cell")
-    assert "\n  batch_size = 32\n" in text
-    assert "\n  split.protocol = 'cluster'\n" in text
-    assert "\n  data.dataset = 'sipakmed/single_cell'\n" in text
+    text = help_of("main", "--config=configs/rcan.py:cric/cell")
+    fields = text.partition("Fields of this config")[2]
+    assert max(map(len, fields.splitlines())) <= 92
+    shown = re.findall(r"^  ([a-z_0-9.]+) = ", fields, re.MULTILINE)
+    assert sorted(shown) == sorted(name for name, _ in leaves(base_config("cric/cell")))
+    plain = " ".join(fields.split())
+    for expected in (
+        "batch_size = 32 Images of a training step, on all devices together (1 to 1000000) ",
+        "model.dropout = 0.5 Share of the last features left out in training (0 to 0.999) ",
+        "optimizer.name = 'adamw' The optimiser (adam, adamw, sgd) ",
+        "data.dataset = 'cric/cell' Data set, <builder>/<config> (cervix_phantom/single_cell, ",
+        "model.remat = False Compute again ",
+    ):
+        assert expected in plain
+    # A range stays on one line, and below the meaning.
+    assert re.search(r"^ {34}.*\(8 to 1376; default 100\)$", fields, re.MULTILINE)
 
 
 @pytest.mark.parametrize("flag", few(["--help", "--instructions"], 1))

@@ -131,12 +131,14 @@ class Study:
             }
             cells = []
             for region, label, kind in wanted:
-                own = dataset.labels[rows] == dataset.class_names.index(label)
                 column = regions.names.index(region)
-                summary = measures.summarise(
-                    shares[kind][own, column], groups(dataset, rows[own]), chance=area[own, column]
+                by_class = measures.summarise_by_class(
+                    shares[kind][:, column], groups(dataset, rows), dataset.labels[rows],
+                    dataset.class_names, chance=area[:, column],
+                )  # fmt: skip
+                cells.append(
+                    estimate(by_class[label]["times_chance"] if label in by_class else None)
                 )
-                cells.append(estimate(summary["times_chance"]))
             # For each pixel of a part, since a larger part has more of either.
             alike = [
                 spearmanr(*pair, nan_policy="omit")[0]

@@ -259,8 +259,17 @@ def _encoding(path: Path) -> str:
 
 
 def _not_text(path: Path, encoding: str, error: UnicodeError) -> InputError:
-    name = "UTF-16" if encoding == "utf-16" else "UTF-8"
-    return InputError(f"{path}: is no {name} text ({error}); save it as UTF-8.")
+    if encoding == "utf-16":
+        return InputError(f"{path}: is no UTF-16 text ({error}); save it as UTF-8.")
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        for line, text in enumerate(stream, 1):
+            try:
+                text.decode()
+            except UnicodeDecodeError as here:
+                return InputError(
+                    f"{path}, line {line}: is no UTF-8 text ({here}); save it as UTF-8."
+                )
+    return InputError(f"{path}: is no UTF-8 text ({error}); save it as UTF-8.")
 
 
 def _names(cells: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

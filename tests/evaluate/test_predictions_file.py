@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from random_tables import random_table
@@ -6,6 +8,7 @@ from scipy.special import logsumexp, softmax
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import logits_path, read_table, write_table
 from cervix_jax.statistics.outliers import energy
+from cervix_jax.statistics.table import UNKNOWN
 
 
 def test_written_and_read_again(tmp_path):
@@ -68,6 +71,37 @@ def test_groups_are_optional_and_labels_if_said_so(tmp_path):
     assert table.labels.tolist() == [1, 0]
     path.write_text("filename,p_a,p_b\nx.png,0.25,0.75\n")
     assert read_table(path, labelled=False).labels.tolist() == [-1]
+
+
+def test_tables_of_spreadsheets(tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text(
+        "sep=;\rFILENAME; Label ;Energy;p_low;p_HSIL;;\rx.png;HSIL;-1,5;0,25;0,75;;\r;;;;;;\r",
+        encoding="utf-16",
+    )
+    table = read_table(path)
+    assert (table.filenames, table.class_names) == (("x.png",), ("low", "HSIL"))
+    assert table.labels.tolist() == [1]
+    np.testing.assert_allclose(table.probabilities, [[0.25, 0.75]])
+    np.testing.assert_allclose(energy(table), -1.5)
+
+
+def test_names_of_classes_keep_their_spelling(tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("Filename,Label,P_Dyskeratotic,P_HSIL\nx.png,HSIL,0.25,0.75\n")
+    assert read_table(path).class_names == ("Dyskeratotic", "HSIL")
+    path.write_text("filename,label,p_a,p_A,P_VALUE\nx.png,A,0.25,0.75,0.01\n")
+    table = read_table(path)
+    assert (table.class_names, table.labels.tolist()) == (("a", "A"), [1])
+    path.write_text("filename,label,p_hsil,p_nilm\nx.png,HSIL,0.25,0.75\n")
+    with pytest.raises(InputError, match="the label 'HSIL' is none of the classes hsil, nilm"):
+        read_table(path)
+
+
+def test_an_unknown_label_stays_unknown(tmp_path):
+    table = dataclasses.replace(random_table(0), labels=np.full(60, UNKNOWN))
+    write_table(tmp_path / "t.csv", table)
+    assert set(read_table(tmp_path / "t.csv", labelled=False).labels) == {UNKNOWN}
 
 
 HEADER = "filename,group,label,p_a,p_b\n"

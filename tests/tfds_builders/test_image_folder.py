@@ -282,7 +282,7 @@ def scans(tmp_path):
     return tree(tmp_path / "raw", *(f"scans/{n}.png" for n in range(4)), "other/5.png")
 
 
-@pytest.mark.parametrize("separator", [",", ";"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_list_gives_label_and_group(scans, tmp_path, separator):
     text = "path,label,group\nscans/0.png,HSIL,p1\nscans\\1.png,NILM,p1\n./scans/2.png,HSIL,\n"
     listed(scans, text.replace(",", separator))

@@ -87,7 +87,7 @@ def perceptual_hashes(grey: np.ndarray) -> np.ndarray:
       bool [8, 256] in the order of `POSES`: which of the 16 x 16 lowest frequencies lie above their
       median.
     """
-    low = dctn(np.asarray(grey, np.float64), norm="ortho")[:HASH_SIDE, :HASH_SIDE]
+    low = np.asarray(dctn(np.asarray(grey, np.float64), norm="ortho"))[:HASH_SIDE, :HASH_SIDE]
     low[0, 0] = 0  # brightness
     odd = 1 - 2 * (np.arange(HASH_SIDE) % 2)
     poses = []

@@ -145,7 +145,7 @@ def measure(dataset: Dataset, *, jobs: int = 0, progress: bool = True) -> Measur
 def _measure(example: Mapping[str, Any]) -> dict[str, Any]:
     image = np.ascontiguousarray(example["image"])
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(image)
+    digest.update(image.data)
     return {
         "colour": colour_percentiles(image),
         "border": border_percentiles(image),

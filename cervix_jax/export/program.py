@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,8 @@ def trace(run: Run, platforms: Sequence[str] = PLATFORMS) -> jax_export.Exported
 @contextlib.contextmanager
 def _without_locations() -> Iterator[None]:
     """Programs traced in the block do not name the source files of this machine."""
-    before = jax.config.jax_traceback_in_locations_limit
+    settings: Any = jax.config  # which makes its attributes as its options are defined
+    before = settings.jax_traceback_in_locations_limit
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
         yield

@@ -180,9 +180,10 @@ def missing_data(experiment: Experiment) -> str:
 
 
 @functools.lru_cache
-def _load(*where: str | bool | None) -> catalog.Dataset | str:
+def _load(
+    name: str, manual_dir: str | None, data_dir: str | None, check_counts: bool
+) -> catalog.Dataset | str:
     """A data set, or why it cannot be had."""
-    name, manual_dir, data_dir, check_counts = where
     try:
         return catalog.load(
             name, manual_dir=manual_dir, data_dir=data_dir, check_counts=check_counts

@@ -106,6 +106,8 @@ def row_config(row: Row) -> ml_collections.ConfigDict:
     if path is None:
         raise InputError(f"configs/{name}: not found beside the package; install it again.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # a file that ends with .py has a loader
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config(argument)

@@ -243,7 +243,8 @@ def _array_sums(state: dict[str, Any]) -> dict[str, int]:
     for part, arrays in state.items():
         total = 0
         for array in jax.tree.leaves(arrays):
-            total = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), total)
+            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            total = zlib.crc32(content.data, total)
         sums[part] = total
     return sums
 

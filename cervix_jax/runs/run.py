@@ -94,7 +94,7 @@ class Run:
         """SHA-256 of all weights in hexadecimal digits; tells one checkpoint from another."""
         digest = hashlib.sha256()
         for leaf in jax.tree.leaves(self.variables):
-            digest.update(np.ascontiguousarray(leaf))
+            digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
 
     def open_data(
@@ -245,7 +245,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
         latest = max(steps, default=None)
         best = checkpoint.find_best_step(kept, config.checkpoint.best_metric) or latest
         named = {"best": best, "latest": latest}
-        chosen = named.get(step, step)
+        chosen = named.get(step, step) if isinstance(step, str) else step
         if chosen not in steps:
             raise InputError(
                 f"{kept}: has no checkpoint {step!r}; give best, latest or one of {steps}."

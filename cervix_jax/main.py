@@ -11,11 +11,6 @@ the data set. Every field can be set with --config.<field>=<value>; --help toget
 lists them. Exit code 75 means stopped by SIGTERM after saving; the same command goes on.
 """
 
-if __name__ == "__main__":
-    from cervix_jax.command import huge_pages
-
-    huge_pages.restart()
-
 import datetime
 import sys
 from pathlib import Path

@@ -7,8 +7,8 @@ flags.disclaim_key_flags()  # what is defined here belongs to the command that a
 RUN_FLAGS = {
     "workdir": ("", "Folder of the run."),
     "step": ("best", "Checkpoint: best, latest, or a step."),
-    "manual_dir": ("", "Folder of the raw files; default where the config says."),
-    "data_dir": ("", "Folder of prepared data; default where the config says."),
+    "manual_dir": ("", "Folder of the raw files; default where the run's config says."),
+    "data_dir": ("", "Folder of prepared data; default where the run's config says."),
 }
 """Name to default and help."""
 

@@ -7,11 +7,6 @@ Writes RESULTS.md, results.json and results.png to `--out`, anew after every run
 `<out>/runs`. What is finished is not run again; what cannot be run is left out with the reason.
 """
 
-if __name__ == "__main__":
-    from cervix_jax.command import huge_pages
-
-    huge_pages.restart()
-
 import os
 import shlex
 import sys

@@ -42,6 +42,17 @@ def test_scripts_are_short_and_say_how_to_call_them(path):
     assert call in load(path.stem).__doc__
 
 
+def test_everything_from_python(tiny_config, tmp_path, capsys):
+    script = load("python_first")
+    assert script.make_config().num_epochs == 3
+    script.main(str(tmp_path / "run"), tiny_config())
+    printed = capsys.readouterr().out
+    assert "tiny: accuracy " in printed
+    assert "explained by saliency, grad_cam in" in printed
+    assert "filename" in printed
+    assert (tmp_path / "run" / "evaluate" / "val.json").is_file()
+
+
 def test_checkpoint_reads_alike_with_and_without_the_package(run_folder, capsys):
     load("read_checkpoint").main(run_folder)
     printed = capsys.readouterr().out

@@ -48,14 +48,15 @@ def main(argv: list[str]) -> int | None:
     """Command line."""
     del argv
     args = flags.FLAGS
-    check_fields(args.config, f"--config={args['config'].config_filename}")
+    given = args["config"].config_filename  # pyright: ignore[reportAttributeAccessIssue]
+    check_fields(args.config, f"--config={given}")
     report_failures_once()
     cache_compilations()
     distributed.initialize(
         args.distributed, args.coordinator_address, args.num_processes, args.process_id
     )
     # The first process's, since the name of the default says when it was started.
-    own = args.workdir or str(default_workdir(args["config"].config_filename))
+    own = args.workdir or str(default_workdir(given))
     folder = Path(distributed.gather_text(own)[0])
     logging.info(
         "JAX %s on %s; process %d of %d",

@@ -10,13 +10,11 @@ from cervix_jax.files.atomic import write_json
 
 def write_dataset_audit(found: dict[str, Any], folder: Path) -> None:
     """Write what `audit_dataset` found: `audit.json` and `baselines.png`."""
-    bars = {
-        protocol: [
-            (each[protocol]["mean"], *[each[protocol]["deviation"] or 0.0] * 2)
-            for each in found["baselines"].values()
-        ]
-        for protocol in found["splits"]
-    }
+    bars: dict[str, list[tuple[float, float, float]]] = {}
+    for protocol in found["splits"]:
+        rows = [each[protocol] for each in found["baselines"].values()]
+        deviations = [row["deviation"] or 0.0 for row in rows]
+        bars[protocol] = [(row["mean"], d, d) for row, d in zip(rows, deviations, strict=True)]
     figures.grouped_bars(
         bars,
         [f"{name}\n{_wrapped(found['descriptions'][name])}" for name in found["baselines"]],

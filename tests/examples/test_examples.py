@@ -42,13 +42,15 @@ def test_scripts_are_short_and_say_how_to_call_them(path):
     assert call in load(path.stem).__doc__
 
 
+@pytest.mark.slow
 def test_everything_from_python(tiny_config, tmp_path, capsys):
     script = load("python_first")
     assert script.make_config().num_epochs == 3
     script.main(str(tmp_path / "run"), tiny_config())
     printed = capsys.readouterr().out
     assert "tiny: accuracy " in printed
-    assert "explained by saliency, grad_cam in" in printed
+    (explained,) = [line for line in printed.splitlines() if line.startswith("explained by ")]
+    assert "saliency" in explained and "grad_cam" in explained
     assert "filename" in printed
     assert (tmp_path / "run" / "evaluate" / "val.json").is_file()
 

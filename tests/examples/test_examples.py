@@ -50,7 +50,8 @@ def test_everything_from_python(tiny_config, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "tiny: accuracy " in printed
     (explained,) = [line for line in printed.splitlines() if line.startswith("explained by ")]
-    assert "saliency" in explained and "grad_cam" in explained
+    assert "saliency" in explained
+    assert "grad_cam" in explained
     assert "filename" in printed
     assert (tmp_path / "run" / "evaluate" / "val.json").is_file()
 

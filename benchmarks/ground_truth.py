@@ -144,7 +144,9 @@ class Study:
                 spearmanr(*pair, nan_policy="omit")[0]
                 for pair in zip(shares["mass"] / area, falls / area, strict=True)
             ]
-            cells.append(estimate(measures.summarise(alike, groups(dataset, rows))))
+            cells.append(
+                estimate(measures.summarise(np.asarray(alike, np.float64), groups(dataset, rows)))
+            )
             lines.append([name, *cells])
         heads = [
             f"{region}: {kind}" if region == "halo" else f"{region}, {label}: {kind}"

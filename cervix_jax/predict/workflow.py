@@ -200,22 +200,27 @@ def predict_images(
             table, rows.columns, network.facts() | given, resume=resume, overwrite=overwrite
         )
         with atomic.storage_named(table), output:
+            groups = None
             try:
                 _write(output, rows, paths, stop, total, strict=strict, progress=progress)
+                if group and output.rows:
+                    groups = write_groups(
+                        beside(table, "groups"), output.read(), run.class_names, aggregate
+                    )
             except (Preempted, KeyboardInterrupt):
                 say(f"stopped after {output.images} images; {_way_on(output)}")
                 raise
-            predicted = Predicted(table, output.images, output.rows, maps=folder)
-            if group and output.rows:
-                groups_path = beside(table, "groups")
-                count = write_groups(groups_path, output.read(), run.class_names, aggregate)
-                predicted = dataclasses.replace(
-                    predicted, groups_path=groups_path, groups=count.groups, ungrouped=count.alone
-                )
             output.finish()
-    if predicted.skipped:
-        predicted = dataclasses.replace(predicted, skipped_path=output.skipped_path)
-    return predicted
+    return Predicted(
+        table,
+        output.images,
+        output.rows,
+        skipped_path=output.skipped_path if output.skipped else None,
+        groups_path=beside(table, "groups") if groups else None,
+        groups=groups.groups if groups else 0,
+        ungrouped=groups.alone if groups else 0,
+        maps=folder,
+    )
 
 
 def _listed(images: ImagePaths) -> tuple[Iterator[str], int | None]:

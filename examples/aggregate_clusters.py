@@ -52,7 +52,8 @@ def main(workdir: str) -> None:
     if data.leakage("test").share:
         raise InputError("split.protocol: clusters are in training and test; train by `cluster`.")
     groups, labels = np.array(data.dataset.groups), np.array(data.dataset.labels)
-    found = run.features(data.pipeline.images(range(len(labels))), names=["pre_logits", "logits"])
+    images = data.pipeline.images(np.arange(len(labels)))
+    found = run.features(images, names=["pre_logits", "logits"])
     features, logits = found["pre_logits"], jax.nn.log_softmax(found["logits"])
     clusters = [np.flatnonzero(groups == name) for name in np.unique(groups)]
     clusters = [rows for rows in clusters if len(set(labels[rows])) == 1]

@@ -39,7 +39,7 @@ def main(workdir: str, out: str) -> None:
 
     figure = Figure(figsize=(7.5, 6), layout="constrained")
     axes = figure.subplots()
-    colours = matplotlib.colormaps["tab10"].colors
+    colours = matplotlib.color_sequences["tab10"]
     for split, marker in MARKERS.items():
         for label in range(len(run.class_names)):
             kept = (splits == split) & (labels == label)

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import f1_score
 
 from cervix_jax.evaluate.sides import read_reports, read_side
 from cervix_jax.reproduce.experiments import Experiment
 from cervix_jax.reproduce.rows import ROWS, Row
+from cervix_jax.statistics import confusion
 from cervix_jax.statistics.aggregation import RULES, aggregate
+from cervix_jax.statistics.comparison import confusions
 from cervix_jax.statistics.intervals import percentile_interval, wilson_interval
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable, align, concatenate
@@ -50,7 +51,7 @@ def measure(experiment: Experiment) -> dict:
         "folds": len(folds),
         "n": len(first.labels),
         "groups": resamples.num_groups,
-        "leakage": float(np.average([report.leakage for report in reports], weights=counts)),
+        "leakage": float(np.average([report.leakage or 0.0 for report in reports], weights=counts)),
         "accuracy": float(right.mean()),
         "sd": float(np.std(by_seed, ddof=1)) if len(seeds) > 1 else None,
         "interval": list(wilson_interval(round(float(right.sum())), len(right))),
@@ -70,10 +71,7 @@ def _all_folds(tables: dict, seed: int, folds: Sequence[int]) -> PredictionTable
 
 
 def _f1(table: PredictionTable) -> np.ndarray:
-    classes = np.arange(len(table.class_names))
-    return np.asarray(
-        f1_score(table.labels, table.predicted, labels=classes, average=None, zero_division=0)
-    )
+    return confusion.f1(confusions(Resamples(table.groups, number=0), table))[0]
 
 
 def _clusters(table: PredictionTable) -> dict[str, list[int]] | None:

@@ -255,8 +255,7 @@ def _measured(
     positive = table.labels == number
     called = table.probabilities[:, number] >= point.threshold
     cells = resamples.counts(2 * positive + called, 4).T
-    names: tuple[str, ...] = ("tn", "fp", "fn", "tp")
-    counts = dict(zip(names, cells, strict=True))
+    counts: dict[str, np.ndarray] = dict(zip(("tn", "fp", "fn", "tp"), cells, strict=True))
     finite = bool(np.isfinite(point.threshold))
     return {
         "held": point.held,

@@ -67,10 +67,8 @@ def main(workdir: str) -> None:
     learned = fit(*bags([rows for rows in clusters if data.splits[rows[0]] != "test"]))
     *inputs, truth = bags([rows for rows in clusters if data.splits[rows[0]] == "test"])
     mean = jnp.where(inputs[2][..., None], inputs[1], 0).sum(1)
-    for how, joined in (
-        ("attention", attention_pooling(learned, *inputs)[0]),
-        ("mean log-probability", mean),
-    ):
+    attended, _ = attention_pooling(learned, *inputs)
+    for how, joined in (("attention", attended), ("mean log-probability", mean)):
         print(f"{how}: right on {(joined.argmax(1) == truth).sum()} of {len(truth)} clusters")
 
 

@@ -34,7 +34,7 @@ def _table(module: str, name: str) -> Callable[[], tuple[str, ...]]:
     """The choices in another room's table, which is imported when they are first asked for."""
 
     def choices() -> tuple[str, ...]:
-        table = getattr(importlib.import_module(f"cervix_jax.{module}"), name)
+        table: Any = getattr(importlib.import_module(f"cervix_jax.{module}"), name)
         return tuple(table() if callable(table) else table)
 
     return choices

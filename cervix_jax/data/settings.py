@@ -215,9 +215,32 @@ def vary_settings(
     return chosen, changed
 
 
-def variant_name(base: str, changed: Mapping[str, Value]) -> str:
-    """The name of a varied config, so that data prepared with other settings lie elsewhere."""
-    return "-".join([base, *(f"{name}_{value}" for name, value in changed.items())])
+def vary_config(
+    config: Record, given: Mapping[str, Any], owner: str, without: Sequence[str] = ()
+) -> Record:
+    """A TFDS config with other settings, or the config itself where they are no others.
+
+    Its name lists what is not the default, so data prepared with other settings lie elsewhere.
+
+    Args:
+      config: a dataclass with `name`, `description` and, as for `vary_settings`, `settings`.
+      given: see `vary_settings`, as the others.
+      owner: see there.
+      without: see there.
+
+    Raises:
+      InputError: see there.
+    """
+    base: Any = config
+    chosen, changed = vary_settings(base.settings, given, owner, without)
+    if not changed:
+        return config
+    return dataclasses.replace(
+        base,
+        name="-".join([base.name, *(f"{name}_{value}" for name, value in changed.items())]),
+        description=f"{base.description} Settings: {changed}.",
+        settings=chosen,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

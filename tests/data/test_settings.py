@@ -11,7 +11,6 @@ from cervix_jax.data.settings import (
     register_settings,
     setting,
     settings_of,
-    variant_name,
     vary_settings,
 )
 from cervix_jax.errors import InputError
@@ -60,7 +59,6 @@ def test_what_cannot_be_used_is_named_with_what_can(given, message):
 def test_variations():
     chosen, changed = vary_settings(Knobs(), {"share": 0.25, "count": 3}, "knob ")
     assert (chosen, changed) == (Knobs(share=0.25), {"share": 0.25})
-    assert variant_name("base", changed) == "base-share_0.25"
     with pytest.raises(InputError) as caught:
         vary_settings(Knobs(), {"shore": 1}, "knob ", without=["note"])
     assert str(caught.value) == (

@@ -10,8 +10,7 @@ from cervix_jax.data.settings import (
     check_settings,
     register_settings,
     setting,
-    variant_name,
-    vary_settings,
+    vary_config,
 )
 from cervix_jax.errors import check_choice
 
@@ -105,16 +104,7 @@ def phantom_config(base: str, **settings: Any) -> PhantomConfig:
         InputError: For an unknown base or field, or a value out of its range.
     """
     check_choice("cervix_phantom config", base, VIEWS)
-    config = BASE_CONFIGS[base]
-    chosen, changed = vary_settings(config.settings, settings, "cervix_phantom setting ")
-    if not changed:
-        return config
-    return dataclasses.replace(
-        config,
-        name=variant_name(base, changed),
-        description=f"{config.description} Settings: {changed}.",
-        settings=chosen,
-    )
+    return vary_config(BASE_CONFIGS[base], settings, "cervix_phantom setting ")
 
 
 BASE_CONFIGS = {

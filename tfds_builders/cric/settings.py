@@ -11,8 +11,7 @@ from cervix_jax.data.settings import (
     check_settings,
     register_settings,
     setting,
-    variant_name,
-    vary_settings,
+    vary_config,
 )
 from cervix_jax.errors import check_choice
 
@@ -77,17 +76,8 @@ def cric_config(base: str, **settings: Any) -> CricConfig:
       InputError: a setting is unknown, out of its range or of no use to this config.
     """
     check_choice("cric config", base, BASE_CONFIGS)
-    config = BASE_CONFIGS[base]
-    chosen, changed = vary_settings(
-        config.settings, settings, f"cric/{base} setting ", _WITHOUT.get(base, ())
-    )
-    if not changed:
-        return config
-    return dataclasses.replace(
-        config,
-        name=variant_name(base, changed),
-        description=f"{config.description} Settings: {changed}.",
-        settings=chosen,
+    return vary_config(
+        BASE_CONFIGS[base], settings, f"cric/{base} setting ", _WITHOUT.get(base, ())
     )
 
 

@@ -5,6 +5,7 @@ import optax
 import pytest
 
 from cervix_jax.config.base import base_config
+from cervix_jax.config.fields import OPTIMIZERS
 from cervix_jax.errors import InputError
 from cervix_jax.training import optim
 
@@ -67,7 +68,7 @@ def test_a_rate_given_at_each_step_equals_optax_with_a_schedule(name, reference)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params, others)
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimisers_descend_and_decay_kernels_only(name):
     config = make_config(name=name, weight_decay=0.1, clip_norm=0.0)
     optimizer = optim.make_optimizer(config)
@@ -116,7 +117,7 @@ def transfer_params():
     }
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_freezing_moves_only_the_head_until_it_ends(name):
     config = make_config(name=name, weight_decay=0.1, freeze_epochs=1.5)
     optimizer = optim.make_optimizer(config)

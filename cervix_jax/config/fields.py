@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import difflib
 import importlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ml_collections
@@ -35,7 +35,7 @@ def _table(module: str, name: str) -> Callable[[], tuple[str, ...]]:
 
     def choices() -> tuple[str, ...]:
         table: Any = getattr(importlib.import_module(f"cervix_jax.{module}"), name)
-        names: Iterable[str] = table() if callable(table) else table
+        names: Any = table() if callable(table) else table
         return tuple(names)
 
     return choices

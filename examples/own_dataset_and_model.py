@@ -69,6 +69,7 @@ if __name__ == "__main__":
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
     try:
-        main(*sys.argv[1:])
+        given, run_folder, *pattern = sys.argv[1:]
+        main(given, run_folder, "".join(pattern))
     except InputError as error:
         sys.exit(f"error: {error}")

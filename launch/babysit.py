@@ -35,7 +35,7 @@ class Actions:
     workers: Callable[[], list[str]]
     create: Callable[[], None]
     start: Callable[[], None]
-    delete: Callable[[], None]
+    delete: Callable[[], object]
     say: Callable[[str], None]
 
 

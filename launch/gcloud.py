@@ -64,9 +64,11 @@ class Runner:
             raise CommandError(argv, done.returncode, done.stderr)
         return done.stdout.strip()
 
-    def _start(self, argv: Sequence[str], **pipes: int) -> subprocess.CompletedProcess[str]:
+    def _start(
+        self, argv: Sequence[str], *, stdout: int | None = None, stderr: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
         try:
-            return subprocess.run(list(argv), text=True, check=False, **pipes)
+            return subprocess.run(argv, text=True, check=False, stdout=stdout, stderr=stderr)
         except FileNotFoundError as error:
             raise LaunchError(f"{argv[0]} is not installed, or not on the PATH.") from error
 

@@ -102,7 +102,7 @@ class Pipeline:
             here = mask[number * batch_size : (number + 1) * batch_size]
             yield batch | {"mask": self._place(here[self._local_rows(batch_size)])}
 
-    def images(self, indices: np.ndarray) -> np.ndarray:
+    def images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """A few examples on the host, uint8 [N, S, S, 3], without decoding the others."""
         found = [self._load(int(index))["image"] for index in indices]
         size = self._image_size

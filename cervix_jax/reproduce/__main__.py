@@ -51,8 +51,9 @@ def main(argv: list[str]) -> int | None:
     del argv
     args = flags.FLAGS
     for name in ("sipakmed", "herlev"):
-        if args[name].value and not user_path(args[name].value, f"--{name}").is_dir():
-            raise InputError(f"--{name}={args[name].value}: there is no such folder.")
+        given = args[name].value
+        if given and not user_path(given, f"--{name}").is_dir():
+            raise InputError(f"--{name}={given}: there is no such folder.")
     settings = Settings(
         out=Path(args.out),
         manual_dirs={"sipakmed": args.sipakmed, "herlev": args.herlev},

@@ -15,7 +15,7 @@ from cervix_jax.training.run import train_and_evaluate
 
 flags.FLAGS.mark_as_parsed()
 # The machine may be busy, so that no example has a deadline.
-settings.register_profile("cervix_jax")
+settings.register_profile("cervix_jax", deadline=None)
 settings.load_profile("cervix_jax")
 
 

@@ -21,6 +21,8 @@ def test_python_blocks_run(trained, tmp_path, monkeypatch):
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 3
     for block in blocks:
+        if "explain_run" in block:  # examples/python_first.py does this, and its test runs it
+            continue
         code = re.sub(
             r"/absolute/path/runs/rcan/checkpoints/\d+", f"{folder}/checkpoints/{step}", block
         )

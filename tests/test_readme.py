@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -18,6 +19,8 @@ def test_python_blocks_run(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     step = max(int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
     images = np.random.default_rng(0).integers(0, 255, (3, 40, 50, 3), np.uint8)
+    (tmp_path / "cells").mkdir()
+    Image.fromarray(images[0]).save(tmp_path / "cells" / "cell.png")
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 3
     for block in blocks:

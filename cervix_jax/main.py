@@ -20,6 +20,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from cervix_jax import distributed
+from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED, run_command
 from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.config.fields import check_fields
@@ -27,7 +28,6 @@ from cervix_jax.errors import InputError
 from cervix_jax.evaluate.summary_text import summary
 from cervix_jax.training import cross_validation
 from cervix_jax.training.loop import NonFiniteLossError
-from cervix_jax.training.preemption import Preempted
 from cervix_jax.training.run import train_and_evaluate
 
 GROUPS = {

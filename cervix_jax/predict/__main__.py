@@ -19,6 +19,7 @@ from typing import cast
 from absl import flags
 
 from cervix_jax.command.flags import run_flags
+from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_PREEMPTED, run_command
 from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.errors import InputError
@@ -28,7 +29,6 @@ from cervix_jax.predict.field_rows import HEATMAPS, KINDS
 from cervix_jax.predict.overlays import OVERLAY_METHODS
 from cervix_jax.predict.workflow import Predicted, predict_images
 from cervix_jax.statistics.aggregation import RULES
-from cervix_jax.training.preemption import Preempted
 
 GROUPS = {
     "The run": ["workdir", "step", "batch_size"],

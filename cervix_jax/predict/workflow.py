@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tqdm import tqdm
 
+from cervix_jax.command.preemption import Preempted, StopRequest
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic
 from cervix_jax.files.images import MAX_PIXELS, only_our_checks
@@ -22,7 +23,6 @@ from cervix_jax.predict.output import REASON, Entry, Output, beside, check_path
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.validation import read_validation
 from cervix_jax.runs.run import Run, load_run
-from cervix_jax.training.preemption import Preempted, StopRequest
 
 ImagePaths = str | Path | Sequence[str | Path] | Iterator[str]
 

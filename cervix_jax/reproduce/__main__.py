@@ -16,6 +16,7 @@ from absl import flags, logging
 
 from cervix_jax import figures
 from cervix_jax.audit.dataset import audit_dataset
+from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED, run_command
 from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.data import catalog
@@ -34,7 +35,6 @@ from cervix_jax.reproduce.experiments import (
 )
 from cervix_jax.reproduce.rows import ROWS
 from cervix_jax.training.loop import NonFiniteLossError
-from cervix_jax.training.preemption import Preempted
 
 SHORTCUTS = "sipakmed/single_cell"
 DEFAULT_PROTOCOLS = ["paper", "paper_clusters", "cluster", "block"]

@@ -12,13 +12,13 @@ import numpy as np
 from absl import logging
 
 from cervix_jax import distributed
+from cervix_jax.command.preemption import StopRequest
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.evaluate.report_file import EvaluationReport, read_report
 from cervix_jax.files.atomic import write_json
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.intervals import wilson_interval
-from cervix_jax.training.preemption import StopRequest
 from cervix_jax.training.run import check_config, train_and_evaluate
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")

@@ -10,12 +10,12 @@ from absl import logging
 from tqdm import tqdm
 
 from cervix_jax import distributed
+from cervix_jax.command.preemption import Preempted, StopRequest
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.runs.checkpoint import Checkpoints
 from cervix_jax.runs.inference import Forward, predict_split
 from cervix_jax.statistics.performance import quick_metrics
 from cervix_jax.training import writers
-from cervix_jax.training.preemption import Preempted, StopRequest
 from cervix_jax.training.profiling import ProfileWindow
 from cervix_jax.training.step import (
     RunInputs,

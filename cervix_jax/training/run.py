@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from cervix_jax import __version__, distributed, figures
+from cervix_jax.command.preemption import StopRequest
 from cervix_jax.config.fields import check_fields, check_values
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.pipeline import steps_per_epoch
@@ -21,7 +22,6 @@ from cervix_jax.runs.checkpoint import Checkpoints, brief, list_steps
 from cervix_jax.runs.inference import make_forward, predict_split
 from cervix_jax.training import losses, optim, writers
 from cervix_jax.training.loop import Loop, stoppable
-from cervix_jax.training.preemption import StopRequest
 from cervix_jax.training.profiling import ProfileWindow
 from cervix_jax.training.start import starting_values
 from cervix_jax.training.step import (

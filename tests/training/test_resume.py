@@ -12,10 +12,10 @@ import pytest
 from commands import assert_same_run, error_line, finish, rows_of, start
 from small import get_config
 
+from cervix_jax.command.preemption import Preempted
 from cervix_jax.errors import InputError
 from cervix_jax.runs.checkpoint import list_steps
 from cervix_jax.training import run as train
-from cervix_jax.training.preemption import Preempted
 
 pytestmark = pytest.mark.slow
 LONG = {"num_epochs": 30, "early_stopping_epochs": 8, "checkpoint.every_steps": 1}

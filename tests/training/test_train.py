@@ -9,11 +9,11 @@ import pytest
 from selection import few
 
 from cervix_jax import load_run
+from cervix_jax.command.preemption import Preempted
 from cervix_jax.errors import InputError
 from cervix_jax.runs.checkpoint import list_steps, read_arrays
 from cervix_jax.training import run as train
 from cervix_jax.training.loop import Loop, NonFiniteLossError
-from cervix_jax.training.preemption import Preempted
 from cervix_jax.training.writers import read_json_lines
 
 STEPS_PER_EPOCH, EPOCHS = 3, 3

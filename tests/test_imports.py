@@ -16,8 +16,8 @@ LEVELS = [
     {"config", "statistics"},
     {"command", "explain", "runs"},
     {"audit", "evaluate", "explanations", "prepare"},
-    {"export", "report", "training"},
-    {"main", "predict", "reproduce"},
+    {"export", "predict", "report", "training"},
+    {"main", "reproduce"},
 ]
 FORBIDDEN = {"tensorflow", "torch", "pickle", "keras"}
 

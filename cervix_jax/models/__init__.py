@@ -75,14 +75,14 @@ def register(name: str, factory: Callable[..., Classifier]) -> None:
     `cervix_jax.models` whose value is `module:factory`.
 
     Args:
-        name: what `config.model.name` says; registering it again replaces the factory.
-        factory: a function or class that makes the network from the keyword arguments
-            `num_classes` and `dtype` (taken by `**fixed` or by name) and its own options, of which
-            training needs `dropout_rate`, all keyword-only with a default. Parts called `stem`,
-            `stage1` to `stage4` and `classifier` get learning rates by stage.
+      name: what `config.model.name` says; registering it again replaces the factory.
+      factory: a function or class that makes the network from the keyword arguments
+        `num_classes` and `dtype` (taken by `**fixed` or by name) and its own options, of which
+        training needs `dropout_rate`, all keyword-only with a default. Parts called `stem`,
+        `stage1` to `stage4` and `classifier` get learning rates by stage.
 
     Raises:
-        InputError: the name is one of `NAMES`, or the factory cannot be called so.
+      InputError: the name is one of `NAMES`, or the factory cannot be called so.
     """
     if name in NAMES:
         raise InputError(f"model name {name!r} is taken by this package; choose another.")
@@ -139,27 +139,27 @@ def create(
     Without `weights` it works under `jax.jit` and `nnx.eval_shape`.
 
     Args:
-        name: one of `known_names()`.
-        num_classes: length of the logits.
-        rngs: its stream `params` gives the key (one is drawn); `nnx.Rngs(0)` if none is given.
-        dtype: type of the computation, such as `jnp.bfloat16` or `"bfloat16"`; parameters and
-            batch statistics are float32.
-        remat: spend time to save memory in training: see `layers.rematerialised`.
-        weights: a file, `package:<name>` or `hf:<repo>` as `weights.read.read_state_dict` takes
-            them; or a torch state dict as arrays by name; or {"params", "stats"} of a run. The
-            classifier stays fresh where theirs has another number of classes, and so does
-            attention that they do not have; everything else must fit. Feed the network images
-            normalised as those weights expect (`data.normalization`; torchvision's: "imagenet").
-        **options: `dropout_rate` for all (0; 0.5 for rcan, 0.2 for efficientnet_lite0), and
-            `attention`: for rcan `"last_layer"` (default) or `"blocks"`, see `DenseNet`; for
-            efficientnet_lite0 `"none"` (default) or `"head"`, see `EfficientNet`.
+      name: one of `known_names()`.
+      num_classes: length of the logits.
+      rngs: its stream `params` gives the key (one is drawn); `nnx.Rngs(0)` if none is given.
+      dtype: type of the computation, such as `jnp.bfloat16` or `"bfloat16"`; parameters and
+        batch statistics are float32.
+      remat: spend time to save memory in training: see `layers.rematerialised`.
+      weights: a file, `package:<name>` or `hf:<repo>` as `weights.read.read_state_dict` takes
+        them; or a torch state dict as arrays by name; or {"params", "stats"} of a run. The
+        classifier stays fresh where theirs has another number of classes, and so does
+        attention that they do not have; everything else must fit. Feed the network images
+        normalised as those weights expect (`data.normalization`; torchvision's: "imagenet").
+      **options: `dropout_rate` for all (0; 0.5 for rcan, 0.2 for efficientnet_lite0), and
+        `attention`: for rcan `"last_layer"` (default) or `"blocks"`, see `DenseNet`; for
+        efficientnet_lite0 `"none"` (default) or `"head"`, see `EfficientNet`.
 
     Returns:
-        The model, with variables of the kinds `nnx.Param` and `nnx.BatchStat` only.
+      The model, with variables of the kinds `nnx.Param` and `nnx.BatchStat` only.
 
     Raises:
-        InputError: unknown name, option or value of an option; weights that cannot be read or do
-            not fit.
+      InputError: unknown name, option or value of an option; weights that cannot be read or do
+        not fit.
     """
     _check_options(_check_name(name), options)
     model = _FACTORIES[name](num_classes=num_classes, dtype=_check_dtype(dtype), **options)

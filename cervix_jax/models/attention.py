@@ -16,8 +16,8 @@ class ChannelAttention(nnx.Module):
     Networks", ECCV 2018, section 3.3. Pooling and gates are float32.
 
     Args:
-        features: channels C.
-        reduction: divisor of the hidden channels.
+      features: channels C.
+      reduction: divisor of the hidden channels.
     """
 
     def __init__(self, features: int, *, reduction: int = 16):
@@ -40,9 +40,9 @@ class ResidualChannelAttentionBlock(nnx.Module):
     as the identity and pretrained features around it survive the first steps.
 
     Args:
-        features: channels C.
-        reduction: divisor of the hidden channels of the attention.
-        dtype: type of the convolutions.
+      features: channels C.
+      reduction: divisor of the hidden channels of the attention.
+      dtype: type of the convolutions.
     """
 
     def __init__(self, features: int, *, reduction: int = 16, dtype: DTypeLike = jnp.float32):

@@ -23,9 +23,9 @@ class Classifier(nnx.Module):
     only `nnx.Param` and `nnx.BatchStat`: dropout takes its key from the call.
 
     Attributes:
-        num_classes: length of the logits.
-        minimum_size: smallest height and width in pixels.
-        dtype: type of the computation; pooling and logits are float32.
+      num_classes: length of the logits.
+      minimum_size: smallest height and width in pixels.
+      dtype: type of the computation; pooling and logits are float32.
     """
 
     minimum_size = 32
@@ -49,21 +49,21 @@ class Classifier(nnx.Module):
         """Classify a batch.
 
         Args:
-            images: float [B, H, W, 3], normalised as in training; H and W at least `minimum_size`.
-            rngs: holds the key of the stream `dropout`; needed only in training with dropout.
-            perturbations: what is added to the feature maps of these names (`FEATURE_MAPS`) before
-                the network goes on. The gradient with respect to a zero here is that with respect
-                to the feature map, which is what Grad-CAM needs. None adds nothing to the program.
+          images: float [B, H, W, 3], normalised as in training; H and W at least `minimum_size`.
+          rngs: holds the key of the stream `dropout`; needed only in training with dropout.
+          perturbations: what is added to the feature maps of these names (`FEATURE_MAPS`) before
+            the network goes on. The gradient with respect to a zero here is that with respect
+            to the feature map, which is what Grad-CAM needs. None adds nothing to the program.
 
         Returns:
-            Logits, float32 [B, num_classes], and the features on the way: `stem` (after its
-            pooling), `stage1` to `stage4` and `pre_logits_2d` (after the last normalisation and
-            rectification), all [B, h, w, c] in the compute type; `pre_logits`, float32 [B, c];
-            and `attention/<block>`, the gates between 0 and 1.
+          Logits, float32 [B, num_classes], and the features on the way: `stem` (after its
+          pooling), `stage1` to `stage4` and `pre_logits_2d` (after the last normalisation and
+          rectification), all [B, h, w, c] in the compute type; `pre_logits`, float32 [B, c];
+          and `attention/<block>`, the gates between 0 and 1.
 
         Raises:
-            InputError: images of another rank, type or number of channels, or too small; no `rngs`
-                in training with dropout; or perturbations of something else.
+          InputError: images of another rank, type or number of channels, or too small; no `rngs`
+            in training with dropout; or perturbations of something else.
         """
         _check_images(images, self.minimum_size)
         perturb = _make_perturb(perturbations or {})

@@ -52,10 +52,10 @@ class DenseBlock(nnx.Module):
     moments of each segment are computed once, when it appears, and shared.
 
     Args:
-        in_features: input channels.
-        layers: number of dense layers.
-        attention: whether channel attention scales the 32 channels of the last layer.
-        dtype: type of the computation.
+      in_features: input channels.
+      layers: number of dense layers.
+      attention: whether channel attention scales the 32 channels of the last layer.
+      dtype: type of the computation.
     """
 
     def __init__(self, in_features: int, layers: int, *, attention: bool, dtype: DTypeLike):
@@ -69,8 +69,8 @@ class DenseBlock(nnx.Module):
         """Map [B, H, W, in] to [B, H, W, in + 32 layers].
 
         Returns:
-            The features, their moments in training (else None), and the gates of the last layer,
-            float32 [B, 32], with attention (else None).
+          The features, their moments in training (else None), and the gates of the last layer,
+          float32 [B, 32], with attention (else None).
         """
         gates = None
         layers = [getattr(self, f"denselayer{index + 1}") for index in range(self.layers)]
@@ -155,11 +155,11 @@ class DenseNet(Classifier):
     `ResidualChannelAttentionBlock`.
 
     Args:
-        num_classes: length of the logits.
-        attention: `"none"`, `"last_layer"` or `"blocks"`.
-        blocks: dense layers in each of the four blocks; (6, 12, 24, 16) is DenseNet-121.
-        dropout_rate: dropout before the classifier.
-        dtype: type of the computation.
+      num_classes: length of the logits.
+      attention: `"none"`, `"last_layer"` or `"blocks"`.
+      blocks: dense layers in each of the four blocks; (6, 12, 24, 16) is DenseNet-121.
+      dropout_rate: dropout before the classifier.
+      dtype: type of the computation.
     """
 
     def __init__(

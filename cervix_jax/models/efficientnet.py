@@ -116,13 +116,13 @@ class EfficientNet(Classifier):
     `pre_logits_2d` has the 1280 channels of the activated head convolution.
 
     Args:
-        num_classes: length of the logits.
-        attention: `"none"`, or `"head"` for a residual channel attention block on the 320
-            channels before the head convolution; it starts almost as the identity
-            (see `ResidualChannelAttentionBlock`) and its gates are `attention/stage4`.
-        groups: the blocks; `LITE0` or a variation of it with seven groups.
-        dropout_rate: dropout before the classifier; 0.2 in the original.
-        dtype: type of the computation.
+      num_classes: length of the logits.
+      attention: `"none"`, or `"head"` for a residual channel attention block on the 320
+        channels before the head convolution; it starts almost as the identity
+        (see `ResidualChannelAttentionBlock`) and its gates are `attention/stage4`.
+      groups: the blocks; `LITE0` or a variation of it with seven groups.
+      dropout_rate: dropout before the classifier; 0.2 in the original.
+      dtype: type of the computation.
     """
 
     def __init__(

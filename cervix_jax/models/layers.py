@@ -40,15 +40,15 @@ class Conv(nnx.Module):
     The kernel is zero until `initialise` draws it.
 
     Args:
-        in_features: input channels.
-        out_features: output channels.
-        kernel_size: side of the kernel in pixels.
-        stride: step in pixels, the same in both directions.
-        use_bias: whether to add a bias per output channel.
-        init: `"fan_in"` or `"fan_out"`: Kaiming normal, gain sqrt(2); `"torch"`: normal with
-            variance 1 / (3 fan_in), that of torch's default.
-        init_scale: factor on the drawn kernel.
-        dtype: type of the computation; parameters are float32.
+      in_features: input channels.
+      out_features: output channels.
+      kernel_size: side of the kernel in pixels.
+      stride: step in pixels, the same in both directions.
+      use_bias: whether to add a bias per output channel.
+      init: `"fan_in"` or `"fan_out"`: Kaiming normal, gain sqrt(2); `"torch"`: normal with
+        variance 1 / (3 fan_in), that of torch's default.
+      init_scale: factor on the drawn kernel.
+      dtype: type of the computation; parameters are float32.
     """
 
     def __init__(
@@ -127,10 +127,10 @@ class BatchNorm(nnx.Module):
     batch is the global one.
 
     Args:
-        features: channels.
-        momentum: weight of the old running value (torch's momentum is one minus this).
-        epsilon: added to the variance.
-        dtype: type of the output.
+      features: channels.
+      momentum: weight of the old running value (torch's momentum is one minus this).
+      epsilon: added to the variance.
+      dtype: type of the output.
     """
 
     def __init__(

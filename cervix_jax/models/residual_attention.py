@@ -51,9 +51,9 @@ class AttentionModule(nnx.Module):
     """`(1 + mask) * trunk` between two residual units; the mask looks down `levels` poolings.
 
     Args:
-        features: channels, the same throughout.
-        levels: number of max-poolings in the soft mask branch: 3, 2, 1 at stages 1, 2, 3.
-        dtype: type of the computation.
+      features: channels, the same throughout.
+      levels: number of max-poolings in the soft mask branch: 3, 2, 1 at stages 1, 2, 3.
+      dtype: type of the computation.
     """
 
     def __init__(self, features: int, levels: int, *, dtype: DTypeLike):
@@ -111,9 +111,9 @@ class ResidualAttentionNetwork(Classifier):
     in the mask goes to the actual size, so any input of at least 64 pixels a side will do.
 
     Args:
-        num_classes: length of the logits.
-        dropout_rate: dropout before the classifier.
-        dtype: type of the computation.
+      num_classes: length of the logits.
+      dropout_rate: dropout before the classifier.
+      dtype: type of the computation.
     """
 
     minimum_size = 64

@@ -46,10 +46,10 @@ class ResNet(Classifier):
     """A residual network of bottlenecks; torchvision's names.
 
     Args:
-        num_classes: length of the logits.
-        blocks: bottlenecks in each of the four stages; (3, 4, 6, 3) is ResNet-50.
-        dropout_rate: dropout before the classifier.
-        dtype: type of the computation.
+      num_classes: length of the logits.
+      blocks: bottlenecks in each of the four stages; (3, 4, 6, 3) is ResNet-50.
+      dropout_rate: dropout before the classifier.
+      dtype: type of the computation.
     """
 
     def __init__(

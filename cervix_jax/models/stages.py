@@ -37,7 +37,7 @@ def stage_of(path: Sequence[str | int]) -> int:
     and `classifier`.
 
     Raises:
-        InputError: the name tells no stage.
+      InputError: the name tells no stage.
     """
     name = "/".join(map(str, path))
     for pattern, stage in _TABLE:

@@ -31,16 +31,16 @@ class ClassAnatomy:
     """Measured targets of one class, at SIPaKMeD's native scale.
 
     Attributes:
-        nucleus_area: 10th, 50th and 90th percentile in native square pixels.
-        cell_area: The same for the whole cell, nucleus included.
-        log_area_correlation: Pearson correlation of the two log areas.
-        nucleus_rgb: Median colour of nuclei, 0 to 255.
-        cytoplasm_rgb: Median colour of the cytoplasm.
-        background_rgb: Median colour between the cells.
-        focus_spread: Standard deviation of the defocus blur, native pixels.
-        crowding: How much closer than `overlap` asks the cells of a cluster lie.
-        layers: Mean number of cell layers that the measured cytoplasm colour looks through.
-        hue_spread: How widely the slides of the class lie between pink and blue-green.
+      nucleus_area: 10th, 50th and 90th percentile in native square pixels.
+      cell_area: The same for the whole cell, nucleus included.
+      log_area_correlation: Pearson correlation of the two log areas.
+      nucleus_rgb: Median colour of nuclei, 0 to 255.
+      cytoplasm_rgb: Median colour of the cytoplasm.
+      background_rgb: Median colour between the cells.
+      focus_spread: Standard deviation of the defocus blur, native pixels.
+      crowding: How much closer than `overlap` asks the cells of a cluster lie.
+      layers: Mean number of cell layers that the measured cytoplasm colour looks through.
+      hue_spread: How widely the slides of the class lie between pink and blue-green.
     """
 
     nucleus_area: tuple[float, float, float]
@@ -132,7 +132,7 @@ def sample_areas(rng: np.random.Generator, class_name: str, count: int) -> np.nd
     of its cell.
 
     Returns:
-        float64 [count, 2]: nucleus area and cell area in phantom square pixels.
+      float64 [count, 2]: nucleus area and cell area in phantom square pixels.
     """
     anatomy = ANATOMY[class_name]
     correlation = anatomy.log_area_correlation

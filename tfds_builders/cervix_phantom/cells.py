@@ -30,11 +30,11 @@ class Cell:
     """A drawn cell on its own square patch; the cell's centre is the patch's centre.
 
     Attributes:
-        cytoplasm: float32 [side, side], relative thickness of the cytoplasm, about 1.
-        chromatin: float32 [side, side], relative density of the nuclei, 0 outside them.
-        cell_mask: bool [side, side], the outer contour filled, nuclei included.
-        nucleus_mask: bool [side, side], inside the cell.
-        halo_mask: bool [side, side], the koilocyte's cavity without nuclei; else empty.
+      cytoplasm: float32 [side, side], relative thickness of the cytoplasm, about 1.
+      chromatin: float32 [side, side], relative density of the nuclei, 0 outside them.
+      cell_mask: bool [side, side], the outer contour filled, nuclei included.
+      nucleus_mask: bool [side, side], inside the cell.
+      halo_mask: bool [side, side], the koilocyte's cavity without nuclei; else empty.
     """
 
     cytoplasm: np.ndarray
@@ -70,10 +70,10 @@ def draw_cell(
     """Draws the inside of a cell.
 
     Args:
-        rng: The cell's own stream.
-        class_name: One of `SIPAKMED.names`.
-        outline: Outer contour.
-        nucleus_area: Area of all nuclei together, square pixels.
+      rng: The cell's own stream.
+      class_name: One of `SIPAKMED.names`.
+      outline: Outer contour.
+      nucleus_area: Area of all nuclei together, square pixels.
     """
     half = int(np.ceil(outline.reach)) + _PAD
     shape = (2 * half + 1, 2 * half + 1)

@@ -18,10 +18,10 @@ def add_debris(
     """Adds debris to a field in place.
 
     Args:
-        rng: The field's debris stream.
-        concentration: float32 [4, height, width], dye concentrations.
-        nuclear_dyes: float64 [4], how the slide's nuclei stain; leukocyte nuclei follow.
-        amount: The `debris` setting: multiplies the expected numbers.
+      rng: The field's debris stream.
+      concentration: float32 [4, height, width], dye concentrations.
+      nuclear_dyes: float64 [4], how the slide's nuclei stain; leukocyte nuclei follow.
+      amount: The `debris` setting: multiplies the expected numbers.
     """
     shape = concentration.shape[1:]
     if rng.random() < _MUCUS_CHANCE * amount:

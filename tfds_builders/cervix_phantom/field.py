@@ -32,12 +32,12 @@ class PlacedCell:
     """A cell of a field. Masks are bool arrays in the frame of `window`.
 
     Attributes:
-        number: 1 and up; its value in the field's instance mask.
-        window: Rows and columns of the field that hold the patch.
-        cell_mask: The whole cell, also where others lie over it.
-        nucleus_mask: Its nuclei.
-        halo_mask: Its perinuclear cavity; empty except for koilocytes.
-        overlap: Share of its area that other cells share, 0 to 1.
+      number: 1 and up; its value in the field's instance mask.
+      window: Rows and columns of the field that hold the patch.
+      cell_mask: The whole cell, also where others lie over it.
+      nucleus_mask: Its nuclei.
+      halo_mask: Its perinuclear cavity; empty except for koilocytes.
+      overlap: Share of its area that other cells share, 0 to 1.
     """
 
     number: int
@@ -69,10 +69,10 @@ class Field:
     """A rendered field with its ground truth.
 
     Attributes:
-        image: uint8 [288, 384, 3], RGB.
-        instance_mask: uint8 [288, 384]: 0 background, else the number of the topmost cell.
-        cells: In order of number; the last lies on top.
-        slide_id: The slide the field belongs to.
+      image: uint8 [288, 384, 3], RGB.
+      instance_mask: uint8 [288, 384]: 0 background, else the number of the topmost cell.
+      cells: In order of number; the last lies on top.
+      slide_id: The slide the field belongs to.
     """
 
     image: np.ndarray
@@ -85,9 +85,9 @@ def render_field(class_index: int, cluster: int, settings: PhantomSettings) -> F
     """Renders one field, whatever others are rendered before it, after it or beside it.
 
     Args:
-        class_index: Position in `SIPAKMED.names`.
-        cluster: Cluster number within the class, 1 and up.
-        settings: The knobs.
+      class_index: Position in `SIPAKMED.names`.
+      cluster: Cluster number within the class, 1 and up.
+      settings: The knobs.
     """
     class_name = SIPAKMED.names[class_index]
     root = np.random.SeedSequence([settings.seed, class_index, cluster])

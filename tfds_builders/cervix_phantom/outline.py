@@ -14,7 +14,7 @@ class Outline:
     """A star-shaped outline.
 
     Attributes:
-        radii: float64 [256], radius in pixels at equally spaced angles from the x axis.
+      radii: float64 [256], radius in pixels at equally spaced angles from the x axis.
     """
 
     radii: np.ndarray
@@ -43,10 +43,10 @@ def ellipse(rng: np.random.Generator, area: float, aspect: float, wobble: float 
     """A randomly turned ellipse roughened by low-order Fourier terms.
 
     Args:
-        rng: Chooses the direction and the roughness.
-        area: Area in square pixels, met exactly.
-        aspect: Long over short axis, 1 or more.
-        wobble: Root mean square size of the Fourier terms of order 2 to 6, relative to the radius.
+      rng: Chooses the direction and the roughness.
+      area: Area in square pixels, met exactly.
+      aspect: Long over short axis, 1 or more.
+      wobble: Root mean square size of the Fourier terms of order 2 to 6, relative to the radius.
     """
     turned = _ANGLES - rng.uniform(0, 2 * np.pi)
     radii = 1 / np.sqrt((np.cos(turned) ** 2) / aspect + (np.sin(turned) ** 2) * aspect)
@@ -65,11 +65,11 @@ def polygon(
     It is a smooth minimum over half-planes, so it stays star-shaped whatever the draw.
 
     Args:
-        rng: Chooses the sides.
-        area: Area in square pixels, met exactly.
-        sides: Number of half-planes, 4 or more.
-        aspect: Long over short axis, 1 or more.
-        sharpness: Exponent of the smooth minimum; the larger, the sharper the corners.
+      rng: Chooses the sides.
+      area: Area in square pixels, met exactly.
+      sides: Number of half-planes, 4 or more.
+      aspect: Long over short axis, 1 or more.
+      sharpness: Exponent of the smooth minimum; the larger, the sharper the corners.
     """
     normals = (np.arange(sides) + rng.uniform(-0.3, 0.3, sides)) * (2 * np.pi / sides)
     distance = rng.uniform(0.8, 1.15, sides)
@@ -88,12 +88,12 @@ def depth(outline: Outline, shape: tuple[int, int], centre: tuple[float, float])
     """How far inside the outline each pixel lies, along the ray from the centre.
 
     Args:
-        outline: The outline.
-        shape: Height and width of the patch.
-        centre: Row and column of the outline's centre, in pixels.
+      outline: The outline.
+      shape: Height and width of the patch.
+      centre: Row and column of the outline's centre, in pixels.
 
     Returns:
-        float32 [height, width] in pixels: positive inside, negative outside.
+      float32 [height, width] in pixels: positive inside, negative outside.
     """
     rows = np.arange(shape[0], dtype=np.float64)[:, None] - centre[0]
     columns = np.arange(shape[1], dtype=np.float64)[None, :] - centre[1]

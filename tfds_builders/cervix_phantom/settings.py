@@ -94,14 +94,14 @@ def phantom_config(base: str, **settings: Any) -> PhantomConfig:
     `single_cell-confounding_0.0-seed_3`. Without such settings it is the base config itself.
 
     Args:
-        base: `single_cell` or `multi_cell`.
-        **settings: Fields of `PhantomSettings`.
+      base: `single_cell` or `multi_cell`.
+      **settings: Fields of `PhantomSettings`.
 
     Returns:
-        The config, for `Builder(config=...)`.
+      The config, for `Builder(config=...)`.
 
     Raises:
-        InputError: For an unknown base or field, or a value out of its range.
+      InputError: For an unknown base or field, or a value out of its range.
     """
     check_choice("cervix_phantom config", base, VIEWS)
     return vary_config(BASE_CONFIGS[base], settings, "cervix_phantom setting ")

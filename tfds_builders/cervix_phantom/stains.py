@@ -39,10 +39,10 @@ class Palette:
     """Typical dye uptake of a class, fitted to its measured colours.
 
     Attributes:
-        nucleus: float64 [4], dye concentrations a nucleus adds to half of its cytoplasm's.
-        cytoplasm: float64 [4].
-        background: float64 [3], transmitted light between cells, 0 to 1.
-        hue_spread: Standard deviation of the tilt between pink and blue-green.
+      nucleus: float64 [4], dye concentrations a nucleus adds to half of its cytoplasm's.
+      cytoplasm: float64 [4].
+      background: float64 [3], transmitted light between cells, 0 to 1.
+      hue_spread: Standard deviation of the tilt between pink and blue-green.
     """
 
     nucleus: np.ndarray
@@ -70,13 +70,13 @@ class Slide:
     """How one slide was stained and lit.
 
     Attributes:
-        slide_id: Such as `slide_0012`; clusters with the same id share everything below.
-        dyes: float64 [4, 3], optical density of each dye in red, green and blue.
-        nucleus: float64 [4], as in `Palette`.
-        cytoplasm: float64 [4].
-        background: float64 [3], 0 to 1.
-        eosinophilia: Share of cells that take eosin in place of light green.
-        number: The number in `slide_id`.
+      slide_id: Such as `slide_0012`; clusters with the same id share everything below.
+      dyes: float64 [4, 3], optical density of each dye in red, green and blue.
+      nucleus: float64 [4], as in `Palette`.
+      cytoplasm: float64 [4].
+      background: float64 [3], 0 to 1.
+      eosinophilia: Share of cells that take eosin in place of light green.
+      number: The number in `slide_id`.
     """
 
     slide_id: str
@@ -190,13 +190,13 @@ def field_light(
     silent about the class.
 
     Args:
-        slide: The slide.
-        cluster: The field's cluster number.
-        shape: Height and width of the field.
-        settings: The knobs.
+      slide: The slide.
+      cluster: The field's cluster number.
+      shape: Height and width of the field.
+      settings: The knobs.
 
     Returns:
-        float32 [4], dye uptake relative to the slide, and float32 [height, width, 3], light.
+      float32 [4], dye uptake relative to the slide, and float32 [height, width, 3], light.
     """
     rng = np.random.default_rng([settings.seed, _LIGHT_STREAM, slide.number, cluster])
     spread = settings.stain_variation
@@ -214,12 +214,12 @@ def transmit(concentration: np.ndarray, dyes: np.ndarray, light: np.ndarray) -> 
     """Beer-Lambert: the light that passes.
 
     Args:
-        concentration: float32 [4, height, width], dye concentrations.
-        dyes: [4, 3] optical density per unit concentration.
-        light: float32 [height, width, 3], incident light.
+      concentration: float32 [4, height, width], dye concentrations.
+      dyes: [4, 3] optical density per unit concentration.
+      light: float32 [height, width, 3], incident light.
 
     Returns:
-        float32 [height, width, 3].
+      float32 [height, width, 3].
     """
     image = np.empty((*concentration.shape[1:], 3), np.float32)
     for channel in range(3):

@@ -31,13 +31,13 @@ def band_noise(
     """A window of band-limited Gaussian noise.
 
     Args:
-        rng: Chooses the window and its flips.
-        shape: Height and width, at most 1024.
-        wavelength: Centre of the band in pixels.
-        octaves: Standard deviation of the band, in octaves.
+      rng: Chooses the window and its flips.
+      shape: Height and width, at most 1024.
+      wavelength: Centre of the band in pixels.
+      octaves: Standard deviation of the band, in octaves.
 
     Returns:
-        float32 [height, width]; mean 0 and deviation 1 over the whole tile.
+      float32 [height, width]; mean 0 and deviation 1 over the whole tile.
     """
     top = int(rng.integers(_TILE - shape[0] + 1))
     left = int(rng.integers(_TILE - shape[1] + 1))

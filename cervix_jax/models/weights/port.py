@@ -35,8 +35,8 @@ class Match(NamedTuple):
     """Which weights go where.
 
     Attributes:
-        values: arrays in our axis order by the path of the variable, e.g. `fc/kernel`.
-        kept: torch names of the variables that have no weights and keep their drawn values.
+      values: arrays in our axis order by the path of the variable, e.g. `fc/kernel`.
+      kept: torch names of the variables that have no weights and keep their drawn values.
     """
 
     values: dict[str, np.ndarray]
@@ -49,20 +49,20 @@ def load_torch_state_dict(
     """Set every parameter and statistic of `model` from a torch state dict, in place.
 
     Args:
-        model: made by `models.create`; unchanged when an error is raised.
-        state_dict: arrays by torch's names, in torch's axis orders. `num_batches_tracked` is
-            ignored; a leading `module.` (DataParallel), `norm.1` for `norm1` in DenseNet, and the
-            names of the public RCAN, RAN-92 and EfficientNet-Lite code are understood.
-        replace_head: True for transfer to other classes: the classifier keeps its drawn values,
-            and so does attention that was added to the published network when the file has none.
-            "if_needed" does this too, but takes the file's classifier where its shape fits.
+      model: made by `models.create`; unchanged when an error is raised.
+      state_dict: arrays by torch's names, in torch's axis orders. `num_batches_tracked` is
+        ignored; a leading `module.` (DataParallel), `norm.1` for `norm1` in DenseNet, and the
+        names of the public RCAN, RAN-92 and EfficientNet-Lite code are understood.
+      replace_head: True for transfer to other classes: the classifier keeps its drawn values,
+        and so does attention that was added to the published network when the file has none.
+        "if_needed" does this too, but takes the file's classifier where its shape fits.
 
     Returns:
-        What was set, and what was kept.
+      What was set, and what was kept.
 
     Raises:
-        InputError: names missing or unexpected, shapes that differ, or values that are not finite
-            numbers; all in one message.
+      InputError: names missing or unexpected, shapes that differ, or values that are not finite
+        numbers; all in one message.
     """
     match = match_state_dict(model, state_dict, replace_head=replace_head)
     assign(model, match.values)
@@ -87,12 +87,12 @@ def match_variables(
     """As `match_state_dict`, for {"params", "stats"} of another model of this package.
 
     Args:
-        model: may be abstract.
-        variables: nested dicts of arrays.
-        replace_head: see `load_torch_state_dict`.
+      model: may be abstract.
+      variables: nested dicts of arrays.
+      replace_head: see `load_torch_state_dict`.
 
     Raises:
-        InputError: see `load_torch_state_dict`.
+      InputError: see `load_torch_state_dict`.
     """
     given = {
         torch_name([_key(part) for part in path]): np.asarray(value)

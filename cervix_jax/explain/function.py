@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_choice
 
 LogitsFn = Callable[..., Any]
 """Maps images [B, H, W, 3] to logits [B, C], or to a tuple that begins with them.
@@ -173,9 +173,3 @@ def check_count(name: str, value: int, least: int = 1) -> None:
     """Raises InputError unless `value` is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises InputError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise InputError(f"{name} is {value!r}; choose one of {', '.join(choices)}.")

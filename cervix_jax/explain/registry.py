@@ -16,13 +16,13 @@ import jax
 import numpy as np
 
 from cervix_jax.data.normalization import InputRange
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_choice
 from cervix_jax.explain import baselines as colours
 from cervix_jax.explain import references
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.cam import grad_cam, grad_cam_plus_plus, layer_cam
 from cervix_jax.explain.contract import Reduction
-from cervix_jax.explain.function import LogitsFn, Output, check_choice
+from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.gradients import input_x_gradient, saliency, smooth_grad
 from cervix_jax.explain.guided import guided_backprop, guided_grad_cam
 from cervix_jax.explain.integrated import (
@@ -306,5 +306,5 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _method(name: str) -> Method:
-    check_choice("method", name, tuple(METHODS))
+    check_choice("method", name, METHODS)
     return METHODS[name]

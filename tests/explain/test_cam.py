@@ -73,7 +73,7 @@ def test_maps_are_enlarged_to_the_size_of_the_images(interpolation):
         (
             POOLED,
             {"feature_map": "stem", "interpolation": "cubic"},
-            "interpolation is 'cubic'; choose one",
+            "interpolation='cubic': give one of",
         ),
     ],
 )

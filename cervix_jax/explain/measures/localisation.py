@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt
 from sklearn.metrics import roc_auc_score
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_choice
 from cervix_jax.explain.contract import Reduction
 from cervix_jax.explain.measures.maps import is_constant, of_maps, reduce_channels
 
@@ -52,8 +52,7 @@ def relevance_mass(
     Raises:
       InputError: maps, masks or an option that cannot be used.
     """
-    if part not in get_args(Part):
-        raise InputError(f"part={part!r} is unknown; choose one of {', '.join(get_args(Part))}.")
+    check_choice("part", part, get_args(Part))
     reduced, inside = _checked(maps, masks, reduction)
     mass = {
         "positive": np.maximum(reduced, 0),

@@ -8,7 +8,7 @@ import numpy as np
 from jax.tree_util import Partial
 from numpy.typing import ArrayLike
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_choice
 from cervix_jax.explain.contract import Common, Reduction
 from cervix_jax.explain.function import LogitsFn, Output, check_inputs
 
@@ -39,7 +39,7 @@ def of_maps(measure: Callable[Concatenate[ArrayLike, Own], Found]) -> OfMaps[Own
 
     @functools.wraps(measure)
     def either(*args: Any, **own: Any) -> Found:
-        if len(args) == 4 or (args and {"images", "targets"} & own.keys()):
+        if len(args) == 4 or (args and set(_CALL[1:]) & own.keys()):
             given = dict(zip(_CALL, args, strict=False)) | own
             args = (given["maps"],)
             own = {name: value for name, value in given.items() if name not in _UNSEEN}
@@ -81,10 +81,7 @@ def reduce_channels(maps: ArrayLike, reduction: Reduction = "sum") -> np.ndarray
       InputError: another shape, no pixel, a value that is not finite, or an unknown reduction.
     """
     values = checked_maps(maps)
-    if reduction not in get_args(Reduction):
-        raise InputError(
-            f"reduction={reduction!r} is unknown; choose one of {', '.join(get_args(Reduction))}."
-        )
+    check_choice("reduction", reduction, get_args(Reduction))
     if reduction.endswith("absolute"):
         values = np.abs(values)
     if values.ndim == 3:

@@ -30,7 +30,7 @@ from cervix_jax.explain.measures.maps import (
     of_maps,
     reduce_channels,
 )
-from cervix_jax.explain.measures.robustness import Method, settings_of
+from cervix_jax.explain.measures.robustness import MakeMaps, settings_of
 from cervix_jax.models.stages import HEAD, STEM, stage_of
 
 # From the output downwards, by the number that `stage_of` gives.
@@ -93,7 +93,7 @@ def parameter_randomisation(
     targets: ArrayLike,
     maps: ArrayLike,
     *,
-    method: Method,
+    method: MakeMaps,
     fresh: LogitsFn,
     cascading: bool = True,
     reduction: Reduction = "sum",
@@ -116,7 +116,7 @@ def parameter_randomisation(
       images: float [N, H, W, 3].
       targets: int [N], or one for all; they stay what they are.
       maps: what `method` makes of `fn` with the same settings; they are not made again.
-      method: makes maps of the networks between, see `robustness.Method`.
+      method: makes maps of the networks between, see `robustness.MakeMaps`.
       fresh: the same network as its own initialiser draws it, of the same kind as `fn`:
         `models.create(name, ..., rngs=nnx.Rngs(seed))`, or
         `run.with_variables(variables).logits_fn`.
@@ -180,7 +180,7 @@ def random_logit(
     targets: ArrayLike,
     maps: ArrayLike,
     *,
-    method: Method,
+    method: MakeMaps,
     reduction: Reduction = "sum",
     ids: Ids = None,
     baselines: Baselines = None,
@@ -198,7 +198,7 @@ def random_logit(
       images: float [N, H, W, 3].
       targets: int [N], or one for all.
       maps: what `method` makes of the targets with the same settings; they are not made again.
-      method: makes the maps of the other classes, see `robustness.Method`.
+      method: makes the maps of the other classes, see `robustness.MakeMaps`.
       reduction: see `reduce_channels`.
       ids: see `maps.checked_ids`.
       baselines: given to `method`.

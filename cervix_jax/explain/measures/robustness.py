@@ -18,7 +18,7 @@ from cervix_jax.explain.baselines import Baselines, own_baselines
 from cervix_jax.explain.function import LogitsFn, Output, check_count
 from cervix_jax.explain.measures.maps import Ids, check_call, checked_ids, checked_maps
 
-Method = Callable[..., ArrayLike]
+MakeMaps = Callable[..., ArrayLike]
 """`method(fn, images, targets, **common) -> maps`: any of `explain`'s, or one's own.
 
 Settings of its own are bound to it: `functools.partial(explain.occlusion, window=9)`. It is given
@@ -33,7 +33,7 @@ def sensitivity_max(
     targets: ArrayLike,
     maps: ArrayLike,
     *,
-    method: Method,
+    method: MakeMaps,
     radius: float = 0.02,
     samples: int = 10,
     ids: Ids = None,
@@ -56,7 +56,7 @@ def sensitivity_max(
       targets: int [N], or one for all.
       maps: a(x), float [N, H, W, 3] or [N, H, W]: what `method` makes of these images with the same
         settings. They are not made again.
-      method: makes the maps of the nearby images, see `Method`.
+      method: makes the maps of the nearby images, see `MakeMaps`.
       radius: of the ball, in the units of `images`.
       samples: number of x' for each image.
       ids: see `maps.checked_ids`.

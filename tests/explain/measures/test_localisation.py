@@ -41,6 +41,12 @@ def test_six_pixels_by_hand():
     np.testing.assert_allclose(pointing_game(-MAP, ~MASK), 0)
 
 
+@pytest.mark.parametrize("measure", MEASURES)
+def test_maps_may_be_named_in_the_call_of_all_measures(measure):
+    found = measure(None, None, None, maps=MAP, masks=MASK, baselines=0.0)
+    np.testing.assert_array_equal(found, measure(MAP, MASK))
+
+
 def test_absolute_reduction_makes_evidence_against_count():
     maps = np.stack([MAP, -MAP, 0 * MAP], axis=-1)
     assert np.isnan(relevance_mass(maps, MASK)).all()  # the channels cancel

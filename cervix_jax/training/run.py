@@ -15,7 +15,7 @@ from cervix_jax.config.fields import check_fields, check_values
 from cervix_jax.data.experiment import ExperimentData, open_data
 from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.errors import InputError
-from cervix_jax.evaluate import write as evaluate
+from cervix_jax.evaluate.write import write_evaluation
 from cervix_jax.files.atomic import storage_named
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, brief, list_steps
@@ -59,7 +59,7 @@ def train_and_evaluate(
       profile: steps to record, see `ProfileWindow`; "" records none.
 
     Returns:
-      The test report, see `cervix_jax.evaluate.write_evaluation`.
+      The test report, see `cervix_jax.evaluate.report_file`.
 
     Raises:
       InputError: something the user gave cannot be used, or the folder cannot be written.
@@ -151,7 +151,7 @@ def _train_and_evaluate(
             with distributed.all_or_none():
                 if show:
                     figures.learning_curves(items["history"], folder / "learning_curves.png")
-                    report = evaluate.write_evaluation(
+                    report = write_evaluation(
                         folder / "evaluate", "test", predictions, data, config, best
                     )
     return json.loads(distributed.gather_text(json.dumps(report))[0])

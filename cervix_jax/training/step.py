@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 from cervix_jax import distributed, rng
 from cervix_jax.data.augment import make_augment
 from cervix_jax.data.normalization import normalize
+from cervix_jax.data.pipeline import Batch
 from cervix_jax.models.build import build_model
 from cervix_jax.models.weights.port import assign
 from cervix_jax.runs.inference import Variables
@@ -29,7 +30,6 @@ from cervix_jax.training import losses, optim
 from cervix_jax.training.metrics import LoopMetrics
 
 State = dict[str, Any]
-Batch = dict[str, jax.Array]
 # The parts of a config that are compiled into a step.
 COMPILED_FIELDS = ("model", "optimizer", "loss", "augment", "ema_decay", "accumulation_steps")
 

@@ -26,7 +26,7 @@ from cervix_jax.runs.run import Run, load_run
 
 ImagePaths = str | Path | Sequence[str | Path] | Iterator[str]
 
-# ImagePaths that are named on stderr as they are left out; the file names them all.
+# Images that are named on stderr as they are left out; the file names them all.
 _NAMED = 20
 
 

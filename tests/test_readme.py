@@ -50,8 +50,8 @@ def test_files_that_are_named_are_there(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_configs_and_commands_that_are_named_are_there(page):
     text = page.read_text(encoding="utf-8")
-    for name in re.findall(r"python -m cervix_jax\.(\w+)", text):
-        module = ROOT / "cervix_jax" / name
+    for name in re.findall(r"python -m cervix_jax\.(\w+(?:\.\w+)*)", text):
+        module = ROOT.joinpath("cervix_jax", *name.split("."))
         assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), name
     for name in re.findall(r"--config=configs/(\w+)\.py", text):
         assert (ROOT / "configs" / f"{name}.py").exists(), name

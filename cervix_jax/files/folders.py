@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # How many levels below the given folder the class folders may lie.
 SEARCH_DEPTH = 4
+# How the names begin of what operating systems leave in folders.
+LEFTOVERS = (".", "__MACOSX")
 
 
 def manual_folder(dl_manager: "tfds.download.DownloadManager", name: str, way_out: str) -> Path:
@@ -40,7 +42,7 @@ def entries(folder: Path) -> list[Path]:
         raise InputError(
             f"{folder}: cannot be listed ({error.strerror}); check its permissions."
         ) from error
-    return [path for path in found if not path.name.startswith((".", "__MACOSX"))]
+    return [path for path in found if not path.name.startswith(LEFTOVERS)]
 
 
 def subfolders(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from io import BufferedIOBase
 
 from cervix_jax.errors import InputError
+from cervix_jax.files.folders import LEFTOVERS
 from cervix_jax.files.images import SUFFIXES
 
 STDIN = "-"
@@ -98,7 +99,7 @@ def _folder(folder: str, above: frozenset[tuple[int, int]] = frozenset()) -> Ite
     if here in above:
         return
     for name in names:
-        if name.startswith((".", "__MACOSX")):
+        if name.startswith(LEFTOVERS):
             continue
         path = os.path.join(folder, name)
         if os.path.isdir(path):

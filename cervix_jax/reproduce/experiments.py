@@ -15,7 +15,7 @@ from cervix_jax.data.splits import split_dataset
 from cervix_jax.errors import InputError
 from cervix_jax.reproduce.rows import Row, find_row, row_config
 from cervix_jax.runs import workdir
-from cervix_jax.training.cross_validation import cross_validate, members
+from cervix_jax.training.cross_validation import cross_validate, folder_of, members
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +71,7 @@ class Experiment:
     @property
     def runs(self) -> list[Path]:
         """Folders of its runs."""
-        return [
-            self.folder / f"seed{member.seed}" / f"fold{member.split.fold}"
-            for member in members(self.config)
-        ]
+        return [folder_of(self.folder, member) for member in members(self.config)]
 
 
 def plan(only: Sequence[str], protocols: Sequence[str], settings: Settings) -> list[Experiment]:

@@ -40,6 +40,11 @@ def members(config: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict
     return configs
 
 
+def folder_of(folder: Path, member: ml_collections.ConfigDict) -> Path:
+    """Where one of the `members` lies below the workdir of the whole."""
+    return folder / f"seed{member.seed}" / f"fold{member.split.fold}"
+
+
 def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dict:
     """Train and evaluate every fold with every seed; what is done already is not done again.
 
@@ -68,7 +73,7 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
     reports: list[tuple[int, EvaluationReport]] = []
     summary = {}
     for number, member in enumerate(configs, 1):
-        own = folder / f"seed{member.seed}" / f"fold{member.split.fold}"
+        own = folder_of(folder, member)
         path = own / "evaluate" / "test.json"
         report = read_report(path)
         if report is None:

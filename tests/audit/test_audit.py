@@ -48,6 +48,7 @@ def phantom(prepared):
 # --- data sets ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_confounding_shows_in_colour_and_border_but_not_in_shape(audited):
     plain, half, confounded = (report["baselines"] for report in audited)
     colour = [each["colour"]["random"]["mean"] for each in (plain, half, confounded)]
@@ -217,6 +218,7 @@ def audit():
         delattr(flags.FLAGS, name)
 
 
+@pytest.mark.slow
 def test_command_on_a_run(trained, audit, capsys):
     folder, test_report = trained
     audit(workdir=str(folder), jobs=1)

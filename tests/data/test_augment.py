@@ -181,6 +181,7 @@ def test_every_value_in_range_is_taken(choice):
 @settings(max_examples=3)
 @given(CHOICES)
 @example({"mixup_alpha": 8e-111})
+@pytest.mark.slow
 def test_any_choice_keeps_the_contract(choice):
     pixels, targets = augment(choice, batch=3, side=10)
     assert pixels.shape == (3, 10, 10, 3)

@@ -208,7 +208,7 @@ def test_leakage_counts_groups_of_train_and_of_val():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"protocol": "clusters"}, "split.protocol='clusters' is unknown"),
+        ({"protocol": "clusters"}, "split.protocol='clusters' (did you mean 'cluster'?)"),
         ({"protocol": "cluster", "fold": 5}, "split.fold=5: with split.folds=5 choose 0 to 4"),
         ({"protocol": "random", "fold": -1}, "split.fold=-1"),
         ({"protocol": "random", "folds": 1}, "split.folds=1"),

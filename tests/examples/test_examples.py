@@ -91,6 +91,7 @@ def test_comparison_of_a_run_with_itself(run_folder, capsys):
     assert "0 images right by one alone" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_clusters_from_their_cells(run_folder, trained, capsys):
     load("aggregate_clusters").main(run_folder)
     attention, mean = capsys.readouterr().out.splitlines()
@@ -101,6 +102,7 @@ def test_clusters_from_their_cells(run_folder, trained, capsys):
     assert mean == f"mean log-probability: right on {right} of {clusters} clusters"
 
 
+@pytest.mark.slow
 def test_attention_finds_the_cell_that_counts():
     """A feature marks the one cell of each bag that shows the label; the others mislead."""
     script, random = load("aggregate_clusters"), np.random.default_rng(0)

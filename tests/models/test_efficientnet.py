@@ -117,6 +117,7 @@ def test_outputs_have_the_promised_names_and_shapes(size):
     assert logits.shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_every_parameter_learns_and_every_statistic_moves():
     graphdef, params, stats = nnx.split(small("head"), nnx.Param, ...)
     params, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
@@ -159,6 +160,7 @@ def test_unknown_attention_is_bad_input():
 
 
 @pytest.mark.torch
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(224, 224), (160, 128)])
 def test_packaged_weights_give_the_logits_of_the_torch_twin(size):
     torch = pytest.importorskip("torch")

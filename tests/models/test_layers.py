@@ -53,6 +53,7 @@ def test_batch_norm_equals_flax_but_for_the_unbiased_running_variance():
     np.testing.assert_array_equal(ours.mean[...], before)
 
 
+@pytest.mark.slow
 def test_shared_moments_change_neither_values_nor_gradients():
     parts = normal(2, 4, 4, 3), 1 + normal(2, 4, 4, 5, seed=1)
     weights = normal(2, 4, 4, 8, seed=2)

@@ -144,6 +144,7 @@ def test_transfer_to_rcan_keeps_its_new_attention(source, state_dict):
         load_torch_state_dict(model, state_dict)
 
 
+@pytest.mark.slow
 def test_a_network_is_created_with_weights_in_one_call(source, state_dict, tmp_path):
     path = tmp_path / "weights.npz"
     np.savez(path, **state_dict)

@@ -27,6 +27,6 @@ def kept_for_the_backward_pass(name, remat):
     return 4 * (sum(leaf.size for leaf in kept) - weights)
 
 
-@pytest.mark.parametrize("name", few(["resnet50", "densenet121", "efficientnet_lite0"], 1))
+@pytest.mark.parametrize("name", few(["resnet50", "densenet121", "efficientnet_lite0"], 0))
 def test_remat_keeps_less(name):
     assert kept_for_the_backward_pass(name, True) < 0.5 * kept_for_the_backward_pass(name, False)

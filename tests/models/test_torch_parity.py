@@ -11,7 +11,7 @@ torch_twins = pytest.importorskip("torch_twins")
 
 pytestmark = pytest.mark.torch
 LARGE = ("ran92",)
-SLOW = (*LARGE, "densenet121", "rcan")  # they compile for longest
+SLOW = (*LARGE, "densenet121", "rcan", "resnet50")  # they compile for longest
 
 
 def numpy_state(twin):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from selection import few
 
 from cervix_jax import load_run, models
 from cervix_jax.config.base import base_config
@@ -192,7 +193,7 @@ def test_models_with_lists_of_layers_are_loaded_too(tiny_config, monkeypatch, tm
     assert accuracy == pytest.approx(report["accuracy"])
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", few(models.NAMES, 2))
 def test_weights_of_every_network_fit_it_as_a_checkpoint_names_them(name, tmp_path):
     """A checkpoint has only strings as keys, and a list of blocks has numbers."""
     config = base_config("sipakmed/single_cell")

@@ -55,6 +55,7 @@ def test_runs_that_differ_in_seed_fold_and_schedule_share_one_program(tiny_confi
     assert make_train_step(init_state(config, CLASSES, mesh)[0], config, CLASSES, mesh) != steps[0]
 
 
+@pytest.mark.slow
 def test_the_seed_decides_weights_and_augmentation(tiny_config):
     config = tiny_config()
     same = [run(config, make_batch(), make_inputs(seed=1)) for _ in range(2)]

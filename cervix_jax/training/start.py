@@ -32,7 +32,7 @@ def starting_values(
 ) -> dict[str, np.ndarray]:
     """The weights that `config.model.init_from` names, fitted to the model of the config.
 
-    The source is a file, package or hub repository (`models.weights.read_state_dict`), or the
+    The source is a file, package or hub repository (`models.weights.read.read_state_dict`), or the
     folder of a run, whose best checkpoint is taken. The classifier stays fresh where the source's
     has another number of classes (for a run: other class names), and so does attention that the
     source does not have; everything else must fit.
@@ -47,7 +47,7 @@ def starting_values(
       class_names: the classes of the data set.
 
     Returns:
-      Arrays by path, for `models.port.assign`; empty where `model.init_from` is "".
+      Arrays by path, for `models.weights.port.assign`; empty where `model.init_from` is "".
 
     Raises:
       InputError: the source cannot be read, does not fit the model, or expects another

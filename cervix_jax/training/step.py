@@ -80,7 +80,7 @@ def init_state(
       num_classes: length of the logits.
       mesh: the devices.
       start_from: parameters and statistics by path that take the place of those drawn, see
-        `init_from.starting_values`.
+        `start.starting_values`.
     """
     graphdef, init = _make_init(_compiled_part(config), num_classes, mesh)
     return graphdef, init(np.uint32(config.seed), dict(start_from or {}))

@@ -4,7 +4,8 @@ from flax import nnx
 
 from cervix_jax import models
 from cervix_jax.errors import InputError
-from cervix_jax.models.weights.port import canonical_name, load_torch_state_dict, torch_name
+from cervix_jax.models.weights.names import canonical_name, torch_name
+from cervix_jax.models.weights.port import load_torch_state_dict
 
 
 def create(name="densenet121", num_classes=5, seed=0, **options):

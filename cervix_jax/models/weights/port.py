@@ -1,6 +1,6 @@
 """Published weights into our models: names and axis orders, and nothing silently skipped.
 
-The names are those of `torch_names`; reading the file itself is the matter of `weights`.
+`weights/names.py` translates the names; `weights/read.py` reads the files.
 """
 
 import re
@@ -15,16 +15,6 @@ from flax import nnx
 from cervix_jax.errors import InputError
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.weights.names import canonical_name, torch_name
-
-__all__ = [
-    "Match",
-    "assign",
-    "canonical_name",
-    "load_torch_state_dict",
-    "match_state_dict",
-    "match_variables",
-    "torch_name",
-]
 
 ReplaceHead = bool | Literal["if_needed"]
 _SHOWN = 4

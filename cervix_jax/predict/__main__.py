@@ -25,7 +25,8 @@ from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.errors import InputError
 from cervix_jax.files.images import MAX_PIXELS
 from cervix_jax.predict import inputs
-from cervix_jax.predict.field_rows import HEATMAPS, KINDS
+from cervix_jax.predict.field_rows import HEATMAPS, KINDS, FieldOptions
+from cervix_jax.predict.image_rows import ImageOptions
 from cervix_jax.predict.overlays import OVERLAY_METHODS
 from cervix_jax.predict.workflow import Predicted, predict_images
 from cervix_jax.statistics.aggregation import RULES
@@ -122,19 +123,23 @@ def define_flags() -> None:
     flags.DEFINE_bool("overwrite", False, "Replace a table, or a part of one, that is there.")
     flags.DEFINE_bool("strict", False, "Fail at the first image that cannot be read.")
     flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Images with more pixels are not decoded.")
-    flags.DEFINE_float("coverage", 0.95, "How often a conformal set shall hold the true class.")
+    flags.DEFINE_float(
+        "coverage", ImageOptions.coverage, "How often a conformal set shall hold the true class."
+    )
     flags.DEFINE_bool("calibrated", False, "Divide logits by the temperature of the evaluation.")
     flags.DEFINE_string(
         "group", "", "Also predict groups: parent, or a pattern whose first (group) names it."
     )
     flags.DEFINE_enum(
-        "aggregate", "mean_log_probability", list(RULES), "How images make up their group."
+        "aggregate", ImageOptions.aggregate, list(RULES), "How images make up their group."
     )
     flags.DEFINE_string("overlay", "", "Folder for a PNG of each image with its explanation.")
-    flags.DEFINE_enum("method", "grad_cam", list(OVERLAY_METHODS), "What explains.")
+    flags.DEFINE_enum("method", ImageOptions.method, list(OVERLAY_METHODS), "What explains.")
     flags.DEFINE_enum("field", None, KINDS, "Whole fields: a sliding window, or known nuclei.")
     flags.DEFINE_integer("window", 0, "Side of the window in pixels of the field.")
-    flags.DEFINE_float("overlap", 0.5, "Share of a window that the next one covers too, 0 to 0.9.")
+    flags.DEFINE_float(
+        "overlap", FieldOptions.overlap, "Share of a window that the next one covers too, 0 to 0.9."
+    )
     flags.DEFINE_float(
         "min_contrast", 0.0,
         "Windows with a smaller standard deviation of grey (0 to 255) are left out as empty.",
@@ -147,9 +152,13 @@ def define_flags() -> None:
     flags.DEFINE_list("severity", [], "All classes from harmless to worst, with commas.")
     flags.DEFINE_list("abnormal", [], "Classes that the heat map counts as abnormal.")
     flags.DEFINE_float(
-        "min_probability", 0.5, "What a class needs somewhere in a field to count as its worst."
+        "min_probability",
+        FieldOptions.min_probability,
+        "What a class needs somewhere in a field to count as its worst.",
     )
-    flags.DEFINE_enum("heatmap", "auto", HEATMAPS, "What heat maps show; classes: one a class.")
+    flags.DEFINE_enum(
+        "heatmap", FieldOptions.heatmap, HEATMAPS, "What heat maps show; classes: one a class."
+    )
     flags.DEFINE_string("maps", "", "Folder of heat maps and GeoJSON; default: as --out.")
 
 

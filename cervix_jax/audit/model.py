@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 from tqdm import tqdm
 
 from cervix_jax.audit import perturbations
@@ -13,8 +12,10 @@ from cervix_jax.audit.features import has_masks
 from cervix_jax.audit.perturbations import StainStatistics
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.experiment import ExperimentData
+from cervix_jax.files.background import remove_background
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.runs.run import Run
+from cervix_jax.statistics.comparison import mcnemar
 from cervix_jax.statistics.intervals import wilson_interval
 
 UNCHANGED = "unchanged"
@@ -111,7 +112,7 @@ def _changes(stain: StainStatistics) -> dict[str, Change]:
         cells = None
         if has_masks(example):
             cells = ((example["nucleus_mask"] > 0) | (example["cytoplasm_mask"] > 0))[..., 0]
-        return perturbations.remove_background(example["image"], cells)
+        return remove_background(example["image"], cells)
 
     return {
         UNCHANGED: lambda example, _: example["image"],
@@ -140,15 +141,15 @@ def _training_stain(run: Run, data: ExperimentData, progress: bool) -> StainStat
 
 def _compare(changed: np.ndarray, unchanged: np.ndarray, majority: float) -> dict:
     """Figures of one change from bool [n] of right answers with and without it."""
-    lost, gained = int((unchanged & ~changed).sum()), int((changed & ~unchanged).sum())
+    apart = mcnemar(unchanged, changed)
     above = float(unchanged.mean()) - majority
     return {
         "accuracy": float(changed.mean()),
         "accuracy_interval": list(wilson_interval(int(changed.sum()), len(changed))),
         "drop": float(unchanged.mean() - changed.mean()),
-        "lost": lost,
-        "gained": gained,
-        "p_value": float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0,
+        "lost": apart.only_first,
+        "gained": apart.only_second,
+        "p_value": apart.p_value,
         "kept": (float(changed.mean()) - majority) / above if above > 0 else None,
     }
 

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 import numpy as np
 from skimage.color import lab2rgb, rgb2gray, rgb2lab
 
-from cervix_jax.files.background import WHITE, foreground
-
 FRAME_SHARE = 0.1  # of the shorter side
 GRID = 4
 # A channel whose deviation is below this (in units of CIELAB) has no contrast to be matched.
@@ -64,17 +62,6 @@ def normalise_stain(image: np.ndarray, target: StainStatistics) -> np.ndarray:
     yellowness = np.minimum(matched[..., 2], 200 * (lightness + 16) / 116 - 1e-6)
     possible = np.stack([lightness, matched[..., 1], yellowness], axis=-1)
     return np.rint(np.clip(lab2rgb(possible), 0, 1) * 255).astype(np.uint8)
-
-
-def remove_background(image: np.ndarray, cells: np.ndarray | None = None) -> np.ndarray:
-    """Set everything but the cells to white, as in the paper's masked images.
-
-    Args:
-      image: uint8 [H, W, 3].
-      cells: bool [H, W]; without it the cells are segmented as for `sipakmed/multi_cell_masked`.
-    """
-    kept = foreground(image) if cells is None else cells
-    return np.where(kept[..., None], image, np.uint8(WHITE))
 
 
 def keep_border(image: np.ndarray) -> np.ndarray:

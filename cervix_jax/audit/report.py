@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from cervix_jax.command.columns import aligned
+
 SHOWN_PAIRS = 10
 
 
@@ -41,7 +43,7 @@ def run_text(report: dict) -> str:
             f"{report['dataset']}, {report['split']} (n = {report['n']}), protocol "
             f"{report['protocol']}, fold {report['fold']} of {report['folds']}, "
             f"step {report['step']}",
-            _table(rows),
+            aligned(rows),
             f"Commonest class {report['majority']:.4f}; background found {masks}.",
             report["reading"],
         ]
@@ -63,7 +65,7 @@ def _classes(report: dict) -> str:
                 *(" / ".join(f"{x:.0f}" for x in found[side]) for side in ("width", "height")),
             ]
         )
-    return f"Classes (test counts under `{report['protocol']}`)\n{_table(rows)}"
+    return f"Classes (test counts under `{report['protocol']}`)\n{aligned(rows)}"
 
 
 def _splits(report: dict) -> str:
@@ -78,7 +80,7 @@ def _splits(report: dict) -> str:
             ]
         )
     lines = [f"Splits (mean of {report['folds']} folds; shares are of the test images)"]
-    lines.append(_table(rows))
+    lines.append(aligned(rows))
     lines += [f"{name}: not possible ({why})" for name, why in report["unavailable"].items()]
     return "\n".join(lines)
 
@@ -121,16 +123,8 @@ def _baselines(report: dict) -> str:
         f"Balanced accuracy of random forests of {report['trees']} trees, mean ± deviation of the "
         f"folds (chance {report['chance']:.3f})"
     )
-    return f"{title}\n{_table(rows)}"
+    return f"{title}\n{aligned(rows)}"
 
 
 def _mean(values: Sequence[float], form: str) -> str:
     return format(sum(values) / len(values), form)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

@@ -2,12 +2,13 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from cervix_jax.command.columns import aligned
 from cervix_jax.explain import measures
 from cervix_jax.explain.registry import METHODS, REFERENCES
 from cervix_jax.explanations.measuring import Values
@@ -236,7 +237,7 @@ def text(report: dict) -> str:
     lines = [headline(report)]
     for each in tables(report):
         rows = [["", *each["columns"]], *([name, *cells] for name, cells in each["rows"])]
-        lines += ["", each["title"], _aligned(rows)]
+        lines += ["", each["title"], aligned(rows)]
     return "\n".join(lines)
 
 
@@ -259,11 +260,3 @@ def _cell(summary: dict | None) -> str:
         text += f", area {summary['chance']:.2g}"
         text += "" if times is None else f", x{times:.2g}"
     return text
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

@@ -49,6 +49,12 @@ def foreground(image: np.ndarray) -> np.ndarray:
     return np.asarray(full) > 127
 
 
-def remove_background(image: np.ndarray) -> np.ndarray:
-    """The image (uint8 [height, width, 3]) with everything but the cells set to white."""
-    return np.where(foreground(image)[..., None], image, np.uint8(WHITE))
+def remove_background(image: np.ndarray, cells: np.ndarray | None = None) -> np.ndarray:
+    """Set everything but the cells to white, as in the paper's masked images.
+
+    Args:
+      image: uint8 [height, width, 3].
+      cells: bool [height, width]; None finds them by `foreground`.
+    """
+    kept = foreground(image) if cells is None else cells
+    return np.where(kept[..., None], image, np.uint8(WHITE))

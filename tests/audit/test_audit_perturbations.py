@@ -75,26 +75,6 @@ def test_statistics_are_means_over_images():
     np.testing.assert_allclose(found.deviation, 0, atol=1e-6)
 
 
-def test_background_goes_by_the_mask():
-    image = noise(high=200)
-    cells = np.zeros((40, 50), bool)
-    cells[10:20, 5:30] = True
-    found = perturbations.remove_background(image, cells)
-    np.testing.assert_array_equal(found[cells], image[cells])
-    assert (found[~cells] == 255).all()
-
-
-def test_background_is_segmented_where_there_is_no_mask():
-    y, x = np.mgrid[:200, :200]
-    distance = np.hypot(y - 100, x - 100)
-    image = np.full((200, 200, 3), 220, np.uint8)
-    image[distance < 60] = (120, 150, 190)
-    image[distance < 20] = (60, 50, 90)
-    found = perturbations.remove_background(image)
-    assert (found[distance > 75] == 255).all()
-    np.testing.assert_array_equal(found[distance < 58], image[distance < 58])
-
-
 def test_only_the_frame_is_kept():
     image = noise((30, 60))
     found = perturbations.keep_border(image)

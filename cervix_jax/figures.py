@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from cervix_jax.files.atomic import replacing
 
@@ -203,6 +204,11 @@ def intervals(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    with replacing(path) as temporary, matplotlib.rc_context({"savefig.dpi": 130}):
+    """Write a figure as PNG, whole or not at all; a dollar in its texts is a dollar."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # names of classes and files are no formulas
+    with (
+        replacing(path) as temporary,
+        matplotlib.rc_context({"savefig.dpi": 130, "text.parse_math": False}),  # of new ticks, too
+    ):
         figure.savefig(temporary, format="png")

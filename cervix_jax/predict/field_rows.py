@@ -291,5 +291,4 @@ def _title(path: str, row: Entry, what: str) -> str:
     worst = "no class is probable enough"
     if row["worst"]:
         worst = f"worst: {row['worst']} ({row['worst_probability']:.2f})"
-    # A dollar would begin a formula in matplotlib.
-    return f"{shown(Path(path).name)}, {what}; {worst}".replace("$", r"\$")
+    return f"{shown(Path(path).name)}, {what}; {worst}"

@@ -20,7 +20,8 @@ from cervix_jax.files.paths import require_file
 # Far more than any list of images; what is larger is another file.
 _MAX_BYTES = 200_000_000
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-_SEPARATOR_LINE = re.compile(r"sep=([,;\t])\1*[\r\n]*", re.IGNORECASE)
+# Excel's; programs that write it again put it in quotes or fill its row up with separators.
+_SEPARATOR_LINE = re.compile(r'("?)sep=([,;\t])\1\2*[ \r\n]*', re.IGNORECASE)
 _MAX_SHOWN = 12  # names in a message
 
 
@@ -56,7 +57,7 @@ class Table:
         self._skipped = 1 if given else 0
         if "\0" in first:
             raise InputError(f"{self.path}, line 1: is no text; save it as UTF-8.")
-        self.separator, (self._head, cells) = self._divided(given[1] if given else "", known)
+        self.separator, (self._head, cells) = self._divided(given[2] if given else "", known)
         self.columns = _names(cells, known)
         self._place = {name: place for place, name in enumerate(self.columns)}
         counts = collections.Counter(name for name in self.columns if name)

@@ -122,18 +122,26 @@ def _map(
     check_choice("interpolation", interpolation, get_args(Interpolation))
     fn, examples = check_inputs(fn, images, targets, output)
     check_feature_map(fn, examples["images"].shape[1:], feature_map)
-    return sum_samples(
-        rule,
-        fn,
-        examples,
-        (),
-        batch_size=batch_size,
-        progress=progress,
-        feature_map=feature_map,
-        relu=relu,
-        interpolation=interpolation,
-        output=output,
-    )
+    try:
+        return sum_samples(
+            rule,
+            fn,
+            examples,
+            (),
+            batch_size=batch_size,
+            progress=progress,
+            feature_map=feature_map,
+            relu=relu,
+            interpolation=interpolation,
+            output=output,
+        )
+    except TypeError as error:  # of the call, as it is traced
+        if "unexpected keyword argument 'perturbations'" not in str(error):
+            raise
+        raise InputError(
+            "the function does not take perturbations={name: array}; let it, and add the array to "
+            "the feature map of that name (run.features_fn and this package's models do)."
+        ) from error
 
 
 def check_feature_map(fn: LogitsFn, shape: tuple[int, ...], feature_map: str) -> None:

@@ -43,7 +43,7 @@ def random(fn: Any, images: Images, targets: Any, *, seed: int = 0, **common: An
 
 
 def edges(
-    fn: Any, images: Images, targets: Any, *, input_range: InputRange | None, **common: Any
+    fn: Any, images: Images, targets: Any, *, input_range: InputRange | None = None, **common: Any
 ) -> np.ndarray:
     """Sobel magnitude of the grey image, float32 [N, S, S], never negative.
 
@@ -63,7 +63,7 @@ def edges(
 
 
 def darkness(
-    fn: Any, images: Images, targets: Any, *, input_range: InputRange | None, **common: Any
+    fn: Any, images: Images, targets: Any, *, input_range: InputRange | None = None, **common: Any
 ) -> np.ndarray:
     """1 for black pixels to 0 for white ones, float32 [N, S, S]; arguments as for `edges`."""
     del fn, targets, common

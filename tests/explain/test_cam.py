@@ -71,6 +71,11 @@ def test_maps_are_enlarged_to_the_size_of_the_images(interpolation):
         (POOLED, {"feature_map": "stage4"}, "no feature map 'stage4'; choose one of stem"),
         (linear(normal(3, 6, 5, 3)), {}, "no feature map 'stage4'; it returns logits only"),
         (
+            lambda images: (images.mean((1, 2)), {"stage4": images}),
+            {},
+            "does not take perturbations=",
+        ),
+        (
             POOLED,
             {"feature_map": "stem", "interpolation": "cubic"},
             "interpolation='cubic': give one of",

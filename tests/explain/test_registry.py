@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from cervix_jax import explain
 from cervix_jax.data.normalization import input_range
 from cervix_jax.errors import InputError
-from cervix_jax.explain import registry
+from cervix_jax.explain import references, registry
 from cervix_jax.explain.registry import METHODS
 
 RANGE = input_range("imagenet")
@@ -109,6 +109,9 @@ def test_bad_requests_are_refused(fn):
     ):
         with pytest.raises(InputError, match=message):
             registry.explain(name, fn, IMAGES, TARGETS, **given)
+    for reference in (references.edges, references.darkness):
+        with pytest.raises(InputError, match="input_range="):
+            reference(fn, IMAGES, TARGETS)
     for names in ([], ["random"], ["saliency", "gradcam"]):
         with pytest.raises(InputError, match=r"is no method; choose from saliency, .*, or all\."):
             registry.check_names(names)

@@ -197,6 +197,8 @@ class Run:
 
     def _batches(self, images: Images, batch_size: int) -> Iterator[tuple[jax.Array, int]]:
         # Every batch is filled up to one size that the devices can share: one compiled program.
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}: give a positive number of images.")
         mesh = make_mesh()
         devices = mesh.devices.size
         size = -(-min(batch_size, max(len(images), 1)) // devices) * devices
@@ -207,7 +209,13 @@ class Run:
 
     def _resized(self, images: Images) -> np.ndarray:
         for number, image in enumerate(images):
-            if np.dtype(image.dtype) != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            if not isinstance(image, np.ndarray | jax.Array):
+                raise InputError(
+                    f"image {number} is a {type(image).__name__}; give arrays, uint8 [H, W, 3] "
+                    "(predict_images takes files)."
+                )
+            uint8 = image.dtype == np.uint8
+            if not uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
                 raise InputError(
                     f"image {number} is {image.dtype} {list(image.shape)}; "
                     "give uint8 images of shape [H, W, 3]."

@@ -37,6 +37,19 @@ def test_probabilities_of_images_of_any_size(run, images):
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_holds_an_image(run, images, batch_size):
+    for answer in (run.logits, run.features):
+        with pytest.raises(InputError, match=f"batch_size={batch_size}: give a positive"):
+            answer(images, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("given", [["a.png"], [[[[0, 0, 0]]]]])
+def test_what_is_no_array_is_told_by_its_kind(run, given):
+    with pytest.raises(InputError, match=r"image 0 is a (str|list); give arrays"):
+        run.logits(given)
+
+
 def test_batch_size_does_not_change_the_result(run, images):
     np.testing.assert_allclose(run.predict(images, batch_size=2), run.predict(images), atol=1e-6)
 
@@ -100,8 +113,13 @@ def test_a_run_knows_its_folder(run, trained):
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8)],
-    ids=["float", "grey", "alpha"],
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
+    ids=["float", "grey", "alpha", "empty"],
 )
 def test_other_arrays_are_bad_input(run, image):
     with pytest.raises(InputError, match=r"image 0 is .* give uint8 images"):

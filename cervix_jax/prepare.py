@@ -69,7 +69,7 @@ def define_flags() -> None:
     flags.DEFINE_multi_string(
         "setting",
         [],
-        "Variation of the data set as name=value, e.g. confounding=1; may be repeated.",
+        "Variation of the data set as name=value, e.g. confounding=1.",
     )
     flags.DEFINE_boolean(
         "instructions", False, "Only say which files the data set needs and where to get them."

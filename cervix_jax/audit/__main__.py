@@ -87,7 +87,7 @@ def define_flags() -> None:
     flags.DEFINE_string("out", "", "Folder to write to.")
     flags.DEFINE_boolean("check_counts", True, "Insist on the official number of images.")
     flags.DEFINE_multi_string(
-        "setting", [], "Variation of the data set as name=value, may be repeated."
+        "setting", [], "Variation of the data set as name=value, e.g. confounding=1."
     )
     flags.DEFINE_enum("protocol", "cluster", PROTOCOLS, "Split protocol to look at closely.")
     flags.DEFINE_integer("folds", 5, "Folds of every protocol.", lower_bound=2)

@@ -159,7 +159,7 @@ def define_flags() -> None:
         "set",
         [],
         "A config field of all runs, e.g. --set=image_size=96, or of one row, --set=own:seed=1, or "
-        "of all that the paper has, --set=paper:num_epochs=10. May be repeated.",
+        "of all that the paper has, --set=paper:num_epochs=10.",
     )
     flags.DEFINE_bool("shortcuts", True, "Also the shortcut baselines of the audit.")
     flags.DEFINE_bool("dry_run", False, "Only say what would be run.")

@@ -8,6 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from cervix_jax.explain.measures.maps import reduce_channels
 from cervix_jax.explain.pictures import (
     ABSOLUTE,
     SIGNED,
@@ -24,14 +25,6 @@ GAP = 4  # pixels between pictures
 PAIRS = 2  # images in a row of the sheet
 
 
-def signed_and_absolute(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums over the channels of the values and of their absolute values, [N, S, S] each."""
-    values = np.asarray(maps, np.float64)
-    if values.ndim == 3:
-        return values, np.abs(values)
-    return values.sum(-1), np.abs(values).sum(-1)
-
-
 def contact_sheet(
     pixels: np.ndarray, maps: np.ndarray, captions: Sequence[str], title: str, path: Path
 ) -> None:
@@ -44,7 +37,7 @@ def contact_sheet(
       title: above the sheet.
       path: PNG to write.
     """
-    signed, absolute = signed_and_absolute(maps)
+    signed, absolute = reduce_channels(maps), reduce_channels(maps, "sum_absolute")
     ends = scale_of(signed), scale_of(absolute)
     strips = [strip(*each, ends) for each in zip(pixels, signed, absolute, strict=True)]
     side = pixels.shape[1]

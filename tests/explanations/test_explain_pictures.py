@@ -5,19 +5,9 @@ from PIL import Image
 
 from cervix_jax.explanations import paper_figure
 from cervix_jax.explanations.paper_figure import Side
-from cervix_jax.explanations.sheets import GAP, contact_sheet, signed_and_absolute, strip
+from cervix_jax.explanations.sheets import GAP, contact_sheet, strip
 
 RANDOM = np.random.default_rng(0)
-
-
-def test_channels_cancel_in_the_signed_map_only():
-    maps = np.zeros((1, 2, 2, 3))
-    maps[0, 0, 0] = 1, -3, 1
-    signed, absolute = signed_and_absolute(maps)
-    assert signed[0, 0, 0] == -1
-    assert absolute[0, 0, 0] == 5
-    cam = RANDOM.normal(size=(2, 4, 4))
-    np.testing.assert_array_equal(signed_and_absolute(cam), [cam, np.abs(cam)])
 
 
 def test_a_strip_shows_the_image_the_map_and_both():

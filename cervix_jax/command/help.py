@@ -10,6 +10,7 @@ from absl import flags
 WIDTH = 92
 COLUMN = 26
 FIELD_COLUMN = 34
+_REPEATED = "; repeat this option to specify a list of values"
 HELP = ("--help", "-help", "-h", "--h", "--helpshort")
 
 
@@ -44,6 +45,8 @@ def _describe(flag: flags.Flag) -> str:
     boolean = flag.parser is not None and flag.parser.flag_type() == "bool"
     name = f"--[no]{flag.name}" if boolean else f"--{flag.name}"
     text = " ".join((flag.help or "").split())
+    if isinstance(flag, flags.MultiFlag):  # instead of what absl appends to a full stop
+        text = text.removesuffix(_REPEATED).rstrip(".") + "; may be repeated."
     if flag.default not in (None, "", []) and not boolean:
         value = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
         text += f" [{value}]"

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 from selection import few
 
+from cervix_jax.command.help import COLUMN, _describe
 from cervix_jax.config.base import base_config
 from cervix_jax.config.fields import leaves
 
@@ -33,6 +35,13 @@ def help_of(command: str, *more: str) -> str:
 def test_every_command_is_looked_at():
     expected = {"main", "evaluate", "audit", "prepare", "reproduce", "export", "report"}
     assert expected <= set(COMMANDS)
+
+
+def test_a_flag_that_may_be_repeated_says_so_once():
+    own = flags.FlagValues()
+    flags.DEFINE_multi_string("setting", [], "Variation as name=value.", flag_values=own)
+    expected = f"{'  --setting':<{COLUMN}}Variation as name=value; may be repeated."
+    assert _describe(own["setting"]) == expected
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from cervix_jax.command.flags import dataset_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.data import catalog
 from cervix_jax.errors import InputError
@@ -58,18 +59,10 @@ def _summary(dataset: catalog.Dataset, seconds: float) -> str:
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("dataset", None, "Data set, e.g. sipakmed/single_cell.")
-    flags.DEFINE_string("manual_dir", None, "Folder of the downloaded, unpacked files.")
+    dataset_flags("Data set, e.g. sipakmed/single_cell.")
+    flags.DEFINE_string("manual_dir", "", "Folder of the downloaded, unpacked files.")
     flags.DEFINE_string(
-        "data_dir", None, "Folder of prepared data sets (default ~/tensorflow_datasets)."
-    )
-    flags.DEFINE_boolean(
-        "check_counts", True, "Insist on the official number of images in every class."
-    )
-    flags.DEFINE_multi_string(
-        "setting",
-        [],
-        "Variation of the data set as name=value, e.g. confounding=1.",
+        "data_dir", "", "Folder of prepared data sets; default ~/tensorflow_datasets."
     )
     flags.DEFINE_boolean(
         "instructions", False, "Only say which files the data set needs and where to get them."

@@ -131,3 +131,8 @@ def test_nothing_drags_tensorflow_in():
 def test_importing_the_package_is_light():
     code = "import sys, cervix_jax; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_measures_are_there_without_a_further_import():
+    code = "from cervix_jax import explain; explain.measures.sparseness, explain.registry.METHODS"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

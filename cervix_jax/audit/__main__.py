@@ -16,7 +16,7 @@ from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.audit.duplicates import HASH_BITS, MAX_DISTANCE
 from cervix_jax.audit.write import write_dataset_audit, write_run_audit
-from cervix_jax.command.flags import run_flags
+from cervix_jax.command.flags import dataset_flags, run_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
@@ -48,8 +48,8 @@ def main(argv: list[str]) -> None:
 def _audit_dataset(args: flags.FlagValues) -> tuple[str, Path]:
     dataset = catalog.load(
         args.dataset,
-        manual_dir=args.manual_dir or None,
-        data_dir=args.data_dir or None,
+        manual_dir=args.manual_dir,
+        data_dir=args.data_dir,
         settings=catalog.parse_data_settings(args.dataset, args.setting),
         check_counts=args.check_counts,
     )
@@ -82,13 +82,9 @@ def _audit_run(args: flags.FlagValues) -> tuple[str, Path]:
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("dataset", "", "Data set to audit, e.g. sipakmed/single_cell.")
+    dataset_flags("Data set to audit, e.g. sipakmed/single_cell.")
     run_flags()
     flags.DEFINE_string("out", "", "Folder to write to.")
-    flags.DEFINE_boolean("check_counts", True, "Insist on the official number of images.")
-    flags.DEFINE_multi_string(
-        "setting", [], "Variation of the data set as name=value, e.g. confounding=1."
-    )
     flags.DEFINE_enum("protocol", "cluster", PROTOCOLS, "Split protocol to look at closely.")
     flags.DEFINE_integer("folds", 5, "Folds of every protocol.", lower_bound=2)
     flags.DEFINE_integer("seed", 0, "Seed of the splits.", lower_bound=0)

@@ -1,4 +1,4 @@
-"""The flags by which commands find a trained run and its data: one text and one default each."""
+"""The flags by which commands find a run or a data set: one text and one default each."""
 
 from absl import flags
 
@@ -30,3 +30,16 @@ def run_flags(*names: str, required: bool = False) -> None:
         flags.register_validator(
             "workdir", bool, "give the folder of a trained run, e.g. --workdir=runs/rcan"
         )
+
+
+def dataset_flags(text: str) -> None:
+    """Define `--dataset`, `--setting` and `--check_counts`, for a command that opens a data set.
+
+    Args:
+      text: help of `--dataset`.
+    """
+    flags.DEFINE_string("dataset", "", text)
+    flags.DEFINE_multi_string(
+        "setting", [], "Variation of --dataset as name=value, e.g. confounding=1."
+    )
+    flags.DEFINE_bool("check_counts", True, "Insist on its official number of images.")

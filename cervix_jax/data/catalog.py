@@ -142,7 +142,7 @@ def load(
     Args:
       name: `<builder>/<config>`.
       manual_dir: folder with the files as they were downloaded, for sets that need one.
-      data_dir: folder of prepared data sets; default is that of TFDS (`~/tensorflow_datasets`).
+      data_dir: folder of prepared data sets; "" or None is that of TFDS.
       settings: variations of the config, for builders that have any.
       check_counts: insist on the official number of examples in every class.
 
@@ -152,7 +152,7 @@ def load(
     builder_cls, config = _find(name)
     manual = _existing_folder(manual_dir)
     kwargs: dict[str, Any] = {"config": _vary(name, config, settings)}
-    if data_dir is not None:
+    if data_dir:
         kwargs["data_dir"] = user_path(data_dir, "data_dir")
     # What else a builder wants to know; the folder decides the classes of `image_folder`.
     offered = {"check_counts": check_counts, "manual_dir": manual}

@@ -85,8 +85,8 @@ def open_data(
     settings = {name: value for name, value in wanted.settings.items() if value is not None}
     dataset = catalog.load(
         wanted.dataset,
-        manual_dir=manual_dir or wanted.manual_dir or None,
-        data_dir=data_dir or wanted.data_dir or None,
+        manual_dir=manual_dir or wanted.manual_dir,
+        data_dir=data_dir or wanted.data_dir,
         settings=settings,
         check_counts=wanted.check_counts,
     )

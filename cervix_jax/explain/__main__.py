@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from absl import flags
 
-from cervix_jax.command.flags import run_flags
+from cervix_jax.command.flags import dataset_flags, run_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.command.startup import cache_compilations
 from cervix_jax.data import catalog
@@ -108,8 +108,8 @@ def _other_dataset(args: flags.FlagValues, run: Run) -> catalog.Dataset | None:
         return None
     return catalog.load(
         args.dataset,
-        manual_dir=args.manual_dir or None,
-        data_dir=args.data_dir or None,
+        manual_dir=args.manual_dir,
+        data_dir=args.data_dir,
         settings=catalog.parse_data_settings(args.dataset, args.setting),
         check_counts=args.check_counts,
     )
@@ -117,10 +117,13 @@ def _other_dataset(args: flags.FlagValues, run: Run) -> catalog.Dataset | None:
 
 def define_flags() -> None:
     """Flags of this command."""
+    from cervix_jax.explanations.measuring import Effort
+    from cervix_jax.explanations.selection import Target
 
     def default(method: str, setting: str) -> Any:
         return registry.METHODS[method].settings[setting]
 
+    effort = Effort()
     run_flags(required=True)
     flags.DEFINE_string("out", "", "Folder to write to; default <workdir>/explain.")
     flags.DEFINE_bool("overwrite", False, "Make anew what is there with other settings.")
@@ -128,11 +131,8 @@ def define_flags() -> None:
 
     flags.DEFINE_enum("split", "test", SPLITS, "Whose images are explained.")
     flags.DEFINE_integer("images", 64, "How many of them; 0 is all.", lower_bound=0)
-    flags.DEFINE_enum("target", "predicted", ["predicted", "label"], "The class explained.")
-    flags.DEFINE_string("dataset", "", "Another data set, e.g. herlev/default: maps and where "
-                        "they lie.")  # fmt: skip
-    flags.DEFINE_multi_string("setting", [], "Variation of --dataset as name=value.")
-    flags.DEFINE_bool("check_counts", True, "Insist on the official number of images of it.")
+    flags.DEFINE_enum("target", "predicted", get_args(Target), "The class explained.")
+    dataset_flags("Another data set, e.g. herlev/default: maps and where they lie.")
 
     flags.DEFINE_string("method", "", "Methods with commas, or all; default the quicker ones.")
     flags.DEFINE_enum("output", "logit", get_args(Output), "The score that is explained.")
@@ -157,13 +157,15 @@ def define_flags() -> None:
     flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
 
     flags.DEFINE_bool("measures", True, "Measure the maps.")
-    flags.DEFINE_integer("perturbed_images", 32, "At most so many for insertion, deletion, ROAD "
-                         "and infidelity.", lower_bound=0)  # fmt: skip
-    flags.DEFINE_integer("repeated_images", 8, "At most so many for sensitivity, randomised "
-                         "parameters and random logit.", lower_bound=0)  # fmt: skip
-    flags.DEFINE_integer("curve_steps", 25, "Of insertion and deletion.", lower_bound=1)
-    flags.DEFINE_integer("infidelity_samples", 32, "Perturbations an image.", lower_bound=1)
-    flags.DEFINE_integer("sensitivity_samples", 5, "Nearby images an image.", lower_bound=1)
+    for name, text, least in (
+        ("perturbed_images", "At most so many for insertion, deletion, ROAD and infidelity.", 0),
+        ("repeated_images", "At most so many for sensitivity, randomised parameters and random "
+         "logit.", 0),
+        ("curve_steps", "Of insertion and deletion.", 1),
+        ("infidelity_samples", "Perturbations an image.", 1),
+        ("sensitivity_samples", "Nearby images an image.", 1),
+    ):  # fmt: skip
+        flags.DEFINE_integer(name, getattr(effort, name), text, lower_bound=least)
     flags.DEFINE_float("nucleus_radius", 12.0, "Of the disc about a nucleus that is marked by its "
                        "position, in pixels of the stored image.", lower_bound=0)  # fmt: skip
     flags.DEFINE_integer("sheet_images", 24, "Images on a sheet; 0 draws none.", lower_bound=0)

@@ -1,19 +1,14 @@
 """Explain a run, step by step: choose images, make maps, draw them, measure them."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from cervix_jax import distributed
 from cervix_jax.data.catalog import Dataset
-from cervix_jax.data.experiment import ExperimentData
-from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
 from cervix_jax.explain import registry
-from cervix_jax.explain.baselines import Several, several
 from cervix_jax.explain.cam import check_feature_map
 from cervix_jax.explain.rectifiers import has_rectifier
 from cervix_jax.explain.registry import METHODS, REFERENCES
@@ -31,11 +26,11 @@ from cervix_jax.explanations.measuring import (
     measure,
 )
 from cervix_jax.explanations.selection import Selection, Target, select, selection_of
+from cervix_jax.explanations.source import Source, open_pipeline, open_source, training_images
 from cervix_jax.explanations.store import Store
 from cervix_jax.runs.run import Run
 
 DEFAULT_SETTINGS, DEFAULT_EFFORT = MapSettings(), Effort()
-REFERENCE_IMAGES = 32  # training images that expected gradients start from
 
 
 def explain_run(
@@ -92,7 +87,7 @@ def explain_run(
       InputError: a method, the data or a file of an earlier start cannot be used.
     """
     folder = Path(out or output_folder(run, split, dataset))
-    source = _open_source(run, split, dataset, manual_dir, data_dir)
+    source = open_source(run, split, dataset, manual_dir, data_dir)
     names, left_out = _choose_methods(methods, run, source, settings)
     _check_compared(compare, run)
     selection = select(
@@ -101,7 +96,7 @@ def explain_run(
     )  # fmt: skip
     references = None
     if any(METHODS[name].baseline == "images" for name in names):
-        references = _training_images(run, source, settings.seed)
+        references = training_images(run, source, settings.seed)
     explainer = Explainer(run, settings, references)
     annotations = read_annotations(
         selection, resize=run.config.data.resize, nucleus_radius=nucleus_radius
@@ -150,44 +145,6 @@ def output_folder(run: Run, split: str = "test", dataset: Dataset | None = None)
     return run.workdir / "explain" / ("" if split == "test" else split)
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where images are from.
-
-    Attributes:
-      dataset: the run's own, or another.
-      pipeline: gives its images.
-      candidates: int, positions to choose from.
-      data: the run's own data, divided as in training; None for another data set.
-    """
-
-    dataset: Dataset
-    pipeline: Pipeline
-    candidates: np.ndarray
-    data: ExperimentData | None
-
-    @property
-    def own(self) -> bool:
-        """Whether the run was trained on this data set."""
-        return self.data is not None
-
-
-def _open_source(
-    run: Run, split: str, dataset: Dataset | None, manual_dir: str, data_dir: str
-) -> Source:
-    if dataset is None:
-        data = run.open_data(manual_dir, data_dir, progress=True)
-        return Source(data.dataset, data.pipeline, data.indices(split), data)
-    return Source(dataset, _pipeline(run, dataset), np.arange(len(dataset)), None)
-
-
-def _pipeline(run: Run, dataset: Dataset) -> Pipeline:
-    return Pipeline(
-        dataset, distributed.make_mesh(), image_size=run.config.image_size,
-        resize=run.config.data.resize, progress=False,
-    )  # fmt: skip
-
-
 def _choose_methods(
     given: Sequence[str] | Literal["quick", "all"],
     run: Run,
@@ -222,14 +179,6 @@ def _check_compared(other: Run | None, run: Run) -> None:
             f"compare={other.workdir}: its classes are {', '.join(other.class_names)}, not those "
             f"of {run.workdir}; compare runs of one data set."
         )
-
-
-def _training_images(run: Run, source: Source, seed: int) -> Several:
-    """What expected gradients start from."""
-    data = source.data or run.open_data()  # the run's own, wherever they were
-    training = data.indices("train")
-    drawn = np.random.default_rng(seed).permutation(training)[:REFERENCE_IMAGES]
-    return several(run.preprocess(data.pipeline.images(np.sort(drawn))))
 
 
 def _facts(run: Run, selection: Selection) -> dict[str, Any]:
@@ -280,7 +229,7 @@ def _draw_figure(
     shown = [(run, selection, "figure")]
     if other is not None:
         theirs = selection_of(
-            other, selection.dataset, _pipeline(other, selection.dataset), selection.indices,
+            other, selection.dataset, open_pipeline(other, selection.dataset), selection.indices,
             selection.target, batch_size=settings.batch_size,
         )  # fmt: skip
         shown.append((other, theirs, "figure/compare"))

@@ -102,8 +102,8 @@ def _shortcuts(settings: Settings, experiments: list[Experiment]) -> dict | None
     data = source.config.data
     dataset = catalog.load(
         data.dataset,
-        manual_dir=data.manual_dir or None,
-        data_dir=data.data_dir or None,
+        manual_dir=data.manual_dir,
+        data_dir=data.data_dir,
         check_counts=data.check_counts,
     )
     folds = source.config.split.folds

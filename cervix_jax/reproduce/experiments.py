@@ -163,8 +163,8 @@ def missing_data(experiment: Experiment) -> str:
     config = experiment.config
     dataset = _load(
         config.data.dataset,
-        config.data.manual_dir or None,
-        config.data.data_dir or None,
+        config.data.manual_dir,
+        config.data.data_dir,
         config.data.check_counts,
     )
     if isinstance(dataset, str):

@@ -1,0 +1,67 @@
+"""Where the images of a run's explanations are from: its own data set, or another one."""
+
+import dataclasses
+
+import numpy as np
+
+from cervix_jax.data.catalog import Dataset
+from cervix_jax.data.experiment import ExperimentData
+from cervix_jax.data.pipeline import Pipeline
+from cervix_jax.explain.baselines import Several, several
+from cervix_jax.runs.run import Run
+
+REFERENCE_IMAGES = 32  # training images that expected gradients start from
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where images are from.
+
+    Attributes:
+      dataset: the run's own, or another.
+      pipeline: gives its images.
+      candidates: int, positions to choose from.
+      data: the run's own data, divided as in training; None for another data set.
+    """
+
+    dataset: Dataset
+    pipeline: Pipeline
+    candidates: np.ndarray
+    data: ExperimentData | None
+
+    @property
+    def own(self) -> bool:
+        """Whether the run was trained on this data set."""
+        return self.data is not None
+
+
+def open_source(
+    run: Run, split: str, dataset: Dataset | None, manual_dir: str, data_dir: str
+) -> Source:
+    """A split of the run's own data set, or all of another.
+
+    Raises:
+      InputError: the data cannot be used, or the split is empty.
+    """
+    if dataset is None:
+        data = run.open_data(manual_dir, data_dir, progress=True)
+        return Source(data.dataset, data.pipeline, data.indices(split), data)
+    return Source(dataset, open_pipeline(run, dataset), np.arange(len(dataset)), None)
+
+
+def open_pipeline(run: Run, dataset: Dataset) -> Pipeline:
+    """The images of a data set as the run's network takes them."""
+    return Pipeline(
+        dataset,
+        image_size=run.config.image_size,
+        resize=run.config.data.resize,
+        progress=False,
+    )
+
+
+def training_images(run: Run, source: Source, seed: int) -> Several:
+    """What expected gradients start from."""
+    data = source.data or run.open_data()  # the run's own, wherever they were
+    training = data.indices("train")
+    drawn = np.random.default_rng(seed).permutation(training)[:REFERENCE_IMAGES]
+    return several(run.preprocess(data.pipeline.images(np.sort(drawn))))

@@ -230,6 +230,14 @@ def test_bfloat16_of_the_images_and_of_a_network_that_takes_no_other_type(name):
         assert np.corrcoef(found[0].ravel(), reference(name).ravel())[0, 1] > 0.95
 
 
+@pytest.mark.parametrize("name", ["sparseness", "relevance_mass", "completeness"])
+def test_a_measure_takes_all_by_name(name):
+    own = OWN.get(name, {})
+    fn = FUNCTIONS["Partial"](0)
+    found = measures.MEASURES[name](fn=fn, images=IMAGES, targets=TARGETS, maps=MAPS, seed=0, **own)
+    same(found, reference(name))
+
+
 @pytest.mark.parametrize("name", [*METHODS, *measures.MEASURES])
 def test_a_misspelt_keyword_is_no_common_one(name):
     with pytest.raises(TypeError, match="baseline"):

@@ -39,7 +39,8 @@ def of_maps(measure: Callable[Concatenate[ArrayLike, Own], Found]) -> OfMaps[Own
 
     @functools.wraps(measure)
     def either(*args: Any, **own: Any) -> Found:
-        if len(args) == 4 or (args and set(_CALL[1:]) & own.keys()):
+        by_name = set(_CALL) & own.keys()
+        if len(args) == 4 or (by_name and (args or by_name != {"maps"})):
             given = dict(zip(_CALL, args, strict=False)) | own
             args = (given["maps"],)
             own = {name: value for name, value in given.items() if name not in _UNSEEN}

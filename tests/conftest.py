@@ -7,6 +7,7 @@ import jax
 import pytest
 from absl import flags
 from hypothesis import settings
+from selection import tries
 
 from cervix_jax import models
 from cervix_jax.config.base import base_config
@@ -15,7 +16,7 @@ from cervix_jax.training.run import train_and_evaluate
 
 flags.FLAGS.mark_as_parsed()
 # The machine may be busy, so that no example has a deadline.
-settings.register_profile("cervix_jax", deadline=None)
+settings.register_profile("cervix_jax", deadline=None, max_examples=tries(100))
 settings.load_profile("cervix_jax")
 
 

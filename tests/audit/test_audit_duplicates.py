@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from scipy import ndimage
+from selection import tries
 
 from cervix_jax.audit.duplicates import (
     HASH_BITS,
@@ -89,7 +90,7 @@ def test_exact_pairs_are_listed_once_and_first():
     assert [pair.exact for pair in pairs] == [True] * 3 + [False] * 3
 
 
-@settings(max_examples=25)
+@settings(max_examples=tries(25))
 @given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(0, 140))
 def test_distances_are_those_of_counting_bits(seed, count, most):
     random = np.random.default_rng(seed)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selection import tries
 from skimage.color import rgb2lab
 
 from cervix_jax.audit import perturbations
@@ -53,7 +54,7 @@ def test_a_flat_image_gets_the_mean_colour_only():
     np.testing.assert_allclose(rgb2lab(found)[0, 0], TARGET.mean, atol=0.5)
 
 
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 @given(
     st.integers(0, 1000),
     st.tuples(*[st.floats(-120, 120)] * 3),
@@ -107,7 +108,7 @@ def test_patches_move_whole_and_by_seed():
     assert not np.array_equal(found, perturbations.shuffle_patches(image, seed=2))
 
 
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 1000))
 def test_shuffling_keeps_every_pixel(height, width, seed):
     image = noise((height, width), seed=seed)

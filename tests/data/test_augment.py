@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from selection import tries
 
 from cervix_jax.data.augment import PRESETS, AugmentSettings, make_augment, parse_settings
 from cervix_jax.data.augment.settings import FILLS
@@ -166,7 +167,7 @@ CHOICES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=tries(100))
 @given(CHOICES)
 def test_every_value_in_range_is_taken(choice):
     parsed = parse_settings(choice)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from selection import tries
 
 from cervix_jax.data.decode import (
     RESIZE_MODES,
@@ -86,7 +87,7 @@ def test_unknown_mode_is_bad_input():
 sides = st.integers(24, 150)
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @given(st.data(), st.sampled_from(RESIZE_MODES), sides, sides, st.integers(16, 64))
 def test_a_point_drawn_into_an_image_lands_where_its_frame_says(data, mode, width, height, size):
     """A bright block's centre of brightness is that of the resized block."""
@@ -107,7 +108,7 @@ def test_a_point_drawn_into_an_image_lands_where_its_frame_says(data, mode, widt
     assert bright.sum() / 255 == pytest.approx(np.prod(corners[1] - corners[0]), rel=0.1)
 
 
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 @given(st.sampled_from(RESIZE_MODES), sides, sides, st.integers(8, 200))
 def test_a_label_is_the_one_nearest_to_the_middle_of_its_pixel(mode, width, height, size):
     column, row = np.meshgrid(np.arange(width), np.arange(height))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from selection import tries
 
 from cervix_jax.data.normalization import NORMALIZATIONS, normalize, unit_range
 from cervix_jax.errors import InputError
@@ -26,7 +27,7 @@ def test_unit_range_only_casts_floating_point():
     np.testing.assert_array_equal(scaled, pixels.astype(jnp.float32))
 
 
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 @given(
     hnp.arrays(np.uint8, (2, 4, 3)),
     st.sampled_from(sorted(NORMALIZATIONS)),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selection import tries
 
 from cervix_jax.data import splits
 from cervix_jax.errors import InputError
@@ -132,7 +133,7 @@ def datasets(draw):
     return folds, names, labels, groups
 
 
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 @given(
     data=datasets(),
     protocol=st.sampled_from(["random", "cluster", "block"]),

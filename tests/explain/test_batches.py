@@ -8,13 +8,14 @@ from explained_functions import linear, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax, softmax
+from selection import tries
 
 from cervix_jax.errors import InputError
 from cervix_jax.explain import batches
 from cervix_jax.explain.function import as_pytree, exact_scores
 
 
-@settings(max_examples=50)
+@settings(max_examples=tries(50))
 @given(images=st.integers(1, 9), samples=st.integers(1, 9), batch_size=st.integers(1, 30))
 def test_every_pair_comes_once_in_batches_of_one_size(images, samples, batch_size):
     plan = list(batches.plan(images, samples, batch_size))

@@ -6,6 +6,7 @@ from explained_functions import CLASSES, linear, make_network, network_weights, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.tree_util import Partial
+from selection import tries
 
 from cervix_jax import explain
 from cervix_jax.errors import InputError
@@ -135,7 +136,7 @@ def test_bad_blur_paths_are_refused(options, message):
 RULES = get_args(Quadrature)
 
 
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 @given(rule=st.sampled_from(RULES), steps=st.integers(2, 200))
 def test_weights_sum_to_one_and_nodes_stay_inside(rule, steps):
     nodes, weights = nodes_and_weights(rule, steps)

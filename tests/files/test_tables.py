@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from selection import tries
 
 from cervix_jax.errors import InputError
 from cervix_jax.files.tables import Table, number, read_text
@@ -110,7 +111,7 @@ def written(draw):
 
 
 def test_what_is_written_in_any_dialect_comes_back(write):
-    @settings(max_examples=300)
+    @settings(max_examples=tries(300))
     @given(written())
     @example(([("a,b", 'say "x"', 0.5)], b'sep=;\r"PATH";" Label";"x"\r"a,b";"say ""x""";"0,5"\r'))
     def check(case):

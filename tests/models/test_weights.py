@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from selection import few
+from selection import few, tries
 
 from cervix_jax.errors import InputError
 from cervix_jax.models.weights import read as weights
@@ -218,14 +218,14 @@ def test_a_cut_file_is_bad_input_wherever_it_ends(torch, tensors, tmp_path, zipp
     torch.save(tensors, path, _use_new_zipfile_serialization=zipped)
     whole = path.read_bytes()
 
-    @settings(max_examples=60)
+    @settings(max_examples=tries(60))
     @given(st.integers(0, len(whole) - 1))
     def check(length):
         cut.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"cut\.pth"):
             read_state_dict(cut)
 
-    @settings(max_examples=100)
+    @settings(max_examples=tries(100))
     @given(st.integers(0, len(whole) - 1), st.integers(1, 255))
     def flip(place, change):
         damaged = bytearray(whole)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from predicted_rows import read_rows
+from selection import tries
 
 from cervix_jax.errors import InputError
 from cervix_jax.predict.output import REASON, Output, part_of
@@ -45,7 +46,7 @@ def whole(out):
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 @given(data=st.data())
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 def test_cut_at_any_byte(ending, data):
     with tempfile.TemporaryDirectory() as folder:
         expected = whole(Path(folder) / f"whole.{ending}")

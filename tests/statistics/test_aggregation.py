@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_tables import random_table
+from selection import tries
 
 from cervix_jax.statistics.aggregation import RULES, aggregate, aggregation_report
 from cervix_jax.statistics.table import PredictionTable
@@ -25,7 +26,7 @@ def test_rules_by_hand():
 
 
 @given(st.integers(0, 2**31), st.integers(1, 30), st.sampled_from(list(RULES)))
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 def test_probabilities_of_any_order_of_images(seed, n, rule):
     p = np.random.default_rng(seed).dirichlet(0.1 * np.ones(4), n)  # some are almost 0
     found = RULES[rule](p)
@@ -36,7 +37,7 @@ def test_probabilities_of_any_order_of_images(seed, n, rule):
 
 
 @given(st.integers(0, 2**31), st.integers(1, 9))
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 def test_votes_decide_and_the_mean_settles_ties(seed, n):
     p = np.random.default_rng(seed).dirichlet(0.3 * np.ones(3), n)
     votes = np.bincount(p.argmax(1), minlength=3)

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_tables import random_table
 from scipy.stats import binom, t
+from selection import tries
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from cervix_jax.statistics.comparison import fold_test, mcnemar, paired_bootstrap
@@ -21,7 +22,7 @@ def test_mcnemar_of_the_papers_two_images():
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 def test_mcnemar_takes_no_side_and_ignores_agreement(seed):
     first, second = np.random.default_rng(seed).random((2, 30)) < 0.7
     found, swapped = mcnemar(first, second), mcnemar(second, first)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selection import tries
 
 from cervix_jax.statistics.conformal import (
     aps_scores,
@@ -31,7 +32,7 @@ def test_the_threshold_by_hand():
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 def test_aps_scores_equal_a_loop(seed):
     random = np.random.default_rng(seed)
     p, u = random.dirichlet(np.ones(4), 5), random.random(5)

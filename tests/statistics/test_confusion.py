@@ -3,6 +3,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from random_tables import random_table
+from selection import tries
 from sklearn import metrics
 
 from cervix_jax.statistics import confusion
@@ -15,7 +16,7 @@ def matrix(labels, predicted, size):
 
 
 @given(st.integers(2, 6), st.integers(2, 60), st.integers(0, 2**31))
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 def test_equal_to_scikit_learn(size, n, seed):
     random = np.random.default_rng(seed)
     labels, predicted = random.integers(0, size, (2, n))

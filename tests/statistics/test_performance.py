@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_tables import random_table
+from selection import tries
 from sklearn import metrics
 
 from cervix_jax.statistics.decisions import decisions_report
@@ -78,7 +79,7 @@ def test_estimates_are_scikit_learns():
 
 
 @given(st.integers(1, 40), st.integers(2, 6), st.integers(0, 2**31))
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 def test_quick_metrics_agree_with_counting(n, num_classes, seed):
     random = np.random.default_rng(seed)
     labels = random.integers(0, num_classes, n)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selection import tries
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cervix_jax.statistics.ranking import auroc_and_average_precision, choose_threshold
@@ -17,7 +18,7 @@ def case(seed, n=40, decimals=1):
 
 
 @given(st.integers(0, 2**31), st.integers(4, 60), st.sampled_from([0, 1, 6]))
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 def test_equal_to_scikit_learn_in_the_data_and_in_every_resample(seed, n, decimals):
     scores, positive, groups = case(seed, n, decimals)
     resamples = Resamples(groups, number=6, seed=seed)
@@ -67,7 +68,7 @@ def test_one_side_alone_is_undefined(only):
 
 @given(st.integers(0, 2**31), st.sampled_from(["specificity", "sensitivity"]),
        st.sampled_from([0.5, 0.9, 0.95]))  # fmt: skip
-@settings(max_examples=60)
+@settings(max_examples=tries(60))
 def test_threshold_is_the_best_of_all_that_hold(seed, held, target):
     scores, positive, _ = case(seed)
     point = choose_threshold(scores, positive, held, target)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selection import tries
 
 from cervix_jax.statistics.resampling import Resamples
 
@@ -55,7 +56,7 @@ def test_the_seed_decides():
 
 
 @given(st.permutations(range(10)))
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 def test_order_of_the_examples_does_not_matter(order):
     values = np.arange(10.0)
     first = Resamples(GROUPS, number=30).sums(values)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_tables import random_table
+from selection import tries
 from sklearn.metrics import log_loss
 
 from cervix_jax.statistics.resampling import Resamples
@@ -18,7 +19,7 @@ from cervix_jax.statistics.scores import (
 
 
 @given(st.integers(0, 2**31), st.integers(2, 5))
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 def test_proper_scores_equal_their_definitions(seed, num_classes):
     table = random_table(seed, num_classes=num_classes)
     labels, p = table.labels, table.probabilities
@@ -53,7 +54,7 @@ def slow_error(confidence, correct, edges):
 
 
 @given(st.integers(0, 2**31))
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 def test_calibration_error_equals_a_loop_in_the_data_and_in_resamples(seed):
     table = random_table(seed)
     resamples = Resamples(table.groups, number=5, seed=seed)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selection import tries
 
 from cervix_jax.data.classes import SIPAKMED
 from cervix_jax.errors import InputError
@@ -213,7 +214,7 @@ def test_overlapping_layers_multiply_in_light():
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 @given(
     seed=st.integers(0, 10_000),
     area=st.floats(60, 8000),
@@ -267,7 +268,7 @@ def test_unknown_base_is_named():
         phantom_config("cells")
 
 
-@settings(max_examples=30)
+@settings(max_examples=tries(30))
 @given(
     seed=st.integers(0, 2**32 - 1), confounding=st.floats(0, 1), blur=st.floats(0, 5), n=st.data()
 )

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from selection import tries
 from trees import examples, picture, prepare, refused, save
 
 from cervix_jax.data import catalog
@@ -326,7 +327,7 @@ cell_texts = st.one_of(
 rows = st.lists(st.lists(cell_texts, min_size=4, max_size=6).map(",".join), max_size=5)
 
 
-@settings(max_examples=150)
+@settings(max_examples=tries(150))
 @given(content=st.one_of(st.binary(max_size=100), rows.map(lambda r: HEAD + "\n".join(r))))
 @example(content=HEAD + "aa.png,1,LSIL,3,4\n")
 @example(content=HEAD + "aa.png,1,LSIL,1e308,4\n\n\n")

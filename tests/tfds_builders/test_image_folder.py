@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from selection import tries
 from trees import examples, picture, prepare, refused, save
 
 from cervix_jax.data import catalog, splits
@@ -350,7 +351,7 @@ path_texts = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=tries(200))
 @given(name=path_texts)
 @example(name="scans/0.png")
 @example(name="\0")

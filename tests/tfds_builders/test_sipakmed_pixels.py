@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from selection import tries
 
 from cervix_jax.errors import InputError
 from cervix_jax.files import background
@@ -14,7 +15,7 @@ numbers = st.one_of(
 lines = st.builds("{}{}{}".format, numbers, st.sampled_from([",", " ", ";", ", ", ""]), numbers)
 
 
-@settings(max_examples=150)
+@settings(max_examples=tries(150))
 @given(
     content=st.one_of(st.binary(max_size=80), st.lists(lines, max_size=8).map("\n".join)),
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),

@@ -156,7 +156,7 @@ def test_ties_are_broken_by_the_seed_not_by_raster_order():
         ({"baselines": np.nan}, "the baselines have values that are not"),
         ({"steps": 0}, "steps is 0"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"output": "loss"}, "output is 'loss'"),
+        ({"output": "loss"}, "output='loss': give one of logit"),
         ({"reduction": "norm"}, "reduction='norm'"),
         ({"ids": [0, 1]}, "ids"),
         ({"images": IMAGES[:0], "targets": TARGETS[:0], "maps": IMAGES[:0]}, "no images"),

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from selection import tries
 
 from cervix_jax.errors import InputError
 from cervix_jax.explain.measures import complexity, effective_complexity, sparseness
@@ -66,7 +67,7 @@ def test_channels_may_cancel_or_not(measure):
 pixels = st.floats(-100, 100).map(lambda value: round(value, 3))
 
 
-@settings(max_examples=40)
+@settings(max_examples=tries(40))
 @given(
     maps=arrays(np.float64, (3, 3, 4), elements=pixels),
     factor=st.sampled_from([-1.0, 1e-150, 3.7, 1e150]),

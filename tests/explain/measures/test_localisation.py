@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from selection import tries
 
 from cervix_jax.errors import InputError
 from cervix_jax.explain.measures import (
@@ -156,7 +157,7 @@ def test_chance_of_the_pointing_game_with_a_tolerance():
 pixels = st.floats(-100, 100).map(lambda value: round(value, 3))
 
 
-@settings(max_examples=25)
+@settings(max_examples=tries(25))
 @given(
     maps=arrays(np.float64, (3, 3, 4), elements=pixels),
     masks=arrays(bool, (3, 2, 3, 4)),
@@ -178,7 +179,7 @@ def test_bounds_scale_and_order(maps, masks, factor, data):
         np.testing.assert_allclose(measure(np.cbrt(maps), masks), measure(maps, masks), atol=1e-9)
 
 
-@settings(max_examples=25)
+@settings(max_examples=tries(25))
 @given(maps=arrays(np.float64, (2, 3, 4), elements=pixels), masks=arrays(bool, (2, 3, 4)))
 def test_a_mask_and_the_rest_complement_each_other(maps, masks):
     mass = relevance_mass(maps, masks), relevance_mass(maps, ~masks)

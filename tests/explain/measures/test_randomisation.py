@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.tree_util import Partial
 from scipy.stats import spearmanr
+from selection import tries
 
 from cervix_jax import explain
 from cervix_jax.errors import InputError
@@ -39,7 +40,7 @@ def assert_similar(found: Similarity, expected: float):
 # --- similarity ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=20)
+@settings(max_examples=tries(20))
 @given(factor=st.floats(1e-100, 1e100))
 def test_a_map_is_like_itself_at_any_scale(factor):
     assert_similar(similarity(MAPS, factor * MAPS), 1)

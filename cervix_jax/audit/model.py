@@ -1,6 +1,7 @@
 """The audit of a trained run: its test accuracy when one kind of evidence is taken away."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from cervix_jax.data.decode import resize_square
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.files.background import remove_background
 from cervix_jax.files.threads import map_in_order
-from cervix_jax.runs.run import Run
+from cervix_jax.runs.run import Run, as_run
 from cervix_jax.statistics.comparison import mcnemar
 from cervix_jax.statistics.intervals import wilson_interval
 
@@ -33,7 +34,7 @@ Change = Callable[[Mapping[str, Any], int], np.ndarray]
 
 
 def audit_run(
-    run: Run,
+    run: Run | str | Path,
     data: ExperimentData | None = None,
     *,
     split: str = "test",
@@ -42,10 +43,10 @@ def audit_run(
 ) -> dict[str, Any]:
     """Accuracy of a run on changed images.
 
-      audit_run(load_run("runs/rcan"))["changes"]["grey"]["accuracy"]
+      audit_run("runs/rcan")["changes"]["grey"]["accuracy"]
 
     Args:
-      run: the trained model.
+      run: a trained run, or its folder.
       data: what it was trained on, divided as then; None opens it.
       split: whose images are changed.
       jobs: threads that change images; 0 takes one a core, at most 8.
@@ -60,6 +61,7 @@ def audit_run(
       (share of the accuracy above `majority`; None if there is none) and `by_class`: for every
       class with examples its `recall`, and which share of the others is `called` by its name.
     """
+    run = as_run(run)
     data = data or run.open_data(progress=progress)
     indices, source = data.indices(split), data.dataset.decoded_source
     labels = data.dataset.labels[indices]

@@ -17,7 +17,7 @@ from cervix_jax.evaluate.sides import read_reports, read_side
 from cervix_jax.evaluate.write import stem_of, stored, write_evaluation, write_report
 from cervix_jax.files.atomic import read_json, write_json
 from cervix_jax.runs.inference import make_forward, over_symmetries, predict_split
-from cervix_jax.runs.run import Run
+from cervix_jax.runs.run import Run, as_run
 from cervix_jax.statistics.aggregation import aggregate
 from cervix_jax.statistics.ensemble import ensemble
 from cervix_jax.statistics.outliers import outlier_report
@@ -26,7 +26,7 @@ from cervix_jax.statistics.table import PredictionTable
 
 
 def evaluate_run(
-    run: Run,
+    run: Run | str | Path,
     split: str = "test",
     *,
     tta: bool = False,
@@ -37,13 +37,13 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Predict and evaluate a split; before a test split also validation, which decisions need.
 
-      report = evaluate_run(load_run("runs/rcan"), "test")
+      report = evaluate_run("runs/rcan", "test")
 
     Writes `<split>.json`, `<split>_predictions.csv`, pictures and, of a test split with a
     validation split, `<split>_decisions.json`.
 
     Args:
-      run: the trained run.
+      run: a trained run, or its folder.
       split: "train", "val" or "test".
       tta: take the mean of the probabilities over 8 turned and mirrored views; the files are then
         `<split>_tta...`.
@@ -58,6 +58,7 @@ def evaluate_run(
     Raises:
       InputError: the data cannot be found or have no such split, or nothing can be written.
     """
+    run = as_run(run)
     if out is None and run.workdir is None:
         raise InputError("out: a run that was not loaded from a folder needs one to write to.")
     folder = Path(out) if out is not None else Path(run.workdir or "") / "evaluate"

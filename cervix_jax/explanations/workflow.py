@@ -28,13 +28,13 @@ from cervix_jax.explanations.measuring import (
 from cervix_jax.explanations.selection import Selection, Target, select, selection_of
 from cervix_jax.explanations.source import Source, open_pipeline, open_source, training_images
 from cervix_jax.explanations.store import Store
-from cervix_jax.runs.run import Run
+from cervix_jax.runs.run import Run, as_run
 
 DEFAULT_SETTINGS, DEFAULT_EFFORT = MapSettings(), Effort()
 
 
 def explain_run(
-    run: Run,
+    run: Run | str | Path,
     *,
     split: str = "test",
     methods: Sequence[str] | Literal["quick", "all"] = "quick",
@@ -59,7 +59,7 @@ def explain_run(
       report["methods"]["grad_cam"]["measures"]["insertion"]["estimate"]
 
     Args:
-      run: the network.
+      run: the network, or the folder of its run.
       split: whose images are explained: "train", "val" or "test".
       methods: names of `explain.registry.EXPLANATIONS`; "quick" or "all" are those of them that
         the network and the data allow, "quick" without what costs many passes.
@@ -86,6 +86,7 @@ def explain_run(
     Raises:
       InputError: a method, the data or a file of an earlier start cannot be used.
     """
+    run = as_run(run)
     folder = Path(out or output_folder(run, split, dataset))
     source = open_source(run, split, dataset, manual_dir, data_dir)
     names, left_out = _choose_methods(methods, run, source, settings)

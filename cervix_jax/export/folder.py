@@ -18,7 +18,7 @@ from cervix_jax.export.card import FORMAT, make_card
 from cervix_jax.export.model_card import model_card
 from cervix_jax.export.program import PLATFORMS, Weights, named_weights, portable, trace
 from cervix_jax.files import atomic
-from cervix_jax.runs.run import Run
+from cervix_jax.runs.run import Run, as_run
 
 PROGRAM, WEIGHTS, CARD, MODEL_CARD = (
     "model.stablehlo",
@@ -64,16 +64,16 @@ class ExportedModel:
         return jax.jit(self.program.call)
 
 
-def export_run(run: Run, out: str | Path) -> dict[str, Any]:
+def export_run(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
     """Write the folder `out`; what is written is run once beside `run` before it gets its name.
 
-      export_run(load_run("runs/rcan"), "rcan")
+      export_run("runs/rcan", "rcan")
 
     A run with a workdir puts its `evaluate/test.json` into the cards if that is of the same step,
     and what its `env.json` says it was made with.
 
     Args:
-      run: from `load_run`.
+      run: a trained run, or its folder.
       out: the new folder; `model.stablehlo`, `weights.safetensors`, `card.json` and `README.md`.
 
     Returns:
@@ -84,7 +84,7 @@ def export_run(run: Run, out: str | Path) -> dict[str, Any]:
       RuntimeError: the exported program does not do what the run does.
     """
     safetensors = _safetensors()
-    run = portable(run)
+    run = portable(as_run(run))
     with atomic.new_folder(out) as folder:
         weights = named_weights(run)
         logging.info("Tracing the program for %s.", ", ".join(PLATFORMS))

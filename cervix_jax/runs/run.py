@@ -273,6 +273,15 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     return Run(config, dataset, variables, chosen, folder)
 
 
+def as_run(run: Run | str | Path) -> Run:
+    """The run, or the best checkpoint of the run in that folder; what workflows are given.
+
+    Raises:
+      InputError: as `load_run`.
+    """
+    return run if isinstance(run, Run) else load_run(run)
+
+
 def _check_fits(
     path: Path, config: ml_collections.ConfigDict, num_classes: int, variables: Variables
 ) -> None:

@@ -52,7 +52,7 @@ def test_everything_from_python(tiny_config, tmp_path, capsys):
     (explained,) = [line for line in printed.splitlines() if line.startswith("explained by ")]
     assert "saliency" in explained
     assert "grad_cam" in explained
-    assert "filename" in printed
+    assert "cell.png," in printed
     assert (tmp_path / "run" / "evaluate" / "val.json").is_file()
 
 

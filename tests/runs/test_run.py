@@ -16,7 +16,7 @@ from cervix_jax.models.build import build_model, compute_dtype
 from cervix_jax.models.resnet import ResNet
 from cervix_jax.runs.checkpoint import find_best_step, list_steps, read_arrays
 from cervix_jax.runs.inference import make_forward, predict_split, probabilities_of
-from cervix_jax.runs.run import Run, _check_fits
+from cervix_jax.runs.run import Run, _check_fits, as_run
 from cervix_jax.training.run import train_and_evaluate
 
 
@@ -231,3 +231,12 @@ def test_weights_of_every_network_fit_it_as_a_checkpoint_names_them(name, tmp_pa
     _check_fits(tmp_path, config, 5, variables)
     with pytest.raises(InputError, match=r"these are not the weights of .* with 4 classes"):
         _check_fits(tmp_path, config, 4, variables)
+
+
+def test_a_workflow_takes_a_run_or_its_folder(trained):
+    folder, _ = trained
+    run = load_run(folder)
+    assert as_run(run) is run
+    assert as_run(str(folder)).step == run.step
+    with pytest.raises(InputError, match="not the folder of a run"):
+        as_run(folder / "nowhere")

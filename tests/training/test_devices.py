@@ -137,9 +137,9 @@ PAIR = """
 import sys
 sys.path.insert(0, "tests")
 from small import get_config
-from cervix_jax import train
 from cervix_jax import distributed
 from cervix_jax.errors import InputError
+from cervix_jax.training import run as train
 distributed.initialize(process_id=int(sys.argv[1]))
 process = int(sys.argv[1])
 

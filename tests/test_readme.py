@@ -12,6 +12,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 README = PAGES[0].read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_python_blocks_run(trained, tmp_path, monkeypatch):
     folder = trained[0]
     (tmp_path / "runs").mkdir()

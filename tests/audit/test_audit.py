@@ -21,6 +21,8 @@ from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
 from cervix_jax.statistics.intervals import wilson_interval
 
+pytestmark = pytest.mark.slow  # forests and a trained run
+
 FAST = {"trees": 20, "folds": 5, "progress": False}
 
 

@@ -61,6 +61,7 @@ def test_presets_keep_the_contract(name):
     np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_key_decides():
     first, again, other = (augment(EVERYTHING, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first[0], again[0])
@@ -77,6 +78,7 @@ def test_equal_images_of_a_batch_are_augmented_differently():
     assert (distances[~np.eye(8, dtype=bool)] > 0.05).all()
 
 
+@pytest.mark.slow
 def test_an_example_depends_on_its_place_not_on_the_batch_size():
     images, labels = batch_of()
     key, run = jax.random.key(4), make_augment(ALONE)

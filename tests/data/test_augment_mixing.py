@@ -64,6 +64,7 @@ def test_mixup_blends_pixels_as_targets(seed):
     assert len({round(float(share), 5) for share in soft.diagonal() if share < 1}) == 1
 
 
+@pytest.mark.slow
 def test_a_batch_uses_one_of_both_methods_at_even_odds():
     images, targets = labelled_batch()
     mixed, soft = jax.vmap(
@@ -76,6 +77,7 @@ def test_a_batch_uses_one_of_both_methods_at_even_odds():
     assert 0.3 < pasted.mean() < 0.65
 
 
+@pytest.mark.slow
 def test_beta_weights_follow_alpha():
     images, targets = labelled_batch(2, 2, 2)
     keys = jax.random.split(jax.random.key(0), 400)

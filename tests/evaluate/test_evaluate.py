@@ -186,6 +186,7 @@ def test_compared_runs(trained, command, tmp_path, capsys):
         command(compare=f"{folder},{tmp_path / 'other.csv'}")
 
 
+@pytest.mark.slow
 def test_mean_over_symmetries(trained, command, capsys):
     folder, report = trained
     command(workdir=folder, tta=True)
@@ -211,6 +212,7 @@ def test_mean_over_symmetries(trained, command, capsys):
     )
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged_and_folds_put_together(command, tmp_path, capsys):
     whole = [predictions(seed) for seed in range(2)]
     for seed, table in enumerate(whole):

@@ -56,6 +56,7 @@ def test_everything_from_python(tiny_config, tmp_path, capsys):
     assert (tmp_path / "run" / "evaluate" / "val.json").is_file()
 
 
+@pytest.mark.slow
 def test_checkpoint_reads_alike_with_and_without_the_package(run_folder, capsys):
     load("read_checkpoint").main(run_folder)
     printed = capsys.readouterr().out
@@ -127,6 +128,7 @@ def test_attention_finds_the_cell_that_counts():
     assert not attention[:, 3:].any()
 
 
+@pytest.mark.slow
 def test_saliency_of_an_image_file(run_folder, tmp_path, capsys):
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 255, (50, 70, 3), np.uint8)).save(tmp_path / "cell.png")
@@ -140,6 +142,7 @@ def test_saliency_of_an_image_file(run_folder, tmp_path, capsys):
     assert 0.2 <= float(probability) <= 1
 
 
+@pytest.mark.slow
 def test_features_as_picture_and_as_numbers(run_folder, tmp_path):
     script = load("features_to_picture")
     script.main(run_folder, str(tmp_path / "features.png"))

@@ -12,6 +12,8 @@ from cervix_jax.evaluate.report_file import Metric
 from cervix_jax.export.card import make_card
 from cervix_jax.export.model_card import model_card
 
+pytestmark = pytest.mark.slow  # a program for three platforms is traced and compiled
+
 
 @pytest.fixture(scope="module")
 def card(exported):

@@ -12,6 +12,8 @@ from cervix_jax.errors import InputError
 from cervix_jax.export import folder as export_folder
 from cervix_jax.export.folder import export_run, load_exported
 
+pytestmark = pytest.mark.slow  # a program for three platforms is traced and compiled
+
 FILES = ["README.md", "card.json", "model.stablehlo", "weights.safetensors"]
 
 

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from selection import few
 
 from cervix_jax.models.cpu import convolution
 
@@ -14,7 +15,7 @@ def random(*shape, levels=None):
 
 @pytest.mark.parametrize("form", [convolution.conv_by_patches, convolution.conv_fastest])
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("side", [1, 3, 7])
+@pytest.mark.parametrize("side", few([1, 3, 7], 2))
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 4), (4, 3), (5, 4), (8, 9), (29, 28)])
 def test_every_form_of_convolution_has_the_same_value_and_gradients(size, side, stride, form):
     x, kernel = random(2, *size, 3), random(side, side, 3, 4)

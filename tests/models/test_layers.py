@@ -21,6 +21,7 @@ def normal(*shape, seed=0):
     stride=st.sampled_from([1, 2]),
     bias=st.booleans(),
 )
+@pytest.mark.slow
 def test_convolution_equals_flax(size, kernel, stride, bias):
     conv = layers.Conv(3, 4, kernel, stride=stride, use_bias=bias)
     layers.initialise(conv, jax.random.key(0))

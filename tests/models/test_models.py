@@ -170,6 +170,7 @@ def test_paths_of_the_state_are_stable(case, path):
     batch=st.integers(1, 3),
     size=st.tuples(st.integers(64, 300), st.integers(64, 300)),
 )
+@pytest.mark.slow
 def test_any_size_from_64_pixels_has_the_same_outputs(case, batch, size):
     shape = jax.ShapeDtypeStruct((batch, *size, 3), jnp.float32)
     logits, out = jax.eval_shape(
@@ -257,6 +258,7 @@ def test_residual_channel_attention_blocks_start_near_the_identity():
     assert 0 < np.abs(ours - theirs).max() < 0.05 * np.abs(theirs).max()
 
 
+@pytest.mark.slow
 def test_create_is_deterministic_and_draws_the_promised_spread():
     def kernels(seed):
         model = models.create("densenet121", num_classes=3, rngs=nnx.Rngs(seed))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from selection import few
 
 from cervix_jax import models
 from cervix_jax.errors import InputError
@@ -25,7 +26,7 @@ def build(name):
     return model
 
 
-@pytest.mark.parametrize("name", ["densenet", "resnet"])
+@pytest.mark.parametrize("name", few(["densenet", "resnet"], 1))
 def test_another_image_s_features_in_the_place_of_its_own_give_its_logits(name):
     model = build(name)
     run = jax.jit(lambda model, images, added: model(images, perturbations=added))
@@ -40,7 +41,7 @@ def test_another_image_s_features_in_the_place_of_its_own_give_its_logits(name):
         np.testing.assert_allclose(found, other_logits, rtol=1e-3, atol=1e-4, err_msg=key)
 
 
-@pytest.mark.parametrize("name", models.NAMES)
+@pytest.mark.parametrize("name", few(models.NAMES, 2))
 def test_every_network_takes_them_and_without_them_its_program_is_as_before(name):
     model = nnx.eval_shape(
         lambda: models.create(name, num_classes=5, rngs=nnx.Rngs(0), dropout_rate=0.0)

@@ -12,7 +12,6 @@ torch_twins = pytest.importorskip("torch_twins")
 
 pytestmark = pytest.mark.torch
 LARGE = ("ran92",)
-SLOW = (*LARGE, "densenet121", "rcan", "resnet50")  # they compile for longest
 
 
 def numpy_state(twin):
@@ -50,9 +49,8 @@ def assert_parity(name, size):
         np.testing.assert_allclose(ours[...], theirs, rtol=1e-4, atol=1e-5, err_msg=str(path))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in models.NAMES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.NAMES)
 def test_random_weights_at_64_pixels(name):
     assert_parity(name, (64, 64))
 

@@ -14,6 +14,8 @@ from cervix_jax.files.images import squares_about
 from cervix_jax.predict.output import Output
 from cervix_jax.predict.windows import starts
 
+pytestmark = pytest.mark.slow  # a network sees many windows
+
 WINDOW, OVERLAP = 40, 0.4
 
 

@@ -64,7 +64,10 @@ def test_training_starts_from_a_file_with_a_fresh_head(tiny_config, weights_file
     found, fresh = by_path(state), by_path(drawn)
     assert found.keys() - values.keys() == {"classifier/kernel", "classifier/bias"}
     for name, value in found.items():
-        np.testing.assert_array_equal(value, values.get(name, fresh[name]))
+        if name in values:
+            np.testing.assert_array_equal(value, values[name])
+        else:  # two programs draw it, which may round the last digit otherwise
+            np.testing.assert_allclose(value, fresh[name], rtol=1e-5, atol=1e-7)
     kernel = source.features.denseblock1.denselayer1.conv2.kernel[...]
     name = "features/denseblock1/denselayer1/conv2/kernel"
     np.testing.assert_array_equal(found[name], kernel)

@@ -84,6 +84,7 @@ def test_bad_arguments_are_one_line_and_exit_code_2(tmp_path, arguments, parts):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_batch_that_the_devices_cannot_share(tmp_path):
     done = run_main(
         "--config=configs/rcan.py",
@@ -110,6 +111,7 @@ def test_incomplete_set_names_the_counts(tmp_path, tree):
 
 
 @pytest.mark.parametrize("damage", few(["truncated", "not an image"], 1))
+@pytest.mark.slow
 def test_damaged_image_is_named(tmp_path, tree, damage):
     path = tree / "im_Metaplastic" / "CROPPED" / "001_02.bmp"
     path.write_bytes(path.read_bytes()[:600] if damage == "truncated" else b"hello")

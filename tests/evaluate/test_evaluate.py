@@ -144,6 +144,7 @@ def test_a_file_of_predictions_is_enough(command, tmp_path, capsys):
         command(predictions=tmp_path / "mine.csv", validation=tmp_path / "val.csv")
 
 
+@pytest.mark.slow
 def test_groups_are_evaluated_as_images_are(command, tmp_path, capsys):
     write_table(tmp_path / "mine.csv", predictions(0))
     command(predictions=tmp_path / "mine.csv", aggregate="vote")

@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 attr = pytest.importorskip("captum.attr")
 torch_small_resnet = pytest.importorskip("torch_small_resnet")
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 IMAGES, TARGETS = normal(2, 64, 64, 3), np.array([3, 1])
 TORCH_TARGETS = torch.from_numpy(TARGETS)

@@ -14,6 +14,8 @@ from cervix_jax.explain.batches import _sum
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.runs import run
 
+pytestmark = pytest.mark.slow  # whole networks are compiled
+
 NAMES = ["a", "b", "c"]
 call = jax.jit(lambda fn, images, **options: fn(images, **options))
 

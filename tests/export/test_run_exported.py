@@ -13,11 +13,11 @@ from PIL import Image
 from cervix_jax import load_run
 from cervix_jax.data.decode import RESIZE_MODES, decode_square
 
+pytestmark = pytest.mark.slow  # a program for three platforms is traced and compiled
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "run_exported.py"
 ALONE = """
 import runpy, sys
-
-pytestmark = pytest.mark.slow  # a program for three platforms is traced and compiled
 sys.modules.update(cervix_jax=None, flax=None)
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -143,6 +143,7 @@ def test_every_parameter_learns_and_every_statistic_moves():
     )
 
 
+@pytest.mark.slow
 def test_attention_before_the_head_starts_near_the_identity():
     plain, attentive = small(), small("head")
     nnx.update(attentive, nnx.from_flat_state(dict(nnx.to_flat_state(nnx.state(plain)))))

@@ -181,6 +181,7 @@ def test_any_size_from_64_pixels_has_the_same_outputs(case, batch, size):
 
 
 @pytest.mark.parametrize("case", few(["resnet50", "densenet121", "rcan", "rcan_blocks"], 1))
+@pytest.mark.slow
 def test_training_step_of_a_small_form(case):
     model, batch = small(case), images(2, 64, 96)
     graphdef, parameters, rest = nnx.split(model, nnx.Param, ...)

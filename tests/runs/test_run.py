@@ -54,6 +54,7 @@ def test_batch_size_does_not_change_the_result(run, images):
     np.testing.assert_allclose(run.predict(images, batch_size=2), run.predict(images), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_model_and_preprocess_are_what_predict_does(run, images):
     logits, out = run.model(run.preprocess(images))
     exponents = np.exp(logits - logits.max(-1, keepdims=True))

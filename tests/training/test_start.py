@@ -87,6 +87,7 @@ def test_nothing_named_is_nothing_read(tiny_config):
     assert starting_values(tiny_config(), NAMES) == {}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_a_start(trained):
     folder, _ = trained
     run = load_run(folder)

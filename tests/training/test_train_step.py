@@ -104,6 +104,7 @@ def test_remat_gives_the_same_step(tiny_config):
     assert_close(remat["stats"], plainly["stats"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_update_that_is_not_finite_is_left_out_and_counted(tiny_config):
     config = tiny_config()
     fine, broken = make_inputs(), make_inputs(class_weights=[np.nan] * CLASSES)

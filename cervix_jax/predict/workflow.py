@@ -22,7 +22,7 @@ from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import REASON, Entry, Output, beside, check_path
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.validation import read_validation
-from cervix_jax.runs.run import Run, load_run
+from cervix_jax.runs.run import Run, as_run
 
 ImagePaths = str | Path | Sequence[str | Path] | Iterator[str]
 
@@ -172,8 +172,7 @@ def predict_images(
         if field and value:
             raise InputError(f"--{name} is for images, --field for fields; give one of them.")
     paths, total = _listed(images)
-    if not isinstance(run, Run):
-        run = load_run(run, step)
+    run = as_run(run, step)
     say = _say if progress else _keep_quiet
     with only_our_checks(), StopRequest() as stop:
         nuclei = None

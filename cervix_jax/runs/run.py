@@ -273,13 +273,17 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     return Run(config, dataset, variables, chosen, folder)
 
 
-def as_run(run: Run | str | Path) -> Run:
-    """The run, or the best checkpoint of the run in that folder; what workflows are given.
+def as_run(run: Run | str | Path, step: str | int = "best") -> Run:
+    """The run, or the one in that folder; what workflows are given.
+
+    Args:
+      run: a run, which is given back as it is, or a folder.
+      step: which checkpoint of a folder, see `load_run`.
 
     Raises:
       InputError: as `load_run`.
     """
-    return run if isinstance(run, Run) else load_run(run)
+    return run if isinstance(run, Run) else load_run(run, step)
 
 
 def _check_fits(

@@ -1,0 +1,119 @@
+"""Which class of a run each class of a data set is: by name, never by position."""
+
+import shlex
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cervix_jax.errors import InputError
+
+ClassMap = Mapping[str, str | Sequence[str]]
+"""Class of the run to its name, or its names, in the data set."""
+
+
+def match_classes(
+    run_classes: Sequence[str],
+    data_classes: Sequence[str],
+    class_map: ClassMap | None = None,
+) -> np.ndarray:
+    """The label in a run of every class of a data set.
+
+      match_classes(("HSIL", "NILM"), ("NILM", "high"), {"HSIL": "high"})     # array([1, 0])
+
+    Names are compared in Unicode's form NFC, since folders of some systems spell them otherwise.
+    A data set may lack classes of the run; it may have none that the run does not know.
+
+    Args:
+      run_classes: names in the order of the run's labels.
+      data_classes: names in the order of the data set's labels.
+      class_map: for classes that have another name in the data set: the run's name to that of the
+        data set, or to several, which all become the run's class. These go before equal names.
+
+    Returns:
+      int64 [number of data classes]: `match[labels]` are the labels in the run.
+
+    Raises:
+      InputError: a class of the data set is none of the run's, or `class_map` names a class that
+        is not there; the message has both lists.
+    """
+    own = {_nfc(name): label for label, name in enumerate(run_classes)}
+    theirs = [_nfc(name) for name in data_classes]
+    both = (
+        f"the run's classes are {', '.join(run_classes)}, those of the data set "
+        f"{', '.join(data_classes)}"
+    )
+    mapped: dict[str, int] = {}
+    for run_name, given in (class_map or {}).items():
+        names = [given] if isinstance(given, str) else list(given)
+        if _nfc(run_name) not in own:
+            raise InputError(f"{_flag(run_name, names[0])}: {run_name!r} is no class; {both}.")
+        for name in names:
+            if _nfc(name) not in theirs:
+                raise InputError(f"{_flag(run_name, name)}: {name!r} is no class; {both}.")
+            label = own[_nfc(run_name)]
+            if mapped.setdefault(_nfc(name), label) != label:
+                raise InputError(
+                    f"{_flag(run_name, name)}: {name!r} is already "
+                    f"{run_classes[mapped[_nfc(name)]]!r}; give each class one meaning."
+                )
+    found = {name: mapped.get(name, own.get(name)) for name in theirs}
+    unknown = [name for name in data_classes if found[_nfc(name)] is None]
+    if unknown:
+        left = [name for label, name in enumerate(run_classes) if label not in found.values()]
+        meant = left if len(left) == len(unknown) else (left or run_classes)[:1] * len(unknown)
+        hint = " ".join(_flag(a, b) for a, b in zip(meant, unknown, strict=True))
+        raise InputError(
+            f"{both}; {', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown to the "
+            "run. Where a class of the run only has another name there, say which, as in "
+            f"{hint}; a class that the run was not trained on cannot be evaluated."
+        )
+    return np.asarray([found[name] for name in theirs], np.int64)
+
+
+def absent_classes(
+    run_classes: Sequence[str],
+    data_classes: Sequence[str],
+    class_map: ClassMap | None = None,
+) -> tuple[str, ...]:
+    """The classes of a run that a data set lacks; arguments and errors as for `match_classes`."""
+    found = set(match_classes(run_classes, data_classes, class_map).tolist())
+    return tuple(name for label, name in enumerate(run_classes) if label not in found)
+
+
+def parse_class_map(given: Sequence[str], run_classes: Sequence[str]) -> dict[str, list[str]]:
+    """The `<run's name>=<data set's name>` texts of a command line.
+
+    Names may hold "=": the class of the run decides where its name ends.
+
+    Args:
+      given: the texts.
+      run_classes: the classes of the run.
+
+    Returns:
+      For `match_classes`.
+
+    Raises:
+      InputError: a text is of another form, or does not begin with a class of the run.
+    """
+    own = {_nfc(name): name for name in run_classes}
+    found: dict[str, list[str]] = {}
+    for text in given:
+        parts = _nfc(text).split("=")
+        cuts = [cut for cut in range(1, len(parts)) if "=".join(parts[:cut]).strip() in own]
+        if not cuts or not "=".join(parts[cuts[-1] :]).strip():
+            raise InputError(
+                f"--class_map={text}: give the run's name, =, and the name in the data set; the "
+                f"run's classes are {', '.join(run_classes)}."
+            )
+        name = own["=".join(parts[: cuts[-1]]).strip()]
+        found.setdefault(name, []).append("=".join(parts[cuts[-1] :]).strip())
+    return found
+
+
+def _flag(run_name: str, name: str) -> str:
+    return f"--class_map={shlex.quote(f'{run_name}={name}')}"
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", str(name))

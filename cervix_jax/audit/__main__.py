@@ -14,11 +14,12 @@ from absl import flags
 from cervix_jax.audit import report
 from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
-from cervix_jax.audit.duplicates import HASH_BITS, MAX_DISTANCE
 from cervix_jax.audit.write import write_dataset_audit, write_run_audit
 from cervix_jax.command.flags import dataset_flags, run_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.data import catalog
+from cervix_jax.data.duplicates import MAX_DISTANCE
+from cervix_jax.data.fingerprints import HASH_BITS
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
 from cervix_jax.files.paths import require_place_for_folder, user_path

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cervix_jax.audit.baselines import TREES, share_above_chance, shortcut_table
-from cervix_jax.audit.duplicates import (
+from cervix_jax.audit.features import DESCRIPTIONS, Measurements, measure
+from cervix_jax.data.catalog import Dataset, count_groups, find_builder
+from cervix_jax.data.duplicates import (
     MAX_DISTANCE,
     MIN_CORRELATION,
     Pair,
@@ -14,9 +16,14 @@ from cervix_jax.audit.duplicates import (
     find_duplicates,
     joined_groups,
 )
-from cervix_jax.audit.features import DESCRIPTIONS, Measurements, measure
-from cervix_jax.data.catalog import Dataset, count_groups, find_builder
-from cervix_jax.data.splits import ONE_SPLIT, PAPER_RATIOS, SPLITS, assign_splits, leakage
+from cervix_jax.data.splits import (
+    ONE_SPLIT,
+    PAPER_RATIOS,
+    SPLITS,
+    UNKNOWN_GROUPS,
+    assign_splits,
+    leakage,
+)
 from cervix_jax.errors import InputError
 
 PROTOCOLS = ("random", "cluster", "block")
@@ -62,13 +69,7 @@ def audit_dataset(
     # First what can fail on the user's account.
     splits, unavailable = _all_splits(dataset, dataset.groups, protocol, folds, seed)
     found = measure(dataset, jobs=jobs, progress=progress)
-    pairs = find_duplicates(
-        found.digests,
-        found.hashes,
-        found.thumbnails,
-        max_distance=max_distance,
-        progress=progress,
-    )
+    pairs = find_duplicates(dataset.fingerprints(), max_distance=max_distance, progress=progress)
     joined = joined_groups(dataset.groups, pairs)
     if len(set(joined)) < len(set(dataset.groups)):
         try:
@@ -154,7 +155,7 @@ def _classes(dataset: Dataset, found: Measurements) -> dict[str, dict]:
 
 
 def _describe_fold(dataset: Dataset, splits: np.ndarray, pairs: Sequence[Pair]) -> dict:
-    seen, duplicated = leakage(splits, dataset.groups), set()
+    seen, duplicated = leakage(splits, dataset.groups, dataset.filenames), set()
     for pair in pairs:
         for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
             if splits[one] == "test" and splits[other] != "test":
@@ -168,7 +169,7 @@ def _describe_fold(dataset: Dataset, splits: np.ndarray, pairs: Sequence[Pair]) 
             for split in SPLITS
         },
         "leakage": seen.share,
-        "leakage_train": seen.num_seen_in_train / seen.num_test,
+        "leakage_train": seen.share_in_train,
         "duplicated": len(duplicated) / seen.num_test,
     }
 
@@ -235,8 +236,10 @@ def reading(report: dict) -> str:
             f"Colour falls from {colour['random']:.3f} under `random` to {colour['block']:.3f} "
             "under `block`: the difference bounds from above what it owes to slides, not classes."
         )
-    seen = max(fold["leakage"] for fold in report["splits"][protocol])
-    if seen > 0:
+    shares = [fold["leakage"] for fold in report["splits"][protocol]]
+    if None in shares:
+        text.append(f"Leakage is {UNKNOWN_GROUPS}.")
+    elif (seen := max(shares)) > 0:
         text.append(
             f"Up to {seen:.1%} of a fold's test images come from groups that the model was made "
             f"with: `{protocol}` is optimistic."

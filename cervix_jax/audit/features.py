@@ -1,19 +1,16 @@
 """What can be measured of an image without looking at its cells' shape: the audit's features.
 
-One pass over the decoded images measures everything that the audit needs, so that forests and
-hashes work on small arrays in memory.
+One pass over the decoded images measures everything that the forests need, so that they work on
+small arrays in memory.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from cervix_jax.audit.duplicates import perceptual_hashes, thumbnail
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.files.threads import map_in_order
 
@@ -39,16 +36,10 @@ class Measurements:
     Attributes:
       features: baseline name to float64 [N, F]; "shape" only where every image has masks.
       sizes: int64 [N, 2], width and height in pixels.
-      digests: SHA-256 of the decoded pixels and their shape, one an image.
-      thumbnails: uint8 [N, 64, 64], grey, see `cervix_jax.audit.duplicates`.
-      hashes: bool [N, 8, 256], see there.
     """
 
     features: dict[str, np.ndarray]
     sizes: np.ndarray
-    digests: tuple[str, ...]
-    thumbnails: np.ndarray
-    hashes: np.ndarray
 
 
 def colour_percentiles(image: np.ndarray) -> np.ndarray:
@@ -136,24 +127,17 @@ def measure(dataset: Dataset, *, jobs: int = 0, progress: bool = True) -> Measur
     return Measurements(
         features={name: np.stack([row[name] for row in rows]) for name in names},
         sizes=np.stack([row["size"][:2] for row in rows]).astype(np.int64),
-        digests=tuple(row["digest"] for row in rows),
-        thumbnails=np.stack([row["thumbnail"] for row in rows]),
-        hashes=np.stack([perceptual_hashes(row["thumbnail"]) for row in rows]),
     )
 
 
 def _measure(example: Mapping[str, Any]) -> dict[str, Any]:
-    image = np.ascontiguousarray(example["image"])
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(image.data)
+    image = example["image"]
     return {
         "colour": colour_percentiles(image),
         "border": border_percentiles(image),
         "grey": grey_percentiles(image),
         "size": size_features(image),
         "shape": shape_features(example) if has_masks(example) else None,
-        "digest": digest.hexdigest(),
-        "thumbnail": thumbnail(Image.fromarray(image)),
     }
 
 

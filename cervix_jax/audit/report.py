@@ -75,7 +75,7 @@ def _splits(report: dict) -> str:
             [
                 protocol,
                 *(_mean([f["sizes"][split] for f in folds], ".0f") for split in folds[0]["sizes"]),
-                _mean([fold["leakage"] for fold in folds], ".1%"),
+                _leakage(folds),
                 _mean([fold["duplicated"] for fold in folds], ".1%"),
             ]
         )
@@ -124,6 +124,11 @@ def _baselines(report: dict) -> str:
         f"folds (chance {report['chance']:.3f})"
     )
     return f"{title}\n{aligned(rows)}"
+
+
+def _leakage(folds: Sequence[dict]) -> str:
+    shares = [fold["leakage"] for fold in folds]
+    return "unknown" if None in shares else _mean(shares, ".1%")
 
 
 def _mean(values: Sequence[float], form: str) -> str:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cervix_jax.data.catalog import load
+    from cervix_jax.data.divide import split_table
     from cervix_jax.data.pipeline import Pipeline
-    from cervix_jax.data.splits import leakage, split_table
+    from cervix_jax.data.splits import leakage
 
 _HOME = {
     "Pipeline": "pipeline",
     "leakage": "splits",
     "load": "catalog",
-    "split_table": "splits",
+    "split_table": "divide",
 }
 
 __all__ = ["Pipeline", "leakage", "load", "split_table"]

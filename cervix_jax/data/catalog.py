@@ -5,6 +5,7 @@ TensorFlow Datasets (without TensorFlow) as ArrayRecord files and read by random
 """
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -21,14 +22,17 @@ from absl import logging
 from google.protobuf import json_format
 from PIL import Image
 
+from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.data.prepared import (
     Records,
     encoded_records,
     features_of,
+    load_fingerprints,
     load_index,
     write_index,
 )
 from cervix_jax.data.settings import REGISTERED, BuilderSettings, Setting
+from cervix_jax.data.splits import groups_known
 from cervix_jax.errors import InputError, did_you_mean
 from cervix_jax.files.paths import user_path
 from cervix_jax.files.storage import storage_problem
@@ -86,6 +90,24 @@ class Dataset:
         """Examples per class name, in the order of the labels."""
         counts = np.bincount(self.labels, minlength=len(self.class_names))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Digest of the pixels of every example, see `fingerprints.content_digest`."""
+        return self.fingerprints().digests
+
+    @functools.cached_property
+    def _fingerprints(self) -> Fingerprints:
+        return load_fingerprints(self.source)
+
+    def fingerprints(self) -> Fingerprints:
+        """What identifies every example; stored beside the prepared data, made where absent."""
+        return self._fingerprints
+
+    @property
+    def groups_known(self) -> bool:
+        """Whether anything is known of which examples belong together."""
+        return groups_known(self.filenames, self.groups)
 
     def encoded_image(self, index: int) -> bytes:
         """The PNG or JPEG file of example `index`."""
@@ -268,6 +290,7 @@ def _prepare(name: str, builder, manual: Path | None, reopen) -> tfds.core.Datas
     seconds = time.monotonic() - start
     logging.info("Prepared %s in %.0f s: %s", name, seconds, builder.data_dir)
     write_index(builder, manual)
+    load_fingerprints(encoded_records(builder), progress=True)
     return builder
 
 

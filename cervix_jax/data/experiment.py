@@ -7,8 +7,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cervix_jax.data import catalog
+from cervix_jax.data.divide import split_dataset
 from cervix_jax.data.pipeline import Pipeline
-from cervix_jax.data.splits import SPLITS, Leakage, leakage, split_dataset
+from cervix_jax.data.splits import SPLITS, Leakage, leakage
 from cervix_jax.errors import InputError
 
 
@@ -41,9 +42,13 @@ class ExperimentData:
         return found
 
     def leakage(self, split: str) -> Leakage:
-        """How many examples of `split` come from groups that the model was made with."""
+        """How many examples of `split` come from groups that the model was made with, if known."""
         others = np.where(self.splits == "test", "unused", self.splits)
-        return leakage(np.where(self.splits == split, "test", others), self.dataset.groups)
+        return leakage(
+            np.where(self.splits == split, "test", others),
+            self.dataset.groups,
+            self.dataset.filenames,
+        )
 
     def divided_by(self, config: ml_collections.ConfigDict) -> "ExperimentData":
         """The same data set and batches, divided as another config says."""

@@ -1,4 +1,4 @@
-"""The prepared examples of a data set, and the list of them that lies beside."""
+"""The prepared examples of a data set, and the list and fingerprints of them that lie beside."""
 
 import dataclasses
 import json
@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.errors import InputError
-from cervix_jax.files import atomic
+from cervix_jax.files import atomic, images
 
 # File beside the prepared examples that lists them, so that opening a data set need not read
 # gigabytes of pixels to learn the labels.
 INDEX_FILE = "examples.json"
+FINGERPRINTS_FILE = "fingerprints.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +51,8 @@ class Records(Sequence):
 def encoded_records(builder: tfds.core.DatasetBuilder) -> Records:
     """All examples, their images as encoded bytes."""
     features = features_of(builder.info)
-    images = {key for key, f in features.items() if isinstance(f, tfds.features.Image)}
-    decoders = {key: tfds.decode.SkipDecoding() for key in images}
+    pictures = {key for key, f in features.items() if isinstance(f, tfds.features.Image)}
+    decoders = {key: tfds.decode.SkipDecoding() for key in pictures}
     # TFDS decorates this method, and its arguments have no types.
     source = cast(Any, builder).as_data_source("train", decoders=decoders)
     return Records(source, Path(builder.data_dir))
@@ -111,6 +114,41 @@ def load_index(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # Prepared by other means, or interrupted in between: list the examples again.
     return write_index(builder)
+
+
+def load_fingerprints(
+    source: Sequence[Mapping[str, Any]], *, progress: bool = False
+) -> Fingerprints:
+    """What identifies every example, read from beside the prepared data or made.
+
+    Args:
+      source: examples whose images are encoded bytes; of `Records` they are also stored where the
+        folder can be written.
+      progress: show a bar where they are made.
+
+    Raises:
+      InputError: an image is damaged.
+    """
+    path = source.path / FINGERPRINTS_FILE if isinstance(source, Records) else None
+    if path is not None:
+        try:
+            stored = Fingerprints.load(path)
+            if len(stored) == len(source):
+                return stored
+        except (FileNotFoundError, InputError):
+            pass  # Prepared by an earlier version, or interrupted in between.
+    pictures = (_pixels(source[index], index) for index in range(len(source)))
+    made = Fingerprints.of(pictures, total=len(source), progress=progress)
+    if path is not None:
+        try:
+            made.save(path)
+        except InputError:
+            logging.info("%s is read-only; its images are compared anew each time.", path.parent)
+    return made
+
+
+def _pixels(example: Mapping[str, Any], index: int) -> np.ndarray:
+    return np.asarray(images.rgb(images.decode(example["image"], f"example {index}")))
 
 
 def _text(value: Any) -> str:

@@ -8,14 +8,12 @@ import dataclasses
 import random
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from cervix_jax.data import catalog
 from cervix_jax.errors import InputError, check_choice
 
 PROTOCOLS = ("paper", "paper_clusters", "random", "cluster", "block")
@@ -228,6 +226,24 @@ def _natural(name: str) -> tuple:
     return tuple(int(part) if odd % 2 else part for odd, part in enumerate(parts)), name
 
 
+UNKNOWN_GROUPS = (
+    "unknown: no groups were given (a column group in images.csv or in a table, or the setting "
+    "group_pattern, gives them)"
+)
+"""What is said instead of a leakage where nothing is known of which items belong together."""
+
+
+def groups_known(filenames: Sequence[str], groups: Sequence[str]) -> bool:
+    """Whether groups say more than the names of the items: False where each is its own item's.
+
+    Args:
+      filenames: N names.
+      groups: N groups.
+    """
+    pairs = zip(filenames, groups, strict=True)
+    return any(str(group) != str(filename) for filename, group in pairs)
+
+
 @dataclasses.dataclass(frozen=True)
 class Leakage:
     """How many test items are related to items that a model was made with.
@@ -237,113 +253,49 @@ class Leakage:
       num_seen: of these, items whose group also occurs in train or val: both shape a model, train
         its weights and val the choice among them.
       num_seen_in_train: of these, items whose group also occurs in train.
+      known: whether the groups are known, see `groups_known`.
     """
 
     num_test: int
     num_seen: int
     num_seen_in_train: int
+    known: bool = True
 
     @property
-    def share(self) -> float:
-        """Share of test items whose group occurs in train or val, in [0, 1]."""
-        return self.num_seen / self.num_test if self.num_test else 0.0
+    def share(self) -> float | None:
+        """Share of test items whose group occurs in train or val, in [0, 1]; None if unknown."""
+        return self._share(self.num_seen)
+
+    @property
+    def share_in_train(self) -> float | None:
+        """Share of test items whose group occurs in train, in [0, 1]; None if unknown."""
+        return self._share(self.num_seen_in_train)
+
+    def _share(self, count: int) -> float | None:
+        if not self.known:
+            return None
+        return count / self.num_test if self.num_test else 0.0
 
 
-def leakage(splits: Sequence[str] | np.ndarray, groups: Sequence[str] | np.ndarray) -> Leakage:
+def leakage(
+    splits: Sequence[str] | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
+    filenames: Sequence[str] | None = None,
+) -> Leakage:
     """Count the test items whose group occurs in train or val.
 
     Args:
       splits: [N] of "train", "val" or "test"; other values take no part.
       groups: [N] group of each item.
+      filenames: [N] name of each item, by which it shows whether the groups are known; None takes
+        them for known.
     """
+    known = filenames is None or groups_known(filenames, list(groups))
     splits, groups = np.asarray(splits, str), np.asarray(groups, str)
     tested = groups[splits == "test"]
     return Leakage(
         num_test=len(tested),
         num_seen=int(np.isin(tested, groups[np.isin(splits, ("train", "val"))]).sum()),
         num_seen_in_train=int(np.isin(tested, groups[splits == "train"]).sum()),
+        known=known,
     )
-
-
-def split_dataset(
-    dataset: catalog.Dataset,
-    *,
-    protocol: str,
-    fold: int = 0,
-    folds: int = 5,
-    seed: int = 0,
-    refit: bool = False,
-) -> np.ndarray:
-    """`assign_splits` of a prepared data set, with the shares that its builder gives "paper".
-
-    Args:
-      dataset: the prepared data set.
-      protocol: see `assign_splits`, as `fold`, `folds` and `seed`.
-      fold: see there.
-      folds: see there.
-      seed: see there.
-      refit: the validation examples are trained on too, so that none is left to choose by.
-
-    Returns:
-      array [N] of "train", "val" or "test", in the order of the data set.
-    """
-    builder_cls = catalog.find_builder(dataset.name)
-    splits = assign_splits(
-        dataset.filenames,
-        dataset.labels,
-        dataset.groups,
-        protocol=protocol,
-        fold=fold,
-        folds=folds,
-        seed=seed,
-        ratios=getattr(builder_cls, "PAPER_RATIOS", PAPER_RATIOS),
-    )
-    return np.where(splits == "val", "train", splits) if refit else splits
-
-
-def split_table(
-    dataset_name: str,
-    *,
-    protocol: str = "cluster",
-    fold: int = 0,
-    folds: int = 5,
-    seed: int = 0,
-    manual_dir: str | Path | None = None,
-    data_dir: str | Path | None = None,
-    settings: Mapping[str, Any] | None = None,
-    check_counts: bool = True,
-) -> list[dict[str, str]]:
-    """The split of a data set as rows, sorted by file name.
-
-    Args:
-      dataset_name: `<builder>/<config>`.
-      protocol: see `assign_splits`, as `fold`, `folds` and `seed`.
-      fold: see `assign_splits`.
-      folds: see `assign_splits`.
-      seed: see `assign_splits`.
-      manual_dir: see `cervix_jax.data.catalog.load`, as all that follow.
-      data_dir: see there.
-      settings: see there.
-      check_counts: see there.
-
-    Returns:
-      {"filename", "label" (name of the class), "group", "split"} per example.
-
-    Raises:
-      InputError: the data set or the split cannot be had.
-    """
-    dataset = catalog.load(
-        dataset_name,
-        manual_dir=manual_dir,
-        data_dir=data_dir,
-        settings=settings,
-        check_counts=check_counts,
-    )
-    splits = split_dataset(dataset, protocol=protocol, fold=fold, folds=folds, seed=seed)
-    labels = [dataset.class_names[label] for label in dataset.labels]
-    columns = zip(dataset.filenames, labels, dataset.groups, splits.tolist(), strict=True)
-    rows = [
-        {"filename": filename, "label": label, "group": group, "split": split}
-        for filename, label, group, split in columns
-    ]
-    return sorted(rows, key=lambda row: row["filename"])

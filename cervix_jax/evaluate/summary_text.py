@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cervix_jax.data.splits import ONE_SPLIT
+from cervix_jax.data.splits import ONE_SPLIT, UNKNOWN_GROUPS
 from cervix_jax.evaluate.report_file import EvaluationReport, Metric, interval_text
 from cervix_jax.statistics.aggregation import RULES
 
@@ -88,14 +88,16 @@ def _number(metric: Metric, form: str) -> str:
 
 
 def _origin(report: EvaluationReport) -> str:
-    if report.protocol is None or report.leakage is None:
+    if report.protocol is None:
         return "protocol and leakage are not known of a file of predictions"
     protocol = report.protocol
     if protocol not in ONE_SPLIT:
         several = None if isinstance(report.fold, int | None) else len(report.fold)
         protocol += f", {f'{several} folds' if several else f'fold {report.fold}'}"
         protocol += f" of {report.folds}"
-    share = f"{report.leakage:.1%} of the examples come from groups in train or val"
+    share = f"leakage {UNKNOWN_GROUPS}"
+    if report.leakage is not None:
+        share = f"{report.leakage:.1%} of the examples come from groups in train or val"
     refit = "; trained on train and val" if report.refit else ""
     views = "; mean over 8 symmetries" if report.tta else ""
     members = f"; mean of {report.members} models" if report.members > 1 else ""

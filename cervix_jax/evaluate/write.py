@@ -62,7 +62,7 @@ def write_evaluation(
         "folds": config.split.folds,
         "refit": config.split.get("refit", False),
         "leakage": seen.share,
-        "leakage_train": seen.num_seen_in_train / seen.num_test,
+        "leakage_train": seen.share_in_train,
         "step": step,
         "tta": tta,
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cervix_jax.data.splits import ONE_SPLIT
+from cervix_jax.data.splits import ONE_SPLIT, UNKNOWN_GROUPS
 from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, interval_text
 
 WARNING = "**Research use only; not for clinical use.**"
@@ -116,8 +116,11 @@ def _data(card: dict[str, Any]) -> str:
         protocol += f", fold {split['fold']} of {split['folds']}, seed {split['seed']}"
     if split.get("refit"):
         protocol += "; trained on the validation images too"
+    described = f"`{data['name']}` {data['version']}: {counts}. Split by {protocol}. "
+    if data["leakage"] is None:
+        return f"{described}**Leakage: {UNKNOWN_GROUPS}.**"
     return (
-        f"`{data['name']}` {data['version']}: {counts}. Split by {protocol}. Images are grouped by "
+        f"{described}Images are grouped by "
         f"`{data['group_feature']}`; **leakage: {data['leakage']:.1%}** of the test images come "
         "from a group that training or validation saw too."
     )
@@ -149,7 +152,7 @@ def _results(card: dict[str, Any]) -> str:
 
 
 def _limits(card: dict[str, Any]) -> str:
-    leaky = card["data"]["leakage"] > 0
+    leaky = bool(card["data"]["leakage"])
     limits = [
         f"{WARNING} No clinical validation was made.",
         f"It was trained on `{card['data']['name']}` alone. Other stains, scanners, magnifications "

@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 
 from cervix_jax import __version__
-from cervix_jax.data.splits import ONE_SPLIT
+from cervix_jax.data.splits import ONE_SPLIT, UNKNOWN_GROUPS
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, interval_text, read_report
 from cervix_jax.explanations import summary
@@ -99,7 +99,8 @@ def _data(report: EvaluationReport) -> list[tuple[str, str]]:
         ("Data set", report.dataset),
         ("Split protocol", protocol),
         ("Evaluated on", f"{report.n} images of {report.groups} groups ({report.split})"),
-        ("Leakage", f"{report.leakage or 0:.1%} of these images come from a group (cluster, slide) "
+        ("Leakage", UNKNOWN_GROUPS if report.leakage is None else
+         f"{report.leakage:.1%} of these images come from a group (cluster, slide) "
          "that training or validation has seen"),
     ]  # fmt: skip
 

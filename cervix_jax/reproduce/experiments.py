@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 
 from cervix_jax.data import catalog
-from cervix_jax.data.splits import split_dataset
+from cervix_jax.data.divide import split_dataset
 from cervix_jax.errors import InputError
 from cervix_jax.reproduce.rows import Row, find_row, row_config
 from cervix_jax.runs import workdir

@@ -19,6 +19,7 @@ from cervix_jax.audit.dataset import audit_dataset, reading
 from cervix_jax.data import catalog
 from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
+from cervix_jax.files.images import png
 from cervix_jax.statistics.intervals import wilson_interval
 
 pytestmark = pytest.mark.slow  # forests and a trained run
@@ -106,13 +107,14 @@ def test_phantom_cells_are_no_duplicates(audited):
 def with_copies(dataset, *copies):
     """The data set with more examples, each an image, a label and a group."""
     extra = [{"image": image} for image, _, _ in copies]
-    source = [{"image": dataset.decoded_source[i]["image"]} for i in range(len(dataset))]
+    decoded = [{"image": dataset.decoded_source[i]["image"]} for i in range(len(dataset))] + extra
     return dataclasses.replace(
         dataset,
         filenames=(*dataset.filenames, *(f"copy/{n}.png" for n in range(len(copies)))),
         labels=np.concatenate([dataset.labels, [label for _, label, _ in copies]]),
         groups=(*dataset.groups, *(group for _, _, group in copies)),
-        decoded_source=source + extra,
+        source=[{"image": png(Image.fromarray(example["image"]))} for example in decoded],
+        decoded_source=decoded,
     )
 
 

@@ -14,7 +14,7 @@ from cervix_jax.audit.baselines import cross_validate
 from cervix_jax.audit.features import border_percentiles
 from cervix_jax.data import catalog
 from cervix_jax.data.decode import resize_labels
-from cervix_jax.data.splits import split_dataset
+from cervix_jax.data.divide import split_dataset
 from cervix_jax.explain import measures
 from cervix_jax.training.run import train_and_evaluate
 

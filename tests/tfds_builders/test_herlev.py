@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from trees import examples, picture, prepare, refused, save
 
-from cervix_jax.data import catalog, splits
+from cervix_jax.data import catalog, divide, splits
 from cervix_jax.data.classes import HERLEV
 from cervix_jax.errors import InputError
 from tfds_builders.herlev.herlev_dataset_builder import Builder
@@ -248,11 +248,11 @@ def test_real_set_and_the_papers_split(real, shared):
             f"{row['class']}/{Path(row['file']).stem}": row["split"]
             for row in csv.DictReader(stream)
         }
-    got = splits.split_dataset(real, protocol="paper")
+    got = divide.split_dataset(real, protocol="paper")
     names = [name.rpartition(".")[0] for name in real.filenames]
     assert dict(zip(names, got.tolist(), strict=True)) == expected
     for fold in range(5):
-        grouped = splits.split_dataset(real, protocol="cluster", fold=fold)
+        grouped = divide.split_dataset(real, protocol="cluster", fold=fold)
         assert splits.leakage(grouped, real.groups).num_seen == 0
 
 

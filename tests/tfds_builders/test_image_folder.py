@@ -15,7 +15,7 @@ from PIL import Image
 from selection import tries
 from trees import examples, picture, prepare, refused, save
 
-from cervix_jax.data import catalog, splits
+from cervix_jax.data import catalog, divide, splits
 from cervix_jax.errors import InputError
 from tfds_builders.image_folder.image_folder_dataset_builder import Builder
 from tfds_builders.image_folder.layout import find_items
@@ -265,7 +265,7 @@ def test_groups_are_kept_together(tmp_path):
         *(f"{'AB'[n % 2]}/p{n // 4:02d}_{n}.png" for n in range(48)),
     )
     dataset = load(root, tmp_path / "data", group_pattern="before_underscore")
-    parts = splits.split_dataset(dataset, protocol="cluster", folds=4)
+    parts = divide.split_dataset(dataset, protocol="cluster", folds=4)
     assert set(parts) == {"train", "val", "test"}
     assert splits.leakage(parts, dataset.groups).num_seen == 0
 

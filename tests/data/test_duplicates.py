@@ -8,17 +8,16 @@ from PIL import Image, ImageEnhance
 from scipy import ndimage
 from selection import tries
 
-from cervix_jax.audit.duplicates import (
-    HASH_BITS,
+from cervix_jax.data import duplicates
+from cervix_jax.data.duplicates import (
     MAX_DISTANCE,
     POSES,
     Pair,
     crossing_folds,
     find_duplicates,
     joined_groups,
-    perceptual_hashes,
-    thumbnail,
 )
+from cervix_jax.data.fingerprints import HASH_BITS, Fingerprints
 
 
 def picture(seed: int, shape=(120, 150)) -> Image.Image:
@@ -54,17 +53,15 @@ MOVES = (
 )
 
 
-def hashed(*images: Image.Image) -> tuple[np.ndarray, np.ndarray]:
-    small = np.stack([thumbnail(image.convert("RGB")) for image in images])
-    return np.stack([perceptual_hashes(each) for each in small]), small
+def prints(*images: Image.Image) -> Fingerprints:
+    return Fingerprints.of(np.asarray(image.convert("RGB")) for image in images)
 
 
 @pytest.mark.parametrize("change", COPIES.values(), ids=COPIES)
 @pytest.mark.parametrize("seed", range(3))
 def test_changed_copies_are_near_and_others_are_not(change, seed):
     original = picture(seed)
-    hashes = hashed(original, change(original), picture(seed + 100))
-    (pair,) = find_duplicates(("a", "b", "c"), *hashes)
+    (pair,) = find_duplicates(prints(original, change(original), picture(seed + 100)))
     assert (pair.first, pair.second, pair.exact, pair.pose) == (0, 1, False, POSES[0])
     assert pair.distance <= MAX_DISTANCE
 
@@ -73,7 +70,7 @@ def test_changed_copies_are_near_and_others_are_not(change, seed):
 def test_turned_and_mirrored_copies_are_found_and_named(number):
     original = picture(5, (128, 128))
     moved = Image.fromarray(np.ascontiguousarray(MOVES[number](np.asarray(original))))
-    (pair,) = find_duplicates(("a", "b"), *hashed(original, moved))
+    (pair,) = find_duplicates(prints(original, moved))
     assert pair.distance <= 4  # rounding of the thumbnail
     assert pair.correlation > 0.99
     assert pair.pose == POSES[number]
@@ -81,8 +78,7 @@ def test_turned_and_mirrored_copies_are_found_and_named(number):
 
 def test_exact_pairs_are_listed_once_and_first():
     image = picture(1)
-    hashes = hashed(image, recompressed(image), image, image)
-    pairs = find_duplicates(("same", "other", "same", "same"), *hashes)
+    pairs = find_duplicates(prints(image, recompressed(image), image, image))
     exact = [(pair.first, pair.second) for pair in pairs if pair.exact]
     near = [(pair.first, pair.second) for pair in pairs if not pair.exact]
     assert exact == [(0, 2), (0, 3), (2, 3)]
@@ -95,38 +91,52 @@ def test_exact_pairs_are_listed_once_and_first():
 def test_distances_are_those_of_counting_bits(seed, count, most):
     random = np.random.default_rng(seed)
     hashes = random.random((count, 8, HASH_BITS)) < 0.5
-    same = np.zeros((count, 64, 64), np.uint8)
-    pairs = find_duplicates([str(i) for i in range(count)], hashes, same, max_distance=most)
-    found = {(pair.first, pair.second): pair for pair in pairs}
+    close = duplicates._close(hashes[:, 0], hashes, most, True, False)
+    found = {(first, second): (pose, bits) for first, second, pose, bits in close}
     for i in range(count):
         for j in range(i + 1, count):
             distances = (hashes[i, 0] != hashes[j]).sum(axis=-1)
             assert ((i, j) in found) == (distances.min() <= most)
             if (i, j) in found:
-                assert found[i, j].distance == distances.min()
-                assert found[i, j].pose == POSES[distances.argmin()]
+                assert found[i, j] == (distances.argmin(), distances.min())
 
 
 def test_many_images_are_compared_in_blocks(monkeypatch):
     random = np.random.default_rng(0)
     hashes = random.random((50, 8, HASH_BITS)) < 0.5
     hashes[40] = hashes[3]
-    digests, same = [str(i) for i in range(50)], np.zeros((50, 64, 64), np.uint8)
-    whole = find_duplicates(digests, hashes, same, max_distance=100)
-    monkeypatch.setattr("cervix_jax.audit.duplicates._ROWS", 7)
-    assert find_duplicates(digests, hashes, same, max_distance=100) == whole
-    assert (whole[0].first, whole[0].second, whole[0].distance) == (3, 40, 0)
+    for within in (True, False):
+        whole = list(duplicates._close(hashes[:, 0], hashes, 100, within, False))
+        monkeypatch.setattr("cervix_jax.data.duplicates._ROWS", 7)
+        assert list(duplicates._close(hashes[:, 0], hashes, 100, within, False)) == whole
+        monkeypatch.undo()
+        assert (3, 40, 0, 0) in whole
+        assert ((40, 3, 0, 0) in whole) == ((7, 7, 0, 0) in whole) == (not within)
 
 
 def test_thumbnails_have_the_last_word():
-    hashes = np.zeros((3, 8, HASH_BITS), bool)
-    ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
-    thumbnails = np.stack([ramp, 2 * ramp + 3, np.full((64, 64), 9, np.uint8)])
-    (pair,) = find_duplicates("abc", hashes, thumbnails)
-    assert (pair.first, pair.second) == (0, 1)
-    assert pair.correlation == pytest.approx(1)
-    # Upright is tried first, and mirrored the ramps would run against each other.
-    assert find_duplicates("ab", hashes[:2], np.stack([ramp, ramp[:, ::-1]])) == []
+    original = picture(2)
+    noisy = np.asarray(original) * 0.3 + np.asarray(picture(3)) * 0.3
+    both = prints(original, Image.fromarray(noisy.astype(np.uint8)))
+    (pair,) = find_duplicates(both, max_distance=HASH_BITS, min_correlation=-1)
+    assert find_duplicates(both, max_distance=pair.distance, min_correlation=-1) == [pair]
+    assert find_duplicates(both, max_distance=pair.distance - 1, min_correlation=-1) == []
+    assert find_duplicates(both, max_distance=HASH_BITS, min_correlation=pair.correlation) == [pair]
+    higher = pair.correlation + 1e-6
+    assert find_duplicates(both, max_distance=HASH_BITS, min_correlation=higher) == []
+
+
+def test_one_set_is_compared_with_another():
+    first, second, third = (picture(seed) for seed in (11, 12, 13))
+    query = prints(third, recompressed(first), second)
+    reference = prints(first, second, second)
+    pairs = find_duplicates(query, reference)
+    assert [(p.first, p.second, p.exact) for p in pairs] == [
+        (2, 1, True),
+        (2, 2, True),
+        (1, 0, False),
+    ]
+    assert find_duplicates(query, prints()) == find_duplicates(prints(), reference) == []
 
 
 def pair(first: int, second: int) -> Pair:

@@ -1,9 +1,7 @@
 """Images that occur twice: the same pixels, or the same picture scaled, recompressed or turned.
 
-A near duplicate is a pair whose perceptual hashes (Zauner 2010, with 256 instead of 64 bits) differ
-in few bits and whose grey thumbnails correlate: one file recompressed or scaled, or one cell
-photographed twice. The hash is that of the discrete cosine transform, in which turning and
-mirroring only change signs and swap axes, so all eight poses cost little more than one.
+A near duplicate is a pair whose perceptual hashes differ in few bits and whose grey thumbnails
+correlate: one file recompressed or scaled, or one cell photographed twice.
 
 Pairs that resemble each other by chance do so in any of the eight poses, a cell photographed twice
 in one, which tells how far both limits can go: all 250 pairs that SIPaKMeD's 4049 single cells have
@@ -12,18 +10,15 @@ within them are in the same pose, and the phantom, all of whose 1500 cells diffe
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from PIL import Image
-from scipy.fft import dctn
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-THUMBNAIL_SIDE = 64
-HASH_SIDE = 16
-HASH_BITS = HASH_SIDE * HASH_SIDE
+from cervix_jax.data.fingerprints import HASH_BITS, Fingerprints, perceptual_hashes
+
 MAX_DISTANCE = 64  # most differing bits of a near duplicate
 MIN_CORRELATION = 0.94  # of the thumbnails of a near duplicate, Pearson's
 POSES = (
@@ -55,8 +50,8 @@ class Pair:
     """Two images that look alike.
 
     Attributes:
-      first: position in the data set, less than `second`.
-      second: position in the data set.
+      first: position in the first set; within one set less than `second`.
+      second: position in the second set, or in the one.
       distance: differing bits of 256 in the best pose; 0 for exact duplicates.
       correlation: of the grey thumbnails in that pose, at most 1.
       pose: how `second` must be moved to look like `first`, one of `POSES`.
@@ -71,37 +66,9 @@ class Pair:
     exact: bool
 
 
-def thumbnail(image: Image.Image) -> np.ndarray:
-    """The image in 64 x 64 grey pixels, whatever its aspect ratio; uint8 [64, 64]."""
-    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return np.asarray(image.convert("L").resize(side, Image.Resampling.BOX))
-
-
-def perceptual_hashes(grey: np.ndarray) -> np.ndarray:
-    """The perceptual hashes of a thumbnail in its eight poses.
-
-    Args:
-      grey: uint8 [64, 64].
-
-    Returns:
-      bool [8, 256] in the order of `POSES`: which of the 16 x 16 lowest frequencies lie above their
-      median.
-    """
-    low = np.asarray(dctn(np.asarray(grey, np.float64), norm="ortho"))[:HASH_SIDE, :HASH_SIDE]
-    low[0, 0] = 0  # brightness
-    odd = 1 - 2 * (np.arange(HASH_SIDE) % 2)
-    poses = []
-    for upright in (low, low.T):
-        for rows, columns in ((1, 1), (1, odd), (odd[:, None], 1), (odd[:, None], odd)):
-            pose = upright * rows * columns
-            poses.append((pose > np.median(pose)).ravel())
-    return np.stack(poses)
-
-
 def find_duplicates(
-    digests: Sequence[str],
-    hashes: np.ndarray,
-    thumbnails: np.ndarray,
+    first: Fingerprints,
+    second: Fingerprints | None = None,
     *,
     max_distance: int = MAX_DISTANCE,
     min_correlation: float = MIN_CORRELATION,
@@ -110,45 +77,74 @@ def find_duplicates(
     """All pairs of exact and near duplicates, exact ones first, then by distance.
 
     Args:
-      digests: N digests of the pixels.
-      hashes: bool [N, 8, 256], see `perceptual_hashes`.
-      thumbnails: uint8 [N, 64, 64], see `thumbnail`.
-      max_distance: most differing bits of a near duplicate.
+      first: of N images.
+      second: of M images that each of the first is compared with; None compares the first among
+        each other.
+      max_distance: most differing bits of a near duplicate, of 256.
       min_correlation: least correlation of the thumbnails of a near duplicate.
       progress: show a bar.
+
+    Returns:
+      Pairs of a position in `first` and one in `second`; within one set every pair once, the lower
+      position first.
     """
+    within = second is None
+    other = first if second is None else second
     same: dict[str, list[int]] = defaultdict(list)
-    for index, digest in enumerate(digests):
+    for index, digest in enumerate(other.digests):
         same[digest].append(index)
     exact = {
-        (first, second)
-        for members in same.values()
-        for position, first in enumerate(members)
-        for second in members[position + 1 :]
+        (i, j)
+        for i, digest in enumerate(first.digests)
+        for j in same.get(digest, ())
+        if not within or i < j
     }
     pairs = [Pair(i, j, 0, 1.0, POSES[0], True) for i, j in sorted(exact)]
-    # With bits as +1 and -1 a Hamming distance is an inner product, and BLAS is fast at these.
-    signs = hashes.astype(np.float32) * 2 - 1
-    starts = range(0, len(signs), _ROWS)
+    if not len(first) or not len(other):
+        return pairs
+    posed = np.stack([perceptual_hashes(small) for small in other.thumbnails])
     near = []
+    for i, j, pose, bits in _close(first.hashes, posed, max_distance, within, progress):
+        if (i, j) in exact:
+            continue
+        moved = _MOVES[pose](other.thumbnails[j])
+        similarity = _correlation(first.thumbnails[i], moved)
+        if similarity >= min_correlation:
+            near.append(Pair(i, j, bits, similarity, POSES[pose], False))
+    return pairs + sorted(near, key=lambda pair: (pair.distance, pair.first, pair.second))
+
+
+def _close(
+    hashes: np.ndarray, posed: np.ndarray, most: int, within: bool, progress: bool
+) -> Iterator[tuple[int, int, int, int]]:
+    """Pairs whose hashes differ in few bits.
+
+    Args:
+      hashes: bool [N, 256] of the first images.
+      posed: bool [M, 8, 256] of the second ones in every pose.
+      most: most differing bits.
+      within: whether both are the same images, each pair of which is wanted once.
+      progress: show a bar.
+
+    Yields:
+      Position of the first, of the second, number of the best pose, differing bits in it.
+    """
+    # With bits as +1 and -1 a Hamming distance is an inner product, and BLAS is fast at these.
+    ours = hashes.astype(np.float32) * 2 - 1
+    theirs = posed.astype(np.float32) * 2 - 1
+    starts = range(0, len(ours), _ROWS)
     for start in tqdm(starts, desc="comparing", unit="block", disable=not progress, leave=False):
-        rows = signs[start : start + _ROWS, 0]
-        best = np.full((len(rows), len(signs) - start), HASH_BITS + 1, np.float32)
+        rows, skipped = ours[start : start + _ROWS], start if within else 0
+        best = np.full((len(rows), len(theirs) - skipped), HASH_BITS + 1, np.float32)
         pose = np.zeros(best.shape, np.int8)
         for number in range(len(POSES)):
-            distance = (HASH_BITS - rows @ signs[start:, number].T) / 2
+            distance = (HASH_BITS - rows @ theirs[skipped:, number].T) / 2
             closer = distance < best
             best[closer], pose[closer] = distance[closer], number
-        for i, j in np.argwhere(best <= max_distance):
-            first, second = int(start + i), int(start + j)
-            if first >= second or (first, second) in exact:
-                continue
-            moved = _MOVES[pose[i, j]](thumbnails[second])
-            similarity = _correlation(thumbnails[first], moved)
-            if similarity >= min_correlation:
-                bits = int(best[i, j])
-                near.append(Pair(first, second, bits, similarity, POSES[pose[i, j]], False))
-    return pairs + sorted(near, key=lambda pair: (pair.distance, pair.first, pair.second))
+        for i, j in np.argwhere(best <= most).tolist():
+            one, two = start + i, skipped + j
+            if not within or one < two:
+                yield one, two, int(pose[i, j]), int(best[i, j])
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -1,0 +1,164 @@
+"""What identifies images: a digest of their pixels, and small forms by which copies are found.
+
+Two images with one digest are the same to the last pixel. The perceptual hash (Zauner 2010, with
+256 instead of 64 bits) and the grey thumbnail find copies that were scaled, recompressed or turned:
+see `cervix_jax.data.duplicates`.
+"""
+
+import dataclasses
+import hashlib
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.fft import dctn
+from tqdm import tqdm
+
+from cervix_jax.errors import InputError
+from cervix_jax.files.atomic import replacing
+from cervix_jax.files.threads import map_in_order
+
+THUMBNAIL_SIDE = 64
+HASH_SIDE = 16
+HASH_BITS = HASH_SIDE * HASH_SIDE
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprints:
+    """What identifies N images, in their order.
+
+    Attributes:
+      digests: N digests of the pixels, see `content_digest`.
+      hashes: bool [N, 256], the perceptual hash of every image as it stands.
+      thumbnails: uint8 [N, 64, 64], see `thumbnail`.
+    """
+
+    digests: tuple[str, ...]
+    hashes: np.ndarray
+    thumbnails: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    @classmethod
+    def of(
+        cls,
+        images: Iterable[np.ndarray],
+        *,
+        total: int | None = None,
+        workers: int = 0,
+        progress: bool = False,
+    ) -> "Fingerprints":
+        """The fingerprints of images.
+
+        Args:
+          images: uint8 [H, W, 3] each.
+          total: their number, for the bar.
+          workers: threads; 0 takes one a core, at most 8.
+          progress: show a bar.
+        """
+        found = list(
+            tqdm(
+                map_in_order(_fingerprint, images, workers=workers),
+                total=total,
+                desc="fingerprints",
+                unit="image",
+                leave=False,
+                disable=not progress,
+            )
+        )
+        side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+        return cls(
+            digests=tuple(digest for digest, _, _ in found),
+            hashes=np.asarray([bits for _, bits, _ in found], bool).reshape(-1, HASH_BITS),
+            thumbnails=np.asarray([small for _, _, small in found], np.uint8).reshape(-1, *side),
+        )
+
+    def take(self, indices: np.ndarray) -> "Fingerprints":
+        """The fingerprints at positions int [n], in their order."""
+        digests = tuple(self.digests[int(index)] for index in indices)
+        return Fingerprints(digests, self.hashes[indices], self.thumbnails[indices])
+
+    def save(self, path: Path) -> None:
+        """Write one .npz file, whole or not at all; raises `InputError` where it cannot be."""
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(
+                stream,
+                digests=np.asarray(self.digests, "S64"),
+                hashes=np.packbits(self.hashes, axis=-1),
+                thumbnails=self.thumbnails,
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> "Fingerprints":
+        """Read what `save` wrote.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          InputError: it is damaged; names it.
+        """
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                digests = tuple(digest.decode("ascii") for digest in arrays["digests"].tolist())
+                hashes = np.unpackbits(arrays["hashes"], axis=-1).astype(bool)
+                thumbnails = np.asarray(arrays["thumbnails"], np.uint8)
+            count, side = len(digests), THUMBNAIL_SIDE
+            if hashes.shape != (count, HASH_BITS) or thumbnails.shape != (count, side, side):
+                raise ValueError("its arrays do not match")
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path}: is damaged or no file of fingerprints ({error}); remove it, and it is "
+                "made anew where the images are."
+            ) from error
+        return cls(digests, hashes, thumbnails)
+
+
+def content_digest(image: np.ndarray) -> str:
+    """SHA-256 of shape and pixels, in hexadecimal digits.
+
+    Args:
+      image: uint8 [H, W, 3].
+    """
+    pixels = np.ascontiguousarray(image)
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(pixels.data)
+    return digest.hexdigest()
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """The image in 64 x 64 grey pixels, whatever its aspect ratio; uint8 [64, 64]."""
+    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    return np.asarray(image.convert("L").resize(side, Image.Resampling.BOX))
+
+
+def perceptual_hashes(grey: np.ndarray) -> np.ndarray:
+    """The perceptual hashes of a thumbnail in its eight poses.
+
+    Turning and mirroring only change signs and swap axes of the discrete cosine transform, so all
+    eight poses cost little more than one.
+
+    Args:
+      grey: uint8 [64, 64].
+
+    Returns:
+      bool [8, 256] in the order of `duplicates.POSES`: which of the 16 x 16 lowest frequencies lie
+      above their median.
+    """
+    low = np.asarray(dctn(np.asarray(grey, np.float64), norm="ortho"))[:HASH_SIDE, :HASH_SIDE]
+    low[0, 0] = 0  # brightness
+    odd = 1 - 2 * (np.arange(HASH_SIDE) % 2)
+    poses = []
+    for upright in (low, low.T):
+        for rows, columns in ((1, 1), (1, odd), (odd[:, None], 1), (odd[:, None], odd)):
+            pose = upright * rows * columns
+            poses.append((pose > np.median(pose)).ravel())
+    return np.stack(poses)
+
+
+def _fingerprint(image: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
+    small = thumbnail(Image.fromarray(np.ascontiguousarray(image)))
+    return content_digest(image), perceptual_hashes(small)[0], small

@@ -61,7 +61,7 @@ def match_classes(
     unknown = [name for name in data_classes if found[_nfc(name)] is None]
     if unknown:
         left = [name for label, name in enumerate(run_classes) if label not in found.values()]
-        meant = left if len(left) == len(unknown) else (left or run_classes)[:1] * len(unknown)
+        meant = left if len(left) == len(unknown) else [(left or run_classes)[0]] * len(unknown)
         hint = " ".join(_flag(a, b) for a, b in zip(meant, unknown, strict=True))
         raise InputError(
             f"{both}; {', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown to the "

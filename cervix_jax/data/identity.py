@@ -1,0 +1,321 @@
+"""Which examples a run was made with, and how a data set of today differs from them.
+
+An example is known by the digest of its pixels (`cervix_jax.data.fingerprints`), so it is found
+again under another name, in another folder, and among others that were added since.
+"""
+
+import dataclasses
+import unicodedata
+from collections import defaultdict, deque
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import ml_collections
+import numpy as np
+
+from cervix_jax.data.class_map import ClassMap, match_classes
+from cervix_jax.data.splits import SPLITS
+from cervix_jax.errors import InputError
+from cervix_jax.files.paths import user_path
+
+if TYPE_CHECKING:
+    from cervix_jax.data.experiment import ExperimentData
+
+ABSENT = -1
+MADE_WITH = ("train", "val")
+
+
+class Examples(Protocol):
+    """What is compared; a `catalog.Dataset` has it, and so has a table of labelled images."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """C names."""
+        ...
+
+    @property
+    def filenames(self) -> tuple[str, ...]:
+        """N names."""
+        ...
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """N digests of the pixels."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Int [N]."""
+        ...
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """N names of groups."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class DataIdentity:
+    """The examples of a run, in the order in which it was trained on them.
+
+    Attributes:
+      name: `<builder>/<config>`.
+      version: of the prepared data.
+      class_names: in the order of the labels.
+      group_feature: what the groups are, such as "cluster_id".
+      settings: variations of the data set's config.
+      manual_dir: absolute path of the raw files; "" where none was given.
+      data_dir: absolute path of the prepared data sets.
+      filenames: N names.
+      digests: N digests of the pixels, see `fingerprints.content_digest`.
+      labels: int64 [N].
+      groups: N names of groups.
+      splits: str [N], "train", "val" or "test".
+    """
+
+    name: str
+    version: str
+    class_names: tuple[str, ...]
+    group_feature: str
+    settings: dict[str, Any]
+    manual_dir: str
+    data_dir: str
+    filenames: tuple[str, ...]
+    digests: tuple[str, ...]
+    labels: np.ndarray
+    groups: tuple[str, ...]
+    splits: np.ndarray
+
+    @classmethod
+    def of(cls, data: "ExperimentData", config: ml_collections.ConfigDict) -> "DataIdentity":
+        """The identity of what a config's run is trained on."""
+        dataset, given = data.dataset, config.data
+        # Prepared data lie in <data_dir>/<builder>/<config>/<version>.
+        prepared = user_path(given.data_dir) if given.data_dir else dataset.path.parents[2]
+        return cls(
+            name=dataset.name,
+            version=dataset.version,
+            class_names=tuple(dataset.class_names),
+            group_feature=dataset.group_feature,
+            settings={key: value for key, value in given.settings.items() if value is not None},
+            manual_dir=str(user_path(given.manual_dir).resolve()) if given.manual_dir else "",
+            data_dir=str(Path(prepared).resolve()),
+            filenames=tuple(dataset.filenames),
+            digests=tuple(dataset.digests),
+            labels=np.asarray(dataset.labels, np.int64),
+            groups=tuple(dataset.groups),
+            splits=np.asarray(data.splits, str),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What a checkpoint keeps under `examples`, JSON-ready."""
+        columns = {"labels": self.labels.tolist(), "splits": self.splits.tolist()}
+        return {
+            field.name: columns.get(field.name, _plain(getattr(self, field.name)))
+            for field in dataclasses.fields(self)
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "DataIdentity | None":
+        """From what `to_json` gives; None from what runs of earlier versions have there.
+
+        Raises:
+          ValueError: it is not as it was written.
+        """
+        if "digests" not in values:
+            return None
+        names = [field.name for field in dataclasses.fields(cls)]
+        if missing := [name for name in names if name not in values]:
+            raise ValueError(f"its examples have no {missing[0]}")
+        given = {name: values[name] for name in names}
+        for name in ("class_names", "filenames", "digests", "groups"):
+            given[name] = tuple(given[name])
+        given["labels"] = np.asarray(given["labels"], np.int64)
+        given["splits"] = np.asarray(given["splits"], str)
+        found = cls(**given)
+        columns = (found.digests, found.labels, found.groups, found.splits)
+        if {len(column) for column in columns} != {len(found.filenames)}:
+            raise ValueError("its examples have columns of several lengths")
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """Examples of each split."""
+        return {split: int((self.splits == split).sum()) for split in SPLITS}
+
+    def digests_of(self, *splits: str) -> frozenset[str]:
+        """Digests of the examples of some splits, of "train" and "val" if none is named."""
+        chosen = np.isin(self.splits, splits or MADE_WITH)
+        return frozenset(np.asarray(self.digests, str)[chosen].tolist())
+
+    def differences(self, dataset: Examples, class_map: ClassMap | None = None) -> "Differences":
+        """What of these examples a data set has, and what else.
+
+        Args:
+          dataset: as it is today.
+          class_map: classes that have another name there, see `match_classes`.
+
+        Raises:
+          InputError: `class_map` names a class that is not there.
+        """
+        match, unknown = _known_classes(self.class_names, dataset.class_names, class_map)
+        labels = match[np.asarray(dataset.labels, np.int64)]
+        names, there = [_nfc(n) for n in self.filenames], [_nfc(n) for n in dataset.filenames]
+        digests, found = self.digests, tuple(dataset.digests)
+        own, theirs = self.labels.tolist(), labels.tolist()
+        places = _places(
+            # Copies have one digest: of several places the likeliest one comes first.
+            (zip(names, digests, strict=True), zip(there, found, strict=True)),
+            (
+                zip(digests, own, self.groups, strict=True),
+                zip(found, theirs, dataset.groups, strict=True),
+            ),
+            (zip(digests, own, strict=True), zip(found, theirs, strict=True)),
+            (digests, found),
+        )
+        lost = np.flatnonzero(places == ABSENT).tolist()
+        free = set(range(len(there))) - set(places.tolist())
+        replaced = {names[i] for i in lost} & {there[i] for i in free}
+        kept = np.flatnonzero(places != ABSENT)
+        at = places[kept]
+        regrouped = _regrouped(
+            np.asarray(self.groups, str)[kept], np.asarray(dataset.groups, str)[at]
+        )
+
+        def own_names(rows: Iterable[int]) -> tuple[str, ...]:
+            return tuple(self.filenames[row] for row in rows)
+
+        pairs = zip(kept.tolist(), at.tolist(), strict=True)
+        return Differences(
+            added=tuple(dataset.filenames[i] for i in sorted(free) if there[i] not in replaced),
+            missing=own_names(i for i in lost if names[i] not in replaced),
+            changed=own_names(i for i in lost if names[i] in replaced),
+            relabelled=own_names(kept[self.labels[kept] != labels[at]].tolist()),
+            regrouped=own_names(kept[regrouped].tolist()),
+            moved=own_names(i for i, j in pairs if names[i] != there[j]),
+            classes=unknown,
+            places=places,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Differences:
+    """How a data set differs from the examples of a run.
+
+    Attributes:
+      added: names in the data set, of images that the run was not made with.
+      missing: names in the run, as all that follow, of images that are not there.
+      changed: of images under whose name there are other pixels.
+      relabelled: of images that have another class.
+      regrouped: of images that share a group with others than then; other names of the same
+        groups do not count.
+      moved: of images that have another name.
+      classes: classes of the data set that the run does not know.
+      places: int64 [N], where the data set has each example of the run; -1 where it has not.
+    """
+
+    added: tuple[str, ...]
+    missing: tuple[str, ...]
+    changed: tuple[str, ...]
+    relabelled: tuple[str, ...]
+    regrouped: tuple[str, ...]
+    moved: tuple[str, ...]
+    classes: tuple[str, ...]
+    places: np.ndarray
+
+    @property
+    def forbids(self) -> bool:
+        """Whether the run's examples cannot be had from the data set as they were."""
+        return bool(self.missing or self.changed or self.relabelled or self.classes)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything differs."""
+        return any(
+            getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "places"
+        )
+
+    def text(self) -> str:
+        """What differs, such as "2 are missing (a.png first), 40 were added (b.png first)"."""
+        said = (
+            ("missing", "are missing"),
+            ("changed", "have other pixels under the same name"),
+            ("relabelled", "have another class"),
+            ("classes", "classes are unknown to the run"),
+            ("added", "were added"),
+            ("regrouped", "are in groups with other images than then"),
+            ("moved", "have another name"),
+        )
+        found = [(getattr(self, name), words) for name, words in said]
+        return ", ".join(
+            f"{len(names)} {words} ({names[0]} first)" for names, words in found if names
+        )
+
+
+def _known_classes(
+    own: Sequence[str], theirs: Sequence[str], class_map: ClassMap | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """As `match_classes`, with -1 for the classes that are unknown, and their names."""
+    try:
+        return match_classes(own, theirs, class_map), ()
+    except InputError:
+        if class_map:
+            raise
+    known = {_nfc(name): label for label, name in enumerate(own)}
+    match = [known.get(_nfc(name), ABSENT) for name in theirs]
+    unknown = tuple(n for n, label in zip(theirs, match, strict=True) if label == ABSENT)
+    return np.asarray(match, np.int64), unknown
+
+
+def _places(*keys: tuple[Iterable[Hashable], Iterable[Hashable]]) -> np.ndarray:
+    """Where each wanted thing is among the available ones, each used once.
+
+    Args:
+      *keys: (keys of the wanted, keys of the available), from the strictest to the loosest.
+
+    Returns:
+      int64 [number of wanted]; -1 where it is not.
+    """
+    places: np.ndarray | None = None
+    used: set[int] = set()
+    for wanted, available in keys:
+        queues: dict[Hashable, deque[int]] = defaultdict(deque)
+        for place, key in enumerate(available):
+            if place not in used:
+                queues[key].append(place)
+        asked = list(wanted)
+        if places is None:
+            places = np.full(len(asked), ABSENT, np.int64)
+        for number in np.flatnonzero(places == ABSENT):
+            if queue := queues.get(asked[number]):
+                places[number] = queue.popleft()
+                used.add(int(places[number]))
+    assert places is not None
+    return places
+
+
+def _regrouped(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Which items are grouped with others than before, bool [n]; names of groups do not count."""
+    pairs = set(zip(before.tolist(), now.tolist(), strict=True))
+    firsts: dict[str, int] = defaultdict(int)
+    seconds: dict[str, int] = defaultdict(int)
+    for first, second in pairs:
+        firsts[first] += 1
+        seconds[second] += 1
+    return np.asarray(
+        [
+            firsts[first] > 1 or seconds[second] > 1
+            for first, second in zip(before.tolist(), now.tolist(), strict=True)
+        ],
+        bool,
+    )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

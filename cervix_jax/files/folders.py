@@ -1,19 +1,80 @@
 """Walks the folders of images that people have on disk; what several builders share."""
 
+import collections
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cervix_jax.errors import InputError
+from cervix_jax.files.images import SUFFIXES
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 # How many levels below the given folder the class folders may lie.
 SEARCH_DEPTH = 4
-# How the names begin of what operating systems leave in folders.
-LEFTOVERS = (".", "__MACOSX")
+# How the names begin of what operating systems, file servers and office programs leave in folders.
+LEFTOVERS = (
+    ".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information",
+    "lost+found", "Thumbs.db", "ehthumbs", "desktop.ini", "Desktop.ini", "~$",
+)  # fmt: skip
+# Suffixes of images that are not read, which people may take for read.
+_OTHER_IMAGES = frozenset((
+    ".apng", ".avif", ".bif", ".cr2", ".czi", ".dcm", ".dicom", ".dng", ".gif", ".heic",
+    ".heif", ".ims", ".j2k", ".jp2", ".jpx", ".jxl", ".lif", ".mrxs", ".nd2", ".ndpi", ".nef",
+    ".oib", ".oif", ".pgm", ".pnm", ".ppm", ".psd", ".raw", ".scn", ".svg", ".svs", ".tga",
+    ".vms", ".vsi", ".webp", ".zvi",
+))  # fmt: skip
+_MAX_KINDS = 8  # suffixes in a message
+
+
+class Unread:
+    """Files that a folder holds and a command does not read, counted by suffix.
+
+    unread = Unread()
+    unread.add("cells/a.webp")
+    print(unread.text())
+    """
+
+    def __init__(self) -> None:
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._first: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return self._counts.total()
+
+    def add(self, path: str | Path) -> None:
+        """Count a file by the suffix of its name, whatever the case."""
+        suffix = os.path.splitext(path)[1].lower()
+        self._counts[suffix] += 1
+        self._first.setdefault(suffix, str(path))
+
+    def counts(self) -> dict[str, int]:
+        """Files by suffix, the most frequent first; "" counts those without one."""
+        return dict(sorted(self._counts.items(), key=lambda entry: (-entry[1], entry[0])))
+
+    def text(self) -> str:
+        """One line without an end: how many files of which suffix, one of them, what to do."""
+        counts = self.counts()
+        kinds = [f"{n} {suffix or 'without suffix'}" for suffix, n in counts.items()]
+        more = f" and {len(kinds) - _MAX_KINDS} suffixes more" if len(kinds) > _MAX_KINDS else ""
+        pictures = [suffix for suffix in counts if suffix in _OTHER_IMAGES]
+        example = self._first[(pictures or list(counts))[0]] if counts else ""
+        files = "1 file is" if len(self) == 1 else f"{len(self)} files are"
+        hint = ""
+        if pictures:
+            number = sum(counts[suffix] for suffix in pictures)
+            hint = (
+                f"; {number} of them {'is an image' if number == 1 else 'are images'} of a format "
+                f"that is not read: save as one of {', '.join(SUFFIXES)}"
+            )
+        return f"{files} not read: {', '.join(kinds[:_MAX_KINDS])}{more} (e.g. {example}){hint}"
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a system left a file or folder of this name, so that nobody looks for it."""
+    return name.startswith(LEFTOVERS)
 
 
 def manual_folder(dl_manager: "tfds.download.DownloadManager", name: str, way_out: str) -> Path:
@@ -42,7 +103,7 @@ def entries(folder: Path) -> list[Path]:
         raise InputError(
             f"{folder}: cannot be listed ({error.strerror}); check its permissions."
         ) from error
-    return [path for path in found if not path.name.startswith(LEFTOVERS)]
+    return [path for path in found if not is_leftover(path.name)]
 
 
 def subfolders(folder: Path) -> list[Path]:

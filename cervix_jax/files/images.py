@@ -22,7 +22,7 @@ from cervix_jax.files.paths import why_no_file
 MAX_PIXELS = 64_000_000
 # Pillow's plug-ins that may open a file, whatever its name says.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+SUFFIXES = (".bmp", ".dib", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 # Pillow's modes with 8 bits a channel; other modes would be cut off on the way to RGB.
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 # zlib level 1: a third larger than the default, five times as fast.

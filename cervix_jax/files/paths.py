@@ -2,9 +2,43 @@
 
 import errno
 import os
+import unicodedata
 from pathlib import Path
 
 from cervix_jax.errors import InputError
+
+
+def nfc(text: str) -> str:
+    """The text in Unicode's form NFC, in which equal names are equal.
+
+    macOS writes an umlaut as a letter and a mark (NFD), other systems and spreadsheets as one sign.
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def on_disk(path: Path | str) -> Path:
+    """The path as it is on disk: where it leads nowhere, one whose names differ by Unicode's form.
+
+    Args:
+      path: a path, as a list of files or a user writes it.
+
+    Returns:
+      A path that leads somewhere, or `path` itself where there is none.
+    """
+    path = Path(path)
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    if path.parent == path:
+        return path
+    folder = on_disk(path.parent)
+    if os.path.lexists(folder / path.name):
+        return folder / path.name
+    wanted = nfc(path.name)
+    try:
+        names = sorted(name for name in os.listdir(folder) if nfc(name) == wanted)
+    except (OSError, ValueError):  # no folder, no permission, a zero byte
+        return path
+    return folder / names[0] if names else path
 
 
 def user_path(text: str | Path, name: str = "") -> Path:

@@ -25,6 +25,7 @@ from PIL import Image
 from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.data.prepared import (
     Records,
+    Taken,
     encoded_records,
     features_of,
     load_fingerprints,
@@ -108,6 +109,26 @@ class Dataset:
     def groups_known(self) -> bool:
         """Whether anything is known of which examples belong together."""
         return groups_known(self.filenames, self.groups)
+
+    def take(self, indices: np.ndarray) -> "Dataset":
+        """The examples at positions int [n], in their order."""
+        taken = dataclasses.replace(
+            self,
+            filenames=tuple(self.filenames[int(index)] for index in indices),
+            labels=self.labels[indices],
+            groups=tuple(self.groups[int(index)] for index in indices),
+            source=Taken(self.source, indices),
+            decoded_source=Taken(self.decoded_source, indices),
+        )
+        vars(taken)["_fingerprints"] = self.fingerprints().take(indices)
+        return taken
+
+    def described(self, **columns: Any) -> "Dataset":
+        """The same images with other `class_names`, `labels`, `filenames` or `groups`."""
+        other = dataclasses.replace(self, **columns)
+        if "_fingerprints" in vars(self):
+            vars(other)["_fingerprints"] = self.fingerprints()
+        return other
 
     def encoded_image(self, index: int) -> bytes:
         """The PNG or JPEG file of example `index`."""

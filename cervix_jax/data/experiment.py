@@ -52,7 +52,7 @@ class ExperimentData:
 
     def divided_by(self, config: ml_collections.ConfigDict) -> "ExperimentData":
         """The same data set and batches, divided as another config says."""
-        return dataclasses.replace(self, splits=_split(self.dataset, config))
+        return dataclasses.replace(self, splits=divide(self.dataset, config))
 
     def describe(self) -> dict:
         """What a checkpoint and env.json say of the data, JSON-ready."""
@@ -86,27 +86,54 @@ def open_data(
     Raises:
       InputError: what the config names cannot be found, read or divided.
     """
+    dataset = open_dataset(config, manual_dir=manual_dir, data_dir=data_dir)
+    return with_batches(config, dataset, divide(dataset, config), mesh, progress=progress)
+
+
+def open_dataset(
+    config: ml_collections.ConfigDict, *, manual_dir: str = "", data_dir: str = ""
+) -> catalog.Dataset:
+    """The data set of a config, prepared on first use; arguments and errors as `open_data`."""
     wanted = config.data
-    settings = {name: value for name, value in wanted.settings.items() if value is not None}
-    dataset = catalog.load(
+    return catalog.load(
         wanted.dataset,
         manual_dir=manual_dir or wanted.manual_dir,
         data_dir=data_dir or wanted.data_dir,
-        settings=settings,
+        settings={name: value for name, value in wanted.settings.items() if value is not None},
         check_counts=wanted.check_counts,
     )
+
+
+def with_batches(
+    config: ml_collections.ConfigDict,
+    dataset: catalog.Dataset,
+    splits: np.ndarray,
+    mesh: Mesh | None = None,
+    *,
+    progress: bool = True,
+) -> ExperimentData:
+    """A divided data set with its batches, made as the config says.
+
+    Args:
+      config: the run's config.
+      dataset: whose images.
+      splits: str [N].
+      mesh: devices that share each batch; None takes all of them.
+      progress: show a bar while decoding.
+    """
     pipeline = Pipeline(
         dataset,
         mesh,
         image_size=config.image_size,
-        resize=wanted.resize,
-        placement=wanted.placement,
+        resize=config.data.resize,
+        placement=config.data.placement,
         progress=progress,
     )
-    return ExperimentData(dataset, _split(dataset, config), pipeline)
+    return ExperimentData(dataset, splits, pipeline)
 
 
-def _split(dataset: catalog.Dataset, config: ml_collections.ConfigDict) -> np.ndarray:
+def divide(dataset: catalog.Dataset, config: ml_collections.ConfigDict) -> np.ndarray:
+    """The splits of a data set that a config says, str [N]."""
     return split_dataset(
         dataset,
         protocol=config.split.protocol,

@@ -129,15 +129,22 @@ class DataIdentity:
         if missing := [name for name in names if name not in values]:
             raise ValueError(f"its examples have no {missing[0]}")
         given = {name: values[name] for name in names}
-        for name in ("class_names", "filenames", "digests", "groups"):
-            given[name] = tuple(given[name])
-        given["labels"] = np.asarray(given["labels"], np.int64)
-        given["splits"] = np.asarray(given["splits"], str)
+        try:
+            for name in ("class_names", "filenames", "digests", "groups"):
+                given[name] = tuple(given[name])
+            given["labels"] = np.asarray(given["labels"], np.int64)
+            given["splits"] = np.asarray(given["splits"], str)
+        except TypeError as error:
+            raise ValueError(f"its examples are not as they were written ({error})") from error
         found = cls(**given)
         columns = (found.digests, found.labels, found.groups, found.splits)
         if {len(column) for column in columns} != {len(found.filenames)}:
             raise ValueError("its examples have columns of several lengths")
         return found
+
+    def moved_to(self, other: "DataIdentity") -> "DataIdentity":
+        """The same examples, where another says that they are now."""
+        return dataclasses.replace(self, manual_dir=other.manual_dir, data_dir=other.data_dir)
 
     def counts(self) -> dict[str, int]:
         """Examples of each split."""

@@ -48,6 +48,26 @@ class Records(Sequence):
             ) from error
 
 
+@dataclasses.dataclass(frozen=True)
+class Taken(Sequence):
+    """Some of the prepared examples, in an order of their own; picklable.
+
+    Attributes:
+      records: the prepared examples.
+      indices: int [n], their positions there.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index):  # as an index, never as a slice
+        example: Any = self.records[int(self.indices[index])]
+        return example
+
+
 def encoded_records(builder: tfds.core.DatasetBuilder) -> Records:
     """All examples, their images as encoded bytes."""
     features = features_of(builder.info)

@@ -14,8 +14,11 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from cervix_jax.config.fields import check_types
+from cervix_jax.data.class_map import ClassMap
 from cervix_jax.data.decode import resize_square
-from cervix_jax.data.experiment import ExperimentData, open_data
+from cervix_jax.data.experiment import ExperimentData
+from cervix_jax.data.fingerprints import Fingerprints
+from cervix_jax.data.identity import DataIdentity
 from cervix_jax.data.normalization import InputRange, input_range, normalize
 from cervix_jax.distributed import batch_sharded, make_mesh
 from cervix_jax.errors import InputError
@@ -28,6 +31,7 @@ from cervix_jax.runs.inference import (
     make_forward,
     probabilities_of,
 )
+from cervix_jax.runs.own_data import open_own_data
 
 Images = np.ndarray | Sequence[np.ndarray]
 
@@ -54,7 +58,10 @@ class Run:
       config: the run's config.
       class_names: C names, in the order of the logits.
       step: the training step of the weights.
-      dataset: what the checkpoint says of its data set (name, version, class names, group feature).
+      dataset: what the checkpoint says of its data set (name, version, class names, group feature,
+        number of examples in each split, leakage).
+      identity: the examples that it was made with; None for runs of earlier versions, which did not
+        record them, and for runs made in memory.
       workdir: the folder that it was loaded from; None for a run made in memory.
       graphdef: static part of the model, for `nnx.merge`.
       variables: {"params", "stats"} as nested dicts.
@@ -72,7 +79,9 @@ class Run:
         variables: Variables,
         step: int,
         workdir: str | Path | None = None,
+        identity: DataIdentity | None = None,
     ):
+        self.identity = identity
         self.config, self.dataset, self.step = config, dataset, step
         self.workdir = None if workdir is None else Path(workdir)
         self.class_names = tuple(dataset["class_names"])
@@ -98,19 +107,43 @@ class Run:
         return digest.hexdigest()
 
     def open_data(
-        self, manual_dir: str = "", data_dir: str = "", *, progress: bool = False
+        self,
+        manual_dir: str = "",
+        data_dir: str = "",
+        *,
+        class_map: ClassMap | None = None,
+        progress: bool = False,
     ) -> ExperimentData:
-        """The data set that the run was trained on, divided as then; prepared on first use.
+        """The examples that the run was trained on, divided as then; prepared on first use.
+
+        They are found by their pixels in the data of today, in the order of the run, with the
+        names and labels of then. What was added since takes no part.
 
         Args:
-          manual_dir: where the raw files lie, if not where the config says.
-          data_dir: where prepared data lie, if not where the config says.
+          manual_dir: where the raw files lie, if not where they were.
+          data_dir: where prepared data lie, if not where they were.
+          class_map: for classes that have another name today: the run's name to that of the data
+            set, see `cervix_jax.data.class_map.match_classes`.
           progress: show a bar while decoding.
 
         Raises:
-          InputError: the data cannot be found, read or divided.
+          InputError: the data cannot be found or read, images of the run are missing or have other
+            pixels or another class, or there are classes that the run does not know.
         """
-        return open_data(self.config, manual_dir=manual_dir, data_dir=data_dir, progress=progress)
+        return open_own_data(
+            self.config, self.identity, self.dataset, name=str(self.workdir or "the run"),
+            manual_dir=manual_dir, data_dir=data_dir, class_map=class_map, progress=progress,
+        )  # fmt: skip
+
+    def fingerprints(self) -> Fingerprints | None:
+        """What identifies the examples of `identity`, in their order; None where it is not kept.
+
+        Raises:
+          InputError: the file of them is damaged.
+        """
+        if self.workdir is None or self.identity is None:
+            return None
+        return workdir.read_fingerprints(self.workdir, self.identity)
 
     def preprocess(self, images: Images) -> jax.Array:
         """What the model is fed for these images.
@@ -261,6 +294,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
         dataset = checkpoint.read_json(kept, chosen, "dataset")
         if not (isinstance(dataset, dict) and dataset.get("class_names")):
             raise ValueError("it does not say what its classes are")
+        dataset, identity = workdir.split_dataset_item(dataset)
         arrays = checkpoint.read_arrays(kept, chosen, "ema")
         variables = arrays.get("ema") or checkpoint.read_arrays(kept, chosen, "params", "stats")
     except InputError:
@@ -270,7 +304,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
             f"{kept}: checkpoint {step!r} cannot be read ({error}); give another step of {steps}."
         ) from error
     _check_fits(kept / str(chosen), config, len(dataset["class_names"]), variables)
-    return Run(config, dataset, variables, chosen, folder)
+    return Run(config, dataset, variables, chosen, folder, identity)
 
 
 def as_run(run: Run | str | Path, step: str | int = "best") -> Run:

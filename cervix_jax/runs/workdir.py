@@ -13,11 +13,14 @@ from flax.traverse_util import flatten_dict
 
 from cervix_jax import __version__, distributed
 from cervix_jax.config.fields import with_new_names
+from cervix_jax.data.fingerprints import Fingerprints
+from cervix_jax.data.identity import DataIdentity
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import write_json
 
 # Fields that may change between two starts of one run, because no result depends on them.
 FREE_FIELDS = ("data.manual_dir", "data.data_dir", "data.placement", "checkpoint.every_steps")
+FINGERPRINTS_FILE = "fingerprints.npz"
 PACKAGES = (
     "jax",
     "jaxlib",
@@ -114,6 +117,45 @@ def write_environment(workdir: Path, dataset: dict[str, Any]) -> None:
             "dataset": dataset,
         },
     )
+
+
+def dataset_item(summary: dict[str, Any], identity: DataIdentity) -> dict[str, Any]:
+    """What a checkpoint keeps of its data: a summary, and under `examples` each of them."""
+    return summary | {"examples": identity.to_json()}
+
+
+def split_dataset_item(item: dict[str, Any]) -> tuple[dict[str, Any], DataIdentity | None]:
+    """The summary and the identity of what `dataset_item` makes.
+
+    Runs of earlier versions have only the numbers of examples there, and no identity.
+
+    Raises:
+      ValueError: it is not as it was written.
+    """
+    identity = DataIdentity.from_json(item.get("examples") or {})
+    return (item if identity is None else item | {"examples": identity.counts()}), identity
+
+
+def write_fingerprints(workdir: Path, fingerprints: Fingerprints) -> None:
+    """Keep what identifies the examples of a run, so that copies of them are found elsewhere.
+
+    With several processes only the first writes.
+    """
+    if distributed.is_main_process():
+        fingerprints.save(workdir / FINGERPRINTS_FILE)
+
+
+def read_fingerprints(workdir: Path, identity: DataIdentity) -> Fingerprints | None:
+    """What `write_fingerprints` kept of the examples of a run; None where there is nothing of them.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    try:
+        found = Fingerprints.load(workdir / FINGERPRINTS_FILE)
+    except FileNotFoundError:
+        return None
+    return found if found.digests == identity.digests else None
 
 
 def _processor() -> str:

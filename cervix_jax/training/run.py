@@ -23,6 +23,7 @@ from cervix_jax.runs.inference import make_forward, predict_split
 from cervix_jax.training import losses, optim, writers
 from cervix_jax.training.loop import Loop, stoppable
 from cervix_jax.training.profiling import ProfileWindow
+from cervix_jax.training.same_data import resumed_data
 from cervix_jax.training.start import starting_values
 from cervix_jax.training.step import (
     RunInputs,
@@ -84,6 +85,7 @@ def _train_and_evaluate(
     with stop.at_once("the preparation of the data"), distributed.all_or_none():
         check_config(config, mesh)
         data = data or open_data(config, mesh, progress=show)
+        data, identity = resumed_data(config, folder, data, mesh, progress=show)
         train_indices, test_indices = data.indices("train"), data.indices("test")
         epoch_steps = steps_per_epoch(len(train_indices), config.batch_size)
         num_steps = epoch_steps * config.num_epochs
@@ -103,7 +105,8 @@ def _train_and_evaluate(
         forward = make_forward(graphdef, config.model.normalization, mesh)
     _require_same_data(data)
 
-    items = {"config": config.to_dict(), "dataset": data.describe(), "history": []}
+    described = workdir.dataset_item(data.describe(), identity)
+    items = {"config": config.to_dict(), "dataset": described, "history": []}
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
@@ -111,7 +114,8 @@ def _train_and_evaluate(
     with _storage_errors(folder):
         with distributed.all_or_none():
             workdir.claim(folder, config)
-            workdir.write_environment(folder, items["dataset"])
+            workdir.write_environment(folder, data.describe())
+            workdir.write_fingerprints(folder, data.dataset.fingerprints())
         distributed.require_same(
             {"config.json of the --workdir": workdir.config_text(folder)},
             "Give a --workdir on storage that all processes share.",
@@ -123,6 +127,8 @@ def _train_and_evaluate(
         if restored:
             start, state, kept_items = restored
             items["history"] = kept_items["history"]
+            if workdir.split_dataset_item(kept_items["dataset"])[1] is None:
+                items["dataset"] = kept_items["dataset"]  # begun by a version that recorded less
             if start >= num_steps:
                 logging.info("All %d steps are done; evaluating the best checkpoint.", num_steps)
             else:
@@ -183,6 +189,7 @@ def _require_same_data(data: ExperimentData) -> None:
         "data set": f"{dataset.name} {dataset.version}",
         "number of prepared examples": str(len(dataset)),
         "file names of the examples": "\n".join(dataset.filenames),
+        "pixels of the examples": " ".join(dataset.digests),
         "labels of the examples": str(np.asarray(dataset.labels).tolist()),
         "division into train, val and test": " ".join(data.splits),
     }

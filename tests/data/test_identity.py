@@ -192,6 +192,8 @@ def test_a_damaged_identity_is_no_identity(identity):
         DataIdentity.from_json({k: v for k, v in values.items() if k != "splits"})
     with pytest.raises(ValueError, match="several lengths"):
         DataIdentity.from_json(values | {"groups": ["p1"]})
+    with pytest.raises(ValueError, match="not as they were written"):
+        DataIdentity.from_json(values | {"labels": None, "groups": None})
 
 
 def test_what_the_run_was_made_with(identity):

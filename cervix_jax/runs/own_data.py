@@ -1,0 +1,199 @@
+"""The examples that a run was made with, found again in the data of today."""
+
+import functools
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import numpy as np
+from absl import logging
+
+from cervix_jax.data.catalog import Dataset
+from cervix_jax.data.class_map import ClassMap, absent_classes, match_classes
+from cervix_jax.data.experiment import ExperimentData, divide, open_dataset, with_batches
+from cervix_jax.data.identity import DataIdentity, Differences
+from cervix_jax.data.splits import SPLITS
+from cervix_jax.errors import InputError
+from cervix_jax.files.paths import user_path
+
+
+def open_own_data(
+    config: ml_collections.ConfigDict,
+    identity: DataIdentity | None,
+    recorded: Mapping[str, Any],
+    *,
+    name: str,
+    manual_dir: str = "",
+    data_dir: str = "",
+    class_map: ClassMap | None = None,
+    progress: bool = False,
+) -> ExperimentData:
+    """The data that a run was trained on, divided as then, whatever lies beside them today.
+
+    Args:
+      config: the run's config.
+      identity: the examples of the run; None for runs of earlier versions, which did not record
+        them: these are divided as the config says.
+      recorded: what the checkpoint says of the data set: `class_names`, and `examples`, the
+        number of them in each split.
+      name: the run's folder, for messages.
+      manual_dir: where the raw files lie, if not where they were.
+      data_dir: where prepared data lie, if not where they were.
+      class_map: see `cervix_jax.data.class_map.match_classes`.
+      progress: show a bar while decoding.
+
+    Raises:
+      InputError: the data cannot be found, read or divided, or are not those of the run.
+    """
+    dataset = open_dataset(
+        config,
+        manual_dir=manual_dir or _place(config.data.manual_dir, identity and identity.manual_dir),
+        data_dir=data_dir or _place(config.data.data_dir, identity and identity.data_dir),
+    )
+    on_these = _evaluation_on(config, name, manual_dir, dataset)
+    classes = tuple(recorded["class_names"])
+    if identity is None:
+        own = with_classes(dataset, classes, class_map)
+        splits = divide(own, config)
+        check_counts(recorded, splits, name, dataset, on_these)
+    else:
+        own, found = examples_of(identity, dataset, class_map, name=name, hint=on_these)
+        splits = identity.splits
+        _say_differences(found, name, on_these, groups_known=dataset.groups_known)
+    if absent := absent_classes(classes, dataset.class_names, class_map):
+        say_once(f"{dataset.name} has no images of {', '.join(absent)}, which {name} was made for.")
+    return with_batches(config, own, splits, progress=progress)
+
+
+def examples_of(
+    identity: DataIdentity,
+    dataset: Dataset,
+    class_map: ClassMap | None = None,
+    *,
+    name: str,
+    hint: str,
+) -> tuple[Dataset, Differences]:
+    """The examples of a run out of a data set, by their pixels, in the run's order.
+
+    Names and labels are the run's. Groups are those of today, unless they are unknown now.
+
+    Args:
+      identity: the examples of the run.
+      dataset: as it is today.
+      class_map: see `match_classes`.
+      name: the run's folder, for messages.
+      hint: the end of a message, what else can be done.
+
+    Raises:
+      InputError: images of the run are missing, have other pixels or another class, or the data
+        set has a class that the run does not know.
+    """
+    match_classes(identity.class_names, dataset.class_names, class_map)  # names both lists
+    found = identity.differences(dataset, class_map)
+    if found.forbids:
+        raise InputError(
+            f"{name} was made with {len(identity.filenames)} images, and {dataset.path} does not "
+            f"have them as they were: {found.text()}. Restore them{hint}"
+        )
+    count = len(identity.filenames)
+    same_order = len(dataset) == count and (found.places == np.arange(count)).all()
+    own = dataset if same_order else dataset.take(found.places)
+    # Groups that nobody gave any more say less than those of then.
+    groups = own.groups if own.groups_known else identity.groups
+    named = (identity.class_names, identity.filenames, groups)
+    if (own.class_names, own.filenames, own.groups) == named:
+        return own, found  # the same object, with what it has read already
+    labels, (classes, filenames, groups) = identity.labels, named
+    return own.described(
+        class_names=classes, labels=labels, filenames=filenames, groups=groups
+    ), found
+
+
+def with_classes(
+    dataset: Dataset, class_names: tuple[str, ...], class_map: ClassMap | None = None
+) -> Dataset:
+    """A data set with the classes of a run, each label being that of the class's name.
+
+    Raises:
+      InputError: it has a class that the run does not know.
+    """
+    match = match_classes(class_names, dataset.class_names, class_map)
+    if tuple(dataset.class_names) == class_names:
+        return dataset
+    return dataset.described(class_names=class_names, labels=match[dataset.labels])
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Warn of something, once in a process however often data are opened."""
+    logging.warning("%s", text)
+
+
+def _place(configured: str, recorded: str | None) -> str:
+    """Where a folder of the config is: the config's own words depend on the working directory.
+
+    The recorded path does not, but a run may have been carried to another machine.
+    """
+    if not (configured and recorded):
+        return configured  # without a data_dir the environment says where prepared data lie
+    moved = not Path(recorded).is_dir() and user_path(configured).is_dir()
+    return configured if moved else recorded
+
+
+def _evaluation_on(
+    config: ml_collections.ConfigDict, name: str, manual_dir: str, dataset: Dataset
+) -> str:
+    """The end of a message: how to evaluate on the data as they are."""
+    own_folder = config.data.dataset.partition("/")[0] == "image_folder"
+    on = (manual_dir or config.data.manual_dir) if own_folder else dataset.name
+    return (
+        ", or evaluate on the images as they are now: python -m cervix_jax.evaluate "
+        f"--workdir={shlex.quote(name)} --on={shlex.quote(on)}"
+    )
+
+
+def _say_differences(found: Differences, name: str, on_these: str, *, groups_known: bool) -> None:
+    if found.added:
+        say_once(
+            f"{len(found.added)} images were added since {name} was trained ({found.added[0]} "
+            f"first); they take no part in its division into train, val and test{on_these}"
+        )
+    if found.moved:
+        say_once(
+            f"{len(found.moved)} images have another name than when {name} was trained "
+            f"({found.moved[0]} first); they were found by their pixels and keep the name of then."
+        )
+    if found.regrouped:
+        used = "the groups of today" if groups_known else "those of then, as none are given now"
+        say_once(
+            f"{len(found.regrouped)} images are in groups with others than when {name} was trained "
+            f"({found.regrouped[0]} first); leakage and intervals are by {used}."
+        )
+
+
+def check_counts(
+    recorded: Mapping[str, Any],
+    splits: np.ndarray,
+    name: str,
+    dataset: Dataset,
+    on_these: str,
+) -> None:
+    """For a run that did not record its examples: their numbers, at least.
+
+    Raises:
+      InputError: they are others.
+    """
+    say_once(
+        f"{name} was written by an earlier version, which did not record its images: whether "
+        "the images of today are the same cannot be seen. Train again to have it checked."
+    )
+    then = recorded.get("examples") or {}
+    now = {split: int((splits == split).sum()) for split in SPLITS}
+    if then and dict(then) != now:
+        counts = [", ".join(f"{n} {split}" for split, n in c.items()) for c in (then, now)]
+        raise InputError(
+            f"{name} was made with {counts[0]} images, and {dataset.path} divides into "
+            f"{counts[1]}, so it is not what the run was trained on. Restore it{on_these}"
+        )

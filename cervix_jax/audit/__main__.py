@@ -15,9 +15,10 @@ from cervix_jax.audit import report
 from cervix_jax.audit.baselines import TREES
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.audit.write import write_dataset_audit, write_run_audit
-from cervix_jax.command.flags import dataset_flags, run_flags
+from cervix_jax.command.flags import class_map_flag, dataset_flags, run_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.data import catalog
+from cervix_jax.data.class_map import parse_class_map
 from cervix_jax.data.duplicates import MAX_DISTANCE
 from cervix_jax.data.fingerprints import HASH_BITS
 from cervix_jax.data.splits import PROTOCOLS
@@ -26,7 +27,7 @@ from cervix_jax.files.paths import require_place_for_folder, user_path
 
 GROUPS = {
     "What to audit": ["dataset", "workdir", "step", "out"],
-    "Data": ["manual_dir", "data_dir", "setting", "check_counts"],
+    "Data": ["manual_dir", "data_dir", "class_map", "setting", "check_counts"],
     "Splits of --dataset": ["protocol", "folds", "seed"],
 }
 
@@ -74,7 +75,8 @@ def _audit_run(args: flags.FlagValues) -> tuple[str, Path]:
     from cervix_jax.runs.run import load_run
 
     run = load_run(args.workdir, args.step)
-    data = run.open_data(args.manual_dir, args.data_dir, progress=True)
+    class_map = parse_class_map(args.class_map, run.class_names)
+    data = run.open_data(args.manual_dir, args.data_dir, class_map=class_map, progress=True)
     found = audit_run(run, data, jobs=args.jobs)
     folder = Path(args.out or Path(args.workdir) / "audit")
     write_run_audit(found, folder)
@@ -85,6 +87,7 @@ def define_flags() -> None:
     """Flags of this command."""
     dataset_flags("Data set to audit, e.g. sipakmed/single_cell.")
     run_flags()
+    class_map_flag()
     flags.DEFINE_string("out", "", "Folder to write to.")
     flags.DEFINE_enum("protocol", "cluster", PROTOCOLS, "Split protocol to look at closely.")
     flags.DEFINE_integer("folds", 5, "Folds of every protocol.", lower_bound=2)

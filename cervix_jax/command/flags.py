@@ -32,6 +32,15 @@ def run_flags(*names: str, required: bool = False) -> None:
         )
 
 
+def class_map_flag() -> None:
+    """Define `--class_map`; `cervix_jax.data.class_map.parse_class_map` reads it."""
+    flags.DEFINE_multi_string(
+        "class_map",
+        [],
+        "Class that has another name in the data, as <name in the run>=<name in the data>.",
+    )
+
+
 def dataset_flags(text: str) -> None:
     """Define `--dataset`, `--setting` and `--check_counts`, for a command that opens a data set.
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from absl import flags
 
-from cervix_jax.command.flags import run_flags
+from cervix_jax.command.flags import class_map_flag, run_flags
 from cervix_jax.command.run import run_command
+from cervix_jax.data.class_map import parse_class_map
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate import workflow
@@ -33,7 +34,7 @@ SOURCES = ("workdir", "predictions", "compare", "ensemble")
 GROUPS = {
     "What to evaluate": [*SOURCES, "split", "step", "out"],
     "How": ["tta", "aggregate", "outliers", "validation"],
-    "Data": ["manual_dir", "data_dir"],
+    "Data": ["class_map", "manual_dir", "data_dir"],
 }
 
 
@@ -78,7 +79,7 @@ def main(argv: list[str]) -> None:
         folder = Path(args.workdir) / "evaluate"
         report = workflow.evaluate_run(
             run, args.split, tta=args.tta, manual_dir=args.manual_dir, data_dir=args.data_dir,
-            progress=True,
+            class_map=parse_class_map(args.class_map, run.class_names), progress=True,
         )  # fmt: skip
     print(summary(report))
     decisions = read_json(folder / f"{name}_decisions.json")
@@ -101,6 +102,7 @@ def _paths(first: str, others: list[str]) -> list[str]:
 def define_flags() -> None:
     """Flags of this command."""
     run_flags()
+    class_map_flag()
     flags.DEFINE_enum("split", "test", SPLITS, "Which split to evaluate.")
     flags.DEFINE_bool("tta", False, "Mean of the probabilities over 8 turned and mirrored views.")
     flags.DEFINE_string(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cervix_jax import distributed
+from cervix_jax.data.class_map import ClassMap
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.report_file import EvaluationReport
@@ -33,6 +34,7 @@ def evaluate_run(
     out: str | Path | None = None,
     manual_dir: str = "",
     data_dir: str = "",
+    class_map: ClassMap | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Predict and evaluate a split; before a test split also validation, which decisions need.
@@ -48,21 +50,24 @@ def evaluate_run(
       tta: take the mean of the probabilities over 8 turned and mirrored views; the files are then
         `<split>_tta...`.
       out: the folder that is written; default `<workdir>/evaluate`.
-      manual_dir: where the raw files lie, if not where the config says.
-      data_dir: where prepared data lie, if not where the config says.
+      manual_dir: where the raw files lie, if not where they were.
+      data_dir: where prepared data lie, if not where they were.
+      class_map: classes that have another name in the data of today, see
+        `cervix_jax.data.class_map.match_classes`.
       progress: show a bar.
 
     Returns:
       What `<split>.json` holds, see `cervix_jax.evaluate.report_file`.
 
     Raises:
-      InputError: the data cannot be found or have no such split, or nothing can be written.
+      InputError: the data cannot be found, are not those of the run or have no such split, or
+        nothing can be written.
     """
     run = as_run(run)
     if out is None and run.workdir is None:
         raise InputError("out: a run that was not loaded from a folder needs one to write to.")
     folder = Path(out) if out is not None else Path(run.workdir or "") / "evaluate"
-    data = run.open_data(manual_dir=manual_dir, data_dir=data_dir, progress=progress)
+    data = run.open_data(manual_dir, data_dir, class_map=class_map, progress=progress)
     mesh = distributed.make_mesh()
     forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
     if tta:

@@ -13,10 +13,11 @@ from typing import Any, Literal, get_args
 
 from absl import flags
 
-from cervix_jax.command.flags import dataset_flags, run_flags
+from cervix_jax.command.flags import class_map_flag, dataset_flags, run_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.command.startup import cache_compilations
 from cervix_jax.data import catalog
+from cervix_jax.data.class_map import parse_class_map
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
 from cervix_jax.explain import registry
@@ -26,7 +27,8 @@ from cervix_jax.runs.run import Run, load_run
 GROUPS = {
     "The run": ["workdir", "step", "out", "overwrite", "compare"],
     "Images": [
-        "split", "images", "target", "dataset", "setting", "check_counts", "manual_dir", "data_dir",
+        "split", "images", "target", "dataset", "setting", "check_counts", "class_map",
+        "manual_dir", "data_dir",
     ],
     "Maps": [
         "method", "output", "baseline", "steps", "samples", "masks", "window", "feature_map",
@@ -77,6 +79,7 @@ def main(argv: list[str]) -> None:
         overwrite=args.overwrite,
         manual_dir=args.manual_dir,
         data_dir=args.data_dir,
+        class_map=parse_class_map(args.class_map, run.class_names),
     )  # fmt: skip
     if args.measures:
         print(summary.text(report))
@@ -125,6 +128,7 @@ def define_flags() -> None:
 
     effort = Effort()
     run_flags(required=True)
+    class_map_flag()
     flags.DEFINE_string("out", "", "Folder to write to; default <workdir>/explain.")
     flags.DEFINE_bool("overwrite", False, "Make anew what is there with other settings.")
     flags.DEFINE_string("compare", "", "Folder of another run, for its half of figure.png.")

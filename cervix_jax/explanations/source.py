@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from cervix_jax.data.catalog import Dataset
+from cervix_jax.data.class_map import ClassMap
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.explain.baselines import Several, several
@@ -36,7 +37,12 @@ class Source:
 
 
 def open_source(
-    run: Run, split: str, dataset: Dataset | None, manual_dir: str, data_dir: str
+    run: Run,
+    split: str,
+    dataset: Dataset | None,
+    manual_dir: str,
+    data_dir: str,
+    class_map: ClassMap | None = None,
 ) -> Source:
     """A split of the run's own data set, or all of another.
 
@@ -44,7 +50,7 @@ def open_source(
       InputError: the data cannot be used, or the split is empty.
     """
     if dataset is None:
-        data = run.open_data(manual_dir, data_dir, progress=True)
+        data = run.open_data(manual_dir, data_dir, class_map=class_map, progress=True)
         return Source(data.dataset, data.pipeline, data.indices(split), data)
     return Source(dataset, open_pipeline(run, dataset), np.arange(len(dataset)), None)
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cervix_jax.data.catalog import Dataset
+from cervix_jax.data.class_map import ClassMap
 from cervix_jax.errors import InputError
 from cervix_jax.explain import registry
 from cervix_jax.explain.cam import check_feature_map
@@ -51,6 +52,7 @@ def explain_run(
     overwrite: bool = False,
     manual_dir: str = "",
     data_dir: str = "",
+    class_map: ClassMap | None = None,
 ) -> dict[str, Any]:
     """Explain images of a run, draw the maps and measure them; what is finished is kept.
 
@@ -77,6 +79,8 @@ def explain_run(
       overwrite: whether what is there with other settings is made anew.
       manual_dir: where the raw data lies, if it moved since training.
       data_dir: where prepared data lies, if it moved since training.
+      class_map: classes that have another name in the data of today, see
+        `cervix_jax.data.class_map.match_classes`.
 
     Returns:
       What `measures.json` holds: the selection, the settings of each method and, with `effort`,
@@ -88,7 +92,7 @@ def explain_run(
     """
     run = as_run(run)
     folder = Path(out or output_folder(run, split, dataset))
-    source = open_source(run, split, dataset, manual_dir, data_dir)
+    source = open_source(run, split, dataset, manual_dir, data_dir, class_map)
     names, left_out = _choose_methods(methods, run, source, settings)
     _check_compared(compare, run)
     selection = select(

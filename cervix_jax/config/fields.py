@@ -154,7 +154,7 @@ FIELDS: dict[str, Setting] = {
     ),
     "loss.class_weights": Setting(
         "none",
-        "Weights of classes in the loss; balanced makes all count the same",
+        "Weights of classes in the loss; balanced makes all that occur count the same",
         choices=CLASS_WEIGHTS,
     ),
     "ema_decay": Setting(

@@ -37,6 +37,48 @@ def resize_square(image: np.ndarray | Image.Image, size: int, mode: str = "stret
     return _squared(image, size, mode, Image.Resampling.BILINEAR, colour)
 
 
+# What lies beyond an image, by name of a fill of the augmentation: arguments of `numpy.pad`.
+_FILLS = {
+    "reflect": {"mode": "reflect"},
+    "edge": {"mode": "edge"},
+    "black": {"constant_values": 0},
+    "white": {"constant_values": 255},
+}
+
+
+def crop_with_margin(
+    image: np.ndarray | Image.Image, size: int, margin: int, fill: str = "black"
+) -> np.ndarray:
+    """The centre that `resize_square(..., "crop")` cuts out, with what lies about it.
+
+    Args:
+      image: uint8 [H, W, 3], or a PIL image.
+      size: side of the centre in pixels.
+      margin: pixels on each side of it.
+      fill: what lies where the image has ended: "black", "white", "edge" or "reflect".
+
+    Returns:
+      uint8 [size + 2 margin, size + 2 margin, 3].
+    """
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image)
+    step = min(image.size) / size
+    # Whole pixels of the result that the image still has beside the centre.
+    beside = [min(margin, int((side / step - size) / 2 + 1e-6)) for side in image.size]
+    wide, high = (size + 2 * more for more in beside)
+    ends = (image.width - wide * step) / 2, (image.height - high * step) / 2
+    left, top = (max(end, 0.0) for end in ends)
+    right, bottom = image.width - left, image.height - top
+    pixels = np.array(
+        image.resize((wide, high), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    )
+    # Pillow rounds the box, which moves a few pixels by one grey level.
+    centre = tuple(slice(more, more + size) for more in reversed(beside))
+    pixels[centre] = resize_square(image, size, "crop")
+    x, y = (margin - more for more in beside)
+    return np.pad(pixels, ((y, y), (x, x), (0, 0)), **_FILLS[fill])
+
+
 def resize_labels(labels: np.ndarray, size: int, mode: str = "stretch") -> np.ndarray:
     """Resize a map of labels to lie over the image that `resize_square` gives.
 
@@ -109,7 +151,13 @@ def check_mode(mode: str) -> None:
 
 
 def decode_square(
-    encoded: bytes, size: int, mode: str = "stretch", *, name: str = ""
+    encoded: bytes,
+    size: int,
+    mode: str = "stretch",
+    *,
+    margin: int = 0,
+    fill: str = "black",
+    name: str = "",
 ) -> np.ndarray:
     """Decode an encoded image (PNG, JPEG, BMP or TIFF) and resize it to a square.
 
@@ -117,13 +165,18 @@ def decode_square(
       encoded: the file's bytes.
       size: side of the result in pixels.
       mode: see `resize_square`.
+      margin: pixels to keep on each side of the square where `mode` is "crop", see
+        `crop_with_margin`.
+      fill: what the margin has where the image has ended.
       name: what to call the image in an error.
 
     Returns:
-      uint8 [size, size, 3], RGB.
+      uint8 [size + 2 margin, size + 2 margin, 3], RGB.
 
     Raises:
       InputError: the bytes cannot be used, see `cervix_jax.files.images.decode`.
     """
     upright = images.rgb(images.decode(encoded, name or "image"))
+    if margin and mode == "crop":
+        return crop_with_margin(upright, size, margin, fill)
     return resize_square(upright, size, mode)

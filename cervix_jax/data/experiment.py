@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from cervix_jax.data import catalog
+from cervix_jax.data.augment.settings import parse_settings
 from cervix_jax.data.divide import split_dataset
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.data.splits import SPLITS, Leakage, leakage
@@ -110,6 +111,7 @@ def with_batches(
     splits: np.ndarray,
     mesh: Mesh | None = None,
     *,
+    augmented: bool = True,
     progress: bool = True,
 ) -> ExperimentData:
     """A divided data set with its batches, made as the config says.
@@ -119,14 +121,19 @@ def with_batches(
       dataset: whose images.
       splits: str [N].
       mesh: devices that share each batch; None takes all of them.
+      augmented: whether training batches have the margin that the config's augmentation takes
+        pixels from; not needed where nothing is trained.
       progress: show a bar while decoding.
     """
+    settings = parse_settings(config.augment.to_dict() if augmented else {})
     pipeline = Pipeline(
         dataset,
         mesh,
         image_size=config.image_size,
         resize=config.data.resize,
         placement=config.data.placement,
+        margin=settings.margin(config.image_size, config.data.resize),
+        fill=settings.fill,
         progress=progress,
     )
     return ExperimentData(dataset, splits, pipeline)

@@ -8,7 +8,7 @@ same batches.
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import grain
 import jax
@@ -35,8 +35,9 @@ class Pipeline:
       batches = pipeline.train_batches(np.arange(100), batch_size=8, seed=0)
       next(batches)["image"]           # uint8 [8, 64, 64, 3] on the devices
 
-    A training batch is {"image": uint8 [B, S, S, 3], "label": int32 [B]}; an evaluation batch has
-    "mask" float32 [B] as well, 0 where the batch is filled up. B is the global batch size.
+    A training batch is {"image": uint8 [B, S, S, 3], "label": int32 [B]}, its images with a margin
+    where one is asked for; an evaluation batch has no margin, and "mask" float32 [B] as well, 0
+    where the batch is filled up. B is the global batch size.
 
     Args:
       dataset: the prepared data set.
@@ -44,6 +45,9 @@ class Pipeline:
       image_size: S, in pixels.
       resize: see `cervix_jax.data.decode.resize_square`.
       placement: "device" or "host".
+      margin: pixels on each side of training images, with `resize="crop"`; the augmentation that
+        asks for it (`AugmentSettings.margin`) cuts it off.
+      fill: what the margin has where an image has ended, see `decode.crop_with_margin`.
       progress: show a bar while decoding.
 
     Raises:
@@ -58,6 +62,8 @@ class Pipeline:
         image_size: int,
         resize: str = "stretch",
         placement: str = "device",
+        margin: int = 0,
+        fill: str = "black",
         progress: bool = True,
     ):
         check_choice("data.placement", placement, PLACEMENTS)
@@ -67,6 +73,7 @@ class Pipeline:
         self._dataset, self._mesh = dataset, mesh or distributed.make_mesh()
         self._image_size, self._resize = image_size, resize
         self._placement, self._progress = placement, progress
+        self._margin, self._fill = margin if resize == "crop" else 0, fill
         self._labels = np.asarray(dataset.labels, np.int32)
         self._sharding = distributed.batch_sharded(self._mesh)
 
@@ -99,12 +106,13 @@ class Pipeline:
         order = _source(padded)
         batches = self._global_batches(order, batch_size, 0)
         for number, batch in enumerate(batches):
+            batch = batch | {"image": self._centre(batch["image"])}
             here = mask[number * batch_size : (number + 1) * batch_size]
             yield batch | {"mask": self._place(here[self._local_rows(batch_size)])}
 
     def images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """A few examples on the host, uint8 [N, S, S, 3], without decoding the others."""
-        found = [self._load(int(index))["image"] for index in indices]
+        found = [self._centre(self._load(int(index))["image"][None])[0] for index in indices]
         size = self._image_size
         return np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)
 
@@ -128,6 +136,11 @@ class Pipeline:
             for examples in batched(order.map(self._load)).to_iter_dataset(ahead):
                 yield {name: self._place(values) for name, values in examples.items()}
 
+    def _centre(self, images: Any) -> Any:
+        """Images [N, S + 2 margin, S + 2 margin, 3] without their margin."""
+        inside = slice(self._margin, self._margin + self._image_size)
+        return images[:, inside, inside] if self._margin else images
+
     def _local_rows(self, batch_size: int) -> slice:
         local = batch_size // jax.process_count()
         return slice(jax.process_index() * local, (jax.process_index() + 1) * local)
@@ -138,13 +151,17 @@ class Pipeline:
     def _load(self, index: int) -> dict[str, np.ndarray]:
         name = self._dataset.filenames[index]
         encoded = self._dataset.encoded_image(index)
-        image = decode_square(encoded, self._image_size, self._resize, name=name)
+        image = decode_square(
+            encoded, self._image_size, self._resize,
+            margin=self._margin, fill=self._fill, name=name,
+        )  # fmt: skip
         return {"image": image, "label": self._labels[index]}
 
     @functools.cached_property
     def _resident(self):
         count = len(self._labels)
-        images = np.empty((count, self._image_size, self._image_size, 3), np.uint8)
+        side = self._image_size + 2 * self._margin
+        images = np.empty((count, side, side, 3), np.uint8)
         bar = tqdm(
             total=count, desc="decoding", unit="image", disable=not self._progress, leave=False
         )

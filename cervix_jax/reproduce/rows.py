@@ -1,4 +1,4 @@
-"""The eleven rows of the paper's table (arXiv 2106.00557) as configs, and two of our own."""
+"""The eleven rows of the paper's table (arXiv 2106.00557) as configs, and three of our own."""
 
 import dataclasses
 import importlib.util
@@ -63,7 +63,8 @@ ROWS = (
     Row("baseline2", "ResNet-50", f"resnet50.py:{_SINGLE}", "scratch", 389, 409,
         f1=_by_class(SIPAKMED, 0.963, 0.911, 0.950, 0.994, 0.988)),
     Row("baseline3", "ResNet-50", f"resnet50.py:{_MASKED}", "scratch", 87, 101),
-    Row("transfer", "ResNet-50", "transfer_herlev.py:resnet50", "baseline2", 424, 736, _NO_BLOCKS,
+    Row("transfer", "ResNet-50", "transfer_herlev.py:resnet50,recipe=paper", "baseline2", 424, 736,
+        _NO_BLOCKS,
         f1=_by_class(HERLEV, 0.862, 0.803, 0.500, 0.683, 0.410, 0.367, 0.604)),
     Row("model1", _RAN, f"ran92.py:{_MULTI}", "scratch", 85, 101),
     Row("model2", "DenseNet-121", f"densenet121.py:{_MULTI}", "imagenet", 90, 101,
@@ -78,6 +79,8 @@ ROWS = (
     Row("model7", _RCAN, f"rcan.py:{_MASKED}", "imagenet", 88, 101),
     Row("own", "EfficientNet-Lite0", "efficientnet_lite0.py:sipakmed/single_cell", "imagenet",
         protocols=("paper", "paper_clusters", "cluster", "block"), refit=True),
+    Row("own_transfer", "ResNet-50", "transfer_herlev.py:resnet50", "baseline2",
+        protocols=_NO_BLOCKS),
     Row("own_herlev", "EfficientNet-Lite0", "transfer_herlev.py", "imagenet",
         protocols=_NO_BLOCKS),
 )  # fmt: skip

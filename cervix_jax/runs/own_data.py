@@ -64,7 +64,7 @@ def open_own_data(
         _say_differences(found, name, on_these, groups_known=dataset.groups_known)
     if absent := absent_classes(classes, dataset.class_names, class_map):
         say_once(f"{dataset.name} has no images of {', '.join(absent)}, which {name} was made for.")
-    return with_batches(config, own, splits, progress=progress)
+    return with_batches(config, own, splits, augmented=False, progress=progress)
 
 
 def examples_of(

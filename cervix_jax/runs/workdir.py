@@ -12,7 +12,7 @@ import ml_collections
 from flax.traverse_util import flatten_dict
 
 from cervix_jax import __version__, distributed
-from cervix_jax.config.fields import with_new_names
+from cervix_jax.config.fields import FIELDS, with_new_names
 from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.data.identity import DataIdentity
 from cervix_jax.errors import InputError
@@ -79,6 +79,9 @@ def claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
     ours = config.to_dict()
     if (workdir / "config.json").exists():
         before, now = flatten(read_config(workdir).to_dict()), flatten(ours)
+        for name in now.keys() - before.keys():  # a field that came later had its default's effect
+            if name in FIELDS and now[name] == FIELDS[name].default:
+                before[name] = now[name]
         differing = [
             f"{name} is {before.get(name, 'absent')!r} there and {now.get(name, 'absent')!r} here"
             for name in sorted(before.keys() | now.keys())

@@ -13,8 +13,9 @@ def class_weights(kind: str, labels: np.ndarray, num_classes: int) -> np.ndarray
     """Weight of each class in the loss.
 
     Args:
-      kind: "none" gives ones; "balanced" gives n / (num_classes * count), so that every class
-        counts the same in all.
+      kind: "none" gives ones; "balanced" gives N / (K * count), K the number of classes that occur
+        among the labels, so that these count the same in all and the mean over the examples is 1. A
+        class without examples has weight 0.
       labels: integer labels [N] of the training split.
       num_classes: number of classes.
 

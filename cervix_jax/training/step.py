@@ -20,7 +20,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from cervix_jax import distributed, rng
-from cervix_jax.data.augment import make_augment
+from cervix_jax.data.augment import make_augment, parse_settings
 from cervix_jax.data.normalization import normalize
 from cervix_jax.data.pipeline import Batch
 from cervix_jax.models.build import build_model
@@ -126,18 +126,21 @@ def make_train_step(
 
     Args:
       graphdef: from `init_state`.
-      config: the run's config; reads the fields of `COMPILED_FIELDS`.
+      config: the run's config; reads the fields of `COMPILED_FIELDS`, and whether its images have a
+        margin (`AugmentSettings.margin`).
       num_classes: length of the logits.
       mesh: the devices.
     """
-    return _make_train_step(graphdef, _compiled_part(config), num_classes, mesh)
+    settings = parse_settings(config.augment.to_dict())
+    margin = settings.margin(config.image_size, config.data.resize)
+    return _make_train_step(graphdef, _compiled_part(config), num_classes, mesh, margin)
 
 
 @functools.lru_cache(maxsize=4)
 def _make_train_step(
-    graphdef, config: ml_collections.FrozenConfigDict, num_classes: int, mesh: Mesh
+    graphdef, config: ml_collections.FrozenConfigDict, num_classes: int, mesh: Mesh, margin: int
 ) -> TrainStep:
-    augment = make_augment(config.augment.to_dict())
+    augment = make_augment(config.augment.to_dict(), margin)
     optimizer = optim.make_optimizer(config)
 
     def loss_fn(params, stats, images, targets, dropout, class_weights):

@@ -25,6 +25,7 @@ def load(path: Path):
 ARGS = ("", "sipakmed/single_cell", "sipakmed/multi_cell,recipe=paper")
 CASES = [(path, arg) for path in CONFIGS if path.stem != "transfer_herlev" for arg in ARGS]
 CASES += [(CONFIGS[0].with_name("transfer_herlev.py"), arg) for arg in ("", "resnet50")]
+CASES += [(CONFIGS[0].with_name("transfer_herlev.py"), "resnet50,recipe=paper")]
 
 
 @pytest.mark.parametrize(("path", "arg"), CASES, ids=lambda value: getattr(value, "stem", value))
@@ -43,9 +44,58 @@ def test_header_shows_the_command(path):
     assert f"--config=configs/{path.name}" in load(path).__doc__
 
 
-def test_paper_recipe_is_the_papers():
-    config = load(CONFIGS[0].with_name("rcan.py")).get_config("sipakmed/multi_cell,recipe=paper")
-    assert config.data.dataset == "sipakmed/multi_cell"
+def config_of(name, arg):
+    return load(CONFIGS[0].with_name(f"{name}.py")).get_config(arg)
+
+
+@pytest.mark.parametrize("name", ["rcan", "densenet121", "resnet50"])
+@pytest.mark.parametrize("dataset", ["sipakmed/multi_cell", "cervix_phantom/single_cell"])
+def test_paper_recipe_is_the_papers(name, dataset):
+    config = config_of(name, f"{dataset},recipe=paper")
+    assert config.data.dataset == dataset
+    _is_the_papers(config)
+    assert config.augment.rotate_before_crop
+    assert config.data.resize == "crop"
+
+
+def test_transfer_has_the_papers_recipe_and_ours():
+    paper = config_of("transfer_herlev", "resnet50,recipe=paper")
+    assert (paper.data.dataset, paper.model.name) == ("herlev/default", "resnet50")
+    _is_the_papers(paper)
+    moved = {name for name, value in paper.augment.items() if value not in (0.0, False, "black")}
+    assert moved == {"rotation_degrees", "rotate_before_crop"}, "a rotation and nothing else"
+    same = ("warmup_epochs", 0.0), ("schedule", "constant"), ("layer_decay", 1.0)
+    assert all(paper.optimizer[name] == value for name, value in same)
+    ours = config_of("transfer_herlev", "resnet50")
+    assert (ours.learning_rate, ours.num_epochs, ours.model.dropout) == (5e-4, 60, 0.3)
+    assert ours.split.protocol == "paper"
+    assert config_of("transfer_herlev", "").model.name == "efficientnet_lite0"
+
+
+@pytest.mark.parametrize(
+    ("arg", "message"),
+    [
+        ("resnet18", "'resnet18': choose one of efficientnet_lite0, resnet50"),
+        ("resnet50,recipe=ours", "'recipe=ours' is not understood; write resnet50,recipe=paper"),
+    ],
+)
+def test_bad_arguments_of_the_transfer_are_named(arg, message):
+    with pytest.raises(InputError, match=message):
+        config_of("transfer_herlev", arg)
+
+
+@pytest.mark.parametrize(
+    ("name", "dropout"), [("ran92", 0.0), ("densenet121", 0.0), ("resnet50", 0.0), ("rcan", 0.5)]
+)
+def test_dropout_of_the_default_recipe_is_each_networks_own(name, dropout):
+    assert config_of(name, "sipakmed/single_cell").model.dropout == dropout
+
+
+def test_residual_attention_network_has_no_dropout_as_published():
+    assert config_of("ran92", "sipakmed/multi_cell,recipe=paper").model.dropout == 0.0
+
+
+def _is_the_papers(config):
     assert (config.optimizer.name, config.learning_rate) == ("adam", 1e-3)
     assert (config.batch_size, config.num_epochs, config.image_size) == (16, 50, 224)
     assert (config.model.dropout, config.augment.rotation_degrees) == (0.5, 25.0)

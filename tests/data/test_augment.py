@@ -234,3 +234,14 @@ def test_a_wrong_choice_is_named(choice, message):
 def test_a_wrong_batch_is_named(images, labels, message):
     with pytest.raises(InputError, match=message):
         make_augment({})(jax.random.key(0), images, labels, 5)
+
+
+def test_a_margin_is_cut_off_whatever_is_on():
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (3, 22, 22, 3), np.uint8))
+    labels, key = jnp.zeros(3, int), jax.random.key(0)
+    plain, _ = make_augment({}, margin=3)(key, images, labels, 5)
+    np.testing.assert_allclose(plain, images[:, 3:-3, 3:-3] / np.float32(255), rtol=1e-6)
+    turned, _ = make_augment({"preset": "paper"}, margin=3)(key, images, labels, 5)
+    assert turned.shape == (3, 16, 16, 3)
+    with pytest.raises(InputError, match="2 x 2 pixels beside a margin of 11"):
+        make_augment({}, margin=11)(key, images, labels, 5)

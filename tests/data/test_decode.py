@@ -10,6 +10,7 @@ from selection import tries
 from cervix_jax.data.decode import (
     RESIZE_MODES,
     Frame,
+    crop_with_margin,
     decode_square,
     resize_labels,
     resize_square,
@@ -146,3 +147,45 @@ def test_frame_and_labels_of_an_unknown_mode():
         first = (8, 8) if call is Frame.of else np.zeros((8, 8), np.uint8)
         with pytest.raises(InputError, match=r"data\.resize='zoom'"):
             call(first, 8, "zoom")
+
+
+SHAPES = [(40, 64, 3), (64, 40, 3), (33, 33, 3), (97, 41, 3), (15, 190, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("size", "margin"), [(24, 5), (32, 60), (37, 1)])
+def test_the_centre_of_a_crop_with_margin_is_the_crop(shape, size, margin):
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    whole = crop_with_margin(image, size, margin)
+    assert whole.shape == (size + 2 * margin, size + 2 * margin, 3)
+    inside = slice(margin, margin + size)
+    np.testing.assert_array_equal(whole[inside, inside], resize_square(image, size, "crop"))
+
+
+def test_a_margin_shows_the_image_as_far_as_it_goes():
+    """A field of 4 to 3, as in SIPaKMeD: an eighth of its width lies on each side of the square."""
+    image = np.full((300, 400, 3), 200, np.uint8)
+    image[:, :50], image[:, -50:] = 90, 110  # what a crop cuts off
+    found = crop_with_margin(image, 150, 40)[..., 0]
+    assert found.shape == (230, 230)
+    assert (found[:40] == 0).all()
+    assert (found[-40:] == 0).all()
+    row = found[115]
+    assert (row[:15] == 0).all()
+    assert (row[15:39] == 90).all()
+    assert (row[41:-41] == 200).all()
+    assert (row[-39:-15] == 110).all()
+    assert (row[-15:] == 0).all()
+    assert (crop_with_margin(image, 150, 40, "white")[:40] == 255).all()
+    np.testing.assert_array_equal(
+        crop_with_margin(image, 150, 40, "edge")[:41].std(0), np.zeros((230, 3))
+    )
+
+
+def test_margins_are_for_crops_alone():
+    image = np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)
+    encoded = encode(image)
+    with_margin = decode_square(encoded, 24, "crop", margin=5)
+    np.testing.assert_array_equal(with_margin, crop_with_margin(image, 24, 5))
+    for mode in ("stretch", "pad"):
+        assert decode_square(encoded, 24, mode, margin=5).shape == (24, 24, 3)

@@ -92,3 +92,28 @@ def test_too_few_examples_and_unknown_placement_are_bad_input(dataset):
         steps_per_epoch(7, 8)
     with pytest.raises(InputError, match=r"data\.placement='disk'"):
         pipeline(dataset, "disk")
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_only_training_images_have_the_margin(placement):
+    noise = np.random.default_rng(0)
+    files = [encode(noise.integers(0, 256, (20, 31, 3), np.uint8)) for _ in range(6)]
+    wide = SimpleNamespace(
+        labels=np.zeros(6, int),
+        filenames=[f"{index}.png" for index in range(6)],
+        encoded_image=lambda index: files[index],
+    )
+    options = {"image_size": SIZE, "placement": placement, "progress": False}
+    plain = Pipeline(wide, resize="crop", **options)
+    margin = Pipeline(wide, resize="crop", margin=3, **options)
+    order = np.arange(6)
+    batches = [next(each.train_batches(order, 6, seed=1))["image"] for each in (plain, margin)]
+    assert batches[1].shape == (6, SIZE + 6, SIZE + 6, 3)
+    np.testing.assert_array_equal(batches[0], batches[1][:, 3:-3, 3:-3])
+    for each in (plain, margin):
+        np.testing.assert_array_equal(
+            next(each.eval_batches(order, 6))["image"], plain.images(order)
+        )
+        np.testing.assert_array_equal(each.images([2]), plain.images(order)[2:3])
+    stretched = Pipeline(wide, margin=3, **options)
+    assert next(stretched.train_batches(order, 6, seed=1))["image"].shape == (6, SIZE, SIZE, 3)

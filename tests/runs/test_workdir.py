@@ -38,6 +38,18 @@ def test_another_config_is_refused_and_the_old_one_kept(tmp_path):
     assert workdir.read_config(tmp_path).seed == 0
 
 
+def test_a_field_that_came_later_may_have_its_default_and_nothing_else(tmp_path):
+    """A run of an earlier version goes on; a recipe that does more now is refused by name."""
+    workdir.claim(tmp_path, config())
+    now = config()
+    now.augment = ml_collections.ConfigDict({"rotate_before_crop": True})
+    with pytest.raises(InputError, match="rotate_before_crop is 'absent' there and True here"):
+        workdir.claim(tmp_path, now)
+    now.augment.rotate_before_crop = False
+    workdir.claim(tmp_path, now)
+    assert workdir.read_config(tmp_path).augment.rotate_before_crop is False
+
+
 def test_checkpoints_without_a_config_are_refused(tmp_path):
     (tmp_path / "checkpoints" / "10").mkdir(parents=True)
     with pytest.raises(InputError, match=r"checkpoints but no config\.json"):

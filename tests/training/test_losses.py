@@ -33,6 +33,8 @@ def test_balanced_weights_make_every_class_count_the_same():
     weights = losses.class_weights("balanced", labels, 4)
     sums = [weights[labels[labels == c]].sum() for c in range(3)]
     np.testing.assert_allclose(sums, 2.0)
+    np.testing.assert_allclose(weights, [6 / (3 * 3), 6 / (3 * 1), 6 / (3 * 2), 0])
+    assert weights[labels].mean() == pytest.approx(1), "whatever the balance, steps are as large"
     assert weights[3] == 0, "a class without examples has no weight"
 
 

@@ -32,13 +32,13 @@ class Augment(Protocol):
 
         Args:
           key: a random key.
-          images: uint8 RGB `[B, H, W, 3]`.
+          images: uint8 RGB `[B, H, W, 3]`, with the margin on each side.
           labels: integer `[B]` in [0, num_classes); a label outside gives an all-zero target.
           num_classes: length of a target.
 
         Returns:
-          `(images, targets)`: float32 `[B, H, W, 3]` in [0, 1], not normalised, and float32
-          `[B, num_classes]` with rows summing to 1.
+          `(images, targets)`: float32 `[B, H, W, 3]` in [0, 1], not normalised and without the
+          margin, and float32 `[B, num_classes]` with rows summing to 1.
 
         Raises:
           InputError: if shapes or dtypes are not these, or `rot90` meets images that are not
@@ -47,7 +47,7 @@ class Augment(Protocol):
         ...
 
 
-def make_augment(settings: Mapping[str, Any]) -> Augment:
+def make_augment(settings: Mapping[str, Any], margin: int = 0) -> Augment:
     """Builds the augmentation that the settings switch on.
 
     The order is that of the microscope: flips and quarter turns (exact), one affine warp sampled
@@ -56,6 +56,8 @@ def make_augment(settings: Mapping[str, Any]) -> Augment:
     Args:
       settings: names and values as in `AugmentSettings`, with an optional `preset`. An empty
         mapping only scales the pixels and makes the labels one-hot.
+      margin: pixels on each side of the images that are only there for the warp to take from, see
+        `AugmentSettings.margin`; they are cut off.
 
     Returns:
       The augmentation, jitted; it may be called inside another jitted function.
@@ -63,19 +65,20 @@ def make_augment(settings: Mapping[str, Any]) -> Augment:
     Raises:
       InputError: for an unknown name or a value out of range.
     """
-    return partial(_augment, parse_settings(settings))
+    return partial(_augment, parse_settings(settings), margin)
 
 
-@partial(jax.jit, static_argnums=(0, 4), static_argnames=("num_classes",))
+@partial(jax.jit, static_argnums=(0, 1, 5), static_argnames=("num_classes",))
 def _augment(
     settings: AugmentSettings,
+    margin: int,
     key: jax.Array,
     images: jax.Array,
     labels: jax.Array,
     num_classes: int,
 ) -> tuple[jax.Array, jax.Array]:
-    _check_batch(images, labels)
-    batch, height, width, _ = images.shape
+    _check_batch(images, labels, margin)
+    batch, height, width = images.shape[0], *(side - 2 * margin for side in images.shape[1:3])
     # A stream for every part, drawn whether or not it is on: switching one part on leaves the
     # random numbers of the others as they were.
     symmetry, affine, dyes, focus, cover, pairs = jax.random.split(key, 6)
@@ -84,7 +87,9 @@ def _augment(
     pixels = unit_range(images)
     if settings.warps:
         maps = random_affine(affine, batch, height, width, settings)
-        pixels = warp(pixels, maps, settings.fill)
+        pixels = warp(pixels, maps, settings.fill, margin)
+    elif margin:
+        pixels = pixels[:, margin:-margin, margin:-margin]
     if settings.recolours:
         pixels = stain(pixels, *random_stain(dyes, batch, settings))
     if settings.blur_sigma:
@@ -104,13 +109,14 @@ def _augment(
     return jnp.clip(pixels, 0.0, 1.0), targets
 
 
-def _check_batch(images: jax.Array, labels: jax.Array) -> None:
+def _check_batch(images: jax.Array, labels: jax.Array, margin: int) -> None:
     if images.dtype != jnp.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(
             f"images to augment are {images.dtype} {images.shape}: give uint8 [B, H, W, 3]"
         )
-    if min(images.shape[1:3]) < 2:
-        raise InputError(f"images to augment are {images.shape}: give at least 2 x 2 pixels")
+    if min(images.shape[1:3]) < 2 + 2 * margin:
+        about = f" beside a margin of {margin} on each side" if margin else ""
+        raise InputError(f"images to augment are {images.shape}: give at least 2 x 2 pixels{about}")
     if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.shape != images.shape[:1]:
         raise InputError(
             f"labels are {labels.dtype} {labels.shape}: give integers [{images.shape[0]}]"

@@ -117,7 +117,7 @@ def random_affine(
     )
 
 
-def warp(images: jax.Array, maps: jax.Array, fill: str = "reflect") -> jax.Array:
+def warp(images: jax.Array, maps: jax.Array, fill: str = "reflect", margin: int = 0) -> jax.Array:
     """Samples images bilinearly at affine positions.
 
     No low-pass filter is applied, so a map that shrinks an image to less than about half aliases.
@@ -126,15 +126,16 @@ def warp(images: jax.Array, maps: jax.Array, fill: str = "reflect") -> jax.Array
       images: float `[B, H, W, C]` in [0, 1], H and W at least 2.
       maps: `[B, 2, 3]` from output to input positions, as `random_affine` returns them.
       fill: one of `settings.FILLS`.
+      margin: pixels on each side that the output is smaller by; it is about the same centre.
 
     Returns:
-      float32 `[B, H, W, C]`, a convex combination of pixels and fill.
+      float32 `[B, H - 2 margin, W - 2 margin, C]`, a convex combination of pixels and fill.
     """
     _, height, width, _ = images.shape
     mode, constant = _BOUNDARY[fill]
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2])
-    rows = jnp.arange(height)[:, None] - centre[0]
-    columns = jnp.arange(width)[None, :] - centre[1]
+    rows = jnp.arange(margin, height - margin)[:, None] - centre[0]
+    columns = jnp.arange(margin, width - margin)[None, :] - centre[1]
 
     def sample(image: jax.Array, affine: jax.Array) -> jax.Array:
         positions = [

@@ -1,6 +1,7 @@
 """The augmentation settings: meanings, defaults, allowed ranges, and presets."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,8 @@ FILLS = ("reflect", "edge", "black", "white")
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
     # The published training code: torchvision RandomRotation(25), whose fill is black (and which
-    # takes the nearest pixel where this package interpolates).
-    "paper": {"rotation_degrees": 25.0, "fill": "black"},
+    # takes the nearest pixel where this package interpolates), then CenterCrop.
+    "paper": {"rotation_degrees": 25.0, "fill": "black", "rotate_before_crop": True},
     # For crops of single cells. A cell has no natural orientation, so the whole rotation group.
     # Size is diagnostic (nuclear area), so it varies only a little. The colour terms cover
     # batches of stain and lamps; blur covers focus.
@@ -50,6 +51,11 @@ class AugmentSettings:
     flip: bool = setting(False, "Mirror left-right and up-down, each with probability 1/2")
     rot90: bool = setting(False, "Rotate by 0, 90, 180 or 270 degrees; needs square images")
     rotation_degrees: float = setting(0.0, "Rotate by an angle of +- this many degrees", 0, 180)
+    rotate_before_crop: bool = setting(
+        False,
+        "Rotate the whole image and then cut its centre out, where data.resize is crop: corners "
+        "show what lies beside the centre, as far as the image goes",
+    )
     scale: float = setting(0.0, "Magnify by a factor log-uniform in [1 - scale, 1 + scale]", 0, 0.9)
     translate: float = setting(0.0, "Shift along each axis by +- this share of the side", 0, 1)
     crop_area: float = setting(
@@ -115,6 +121,22 @@ class AugmentSettings:
     def __post_init__(self):
         """Checks every field and casts it to its type; raises `InputError`."""
         check_settings(self, "augment.")
+
+    def margin(self, size: int, resize: str) -> int:
+        """Pixels about the centre of an image that its rotation brings into the frame.
+
+        Args:
+          size: side of the frame in pixels.
+          resize: how images become square, see `data.decode.resize_square`.
+
+        Returns:
+          How many on each side; 0 unless `rotate_before_crop` has an effect.
+        """
+        if not (self.rotate_before_crop and resize == "crop"):
+            return 0
+        # Half the diagonal is as far as a corner gets, at 45 degrees and beyond.
+        angle = math.radians(min(self.rotation_degrees, 45.0))
+        return math.ceil((math.cos(angle) + math.sin(angle) - 1) * (size - 1) / 2)
 
     @property
     def crops(self) -> bool:

@@ -61,13 +61,18 @@ def match_classes(
     unknown = [name for name in data_classes if found[_nfc(name)] is None]
     if unknown:
         left = [name for label, name in enumerate(run_classes) if label not in found.values()]
-        meant = left if len(left) == len(unknown) else [(left or run_classes)[0]] * len(unknown)
-        hint = " ".join(_flag(a, b) for a, b in zip(meant, unknown, strict=True))
-        raise InputError(
-            f"{both}; {', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} unknown to the "
-            "run. Where a class of the run only has another name there, say which, as in "
-            f"{hint}; a class that the run was not trained on cannot be evaluated."
+        # One class more is most often a new class, one for another most often a new name.
+        likely = left if len(left) == len(unknown) else [(left or run_classes)[0]] * len(unknown)
+        hint = " ".join(_flag(a, b) for a, b in zip(likely, unknown, strict=True))
+        new = "is" if len(unknown) == 1 else "are"
+        how = (
+            f"If {'it has' if len(unknown) == 1 else 'they have'} only another name there, say "
+            f"which, as in {hint}."
+            if left
+            else f"Leave {'its' if len(unknown) == 1 else 'their'} images out, or count them as a "
+            f"class of the run, as in {hint}."
         )
+        raise InputError(f"{both}; {', '.join(unknown)} {new} unknown to the run. {how}")
     return np.asarray([found[name] for name in theirs], np.int64)
 
 

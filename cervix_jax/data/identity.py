@@ -190,11 +190,11 @@ class DataIdentity:
         )
 
         def own_names(rows: Iterable[int]) -> tuple[str, ...]:
-            return tuple(self.filenames[row] for row in rows)
+            return tuple(sorted(self.filenames[row] for row in rows))
 
         pairs = zip(kept.tolist(), at.tolist(), strict=True)
         return Differences(
-            added=tuple(dataset.filenames[i] for i in sorted(free) if there[i] not in replaced),
+            added=tuple(sorted(dataset.filenames[i] for i in free if there[i] not in replaced)),
             missing=own_names(i for i in lost if names[i] not in replaced),
             changed=own_names(i for i in lost if names[i] in replaced),
             relabelled=own_names(kept[self.labels[kept] != labels[at]].tolist()),

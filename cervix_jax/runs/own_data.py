@@ -53,13 +53,14 @@ def open_own_data(
         data_dir=data_dir or _place(config.data.data_dir, identity and identity.data_dir),
     )
     on_these = _evaluation_on(config, name, manual_dir, dataset)
+    instead = f", or evaluate on the images as they are now: {on_these}"
     classes = tuple(recorded["class_names"])
     if identity is None:
         own = with_classes(dataset, classes, class_map)
         splits = divide(own, config)
-        check_counts(recorded, splits, name, dataset, on_these)
+        check_counts(recorded, splits, name, dataset, instead)
     else:
-        own, found = examples_of(identity, dataset, class_map, name=name, hint=on_these)
+        own, found = examples_of(identity, dataset, class_map, name=name, hint=instead)
         splits = identity.splits
         _say_differences(found, name, on_these, groups_known=dataset.groups_known)
     if absent := absent_classes(classes, dataset.class_names, class_map):
@@ -145,20 +146,17 @@ def _place(configured: str, recorded: str | None) -> str:
 def _evaluation_on(
     config: ml_collections.ConfigDict, name: str, manual_dir: str, dataset: Dataset
 ) -> str:
-    """The end of a message: how to evaluate on the data as they are."""
+    """The command that evaluates a run on the data as they are."""
     own_folder = config.data.dataset.partition("/")[0] == "image_folder"
     on = (manual_dir or config.data.manual_dir) if own_folder else dataset.name
-    return (
-        ", or evaluate on the images as they are now: python -m cervix_jax.evaluate "
-        f"--workdir={shlex.quote(name)} --on={shlex.quote(on)}"
-    )
+    return f"python -m cervix_jax.evaluate --workdir={shlex.quote(name)} --on={shlex.quote(on)}"
 
 
 def _say_differences(found: Differences, name: str, on_these: str, *, groups_known: bool) -> None:
     if found.added:
         say_once(
             f"{len(found.added)} images were added since {name} was trained ({found.added[0]} "
-            f"first); they take no part in its division into train, val and test{on_these}"
+            f"first); they take no part here. To evaluate on all images of today: {on_these}"
         )
     if found.moved:
         say_once(

@@ -45,7 +45,11 @@ def test_names_are_compared_in_nfc():
             r"HSIL, NILM, those of the data set NILM, Severe \(HSIL\).*"
             r"--class_map='HSIL=Severe \(HSIL\)'",
         ),
-        (("HSIL", "LSIL", "NILM"), None, "LSIL is unknown to the run.*cannot be evaluated"),
+        (
+            ("HSIL", "LSIL", "NILM"),
+            None,
+            "LSIL is unknown to the run. Leave its images out.*--class_map=HSIL=LSIL",
+        ),
         (("a", "b"), None, "a, b are unknown to the run.*--class_map=HSIL=a --class_map=NILM=b"),
         (("HSIL", "NILM"), {"LSIL": "NILM"}, "'LSIL' is no class; the run's classes are HSIL"),
         (("HSIL", "NILM"), {"HSIL": "high"}, "'high' is no class; the run's classes are HSIL"),

@@ -1,0 +1,274 @@
+"""A run finds its own images, whatever became of the folder since it was trained."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cervix_jax.config.base import base_config
+from cervix_jax.data.experiment import open_data
+from cervix_jax.data.identity import DataIdentity
+from cervix_jax.errors import InputError
+from cervix_jax.runs import own_data
+
+NUMBER = 12  # images of a class, three of a patient
+
+
+def draw(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def draw_class(folder: Path, first: int, count: int = NUMBER) -> None:
+    for number in range(count):
+        draw(folder / f"p{first // 100}{number // 3}" / f"{number:02d}.png", first + number)
+
+
+class Trained:
+    """A folder of images as it was, the identity of a run on them, and a way to open it again."""
+
+    def __init__(self, root: Path, pattern: str = "parent"):
+        self.root, self.cells = root, root / "cells"
+        draw_class(self.cells / "HSIL", 100)
+        draw_class(self.cells / "LSIL", 200)
+        draw_class(self.cells / "NILM", 300)
+        config = base_config("image_folder/default")
+        config.data.manual_dir, config.data.data_dir = str(self.cells), str(root / "prepared")
+        config.data.settings.group_pattern = pattern or None
+        config.image_size, config.split.folds = 8, 3
+        self.config = config
+        self.then = open_data(config, progress=False)
+        self.identity = DataIdentity.of(self.then, config)
+        self.pixels = self.then.pipeline.images(np.arange(len(self.then.dataset)))
+        self.first = self.then.dataset.decoded_source[0]["image"]
+
+    def open(self, *, cells="cells", recorded=None, identity=True, **options):
+        """The run's data from the folder as it is now, prepared anew."""
+        shutil.rmtree(self.root / "prepared", ignore_errors=True)
+        own_data.say_once.cache_clear()
+        return own_data.open_own_data(
+            self.config,
+            self.identity if identity else None,
+            recorded or self.then.describe(),
+            name="runs/cells",
+            manual_dir=str(self.root / cells),
+            **options,
+        )
+
+    def assert_same(self, data):
+        """The same images in the same order with the same labels and division."""
+        dataset, then = data.dataset, self.then.dataset
+        assert dataset.digests == self.identity.digests
+        assert dataset.filenames == then.filenames
+        assert dataset.class_names == then.class_names
+        np.testing.assert_array_equal(dataset.labels, then.labels)
+        np.testing.assert_array_equal(data.splits, self.then.splits)
+        assert dataset.fingerprints().digests == dataset.digests
+        np.testing.assert_array_equal(data.pipeline.images(np.arange(len(dataset))), self.pixels)
+        np.testing.assert_array_equal(dataset.decoded_source[0]["image"], self.first)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return Trained(tmp_path_factory.mktemp("original"))
+
+
+@pytest.fixture
+def trained(original, tmp_path):
+    """A copy, to be changed; where the images were is kept in memory."""
+    copy = Trained.__new__(Trained)
+    shutil.copytree(original.root, tmp_path / "copy")
+    vars(copy).update(vars(original), root=tmp_path / "copy", cells=tmp_path / "copy/cells")
+    copy.config = original.config.copy_and_resolve_references()
+    copy.config.data.manual_dir = str(copy.cells)
+    copy.config.data.data_dir = str(copy.root / "prepared")
+    copy.identity = dataclasses.replace(
+        original.identity, manual_dir=str(copy.cells), data_dir=str(copy.root / "prepared")
+    )
+    return copy
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    lines = []
+    log = SimpleNamespace(warning=lambda form, *given: lines.append(form % given))
+    monkeypatch.setattr(own_data, "logging", log)
+    return lines
+
+
+def test_an_unchanged_folder(trained, warned):
+    trained.assert_same(trained.open())
+    assert warned == []
+
+
+def test_added_images_take_no_part(trained, warned):
+    draw_class(trained.cells / "HSIL", 900, 8)
+    draw_class(trained.cells / "NILM", 800, 8)
+    data = trained.open()
+    trained.assert_same(data)
+    assert data.leakage("test").share == trained.then.leakage("test").share
+    [line] = warned
+    assert "16 images were added since runs/cells was trained (HSIL/p90/00.png first)" in line
+    assert line.endswith(f"python -m cervix_jax.evaluate --workdir=runs/cells --on={trained.cells}")
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_removed_images_are_refused(trained, number):
+    removed = sorted(trained.cells.glob("NILM/*/*.png"))[:number]
+    for path in removed:
+        path.unlink()
+    message = rf"36 images, .* {number} are missing \(NILM/p30/00.png first\).*--on={trained.cells}"
+    with pytest.raises(InputError, match=message):
+        trained.open()
+
+
+def test_an_image_replaced_under_its_name_is_refused(trained):
+    draw(trained.cells / "HSIL/p10/01.png", 7)
+    with pytest.raises(InputError, match=r"1 have other pixels under the same name \(HSIL/p10/01"):
+        trained.open()
+
+
+def test_a_relabelled_image_is_refused(trained):
+    shutil.move(trained.cells / "HSIL/p10/01.png", trained.cells / "NILM/p30/new.png")
+    with pytest.raises(InputError, match=r"1 have another class \(HSIL/p10/01.png first\)"):
+        trained.open()
+
+
+def test_moved_images_keep_their_names_and_division(trained, warned):
+    for path in sorted(trained.cells.glob("*/p?0/*.png")):
+        shutil.move(path, path.with_name(f"again_{path.name}"))
+    trained.assert_same(trained.open())
+    [line] = warned
+    assert line.startswith("9 images have another name than when runs/cells was trained (HSIL/p10")
+
+
+def test_the_whole_folder_may_lie_elsewhere(trained, warned):
+    trained.cells.rename(trained.root / "moved")
+    trained.assert_same(trained.open(cells="moved"))
+    assert warned == []
+
+
+def test_leakage_is_by_the_groups_of_today(trained, warned):
+    """A patient of the test turns out to be one of training; the division stays what it was."""
+    splits = dict(zip(trained.identity.groups, trained.identity.splits, strict=True))
+    test = next(group for group, split in splits.items() if split == "test")
+    train = next(
+        group for group, split in splits.items() if split == "train" and group[:4] == test[:4]
+    )
+    for path in sorted((trained.cells / test).iterdir()):
+        shutil.move(path, trained.cells / train / f"more_{path.name}")
+    data = trained.open()
+    trained.assert_same(data)
+    assert trained.then.leakage("test").share == 0
+    assert data.leakage("test").num_seen == 3
+    assert "6 images are in groups with others than when runs/cells" in warned[1]
+    assert "by the groups of today" in warned[1]
+
+
+def test_groups_that_are_gone_are_those_of_training(trained, warned):
+    trained.config.data.settings.group_pattern = None
+    data = trained.open()
+    trained.assert_same(data)
+    assert data.dataset.groups == trained.identity.groups
+    assert data.leakage("test").share == 0
+    assert "those of then, as none are given now" in warned[0]
+
+
+def test_unknown_groups_stay_unknown_under_other_names(tmp_path):
+    trained = Trained(tmp_path, pattern="")
+    assert trained.then.leakage("test").share is None
+    (trained.cells / "HSIL").rename(trained.cells / "HSIL 2")
+    data = trained.open(class_map={"HSIL": "HSIL 2"})
+    trained.assert_same(data)
+    assert data.leakage("test").share is None
+
+
+def test_a_renamed_class_is_refused_or_mapped(trained):
+    (trained.cells / "HSIL").rename(trained.cells / "Severe (HSIL)")  # now after NILM
+    with pytest.raises(
+        InputError, match=r"HSIL, LSIL, NILM, those of the data set LSIL, NILM, Severe \(HSIL"
+    ):
+        trained.open()
+    trained.assert_same(trained.open(class_map={"HSIL": "Severe (HSIL)"}))
+
+
+def test_a_further_class_is_refused(trained):
+    shutil.copytree(trained.cells / "NILM", trained.cells / "AGC")
+    with pytest.raises(InputError, match=r"AGC is unknown to the run\. Leave its images out"):
+        trained.open()
+    # Its copies of other images take no part.
+    trained.assert_same(trained.open(class_map={"NILM": "AGC"}))
+
+
+def test_a_class_fewer_is_missing(trained):
+    shutil.rmtree(trained.cells / "HSIL")
+    draw_class(trained.cells / "NILM", 900)
+    with pytest.raises(InputError, match="12 are missing"):
+        trained.open()
+
+
+def test_a_class_without_images_is_said(trained, warned):
+    recorded = trained.then.describe() | {"class_names": ["AGC", "HSIL", "LSIL", "NILM"]}
+    counts = recorded["examples"]
+    data = trained.open(recorded=recorded, identity=False)
+    assert data.dataset.class_names == ("AGC", "HSIL", "LSIL", "NILM")
+    assert data.dataset.labels.tolist() == (trained.then.dataset.labels + 1).tolist()
+    assert {split: len(data.indices(split)) for split in counts} == counts
+    assert "no images of AGC, which runs/cells was made for" in warned[1]
+
+
+def test_relative_folders_are_found_from_anywhere(trained, monkeypatch):
+    """A run of one working directory is evaluated in another."""
+    monkeypatch.chdir(trained.root)
+    trained.config.data.manual_dir, trained.config.data.data_dir = "cells", "prepared"
+    trained.identity = DataIdentity.of(trained.then, trained.config)
+    assert trained.identity.manual_dir == str(trained.cells)
+    assert trained.identity.data_dir == str(trained.root / "prepared")
+    (trained.root / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    data = own_data.open_own_data(
+        trained.config, trained.identity, trained.then.describe(), name="runs/cells"
+    )
+    trained.assert_same(data)
+    assert not any(Path().iterdir())
+
+
+def test_a_run_of_an_earlier_version_says_so(trained, warned):
+    trained.assert_same(trained.open(identity=False))
+    [line] = warned
+    assert line.startswith("runs/cells was written by an earlier version, which did not record")
+
+
+def test_a_run_of_an_earlier_version_matches_classes_by_name(trained):
+    (trained.cells / "HSIL").rename(trained.cells / "Severe (HSIL)")
+    with pytest.raises(InputError, match="is unknown to the run"):
+        trained.open(identity=False)
+    data = trained.open(identity=False, class_map={"HSIL": "Severe (HSIL)"})
+    assert data.dataset.class_names == ("HSIL", "LSIL", "NILM")
+    is_high = [name.startswith("Severe") for name in data.dataset.filenames]
+    assert (data.dataset.labels == 0).tolist() == is_high
+
+
+def test_a_run_of_an_earlier_version_with_another_number_of_images(trained):
+    draw_class(trained.cells / "HSIL", 900, 9)
+    with pytest.raises(InputError, match=r"made with \d+ train.* divides into \d+ train.*--on="):
+        trained.open(identity=False)
+
+
+def test_it_is_said_once(trained, warned):
+    draw(trained.cells / "HSIL/p10/new.png", 900)
+    trained.open()
+    for _ in range(3):
+        own_data.open_own_data(
+            trained.config,
+            trained.identity,
+            trained.then.describe(),
+            name="runs/cells",
+            manual_dir=str(trained.cells),
+        )
+    assert len(warned) == 1

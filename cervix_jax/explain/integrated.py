@@ -212,7 +212,9 @@ def nodes_and_weights(rule: Quadrature, steps: int) -> tuple[np.ndarray, np.ndar
 
     Args:
       rule: Gauss and Legendre's nodes; the middle, left or right ends of `steps` equal intervals;
-        or trapezoids over `steps - 1` intervals, whose ends count half.
+        or trapezoids over `steps - 1` intervals, whose ends count half. (Captum's rules have the
+        same nodes and weights, but that those of its "riemann_trapezoid" sum to (n - 1) / n for n
+        steps: its maps are the smaller by that factor.)
       steps: number of nodes; at least 2 for trapezoids.
 
     Returns:
@@ -255,11 +257,10 @@ _RULES = {
 def _line(fn, examples, sample, shared, *, output):
     images, weights = examples["images"], shared["weights"]
     number, step = jnp.divmod(sample, len(weights))
-    difference = images - pick(examples, shared["baselines"], number)
-    # From the image backwards, so that a node of 1 is exactly the image.
-    points = images - _column(1 - shared["nodes"][step]) * difference
+    baselines = pick(examples, shared["baselines"], number)
+    points = _between(baselines, images, shared["nodes"][step])
     found = gradient(fn, points, examples["targets"], output)
-    return _column(weights[step]) * difference * found
+    return _column(weights[step]) * (images - baselines) * found
 
 
 def _random_point(fn, examples, sample, shared, *, count, output):
@@ -270,9 +271,9 @@ def _random_point(fn, examples, sample, shared, *, count, output):
         return jax.random.randint(which, (), 0, count), jax.random.uniform(where)
 
     number, place = jax.vmap(draw)(sample)
-    difference = images - pick(examples, shared["baselines"], number)
-    points = images - _column(1 - place) * difference
-    return difference * gradient(fn, points, examples["targets"], output)
+    baselines = pick(examples, shared["baselines"], number)
+    points = _between(baselines, images, place)
+    return (images - baselines) * gradient(fn, points, examples["targets"], output)
 
 
 def _less_blur(fn, examples, sample, shared, *, output):
@@ -282,6 +283,16 @@ def _less_blur(fn, examples, sample, shared, *, output):
     )
     found = gradient(fn, blurred, examples["targets"], output)
     return _column(shared["weights"][sample]) * direction * found
+
+
+def _between(baselines: jax.Array, images: jax.Array, place: jax.Array) -> jax.Array:
+    """Points on the lines: exactly the baseline at 0 and the image at 1.
+
+    A baseline of one colour has equal values all over, and so have the feature maps of it: rounding
+    would break the ties of max-pooling at random, and the gradient with them.
+    """
+    share = _column(place)
+    return (1 - share) * baselines + share * images
 
 
 def _column(values: jax.Array) -> jax.Array:

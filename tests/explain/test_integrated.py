@@ -50,6 +50,30 @@ def test_quadratic_functions_have_the_error_of_the_quadrature(rule, error):
     np.testing.assert_allclose(delta, missed.sum((1, 2, 3)), rtol=1e-3, atol=1e-3)
 
 
+def _brightest(images):
+    """Logits are the brightest red, green and blue: at a tie all the highest share the gradient."""
+    return images.max((1, 2))
+
+
+@pytest.mark.parametrize("colour", [(0.1, -2.117904, 2.64), (1e-3, 3.3, -0.7), (0.0, 0.0, 0.0)])
+@pytest.mark.parametrize("rule", ["riemann_left", "trapezoid"])
+def test_lines_begin_exactly_at_the_baseline_and_end_exactly_at_the_image(rule, colour):
+    """A colour has ties all over, as max-pooling meets them; a rounding error would break them."""
+    images = 0.3 * normal(3, 9, 8, 3, seed=2) + np.float32(colour)
+    targets = np.array([0, 1, 2])
+    maps = explain.integrated_gradients(
+        _brightest, images, targets, baselines=np.float32(colour), steps=2, quadrature=rule
+    )
+    own = images - np.float32(colour)
+    expected = np.zeros_like(images)
+    for number, channel in enumerate(targets):
+        values = images[number, ..., channel]
+        # At the baseline every place has an equal share; then the brightest pixel has all of it.
+        ends = (np.full(values.shape, 1 / values.size), (values == values.max()).astype(float))
+        expected[number, ..., channel] = np.mean(ends, 0)
+    np.testing.assert_allclose(maps, expected * own, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("output", ["logit", "log_probability", "probability"])
 def test_completeness_of_a_network_with_enough_steps(output):
     fn = Partial(FORWARD, network_weights())

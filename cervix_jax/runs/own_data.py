@@ -17,6 +17,8 @@ from cervix_jax.data.identity import DataIdentity, Differences
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
 from cervix_jax.files.paths import user_path
+from cervix_jax.runs import workdir
+from cervix_jax.runs.checkpoint import list_steps, read_json
 
 
 def open_own_data(
@@ -66,6 +68,28 @@ def open_own_data(
     if absent := absent_classes(classes, dataset.class_names, class_map):
         say_once(f"{dataset.name} has no images of {', '.join(absent)}, which {name} was made for.")
     return with_batches(config, own, splits, augmented=False, progress=progress)
+
+
+def read_recorded(folder: Path) -> tuple[dict[str, Any], DataIdentity | None] | None:
+    """What the newest checkpoint that can be read says of a run's data, without its weights.
+
+    Args:
+      folder: the run's.
+
+    Returns:
+      The summary (`class_names`, the number of `examples` in each split, ...) and the examples,
+      None of runs of earlier versions; or None where there is no checkpoint that can be read.
+    """
+    checkpoints = folder / "checkpoints"
+    for step in reversed(list_steps(checkpoints)):
+        try:
+            item = read_json(checkpoints, step, "dataset")
+            recorded, identity = workdir.split_dataset_item(item)
+            if recorded.get("class_names"):
+                return recorded, identity
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue  # a damaged one is told of where its weights are read
+    return None
 
 
 def examples_of(

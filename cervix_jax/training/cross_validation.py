@@ -10,16 +10,20 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 
 from cervix_jax import distributed
 from cervix_jax.command.preemption import StopRequest
-from cervix_jax.data.experiment import ExperimentData, open_data
+from cervix_jax.data.experiment import ExperimentData, divide, open_data, with_batches
+from cervix_jax.data.identity import DataIdentity
 from cervix_jax.data.splits import ONE_SPLIT
+from cervix_jax.errors import InputError
 from cervix_jax.evaluate.report_file import EvaluationReport, read_report
 from cervix_jax.files.atomic import write_json
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.intervals import wilson_interval
 from cervix_jax.training.run import check_config, train_and_evaluate
+from cervix_jax.training.same_data import common_identity, require_same_images
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
 
@@ -69,6 +73,7 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
     configs = members(config)
     if (folder / "config.json").is_file():
         workdir.claim(folder, config)  # is it the same experiment?
+    began = common_identity([folder_of(folder, member) for member in configs])
     data: ExperimentData | None = None
     reports: list[tuple[int, EvaluationReport]] = []
     summary = {}
@@ -79,7 +84,9 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
         if report is None:
             with stop.at_once("the preparation of the data"), distributed.all_or_none():
                 show = distributed.is_main_process()
-                data = (data or open_data(member, mesh, progress=show)).divided_by(member)
+                if data is None:
+                    data = _open(member, began, folder, mesh, progress=show)
+                data = data.divided_by(member)
             workdir.claim(folder, config)
             logging.info("Run %d of %d: seed %d, fold %d", number, len(configs), member.seed,
                          member.split.fold)  # fmt: skip
@@ -89,6 +96,34 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
         if distributed.is_main_process():
             write_json(folder / "summary.json", summary)
     return summary
+
+
+def _open(
+    config: ml_collections.ConfigDict,
+    began: DataIdentity | None,
+    folder: Path,
+    mesh: Mesh,
+    *,
+    progress: bool,
+) -> ExperimentData:
+    """The images of the runs that are done, so that those to come divide the same ones alike.
+
+    Raises:
+      InputError: the images, their labels or groups are others now.
+    """
+    data = open_data(config, mesh, progress=progress)
+    if began is None:
+        return data
+    name = f"--workdir={folder}"
+    dataset, found = require_same_images(data, began, name)
+    if found.regrouped:
+        raise InputError(
+            f"{name}: {found.text()}, so the folds to come would not fit those that are done. "
+            "Restore the groups, or give another --workdir."
+        )
+    # The names of groups count too: a division draws them in their order.
+    same = dataset.described(groups=began.groups)
+    return with_batches(config, same, divide(same, config), mesh, progress=progress)
 
 
 def summarise(reports: Sequence[tuple[int, EvaluationReport]]) -> dict:

@@ -1,17 +1,17 @@
 """A run that goes on must go on with the images that it began with."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
+from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.experiment import ExperimentData, with_batches
-from cervix_jax.data.identity import DataIdentity
+from cervix_jax.data.identity import DataIdentity, Differences
 from cervix_jax.errors import InputError
-from cervix_jax.runs import workdir
-from cervix_jax.runs.checkpoint import list_steps, read_json
-from cervix_jax.runs.own_data import check_counts, examples_of
+from cervix_jax.runs.own_data import check_counts, examples_of, read_recorded
 
 
 def resumed_data(
@@ -38,7 +38,7 @@ def resumed_data(
       InputError: the run was begun with other images, classes or labels; nothing is written.
     """
     now = DataIdentity.of(data, config)
-    kept = _read_item(folder / "checkpoints")
+    kept = read_recorded(folder)
     if kept is None:
         return data, now
     elsewhere = ", or give another --workdir to train on the images as they are now."
@@ -51,25 +51,49 @@ def resumed_data(
     if began is None:
         check_counts(recorded, data.splits, name, data.dataset, elsewhere)
         return data, now
-    dataset, found = examples_of(began, data.dataset, name=name, hint=elsewhere)
-    if found.added:
-        raise InputError(
-            f"{name} was begun with {len(began.filenames)} images, and {found.text()}. Remove them"
-            f"{elsewhere}"
-        )
+    dataset, _ = require_same_images(data, began, name)
     if dataset is data.dataset and np.array_equal(began.splits, data.splits):
         return data, began.moved_to(now)
     own = with_batches(config, dataset, began.splits, mesh, progress=progress)
     return own, began.moved_to(now)
 
 
-def _read_item(checkpoints: Path) -> tuple[dict, DataIdentity | None] | None:
-    """What the newest checkpoint that can be read says of its data."""
-    for step in reversed(list_steps(checkpoints)):
-        try:
-            recorded, began = workdir.split_dataset_item(read_json(checkpoints, step, "dataset"))
-        except (OSError, ValueError, AttributeError, TypeError):
-            continue  # a damaged one is set aside when the weights are read
-        if recorded.get("class_names"):
-            return recorded, began
-    return None
+def common_identity(folders: Sequence[Path]) -> DataIdentity | None:
+    """The identity that runs of one division have, of those that have begun and recorded it.
+
+    Raises:
+      InputError: two of them were made with other images, labels or groups.
+    """
+    first: tuple[Path, DataIdentity] | None = None
+    for folder in folders:
+        kept = read_recorded(folder)
+        if kept is None or kept[1] is None:
+            continue
+        if first is None:
+            first = folder, kept[1]
+            continue
+        found = first[1].differences(kept[1])
+        if found.any:
+            raise InputError(
+                f"{folder} was trained on other images than {first[0]}: {found.text()}. They are "
+                "no folds of one division; move the one away, and give the same command."
+            )
+    return None if first is None else first[1]
+
+
+def require_same_images(
+    data: ExperimentData, began: DataIdentity, name: str
+) -> tuple[Dataset, Differences]:
+    """The images that something began with, in its order, out of the data of today.
+
+    Raises:
+      InputError: there are others, or they have other labels or groups.
+    """
+    elsewhere = ", or give another --workdir to train on the images as they are now."
+    dataset, found = examples_of(began, data.dataset, name=name, hint=elsewhere)
+    if found.added:
+        raise InputError(
+            f"{name} was begun with {len(began.filenames)} images, and {found.text()}. Remove them"
+            f"{elsewhere}"
+        )
+    return dataset, found

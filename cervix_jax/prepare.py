@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _summary(dataset: catalog.Dataset, seconds: float) -> str:
-    counts, groups = dataset.class_counts, catalog.count_groups(dataset)
+    counts, groups = dataset.class_counts, dataset.group_counts
     width = max(len("class"), *(len(name) for name in counts))
     lines = [
         f"{dataset.name} {dataset.version}: {dataset.num_examples} examples, "

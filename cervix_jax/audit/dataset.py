@@ -7,7 +7,7 @@ import numpy as np
 
 from cervix_jax.audit.baselines import TREES, share_above_chance, shortcut_table
 from cervix_jax.audit.features import DESCRIPTIONS, Measurements, measure
-from cervix_jax.data.catalog import Dataset, count_groups, find_builder
+from cervix_jax.data.catalog import Dataset, find_builder
 from cervix_jax.data.duplicates import (
     MAX_DISTANCE,
     MIN_CORRELATION,
@@ -140,7 +140,7 @@ def _folds(
 
 
 def _classes(dataset: Dataset, found: Measurements) -> dict[str, dict]:
-    groups = count_groups(dataset)
+    groups = dataset.group_counts
     described = {}
     for label, name in enumerate(dataset.class_names):
         sizes = found.sizes[dataset.labels == label]

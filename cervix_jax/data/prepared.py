@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from cervix_jax.data.fingerprints import Fingerprints
+from cervix_jax.data.sources import SourceFiles
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic, images
 
@@ -95,20 +96,29 @@ def _read_index(builder) -> dict[str, list]:
     return index
 
 
-def write_index(builder: tfds.core.DatasetBuilder, manual: Path | None = None) -> dict[str, Any]:
+def write_index(
+    builder: tfds.core.DatasetBuilder,
+    manual: Path | None = None,
+    files: SourceFiles | None = None,
+) -> dict[str, Any]:
     """List the examples, in a file where the folder can be written.
 
     Args:
       builder: whose data are prepared.
       manual: the folder they were prepared from, where it is known.
+      files: what is remembered of its files, where it is known.
 
     Returns:
-      `manual_dir` and, by example, `filenames`, `labels` and `groups`.
+      `manual_dir`, `files` and, by example, `filenames`, `labels` and `groups`.
 
     Raises:
       InputError: the data are damaged.
     """
-    full = {"manual_dir": str(manual.resolve()) if manual else None, **_read_index(builder)}
+    full = {
+        "manual_dir": str(manual.resolve()) if manual else None,
+        "files": files.to_json() if files else None,
+        **_read_index(builder),
+    }
     try:
         atomic.write_json(Path(builder.data_dir) / INDEX_FILE, full)
     except InputError:

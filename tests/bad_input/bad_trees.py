@@ -109,7 +109,7 @@ CASES = [
         lambda tmp: write(tmp / "raw", ""),
     ),
     Case("an empty folder", "prepare", ARGS, ("{tmp}/raw",), lambda tmp: (tmp / "raw").mkdir()),
-    Case("no folder given", "prepare", ARGS[:1], ("give manual_dir",)),
+    Case("no folder given", "prepare", ARGS[::2], ("give manual_dir",)),
     _refused("one class only", lambda raw: shutil.rmtree(raw / "B"), "one class, A"),
     _refused("an empty class", lambda raw: (raw / "C").mkdir(), "{tmp}/raw/C", "holds no images"),
     _refused("a class with notes only", lambda raw: write(raw / "C/notes.txt", "x"), "{tmp}/raw/C"),

@@ -14,7 +14,8 @@ from PIL import Image
 
 import cervix_jax.data
 from cervix_jax.data import catalog
-from cervix_jax.data.prepared import INDEX_FILE
+from cervix_jax.data.fingerprints import Fingerprints, content_digest
+from cervix_jax.data.prepared import FINGERPRINTS_FILE, INDEX_FILE
 from cervix_jax.errors import InputError
 
 CLASSES = ("Dyskeratotic", "Koilocytotic", "Metaplastic", "Parabasal", "Superficial-Intermediate")
@@ -97,7 +98,7 @@ def test_first_use_prepares_and_the_next_reuses(raw, tmp_path):
         assert dataset.filenames == first.filenames
         assert dataset.class_names == CLASSES
         assert dataset.class_counts == dict.fromkeys(CLASSES, 3)
-        assert catalog.count_groups(dataset) == dict.fromkeys(CLASSES, 2)
+        assert dataset.group_counts == dict.fromkeys(CLASSES, 2)
         assert (dataset.group_feature, dataset.version) == ("cluster_id", "1.0.0")
     assert "plissiti" in first.info.citation
 
@@ -156,14 +157,86 @@ def test_other_manual_dir_than_recorded_warns_with_both(raw, tmp_path, caplog):
     assert "delete" in caplog.text
 
 
+def test_complete_prepared_data_need_no_files(raw, tmp_path, caplog):
+    made = load(raw, tmp_path)
+    (tmp_path / "empty").mkdir()
+    for folder in ("elsewhere", "empty"):
+        caplog.clear()
+        assert load(tmp_path / folder, tmp_path).filenames == made.filenames
+        assert f"manual_dir={tmp_path / folder} " in caplog.text
+        assert f"prepared from {raw}" in caplog.text
+    raw.rename(tmp_path / "moved")
+    caplog.clear()
+    for folder in (raw, None):
+        again = load(folder, tmp_path)
+        assert again.filenames == made.filenames
+        assert again.digests == made.digests
+    assert "WARNING" not in caplog.text
+
+
+def test_prepared_data_older_than_their_files_are_noticed(raw, tmp_path, caplog):
+    made = load(raw, tmp_path)
+    cell = raw / "im_Parabasal" / "CROPPED" / "001_01.bmp"
+    whole, written = cell.read_bytes(), cell.stat().st_mtime
+
+    def said(manual_dir=raw) -> str:
+        caplog.clear()
+        assert load(manual_dir, tmp_path).filenames == made.filenames
+        return caplog.text
+
+    assert said() == ""
+    (raw / ".DS_Store").write_bytes(b"x")
+    (raw / "notes.txt").write_bytes(b"x")
+    assert said() == ""
+    added = cell.with_name("009_01.bmp")
+    added.write_bytes(whole)
+    assert "(16 files of " in said()
+    assert "15 of" in said(None), "the folder is remembered"
+    assert f"older than the files in {raw}" in caplog.text
+    assert f"delete {made.path}" in caplog.text
+    cell.unlink()
+    assert "15 files as then, but with other names" in said()
+    added.rename(cell)
+    os.utime(cell, (written, written))
+    assert said() == ""
+    os.utime(cell, (written + 1000, written + 1000))
+    assert "written since under the same names" in said()
+    cell.write_bytes(whole + b"x")
+    assert "15 files of" in said()
+
+
+def test_prepared_data_below_their_files_are_not_counted(raw, tmp_path, caplog):
+    load(raw, tmp_path, data_dir=raw / "data")
+    load(raw, tmp_path, data_dir=raw / "data")
+    assert "older than" not in caplog.text
+
+
+def test_fingerprints_lie_beside_the_prepared_data(raw, tmp_path, monkeypatch):
+    dataset = load(raw, tmp_path)
+    stored = dataset.path / FINGERPRINTS_FILE
+    whole = stored.read_bytes()
+    images = [np.asarray(dataset.decoded_source[i]["image"]) for i in range(15)]
+    assert dataset.digests == tuple(content_digest(image) for image in images)
+    for content in (None, b"", whole[:99]):
+        stored.unlink() if content is None else stored.write_bytes(content)
+        assert load(raw, tmp_path).digests == dataset.digests
+        assert Fingerprints.load(stored).digests == dataset.digests
+    Fingerprints.of(images[:3]).save(stored)
+    again = load(raw, tmp_path)
+    assert again.digests == dataset.digests, "those of another number of images are not taken"
+    np.testing.assert_array_equal(again.fingerprints().hashes, dataset.fingerprints().hashes)
+    assert again.fingerprints() is again.fingerprints()
+
+
 # --- bad input ----------------------------------------------------------------------------------
 
 
-def test_manual_dir_must_exist_even_if_prepared(raw, tmp_path):
-    load(raw, tmp_path)
+def test_manual_dir_must_be_a_folder_to_prepare_from(raw, tmp_path):
     for wrong in (tmp_path / "nowhere", raw / "im_Parabasal" / "CROPPED" / "001_01.bmp"):
         with pytest.raises(InputError, match=f"manual_dir={wrong}"):
             load(wrong, tmp_path)
+    with pytest.raises(InputError, match="manual_dir=/nowhere: does not exist"):
+        catalog.load("cervix_phantom/single_cell", manual_dir="/nowhere", data_dir=tmp_path)
 
 
 def test_without_files_the_way_to_them_is_told(tmp_path):
@@ -283,7 +356,7 @@ def test_split_table_lists_every_example_once(tmp_path):
 @pytest.mark.slow
 def test_whole_real_set(sipakmed_cells):
     assert list(sipakmed_cells.class_counts.values()) == [813, 825, 793, 787, 831]
-    assert list(catalog.count_groups(sipakmed_cells).values()) == [223, 238, 271, 108, 126]
+    assert list(sipakmed_cells.group_counts.values()) == [223, 238, 271, 108, 126]
     assert len(set(sipakmed_cells.groups)) == 966
     assert len(set(sipakmed_cells.filenames)) == 4049
     rows = cervix_jax.data.split_table(

@@ -1,4 +1,5 @@
 import io
+import json
 import logging
 import os
 import pickle
@@ -408,11 +409,13 @@ def test_a_name_opens_the_data_without_the_folder(raw, tmp_path):
     made = load(raw, data, name="mine")
     assert made.path == data / "image_folder" / "mine" / "1.0.0"
     shutil.rmtree(raw)
-    assert load(None, data, name="mine").filenames == made.filenames
+    names_of_mine = made.filenames
+    assert load(None, data, name="mine").filenames == names_of_mine
     with pytest.raises(InputError, match="not prepared under"):
         load(None, data, name="other")
+    assert load(None, data).filenames == names_of_mine, "it is the only one there"
     with pytest.raises(InputError, match="give manual_dir"):
-        load(None, data)
+        load(None, data, group_pattern="parent")
 
 
 def test_a_name_is_taken_once(raw, tmp_path, caplog):
@@ -432,16 +435,84 @@ def test_a_changed_folder_warns_and_keeps_the_prepared_data(raw, tmp_path, caplo
     with caplog.at_level(logging.WARNING, "absl"):
         before = load(raw, data)
         load(raw, data)
-        assert "has changed since" not in caplog.text
+        assert "older than" not in caplog.text
         (raw / "x" / "c.png").rename(raw / "Grade 2" / "c.png")
         save(raw / "x" / "d.png", 9)
         assert load(raw, data).filenames == before.filenames
-    assert f"{raw} when it was prepared, and the folder has changed since" in caplog.text
+    assert f"{before.path} are older than the files in {raw} (5 files of" in caplog.text
     caplog.clear()
     shutil.rmtree(raw / "x")
     shutil.rmtree(raw / "Grade 2")
     assert load(raw, data).filenames == before.filenames
-    assert "has changed since" in caplog.text
+    assert "older than the files" in caplog.text
+    assert "all images are of one class" in caplog.text
+
+
+def test_prepared_data_are_opened_without_their_folder(raw, tmp_path):
+    data = tmp_path / "data"
+    first = load(raw, data)
+    raw.rename(tmp_path / "moved")
+    assert load(raw, data).filenames == load(None, data).filenames == first.filenames
+    other = load(tree(tmp_path / "other", "A/1.png", "B/2.png"), data)
+    with pytest.raises(InputError, match="the data of 2 folders") as error:
+        load(None, data)
+    for folder in (raw, tmp_path / "other"):
+        assert f"manual_dir={folder}" in str(error.value)
+    assert load(tmp_path / "other", data).path == other.path
+
+
+@pytest.mark.parametrize("earlier_version", [False, True])
+def test_a_list_that_appears_or_changes_stops(scans, tmp_path, caplog, earlier_version):
+    data = tmp_path / "data"
+    before = load(scans, data)
+    assert not before.groups_known
+    if earlier_version:
+        forget_files(before)
+    listed(scans, GOOD)
+    with pytest.raises(InputError, match=r"images\.csv: has appeared since") as error:
+        load(scans, data)
+    assert f"delete the folder {before.path}" in str(error.value)
+    assert "--setting=name=NEW" in str(error.value)
+    assert load(scans, data, name="grouped").groups == ("g", "g")
+    shutil.rmtree(before.path)
+    after = load(scans, data)
+    assert after.groups_known
+    if earlier_version:
+        forget_files(after)
+    # The same said in other words is the same; one letter more or less is not.
+    listed(scans, GOOD.replace(",", ";") + "\n")
+    assert load(scans, data).groups == ("g", "g")
+    for text in (GOOD.replace("B,g", "B,h"), GOOD.replace("A", "C"), "nothing"):
+        listed(scans, text)
+        if not earlier_version:
+            with pytest.raises(InputError, match=r"images\.csv: has changed since"):
+                load(scans, data)
+    if not earlier_version:
+        (scans / "images.csv").unlink()
+        with pytest.raises(InputError, match=r"images\.csv: is gone since"):
+            load(scans, data)
+
+
+def forget_files(dataset: catalog.Dataset) -> None:
+    """Make prepared data those of an earlier version."""
+    for name, keys in (("examples.json", ["files"]), ("metadata.json", ["list"])):
+        path = dataset.path / name
+        content = {k: v for k, v in json.loads(path.read_text()).items() if k not in keys}
+        path.write_text(json.dumps(content))
+    made = dataset.path / "dataset_info.json"
+    os.utime(made, (made.stat().st_mtime - 10, made.stat().st_mtime - 10))
+
+
+def test_what_does_not_matter_is_not_said(raw, tmp_path, caplog):
+    data = tmp_path / "data"
+    load(raw, data)
+    save(raw / "masks" / "a.png", 1)
+    (raw / "x" / "notes.csv").write_text("a,b\n")
+    load(raw, data)
+    assert "older than" not in caplog.text
+    os.utime(raw / "x" / "c.png", (2e9, 2e9))
+    load(raw, data)
+    assert "older than the files" in caplog.text
 
 
 @pytest.mark.parametrize(

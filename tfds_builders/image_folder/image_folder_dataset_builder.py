@@ -9,21 +9,26 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from cervix_jax.data.prepared import features_of
+from cervix_jax.data.sources import SourceFiles
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 from cervix_jax.files.threads import map_in_order
-from tfds_builders.image_folder.layout import Item, Listing, find_items
+from tfds_builders.image_folder.layout import DEFAULT_CSV, Item, Listing, find_items
 from tfds_builders.image_folder.settings import (
     BASE_CONFIG,
     ImageFolderConfig,
     image_folder_config,
     of_folder,
+    the_one_prepared,
 )
 
 __all__ = ["Builder", "ImageFolderConfig", "image_folder_config"]
 
 # Images with as few colours are masks, or empty.
 MAX_MASK_COLOURS = 8
+_OTHER_NAME = (
+    "give another setting name (--setting=name=NEW, in training --config.data.settings.name=NEW)"
+)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -33,7 +38,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     With settings: `Builder(config=image_folder_config(group_pattern="parent"), manual_dir=...)`.
 
     Args:
-      manual_dir: the folder; it names the prepared data.
+      manual_dir: the folder; it names the prepared data. Without it, and without a name, the
+        data of this kind are opened that are prepared, where it is one folder's.
       config: "default" or a config of `image_folder_config`.
       **kwargs: see `tfds.core.DatasetBuilder`.
 
@@ -61,6 +67,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if config is None or config == BASE_CONFIG.name:
             config = BASE_CONFIG
         if isinstance(config, ImageFolderConfig):
+            if not manual_dir and config.name == BASE_CONFIG.name:
+                config = the_one_prepared(config, kwargs.get("data_dir"), str(self.VERSION))
             config = of_folder(config, manual_dir)
         super().__init__(config=config, **kwargs)
         self._check_prepared()
@@ -86,39 +94,73 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _listing(self, root: Path) -> Listing:
         return find_items(root, **self._variant.settings)
 
+    @property
+    def _prepared(self) -> dict[str, Any]:
+        """What is recorded of the prepared data; empty where there are none."""
+        return dict(cast(tfds.core.MetadataDict, self.info.metadata))
+
     def _check_prepared(self) -> None:
-        """Compare prepared data with the folder that is given now."""
-        metadata = cast(tfds.core.MetadataDict, self.info.metadata)
-        folder = self._variant.folder
-        try:
-            prepared = {key: metadata[key] for key in ("folder", "settings", "digest")}
-        except KeyError:
-            return  # not prepared yet
-        where = f"image_folder: the data in {self.data_dir}"
-        if folder and prepared["settings"] != self._variant.settings:
+        """See that data prepared under this name were prepared in this way."""
+        prepared = self._prepared
+        if self._variant.folder and prepared.get("settings", self._variant.settings) != (
+            self._variant.settings
+        ):
             raise InputError(
-                f"{where} were prepared with {prepared['settings']}, not {self._variant.settings}; "
-                "give another setting name."
+                f"image_folder: the data in {self.data_dir} were prepared with "
+                f"{prepared['settings']}, not {self._variant.settings}; {_OTHER_NAME}."
             )
-        if not folder or not Path(folder).is_dir():
-            return
+
+    def judge_change(self, folder: Path, before: SourceFiles | None) -> str:
+        """What a change of the files means for the prepared data.
+
+        Args:
+          folder: the folder as it is now.
+          before: what is remembered of its files; None of data that an earlier version prepared.
+
+        Returns:
+          The change in words; "" where the same images have the same classes and groups.
+
+        Raises:
+          InputError: the data are of another folder, or the list of images is not what it was: it
+            must not be passed over, since it holds classes and groups.
+        """
+        prepared, where = self._prepared, f"image_folder: the data in {self.data_dir}"
+        root = str(self.data_dir_root)
+        said = before.change(SourceFiles.of(folder, root)) if before else ""
         try:
-            unchanged = prepared["digest"] == _digest(self._listing(Path(folder)))
-        except InputError:
-            unchanged = False
-        if unchanged:
-            return
-        if folder != prepared["folder"]:
+            listing = self._listing(folder)
+        except InputError as error:
+            said = str(error)
+        else:
+            if prepared["digest"] == _digest(listing):
+                if before is None or before.folder != str(folder.resolve()):
+                    return ""
+                newest = max(item.path.stat().st_mtime for item in listing.items)
+                return said if newest > before.newest else ""
+        if str(folder.resolve()) != prepared["folder"]:
             raise InputError(
-                f"{where} were prepared from {prepared['folder']}, which is not {folder}; give "
-                "another setting name."
+                f"{where} were prepared from {prepared['folder']}, which is not {folder}; "
+                f"{_OTHER_NAME}."
             )
-        logging.warning(
-            "%s are those of %s when it was prepared, and the folder has changed since; to prepare "
-            "it anew delete that folder, or give another setting name.",
-            where,
-            folder,
-        )
+        path = folder / (self._variant.csv or DEFAULT_CSV)
+        then, now = self._list_then(prepared, path), _list_digest(path)
+        if then != now:
+            what = "has appeared" if not then else "has changed" if now else "is gone"
+            raise InputError(
+                f"{path}: {what} since the data in {self.data_dir} were prepared, so that their "
+                "images, classes or groups are not those of today; delete the folder "
+                f"{self.data_dir} and run again to prepare them anew, or, to keep both, "
+                f"{_OTHER_NAME}."
+            )
+        return said or "other images, classes or groups"
+
+    def _list_then(self, prepared: dict[str, Any], path: Path) -> str:
+        """Digest of the list of images when the data were prepared; "" where there was none."""
+        if "list" in prepared:
+            return prepared["list"]
+        # Of data that an earlier version prepared only the time is known.
+        made = (Path(self.data_dir) / "dataset_info.json").stat().st_mtime
+        return "" if path.is_file() and path.stat().st_mtime > made else _list_digest(path)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterable]:
         root = folders.manual_folder(
@@ -135,7 +177,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             listing.class_names
         )
         cast(tfds.core.MetadataDict, self.info.metadata).update(
-            folder=known, settings=self._variant.settings, digest=_digest(listing)
+            folder=known,
+            settings=self._variant.settings,
+            digest=_digest(listing),
+            list=_list_digest(root / (self._variant.csv or DEFAULT_CSV)),
         )
         return {"train": self._generate_examples(listing)}
 
@@ -176,6 +221,11 @@ def _example(item: Item) -> tuple[Item, dict[str, Any], bytes]:
         "group_id": item.group,
     }
     return item, example, hashlib.sha256(data).digest()
+
+
+def _list_digest(path: Path) -> str:
+    """Digest of a list of images; "" where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _digest(listing: Listing) -> str:

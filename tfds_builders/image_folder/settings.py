@@ -2,11 +2,13 @@
 
 import dataclasses
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import constants
 
 from cervix_jax.data.settings import (
     BuilderSettings,
@@ -129,6 +131,37 @@ def compile_pattern(pattern: str) -> re.Pattern[str] | None:
             f"of {known}, or a regular expression with (?P<group>...)."
         )
     return compiled
+
+
+def the_one_prepared(config: ImageFolderConfig, data_dir: Any, version: str) -> ImageFolderConfig:
+    """The config of the folder whose data are prepared, for those who give no folder.
+
+    Args:
+      config: how a folder is read.
+      data_dir: folder of prepared data; None is that of TFDS.
+      version: of the builder.
+
+    Returns:
+      A config with the name of the prepared data, or the given one where none are prepared.
+
+    Raises:
+      InputError: those of several folders are; names them.
+    """
+    root = Path(data_dir or constants.DATA_DIR).expanduser() / "image_folder"
+    found = {}
+    for path in sorted(root.glob(f"*/{version}/metadata.json")):
+        try:
+            metadata = json.loads(path.read_text(encoding="utf-8"))
+            if metadata["settings"] == config.settings:
+                found[path.parents[1].name] = metadata["folder"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # of another kind, or damaged: whoever opens it says so
+    if len(found) > 1:
+        raise InputError(
+            f"image_folder: {root} has the data of {len(found)} folders; give one of them, "
+            f"{', '.join(f'manual_dir={folder}' for folder in found.values())}."
+        )
+    return dataclasses.replace(config, name=next(iter(found))) if found else config
 
 
 def of_folder(config: ImageFolderConfig, manual_dir: Any) -> ImageFolderConfig:

@@ -1,0 +1,114 @@
+"""A prepared data set: its examples, what identifies them, and where they came from."""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from cervix_jax.data.fingerprints import Fingerprints
+from cervix_jax.data.prepared import Taken, features_of, load_fingerprints
+from cervix_jax.data.splits import groups_known
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared data set; arrays and sources share one order.
+
+    Attributes:
+      name: `<builder>/<config>`.
+      class_names: names of the classes, in the order of the label numbers.
+      filenames: one unique name per example.
+      labels: int64 [N] in [0, number of classes).
+      groups: one group name per example; examples of one group must not be split apart.
+      source: picklable random access to dicts whose image features are encoded bytes.
+      decoded_source: the same with images as uint8 [h, w, channels].
+      version: version of the prepared data.
+      group_feature: name of the feature that holds the groups.
+      info: the TFDS description (features, citation).
+      path: folder of the prepared data.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    filenames: tuple[str, ...]
+    labels: np.ndarray
+    groups: tuple[str, ...]
+    source: Sequence[Mapping[str, Any]]
+    decoded_source: Sequence[Mapping[str, Any]]
+    version: str
+    group_feature: str
+    info: tfds.core.DatasetInfo
+    path: Path
+
+    def __len__(self) -> int:
+        return len(self.filenames)
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples."""
+        return len(self.filenames)
+
+    @property
+    def features(self) -> tfds.features.FeaturesDict:
+        """What an example has, by name."""
+        return features_of(self.info)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Examples per class name, in the order of the labels."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+    @property
+    def group_counts(self) -> dict[str, int]:
+        """Groups per class name, in the order of the labels."""
+        pairs = {(int(y), group) for y, group in zip(self.labels, self.groups, strict=True)}
+        counts = Counter(label for label, _ in pairs)
+        return {name: counts[label] for label, name in enumerate(self.class_names)}
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Digest of the pixels of every example, see `fingerprints.content_digest`."""
+        return self.fingerprints().digests
+
+    @functools.cached_property
+    def _fingerprints(self) -> Fingerprints:
+        return load_fingerprints(self.source)
+
+    def fingerprints(self) -> Fingerprints:
+        """What identifies every example; stored beside the prepared data, made where absent."""
+        return self._fingerprints
+
+    @property
+    def groups_known(self) -> bool:
+        """Whether anything is known of which examples belong together."""
+        return groups_known(self.filenames, self.groups)
+
+    def take(self, indices: np.ndarray) -> "Dataset":
+        """The examples at positions int [n], in their order."""
+        taken = dataclasses.replace(
+            self,
+            filenames=tuple(self.filenames[int(index)] for index in indices),
+            labels=self.labels[indices],
+            groups=tuple(self.groups[int(index)] for index in indices),
+            source=Taken(self.source, indices),
+            decoded_source=Taken(self.decoded_source, indices),
+        )
+        vars(taken)["_fingerprints"] = self.fingerprints().take(indices)
+        return taken
+
+    def described(self, **columns: Any) -> "Dataset":
+        """The same images with other `class_names`, `labels`, `filenames` or `groups`."""
+        other = dataclasses.replace(self, **columns)
+        if "_fingerprints" in vars(self):
+            vars(other)["_fingerprints"] = self.fingerprints()
+        return other
+
+    def encoded_image(self, index: int) -> bytes:
+        """The PNG or JPEG file of example `index`."""
+        return self.source[int(index)]["image"]

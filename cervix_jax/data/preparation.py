@@ -1,0 +1,170 @@
+"""Reads the files of a data set into its prepared form, and says where that is older than they."""
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+from PIL import Image
+
+from cervix_jax.data.prepared import encoded_records, load_fingerprints, write_index
+from cervix_jax.data.sources import SourceFiles
+from cervix_jax.errors import InputError
+from cervix_jax.files.paths import user_path
+
+
+@dataclasses.dataclass(frozen=True)
+class ManualDir:
+    """The folder of raw files that was given.
+
+    Attributes:
+      path: the folder; None where none was given.
+      problem: why it cannot be read from; "" where it can.
+    """
+
+    path: Path | None = None
+    problem: str = ""
+
+    @classmethod
+    def of(cls, given: str | Path | None) -> "ManualDir":
+        """Look at what was given; "" and None are nothing.
+
+        Raises:
+          InputError: the text is no path.
+        """
+        if given is None or str(given) == "":
+            return cls()
+        path = user_path(given, "manual_dir")
+        if not path.is_dir():
+            return cls(path, "is not a folder" if path.exists() else "does not exist")
+        try:
+            empty = not any(path.iterdir())
+        except OSError as error:
+            return cls(path, f"cannot be listed ({error.strerror}; check its permissions)")
+        return cls(path, "is empty" if empty else "")
+
+    def require(self) -> None:
+        """Raises InputError where there is a problem."""
+        if self.problem:
+            raise InputError(
+                f"manual_dir={self.path}: {self.problem}; give the folder of the images."
+            )
+
+
+def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
+    """Whether the folder was renamed from its temporary name, which happens when all is written."""
+    return (Path(builder.data_dir) / "dataset_info.json").is_file()
+
+
+def prepare(
+    name: str,
+    builder: tfds.core.DatasetBuilder,
+    manual_dir: ManualDir,
+    reopen: Callable[[], tfds.core.DatasetBuilder],
+) -> tfds.core.DatasetBuilder:
+    """Build into a temporary folder that is renamed when complete.
+
+    Args:
+      name: of the data set, for messages.
+      builder: whose data are not prepared.
+      manual_dir: the folder of its files, for sets that need one.
+      reopen: makes the builder again.
+
+    Returns:
+      The builder of the prepared data.
+
+    Raises:
+      InputError: the files cannot be used.
+      OSError: the data cannot be written.
+    """
+    manual_dir.require()
+    manual = manual_dir.path
+    if manual is None and builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        manual = Path(builder.data_dir_root) / "downloads" / "manual"
+        if not manual.is_dir():
+            raise InputError(
+                f"{name} is not prepared under {builder.data_dir_root} and its files cannot be "
+                "downloaded automatically; give manual_dir=/path/to/the/unpacked/files (what must "
+                f"lie there: `python -m cervix_jax.prepare --dataset={name} --instructions`)."
+            )
+    if Path(builder.data_dir).exists():
+        raise InputError(
+            f"{name}: {builder.data_dir} is not a complete prepared data set; delete that folder "
+            "and run again."
+        )
+    logging.info("Preparing %s in %s; this happens once.", name, builder.data_dir)
+    start = time.monotonic()
+    # Before they are read: what is written to them meanwhile is newer.
+    files = SourceFiles.of(manual, str(builder.data_dir_root)) if manual else None
+    config = tfds.download.DownloadConfig(manual_dir=manual) if manual else None
+    try:
+        with warnings.catch_warnings():
+            # For the threads that read images: what Pillow only warns of is refused.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            builder.download_and_prepare(download_config=config, file_format="array_record")
+    except OSError:
+        # Another process may have finished the same data set first: its result is as good.
+        builder = reopen()
+        if not is_prepared(builder):
+            raise
+    write_index(builder, manual, files)
+    load_fingerprints(encoded_records(builder), progress=True)
+    seconds = time.monotonic() - start
+    logging.info("Prepared %s in %.0f s: %s", name, seconds, builder.data_dir)
+    return builder
+
+
+def check_files(
+    name: str, builder: tfds.core.DatasetBuilder, index: dict[str, Any], manual_dir: ManualDir
+) -> None:
+    """Say where prepared data are not what preparing them today would give.
+
+    A builder that knows better what a change means has a method `judge_change`: it gets the folder
+    and what is remembered of its files (None where an earlier version prepared them), and gives the
+    change in words, "" where it does not matter.
+
+    Args:
+      name: of the data set.
+      builder: whose data are prepared.
+      index: what is recorded of the examples, see `write_index`.
+      manual_dir: what is given today.
+
+    Raises:
+      InputError: the change is such that the prepared data must not be used.
+    """
+    if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        return  # it reads no files
+    path = Path(builder.data_dir)
+    anew = f"to prepare it anew delete {path} or give another data_dir"
+    recorded = index["manual_dir"]
+    if manual_dir.path and manual_dir.problem:
+        log = logging.info if recorded == str(manual_dir.path.resolve()) else logging.warning
+        log(
+            "manual_dir=%s %s; the data of %s in %s, prepared from %s, are complete without.",
+            manual_dir.path, manual_dir.problem, name, path, recorded or "files not recorded",
+        )  # fmt: skip
+        return
+    now = manual_dir.path or (Path(recorded) if recorded else None)
+    if now is None or not now.is_dir():
+        return
+    before = SourceFiles.from_json(index.get("files"))
+    after = SourceFiles.of(now, str(builder.data_dir_root))
+    change = before.change(after) if before else ""
+    judge = getattr(builder, "judge_change", None)
+    if judge and (change or before is None):
+        change = judge(now, before)
+    elif recorded and Path(recorded) != now.resolve() and not judge:
+        logging.warning(
+            "%s was prepared from %s, not from the given manual_dir %s; %s.",
+            name, recorded, now, anew,
+        )  # fmt: skip
+    if change:
+        logging.warning(
+            "%s: the prepared data in %s are older than the files in %s (%s) and are used as they "
+            "are; %s.",
+            name, path, now, change, anew,
+        )  # fmt: skip

@@ -22,7 +22,7 @@ def read_side(path: str | Path, split: str = "test") -> Side:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder; give a workdir or a CSV.")
     name = f"{split}{SUFFIX}"
-    members = _members(path, name)
+    members = members_of(path, name)
     if not members:
         raise InputError(
             f"{path}/evaluate/{name}: there is no such file; run python -m "
@@ -41,7 +41,7 @@ def read_reports(path: str | Path, split: str = "test") -> list[EvaluationReport
       InputError: one is missing or cannot be read.
     """
     reports = []
-    for folder in _members(Path(path), f"{split}{SUFFIX}").values():
+    for folder in members_of(Path(path), f"{split}{SUFFIX}").values():
         path = folder / "evaluate" / f"{split}.json"
         report = read_report(path)
         if report is None:
@@ -52,7 +52,7 @@ def read_reports(path: str | Path, split: str = "test") -> list[EvaluationReport
     return reports
 
 
-def _members(path: Path, name: str) -> dict[Member, Path]:
+def members_of(path: Path, name: str) -> dict[Member, Path]:
     """The folders of the runs below `path`, or itself, that have predictions of that name."""
     members = {}
     for folder in path.glob("seed*/fold*"):

@@ -12,6 +12,7 @@ from typing import Any
 from cervix_jax import distributed
 from cervix_jax.data.class_map import ClassMap
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.members import check_members
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.report_file import EvaluationReport
 from cervix_jax.evaluate.sides import read_reports, read_side
@@ -136,10 +137,13 @@ def evaluate_ensemble(
       What `<split>.json` holds.
 
     Raises:
-      InputError: predictions cannot be read, or are not of the same images.
+      InputError: predictions cannot be read, are not of the same images, or one of the runs was
+        trained on them.
     """
     stem = stem_of(split, tta=tta)
-    joined = ensemble([read_side(path, stem) for path in paths])
+    sides = [read_side(path, stem) for path in paths]
+    check_members(paths, sides, stem)
+    joined = ensemble(sides)
     facts = _common_facts([report for path in paths for report in read_reports(path, stem)])
     facts["members"] = joined.members
     if len(joined.folds) > 1:
@@ -161,10 +165,13 @@ def compare_runs(
       tta: those of the mean over symmetries.
 
     Raises:
-      InputError: predictions cannot be read, or are not of the same images.
+      InputError: predictions cannot be read, are not of the same images, or one of the runs was
+        trained on them.
     """
     stem = stem_of(split, tta=tta)
-    return compare(read_side(first, stem), read_side(second, stem))
+    sides = (read_side(first, stem), read_side(second, stem))
+    check_members((first, second), sides, stem)
+    return compare(*sides)
 
 
 def evaluate_groups(folder: str | Path, name: str, rule: str) -> dict[str, Any]:

@@ -43,9 +43,10 @@ def draw_charts(folder: Path, name: str, table: PredictionTable, report: Evaluat
         bins, f"{title}: calibration error {error:.3f}", folder / f"{name}_reliability.png"
     )
     curves = {}
+    shown = figures.drawable(table.class_names)
     for number, class_name in enumerate(table.class_names):
         area = report.metric("auroc", class_name)
         if area.estimate is not None:
             curve = roc_curve(table.labels == number, table.probabilities[:, number])
-            curves[f"{class_name} {area}"] = curve[:2]
+            curves[f"{shown[number]} {area}"] = curve[:2]
     figures.roc_curves(curves, f"{title}: AUROC, 95 % by group", folder / f"{name}_roc.png")

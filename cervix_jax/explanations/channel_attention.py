@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from cervix_jax import explain
 from cervix_jax.explanations.selection import Selection
-from cervix_jax.figures import LABEL_SIZE, save
+from cervix_jax.figures import LABEL_SIZE, drawable, save, wrapped
 from cervix_jax.files.atomic import write_text
 from cervix_jax.runs.run import Run
 
@@ -41,6 +41,7 @@ def write_gates(
     buffer = io.StringIO()
     rows = csv.writer(buffer, lineterminator="\n")
     rows.writerow(["block", "channel", "class", "mean", "deviation", "n"])
+    labels = [wrapped(name) for name in drawable(classes)]
     figure = Figure(figsize=(10, 1.2 + (0.9 + 0.24 * len(classes)) * len(names)),
                     layout="constrained")  # fmt: skip
     for name, axes in zip(names, np.atleast_1d(figure.subplots(len(names))), strict=True):
@@ -55,7 +56,7 @@ def write_gates(
         shown = axes.imshow(
             found.mean, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0, vmax=1
         )
-        axes.set_yticks(np.arange(len(classes)), classes, fontsize=LABEL_SIZE - 1)
+        axes.set_yticks(np.arange(len(classes)), labels, fontsize=LABEL_SIZE - 1)
         axes.set_xlabel("channel", fontsize=LABEL_SIZE)
         axes.set_title(name, fontsize=LABEL_SIZE)
         figure.colorbar(shown, ax=axes, label="mean gate", pad=0.01)

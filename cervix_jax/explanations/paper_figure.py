@@ -19,7 +19,7 @@ from cervix_jax.explain import registry
 from cervix_jax.explain.pictures import paper_shade
 from cervix_jax.explanations.selection import Selection
 from cervix_jax.explanations.store import Store
-from cervix_jax.figures import LABEL_SIZE, save
+from cervix_jax.figures import LABEL_SIZE, drawable, save
 from cervix_jax.runs.run import Run
 
 BASELINES, STEPS = 10, 50
@@ -90,10 +90,11 @@ def make_side(
 
 def captions(run: Run, selection: Selection) -> list[str]:
     """What each image is and what the network calls it."""
-    names, rows = selection.dataset.class_names, np.arange(len(selection.targets))
+    names, rows = drawable(selection.dataset.class_names), np.arange(len(selection.targets))
+    predicted = drawable(run.class_names)
     sure = selection.probabilities[rows, selection.targets]
     return [
-        f"{names[label]}; p({run.class_names[target]}) = {p:.2f}"
+        f"{names[label]}; p({predicted[target]}) = {p:.2f}"
         for label, target, p in zip(selection.labels, selection.targets, sure, strict=True)
     ]
 

@@ -18,9 +18,10 @@ from cervix_jax.explain.pictures import (
     scale_of,
     strength,
 )
-from cervix_jax.figures import LABEL_SIZE, save
+from cervix_jax.figures import LABEL_SIZE, save, wrapped
 
 COLUMNS = ("image", "signed", "absolute", "overlay")
+CAPTION = 84  # characters in a line below an image and its maps
 GAP = 4  # pixels between pictures
 PAIRS = 2  # images in a row of the sheet
 
@@ -43,13 +44,15 @@ def contact_sheet(
     side = pixels.shape[1]
     rows = -(-len(strips) // PAIRS)
     strip_height, strip_width = strips[0].shape[:2]
-    step_y, step_x = strip_height + 2 * GAP + side // 5, strip_width + 4 * GAP
+    texts = [wrapped(caption, CAPTION) for caption in captions]
+    lines = max(text.count("\n") + 1 for text in texts)
+    step_y, step_x = strip_height + 2 * GAP + lines * side // 5, strip_width + 4 * GAP
     canvas = np.full((rows * step_y, min(PAIRS, len(strips)) * step_x, 3), 255, np.uint8)
     width = 4.6 * min(PAIRS, len(strips)) + 1.4
     height = width * canvas.shape[0] / canvas.shape[1] + 1.6
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
-    for number, (row, caption) in enumerate(zip(strips, captions, strict=True)):
+    for number, (row, caption) in enumerate(zip(strips, texts, strict=True)):
         y, x = number // PAIRS * step_y, number % PAIRS * step_x
         canvas[y : y + strip_height, x : x + strip_width] = row
         axes.text(x, y + strip_height + GAP, caption, fontsize=LABEL_SIZE - 2, va="top")

@@ -11,6 +11,7 @@ from PIL import Image
 from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
 from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
+from cervix_jax.figures import drawable
 from cervix_jax.files.images import UnreadableImage, read_rgb, squares_about
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict import geojson, heatmap
@@ -278,13 +279,14 @@ class FieldRows:
     def _shown(self, probabilities: np.ndarray) -> dict[str, np.ndarray]:
         """What the panels of the picture show of probabilities [..., C]."""
         severity = self.severity
+        drawn = drawable(severity.class_names)
         if self._options.heatmap != "classes" and severity.abnormal is not None:
-            pairs = zip(severity.class_names, severity.abnormal, strict=True)
+            pairs = zip(drawn, severity.abnormal, strict=True)
             names = [name for name, is_abnormal in pairs if is_abnormal]
             return {
                 f"abnormal: {' or '.join(names)}": probabilities[..., severity.abnormal].sum(-1)
             }
-        return {name: probabilities[..., k] for k, name in enumerate(severity.class_names)}
+        return {name: probabilities[..., k] for k, name in enumerate(drawn)}
 
 
 def _title(path: str, row: Entry, what: str) -> str:

@@ -3,14 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
-from cervix_jax.files.atomic import replacing
-
-LABEL_SIZE = 9
+from cervix_jax.figures.fitting import LABEL_SIZE, LINE, save, wrapped
+from cervix_jax.figures.letters import drawable
 
 
 def confusion_matrix(
@@ -20,21 +17,24 @@ def confusion_matrix(
 
     Args:
       counts: int [C, C], rows true, columns predicted.
-      class_names: C names.
+      class_names: C names; see `drawable` and `wrapped` for how they are shown.
       title: above the plot.
       path: PNG to write.
     """
     counts = np.asarray(counts)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = 2.2 + 0.85 * len(class_names)
+    names = [wrapped(name) for name in drawable(class_names)]
+    cell = max(0.85, 0.16 * max(name.count("\n") + 1 for name in names))  # inches
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    side = 2.2 + cell * len(names) + 0.1 * max(0, longest - 24)
     figure = Figure(figsize=(side + 1.2, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = np.arange(len(class_names))
-    axes.set_xticks(ticks, class_names, rotation=40, ha="right", fontsize=LABEL_SIZE)
-    axes.set_yticks(ticks, class_names, fontsize=LABEL_SIZE)
+    axes.set_xticks(ticks, names, rotation=40, ha="right", fontsize=LABEL_SIZE)
+    axes.set_yticks(ticks, names, fontsize=LABEL_SIZE)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    figure.suptitle(title, fontsize=LABEL_SIZE + 1)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.55 else "black"
         axes.text(column, row, str(count), ha="center", va="center", color=colour)
@@ -66,7 +66,7 @@ def reliability(
         capsize=2, label="mean of a bin, 95 % (Wilson)",
     )  # fmt: skip
     axes.set(ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
-    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    figure.suptitle(title, fontsize=LABEL_SIZE + 1)
     axes.legend(loc="upper left", fontsize=LABEL_SIZE)
     below.bar(confidence, count, width=0.03, color="tab:blue")
     below.set(xlabel="confidence: probability of the predicted class", ylabel="predictions")
@@ -80,20 +80,30 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, 
     """Draw sensitivity against 1 - specificity.
 
     Args:
-      curves: text of the legend to false and true positive rates, each [K] in [0, 1], rising.
+      curves: text of the legend to false and true positive rates, each [K] in [0, 1], rising. Texts
+        are shown as they are, class names in them as `drawable` gives them.
       title: above the plot.
       path: PNG to write.
     """
-    figure = Figure(figsize=(5.2, 5.4), layout="constrained")
+    texts = [*(wrapped(text, 2 * LINE) for text in curves), "chance"]
+    lines = sum(text.count("\n") + 1 for text in texts)
+    # A legend that would cover the curves goes below them.
+    outside = lines > 12 or max(map(len, texts)) > 1.5 * LINE
+    figure = Figure(figsize=(5.2, 5.4 + 0.16 * lines * outside), layout="constrained")
     axes = figure.subplots()
-    for name, (false_rate, true_rate) in curves.items():
-        axes.plot(false_rate, true_rate, linewidth=1.5, label=name)
-    axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1, label="chance")
+    drawn = [axes.plot(*rates, linewidth=1.5)[0] for rates in curves.values()]
+    drawn += axes.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=1)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01))
-    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    figure.suptitle(title, fontsize=LABEL_SIZE + 1)
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=LABEL_SIZE - 1)
+    numbers = [str(number) for number in range(len(drawn))]
+    if outside:
+        legend = figure.legend(drawn, numbers, loc="outside lower center", fontsize=LABEL_SIZE - 1)
+    else:
+        legend = axes.legend(drawn, numbers, loc="lower right", fontsize=LABEL_SIZE - 1)
+    for shown, text in zip(legend.get_texts(), texts, strict=True):
+        shown.set_text(text)  # a label that begins with an underscore would be left out
     save(figure, path)
 
 
@@ -158,7 +168,7 @@ def grouped_bars(
     axes.axhline(height, color="black", linestyle="--", linewidth=1, label=line)
     axes.set_xticks(centres, labels, fontsize=LABEL_SIZE - 1)
     axes.set(ylabel=ylabel, ylim=(0, 1.08), yticks=np.linspace(0, 1, 6))
-    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    figure.suptitle(title, fontsize=LABEL_SIZE + 1)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -196,19 +206,8 @@ def intervals(
         axes.plot([], [], "o-", color=colours[name], label=name)
     axes.set_yticks(np.arange(len(lines)), list(lines), fontsize=LABEL_SIZE)
     axes.set(ylim=(len(lines) - 0.5, -0.5), xlabel=xlabel)
-    axes.set_title(title, fontsize=LABEL_SIZE + 1)
+    figure.suptitle(title, fontsize=LABEL_SIZE + 1)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=min(len(series), 5), fontsize=LABEL_SIZE)
     save(figure, path)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; a dollar in its texts is a dollar."""
-    for text in figure.findobj(Text):
-        text.set_parse_math(False)  # names of classes and files are no formulas
-    with (
-        replacing(path) as temporary,
-        matplotlib.rc_context({"savefig.dpi": 130, "text.parse_math": False}),  # of new ticks, too
-    ):
-        figure.savefig(temporary, format="png")

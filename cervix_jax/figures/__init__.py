@@ -1,0 +1,25 @@
+"""Pictures of numbers: plots, the letters that fonts have, and figures that fit their texts."""
+
+from cervix_jax.figures.fitting import LABEL_SIZE, save, wrapped
+from cervix_jax.figures.letters import drawable
+from cervix_jax.figures.plots import (
+    confusion_matrix,
+    grouped_bars,
+    intervals,
+    learning_curves,
+    reliability,
+    roc_curves,
+)
+
+__all__ = [
+    "LABEL_SIZE",
+    "confusion_matrix",
+    "drawable",
+    "grouped_bars",
+    "intervals",
+    "learning_curves",
+    "reliability",
+    "roc_curves",
+    "save",
+    "wrapped",
+]

@@ -2,18 +2,17 @@
 
 import dataclasses
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
-from PIL import Image
 
 from cervix_jax.data.prepared import encoded_records, load_fingerprints, write_index
 from cervix_jax.data.sources import SourceFiles
 from cervix_jax.errors import InputError
+from cervix_jax.files.images import only_our_checks
 from cervix_jax.files.paths import user_path
 
 
@@ -102,9 +101,7 @@ def prepare(
     files = SourceFiles.of(manual, str(builder.data_dir_root)) if manual else None
     config = tfds.download.DownloadConfig(manual_dir=manual) if manual else None
     try:
-        with warnings.catch_warnings():
-            # For the threads that read images: what Pillow only warns of is refused.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with only_our_checks():  # for the threads that read images
             builder.download_and_prepare(download_config=config, file_format="array_record")
     except OSError:
         # Another process may have finished the same data set first: its result is as good.

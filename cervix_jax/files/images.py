@@ -1,37 +1,66 @@
 """The one reader of image files, with every check; it also keeps or re-encodes them.
 
-What is read stands upright as its EXIF data say; `rgb` shows it on white where it is transparent.
-Builders, the pipeline and `predict` read alike, so that an image on disk is to the bit what
-training saw of it.
+What is read stands upright as its EXIF data say; `rgb` shows it in sRGB, and on white where it is
+transparent. Metadata that are damaged count as absent. Builders, the pipeline and `predict` read
+alike, so that an image on disk is to the bit what training saw of it.
 """
 
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cervix_jax.errors import InputError
-from cervix_jax.files.paths import why_no_file
+from cervix_jax.files.colour import (
+    MIN_COLOURS,
+    is_plain,
+    is_transparent_everywhere,
+    rgb,
+    why_no_picture,
+)
+from cervix_jax.files.depth import why_too_deep
+from cervix_jax.files.metadata import without_metadata
+from cervix_jax.files.paths import on_disk, why_no_file
+
+__all__ = [
+    "FORMATS", "MAX_PIXELS", "MIN_COLOURS", "SUFFIXES", "UnreadableImage", "decode", "encode",
+    "encoded_size", "image_size", "is_image", "mask_png", "only_our_checks", "png", "read_image",
+    "read_rgb", "rgb", "squares_about", "upper_left", "why_no_picture",
+]  # fmt: skip
 
 # A field has 3 megapixels; a file that claims far more is damaged or hostile.
 MAX_PIXELS = 64_000_000
 # Pillow's plug-ins that may open a file, whatever its name says.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 SUFFIXES = (".bmp", ".dib", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-# Pillow's modes with 8 bits a channel; other modes would be cut off on the way to RGB.
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+# Pillow's modes that have a way to RGB which keeps every colour.
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 # zlib level 1: a third larger than the default, five times as fast.
 _COMPRESS_LEVEL = 1
+_DEEP_MODES = ("I", "F")
+# How an image is turned upright, by its EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_Found = TypeVar("_Found")
 
 
 class UnreadableImage(InputError):
     """An image file that cannot be used: unreadable, no image, truncated, too large, of more than
-    8 bits a channel or of several pages.
+    8 bits a channel, of several pages, without pixels, transparent everywhere or almost of one
+    colour.
 
     Attributes:
       reason: why, in a line without the name of the file.
@@ -42,26 +71,41 @@ class UnreadableImage(InputError):
         self.reason = " ".join(reason.split())
 
 
-def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, bytes]:
+def is_image(path: Path | str) -> bool:
+    """Whether a file is read, by the suffix of its name."""
+    return str(path).lower().endswith(SUFFIXES)
+
+
+def read_image(
+    path: Path, *, max_pixels: int = MAX_PIXELS, min_colours: int = MIN_COLOURS
+) -> tuple[Image.Image, bytes]:
     """Decode an image file completely.
 
     Args:
       path: the file.
       max_pixels: more than this many pixels are refused before they are decoded.
+      min_colours: images of fewer colours are refused; 2 where names say that they are no masks,
+        1 for masks.
 
     Returns:
-      The decoded image, upright, in its own mode, and the bytes of the file.
+      The decoded image, upright, in its own mode, and the bytes of the file, without metadata where
+      those are damaged.
 
     Raises:
       UnreadableImage: it cannot be used; names the file.
     """
     with _named(path, max_pixels), _file(path) as stream:
         data = stream.read()
-    return decode(data, path, max_pixels=max_pixels), data
+        image, data = _tolerant(data, lambda file: _decoded(path, file, max_pixels))
+        if min_colours > 1:
+            _require_picture(path, image, rgb(image), min_colours)
+    return image, data
 
 
 def decode(data: bytes, name: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode the bytes of an image file completely, upright and in their own mode.
+
+    What is prepared is read by it: an image of few colours, as a crop may be, is no error here.
 
     Args:
       data: the file.
@@ -72,11 +116,11 @@ def decode(data: bytes, name: Path | str, *, max_pixels: int = MAX_PIXELS) -> Im
       UnreadableImage: as `read_image`.
     """
     with _named(name, max_pixels):
-        return _decoded(name, io.BytesIO(data), max_pixels)
+        return _tolerant(data, lambda file: _decoded(name, file, max_pixels))[0]
 
 
 def read_rgb(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image file to upright RGB, white where it is transparent.
+    """Decode an image file to upright sRGB, white where it is transparent.
 
     `np.asarray` makes uint8 [height, width, 3] of it.
 
@@ -88,25 +132,49 @@ def read_rgb(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
       UnreadableImage: as `read_image`.
     """
     with _named(path, max_pixels), _file(path) as stream:
-        return rgb(_decoded(path, stream, max_pixels))
+        image, _ = _tolerant(stream, lambda file: _decoded(path, file, max_pixels))
+        shown = rgb(image)
+        _require_picture(path, image, shown)
+        return shown
 
 
 def image_size(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height in pixels, upright, by the head of the file; raises as `read_image`."""
     with _named(path, max_pixels), _file(path) as stream:
-        return _upright_size(_opened(path, stream, max_pixels))
+        return _tolerant(stream, lambda file: _upright_size(_opened(path, file, max_pixels)))[0]
 
 
 def encoded_size(data: bytes, name: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """As `image_size`, of the bytes of a file; arguments and errors are those of `decode`."""
     with _named(name, max_pixels):
-        return _upright_size(_opened(name, io.BytesIO(data), max_pixels))
+        return _tolerant(data, lambda file: _upright_size(_opened(name, file, max_pixels)))[0]
+
+
+def _require_picture(
+    name: Path | str, image: Image.Image, shown: Image.Image, min_colours: int = MIN_COLOURS
+) -> None:
+    reason = why_no_picture(shown, min_colours)
+    if reason and is_transparent_everywhere(image):
+        raise UnreadableImage(
+            name, "is transparent everywhere", "save it without its alpha channel"
+        )
+    if reason:
+        raise UnreadableImage(name, reason, "is it a mask, or empty? Move it out of the images")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where the metadata are damaged or say nothing."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow's many types for damaged metadata
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height in pixels of an opened image as it stands by its EXIF orientation."""
     width, height = image.size
-    lies = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    lies = _orientation(image) in (5, 6, 7, 8)
     # Pillow turns the size of a TIFF itself.
     return (height, width) if lies and image.format != "TIFF" else (width, height)
 
@@ -116,7 +184,7 @@ def only_our_checks() -> Iterator[None]:
     """Turns off what Pillow does besides, in all threads, while the block lasts.
 
     That is its own limit of pixels, which is fixed while `max_pixels` is not, and its warnings
-    about tags of TIFF that do not matter.
+    about metadata that do not matter.
     """
     previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
@@ -128,9 +196,35 @@ def only_our_checks() -> Iterator[None]:
 
 
 def _file(path: Path | str) -> BinaryIO:
+    path = on_disk(path)
     if reason := why_no_file(path):
         raise UnreadableImage(path, reason, "remove it from the list or the folder")
     return open(path, "rb")
+
+
+def _tolerant(source: bytes | BinaryIO, read: Callable[[BinaryIO], _Found]) -> tuple[_Found, bytes]:
+    """What `read` makes of a file, and the file; without metadata where it fails with them.
+
+    The file is b"" where it was given as a stream and nothing failed.
+    """
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    whole = source if isinstance(source, bytes) else b""
+    try:
+        return read(stream), whole
+    except (UnreadableImage, MemoryError):
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise
+    except Exception:
+        stream.seek(0)
+        for bare in without_metadata(whole or stream.read()):
+            try:
+                return read(io.BytesIO(bare)), bare
+            except UnreadableImage:
+                raise
+            except Exception:
+                continue  # what is wrong with the file itself is raised below
+        raise
 
 
 def _decoded(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image:
@@ -141,12 +235,15 @@ def _decoded(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image
             )
         image.load()
         # A TIFF is turned when it is loaded, and then says so no more.
-        upright = image.getexif().get(ExifTags.Base.Orientation, 1) in (0, 1)
+        turn = _TURNS.get(_orientation(image))
         # The image itself otherwise: it knows the format that `encode` looks at.
-        return image if upright else ImageOps.exif_transpose(image)
+        return image if turn is None else image.transpose(turn)
 
 
 def _opened(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image:
+    if reason := why_too_deep(stream):
+        reason += ", and more than 8 bits a channel are not read"
+        raise UnreadableImage(name, reason, "save it with 8 bits a channel")
     image = Image.open(stream, formats=FORMATS)
     if image.width * image.height > max_pixels:
         raise UnreadableImage(
@@ -154,12 +251,14 @@ def _opened(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image:
             f"{image.width} x {image.height} px is more than {max_pixels:,} pixels (max_pixels)",
             "cut or shrink it",
         )
+    if not image.width * image.height:
+        raise UnreadableImage(name, "has no pixels", "make or copy it again")
     if image.mode not in MODES:
-        raise UnreadableImage(
-            name,
-            f"has pixels of kind {image.mode} (more than 8 bits a channel?)",
-            "save it with 8 bits a channel",
-        )
+        if image.mode.startswith(_DEEP_MODES):
+            raise UnreadableImage(
+                name, "has more than 8 bits a channel", "save it with 8 bits a channel"
+            )
+        raise UnreadableImage(name, f"has colours of kind {image.mode}", "save it as RGB")
     return image
 
 
@@ -200,25 +299,15 @@ def _named(name: Path | str, max_pixels: int) -> Iterator[None]:
         ) from error
 
 
-def rgb(image: Image.Image) -> Image.Image:
-    """The image in RGB; what is transparent shows white, as an empty slide does."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
-
-
 def encode(image: Image.Image, data: bytes) -> bytes:
-    """The file as it is stored: RGB JPEG and PNG byte for byte, anything else as RGB PNG.
+    """The file as it is stored: sRGB JPEG and PNG byte for byte, anything else as sRGB PNG.
 
     Args:
       image: from `read_image`; one that was turned counts as anything else.
       data: its file.
     """
-    kept = image.format in ("JPEG", "PNG") and image.mode == "RGB"
-    if kept and not image.has_transparency_data:
-        return data
-    return png(rgb(image))
+    kept = image.format in ("JPEG", "PNG") and is_plain(image)
+    return data if kept else png(rgb(image))
 
 
 def png(image: Image.Image) -> bytes:

@@ -2,10 +2,12 @@
 
 import io
 import re
+import unicodedata
 
 import numpy as np
 import pytest
-from PIL import Image
+from hand_made import bmp32, png_chunks
+from PIL import Image, ImageOps
 
 from cervix_jax.data.decode import decode_square, resize_square
 from cervix_jax.errors import InputError
@@ -15,9 +17,11 @@ from cervix_jax.files.images import (
     encode,
     encoded_size,
     image_size,
+    is_image,
     only_our_checks,
     read_image,
     read_rgb,
+    why_no_picture,
 )
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
@@ -32,8 +36,13 @@ KINDS = {
     "turned.tif": (RGB, {"exif": TURNED}),
     "turned_grey.jpg": (RGB.convert("L"), {"exif": TURNED}),
     "grey.png": (RGB.convert("L"), {}),
-    "one_bit.png": (RGB.convert("1"), {}),
     "palette.bmp": (RGB.quantize(16), {}),
+    "four_bits.png": (RGB.quantize(16), {"bits": 4}),
+    "palette_hole.png": (RGB.quantize(16), {"transparency": 3}),
+    "palette_veil.png": (RGB.quantize(16), {"transparency": bytes(range(0, 256, 16))}),
+    "grey_hole.png": (RGB.convert("L"), {"transparency": 3}),
+    "rgb_hole.png": (RGB, {"transparency": (1, 2, 3)}),
+    "grey_alpha.tif": (RGB.convert("LA"), {}),
     "alpha.png": (RGB.convert("RGBA"), {}),
     "cmyk.jpg": (RGB.convert("CMYK"), {}),
 }
@@ -72,6 +81,18 @@ def broken(kind: str, path):
         RGB.resize((200, 200)).save(path, "PNG")
     elif kind == "pages":
         RGB.save(path, "TIFF", save_all=True, append_images=[RGB])
+    elif kind == "lab":
+        RGB.convert("LAB").save(path, "TIFF")
+    elif kind == "no pixels":
+        path.write_bytes(png_chunks((b"IHDR", b"\0\0\0\0" + stream.getvalue()[20:29])))
+    elif kind == "one colour":
+        Image.new("RGB", (30, 20), "white").save(path, "PNG")
+    elif kind == "two colours":
+        RGB.convert("1").save(path, "PNG")
+    elif kind == "transparent":
+        Image.fromarray(np.dstack([PIXELS, np.zeros((20, 30), np.uint8)])).save(path, "PNG")
+    elif kind == "transparent palette":
+        RGB.quantize(16).save(path, "PNG", transparency=bytes(256))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +104,13 @@ def broken(kind: str, path):
         ("gif", "is not a readable BMP, JPEG, PNG or TIFF image$"),
         ("folder", "is no file"),
         ("missing", "there is no such file"),
-        ("deep", ".*more than 8 bits a channel"),
+        ("deep", "has 16 bits a channel, and more than 8 bits a channel are not read$"),
+        ("lab", "has colours of kind LAB$"),
+        ("no pixels", "has no pixels$|is not a readable"),
+        ("one colour", "has one colour only$"),
+        ("two colours", "has only 2 colours$"),
+        ("transparent", "is transparent everywhere$"),
+        ("transparent palette", "is transparent everywhere$"),
         ("huge", "200 x 200 px is more than 1,000 pixels"),
         ("pages", "holds several images"),
     ],
@@ -92,7 +119,8 @@ def test_every_way_of_reading_gives_the_same_reason_in_one_line(tmp_path, kind, 
     path = tmp_path / "x.png"
     broken(kind, path)
     ways = [lambda: read_rgb(path, max_pixels=1000), lambda: read_image(path, max_pixels=1000)]
-    if path.is_file():
+    shows_nothing = ("one colour", "two colours", "transparent", "transparent palette")
+    if path.is_file() and kind not in shows_nothing:  # which a stored crop may
         ways.append(lambda: decode(path.read_bytes(), path, max_pixels=1000))
     for read in ways:
         with pytest.raises(UnreadableImage) as caught:
@@ -118,7 +146,7 @@ def test_the_limit_of_pixels_is_the_users(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_size_by_the_head_is_that_of_the_pixels(tmp_path, orientation):
-    image = Image.new("RGB", (20, 10))
+    image = RGB.resize((20, 10))
     exif = Image.Exif()
     exif[0x0112] = orientation
     for ending in ("jpg", "png", "tif"):
@@ -129,3 +157,59 @@ def test_size_by_the_head_is_that_of_the_pixels(tmp_path, orientation):
         image_size(tmp_path / "a.jpg", max_pixels=199)
     with pytest.raises(UnreadableImage, match="no such file"):
         image_size(tmp_path / "none.jpg")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_pillow_turns_them(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.png"
+    RGB.save(path, exif=exif)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(np.asarray(read_rgb(path)), expected)
+
+
+@pytest.mark.parametrize("top_down", [False, True])
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_bmp_whose_alpha_bytes_are_zero_is_not_transparent(tmp_path, top_down, masks):
+    path = tmp_path / "a.bmp"
+    path.write_bytes(bmp32(PIXELS, top_down=top_down, masks=masks))
+    np.testing.assert_array_equal(np.asarray(read_rgb(path)), PIXELS)
+    np.testing.assert_array_equal(decode_square(encode(*read_image(path)), 16),
+                                  resize_square(PIXELS, 16))  # fmt: skip
+
+
+def test_arrays_show_nothing_by_the_rule_of_files():
+    assert why_no_picture(PIXELS) == why_no_picture(RGB) == why_no_picture(PIXELS[:, ::-1]) == ""
+    assert why_no_picture(np.full((5, 5, 3), 7, np.uint8)) == "has one colour only"
+    assert why_no_picture(np.zeros((0, 5, 3), np.uint8)) == "has no pixels"
+    assert why_no_picture(PIXELS[:2, :4]) == "has only 8 colours"
+    assert why_no_picture(PIXELS[:3, :3]) == ""
+
+
+def test_a_mask_may_have_few_colours(tmp_path):
+    path = tmp_path / "mask.png"
+    RGB.convert("1").save(path)
+    assert read_image(path, min_colours=1)[0].mode == "1"
+    assert read_image(path, min_colours=2)[0].mode == "1"
+    Image.new("RGB", (9, 9)).save(path)
+    assert read_image(path, min_colours=1)[0].size == (9, 9)
+    with pytest.raises(UnreadableImage, match=r"one colour only; is it a mask, or empty\? Move"):
+        read_image(path, min_colours=2)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".JPE", ".jpeg", ".dib", ".tif"])
+def test_suffixes_of_the_same_formats_are_read(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    RGB.save(path, {"j": "JPEG", "d": "BMP", "t": "TIFF"}[suffix[1].lower()])
+    assert is_image(path)
+    assert read_rgb(path).size == RGB.size
+    assert not is_image(path.with_suffix(".webp"))
+
+
+def test_a_name_is_found_whatever_its_form_in_unicode(tmp_path):
+    RGB.save(tmp_path / unicodedata.normalize("NFD", "Zelle ü.png"))
+    listed = tmp_path / unicodedata.normalize("NFC", "Zelle ü.png")
+    np.testing.assert_array_equal(np.asarray(read_rgb(listed)), PIXELS)
+    assert image_size(listed) == RGB.size

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
 from cervix_jax.files.images import UnreadableImage
 from cervix_jax.predict.image_rows import read_squares
@@ -68,7 +69,8 @@ def test_names_on_standard_input_are_taken_as_they_come():
 
 def test_reading_is_bounded_and_in_order(tmp_path):
     path = tmp_path / "a.png"
-    Image.new("RGB", (8, 8), (1, 2, 3)).save(path)
+    image = Image.linear_gradient("L").resize((16, 16)).convert("RGB")
+    image.save(path)
     asked = []
 
     def paths():
@@ -76,11 +78,11 @@ def test_reading_is_bounded_and_in_order(tmp_path):
             asked.append(number)
             yield str(tmp_path / "gone.png") if number == 3 else str(path)
 
-    squares = read_squares(paths(), 4, "stretch", 100)
+    squares = read_squares(paths(), 4, "stretch", 256)
     for number in range(50):
         name, found = next(squares)
         assert isinstance(found, UnreadableImage) == (number == 3) == name.endswith("gone.png")
         if number != 3:
-            np.testing.assert_array_equal(found, np.full((4, 4, 3), (1, 2, 3)))
+            np.testing.assert_array_equal(found, resize_square(image, 4))
         assert len(asked) <= number + 40
     squares.close()

@@ -103,7 +103,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             yield from examples
 
     def _examples(self, field: Field) -> Examples:
-        image, data = images.read_image(field.path)
+        image, data = images.read_image(field.path, min_colours=2)
         if self._variant.view == "cell":
             side = max(1, round(self._variant.settings.side * field.size[0] / PUBLISHED_WIDTH))
             return _cells(field, np.asarray(images.rgb(image)), side)

@@ -96,7 +96,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _example(item: Item) -> tuple[str, dict[str, Any]]:
-    image, data = images.read_image(item.path)
+    image, data = images.read_image(item.path, min_colours=2)
     if item.mask is None:
         nucleus = cytoplasm = np.zeros((image.height, image.width), bool)
     else:

@@ -34,7 +34,7 @@ def read_segmentation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np
     Raises:
       InputError: the file is no such segmentation of an image of that size.
     """
-    image, _ = images.read_image(path)
+    image, _ = images.read_image(path, min_colours=1)
     if image.size != size:
         raise InputError(
             f"{path}: {image.width} x {image.height} px, but its image has {size[0]} x {size[1]} "

@@ -24,8 +24,6 @@ from tfds_builders.image_folder.settings import (
 
 __all__ = ["Builder", "ImageFolderConfig", "image_folder_config"]
 
-# Images with as few colours are masks, or empty.
-MAX_MASK_COLOURS = 8
 _OTHER_NAME = (
     "give another setting name (--setting=name=NEW, in training --config.data.settings.name=NEW)"
 )
@@ -208,12 +206,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 def _example(item: Item) -> tuple[Item, dict[str, Any], bytes]:
     """The example of an item and the digest of its file."""
     image, data = images.read_image(item.path)
-    colours = image.getcolors(MAX_MASK_COLOURS)
-    if colours is not None:
-        raise InputError(
-            f"{item.path}: has only {len(colours)} colours; is it a mask, or empty? Move it out of "
-            "the folder of images."
-        )
     example = {
         "image": images.encode(image, data),
         "label": item.label,

@@ -146,7 +146,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _example(self, item: Item) -> tuple[Item, dict[str, Any], int]:
         """The example of an item, and how many nucleus pixels had to be clipped."""
-        image, data = images.read_image(item.path)
+        image, data = images.read_image(item.path, min_colours=2)
         shape = (image.height, image.width)
         has_masks = bool(item.contours) and all(len(paths) == 2 for paths in item.contours)
         if has_masks:

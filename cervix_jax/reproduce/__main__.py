@@ -128,8 +128,8 @@ def _write(
     write_text(out / "RESULTS.md", results.markdown(found))
     figures.intervals(
         results.intervals_to_draw(found),
-        xlabel="accuracy (shortcuts: balanced accuracy), 95 % (shortcuts: sd of the folds)",
-        title="The paper's table, ours beside it, and what needs no cell",
+        xlabel=results.XLABEL,
+        title=results.TITLE,
         path=out / "results.png",
     )
 

@@ -66,6 +66,8 @@ ROWS = (
     Row("transfer", "ResNet-50", "transfer_herlev.py:resnet50,recipe=paper", "baseline2", 424, 736,
         _NO_BLOCKS,
         f1=_by_class(HERLEV, 0.862, 0.803, 0.500, 0.683, 0.410, 0.367, 0.604)),
+    Row("own_transfer", "ResNet-50, our recipe", "transfer_herlev.py:resnet50", "baseline2",
+        protocols=_NO_BLOCKS),
     Row("model1", _RAN, f"ran92.py:{_MULTI}", "scratch", 85, 101),
     Row("model2", "DenseNet-121", f"densenet121.py:{_MULTI}", "imagenet", 90, 101,
         f1=_by_class(SIPAKMED, 0.898, 0.809, 0.929, 0.957, 0.889)),
@@ -79,8 +81,6 @@ ROWS = (
     Row("model7", _RCAN, f"rcan.py:{_MASKED}", "imagenet", 88, 101),
     Row("own", "EfficientNet-Lite0", "efficientnet_lite0.py:sipakmed/single_cell", "imagenet",
         protocols=("paper", "paper_clusters", "cluster", "block"), refit=True),
-    Row("own_transfer", "ResNet-50", "transfer_herlev.py:resnet50", "baseline2",
-        protocols=_NO_BLOCKS),
     Row("own_herlev", "EfficientNet-Lite0", "transfer_herlev.py", "imagenet",
         protocols=_NO_BLOCKS),
 )  # fmt: skip

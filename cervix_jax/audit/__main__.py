@@ -3,8 +3,8 @@
   python -m cervix_jax.audit --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
   python -m cervix_jax.audit --workdir=runs/rcan
 
-With `--dataset` it writes `audit.json` and `baselines.png` to `--out`, with `--workdir`
-`audit.json` and `changes.png` to `<workdir>/audit`.
+With `--dataset` it writes `audit.json`, `baselines.png` and the groups as `images.csv` to `--out`,
+with `--workdir` `audit.json` and `changes.png` to `<workdir>/audit`.
 """
 
 from pathlib import Path
@@ -65,7 +65,7 @@ def _audit_dataset(args: flags.FlagValues) -> tuple[str, Path]:
         jobs=args.jobs,
     )
     folder = Path(args.out or Path("runs") / f"audit-{dataset.name.replace('/', '-')}")
-    write_dataset_audit(found, folder)
+    write_dataset_audit(found, dataset, folder)
     return report.dataset_text(found), folder
 
 

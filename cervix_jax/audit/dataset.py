@@ -27,7 +27,6 @@ from cervix_jax.data.splits import (
 from cervix_jax.errors import InputError
 
 PROTOCOLS = ("random", "cluster", "block")
-# The protocol "cluster" with groups that share a duplicate made one.
 JOINED = "joined"
 
 
@@ -46,6 +45,8 @@ def audit_dataset(
 
       audit_dataset(data.load("sipakmed/single_cell", manual_dir="SIPaKMeD"))["reading"]
 
+    Where groups share an image "joined" is added: "cluster" with such groups made one.
+
     Args:
       dataset: the prepared data set.
       protocol: the one that is looked at closely; a protocol of the paper's is added if it is that.
@@ -60,21 +61,24 @@ def audit_dataset(
       JSON-ready dict: `dataset, version, examples, groups, group_feature, class_names, protocol,
       folds, chance, classes` (sizes and counts), `splits` (of every protocol and fold the sizes,
       class counts, `leakage` and `duplicated`: share of the test examples with a duplicate in train
-      or val), `unavailable` (protocols that the data do not allow, and why), `duplicates`,
+      or val), `unavailable` (protocols that the data do not allow, and why), `duplicates` (also
+      `joined`: group to the group that it is joined to),
       `baselines` (see `shortcut_table`), `descriptions` and `reading`.
 
     Raises:
       InputError: `protocol` or `folds` does not fit the data set.
     """
     # First what can fail on the user's account.
-    splits, unavailable = _all_splits(dataset, dataset.groups, protocol, folds, seed)
+    splits, unavailable = _all_splits(dataset, protocol, folds, seed)
     found = measure(dataset, jobs=jobs, progress=progress)
     pairs = find_duplicates(dataset.fingerprints(), max_distance=max_distance, progress=progress)
     joined = joined_groups(dataset.groups, pairs)
-    if len(set(joined)) < len(set(dataset.groups)):
+    if protocol == JOINED or len(set(joined)) < len(set(dataset.groups)):
         try:
-            splits[JOINED] = _folds(dataset, joined, "cluster", folds, seed)
+            splits[JOINED] = _folds(dataset, joined, JOINED, folds, seed)
         except InputError as error:
+            if protocol == JOINED:
+                raise
             unavailable[JOINED] = str(error)
     order = (*ONE_SPLIT, "random", "cluster", JOINED, "block")
     splits = {name: splits[name] for name in order if name in splits}
@@ -107,12 +111,14 @@ def audit_dataset(
 
 
 def _all_splits(
-    dataset: Dataset, groups: Sequence[str], protocol: str, folds: int, seed: int
+    dataset: Dataset, protocol: str, folds: int, seed: int
 ) -> tuple[dict[str, list[np.ndarray]], dict[str, str]]:
     splits, unavailable = {}, {}
     for name in dict.fromkeys((*PROTOCOLS, protocol)):
         try:
-            splits[name] = _folds(dataset, groups, name, folds, seed)
+            # Groups are joined by what is measured later; before, the others say what fits.
+            own = "cluster" if name == JOINED else name
+            splits[name] = _folds(dataset, dataset.groups, own, folds, seed)
         except InputError as error:
             if name == protocol:
                 raise
@@ -208,6 +214,11 @@ def _describe_duplicates(
         "between_classes": sum(len(set(row["classes"])) == 2 for row in rows),
         "examples": len({index for pair in pairs for index in (pair.first, pair.second)}),
         "groups_joined": len(set(joined)),
+        "joined": {
+            group: one
+            for group, one in sorted(set(zip(dataset.groups, joined, strict=True)))
+            if group != one
+        },
         "crossing": {name: sum(name in row["crosses"] for row in rows) for name in splits},
         "pairs": rows,
     }

@@ -97,7 +97,7 @@ def _duplicates(report: dict) -> str:
     if found["groups_joined"] < report["groups"]:
         lines.append(
             f"Joined by them the {report['groups']} groups are {found['groups_joined']} "
-            "(protocol `joined`: `cluster` with those)"
+            "(--config.split.protocol=joined: `cluster` with those; images.csv lists them)"
         )
     ordered = sorted(found["pairs"], key=lambda row: protocol not in row["crosses"])
     for row in ordered[:SHOWN_PAIRS]:

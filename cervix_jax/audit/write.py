@@ -1,15 +1,23 @@
-"""What an audit leaves in its folder: `audit.json` and a picture."""
+"""What an audit leaves in its folder: `audit.json`, a picture, and of data sets their groups."""
 
+import csv
+import io
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from cervix_jax import figures
-from cervix_jax.files.atomic import write_json
+from cervix_jax.data.catalog import Dataset
+from cervix_jax.files.atomic import write_json, write_text
 
 
-def write_dataset_audit(found: dict[str, Any], folder: Path) -> None:
-    """Write what `audit_dataset` found: `audit.json` and `baselines.png`."""
+def write_dataset_audit(found: dict[str, Any], dataset: Dataset, folder: Path) -> None:
+    """Write what `audit_dataset` found: `audit.json`, `baselines.png` and `images.csv`.
+
+    `images.csv` lists path, label and group of every image, groups joined where they share one: the
+    form that `image_folder` reads.
+    """
+    write_text(folder / "images.csv", _list_of_images(found, dataset))
     bars: dict[str, list[tuple[float, float, float]]] = {}
     for protocol in found["splits"]:
         rows = [each[protocol] for each in found["baselines"].values()]
@@ -24,6 +32,15 @@ def write_dataset_audit(found: dict[str, Any], folder: Path) -> None:
         path=folder / "baselines.png",
     )
     write_json(folder / "audit.json", found)
+
+
+def _list_of_images(found: dict[str, Any], dataset: Dataset) -> str:
+    joined, text = found["duplicates"]["joined"], io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["path", "label", "group"])
+    for name, label, group in zip(dataset.filenames, dataset.labels, dataset.groups, strict=True):
+        rows.writerow([name, dataset.class_names[label], joined.get(group, group)])
+    return text.getvalue()
 
 
 def write_run_audit(found: dict[str, Any], folder: Path) -> None:

@@ -84,7 +84,8 @@ FIELDS: dict[str, Setting] = {
     "data.check_counts": Setting(True, "Insist on the official number of images in every class"),
     "split.protocol": Setting(
         "cluster",
-        "How images are divided into train, val and test; cluster and block keep groups together",
+        "How images are divided into train, val and test; cluster and block keep groups together, "
+        "joined also groups that share an image",
         choices=_table("data.splits", "PROTOCOLS"),
     ),
     "split.fold": Setting(0, "Which fold is the test set, below split.folds", 0, MANY),

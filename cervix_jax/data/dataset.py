@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cervix_jax.data.fingerprints import Fingerprints
-from cervix_jax.data.prepared import Taken, features_of, load_fingerprints
+from cervix_jax.data.prepared import Taken, features_of, load_fingerprints, load_joined_groups
 from cervix_jax.data.splits import groups_known
 
 
@@ -83,6 +83,11 @@ class Dataset:
     def fingerprints(self) -> Fingerprints:
         """What identifies every example; stored beside the prepared data, made where absent."""
         return self._fingerprints
+
+    @functools.cached_property
+    def joined_groups(self) -> tuple[str, ...]:
+        """The groups, those that share an image (or look-alikes) made one; of protocol "joined"."""
+        return load_joined_groups(self.source, self.groups, self.fingerprints())
 
     @property
     def groups_known(self) -> bool:

@@ -1,13 +1,15 @@
 """The splits of a prepared data set."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from cervix_jax.data import catalog
-from cervix_jax.data.splits import PAPER_RATIOS, assign_splits
+from cervix_jax.data.splits import ONE_SPLIT, PAPER_RATIOS, SPLITS, assign_splits
 
 
 def split_dataset(
@@ -21,6 +23,9 @@ def split_dataset(
 ) -> np.ndarray:
     """`assign_splits` of a prepared data set, with the shares that its builder gives "paper".
 
+    Of "joined" the groups are joined first, so that fields that share a cell and images that look
+    alike stay together. A class that is absent from a part is warned of by name.
+
     Args:
       dataset: the prepared data set.
       protocol: see `assign_splits`, as `fold`, `folds` and `seed`.
@@ -33,17 +38,82 @@ def split_dataset(
       array [N] of "train", "val" or "test", in the order of the data set.
     """
     builder_cls = catalog.find_builder(dataset.name)
+    groups = dataset.joined_groups if protocol == "joined" else dataset.groups
     splits = assign_splits(
         dataset.filenames,
         dataset.labels,
-        dataset.groups,
+        groups,
         protocol=protocol,
         fold=fold,
         folds=folds,
         seed=seed,
         ratios=getattr(builder_cls, "PAPER_RATIOS", PAPER_RATIOS),
     )
+    units = dataset.filenames if protocol == "random" else groups
+    for text in absences(
+        splits,
+        dataset.labels,
+        units,
+        dataset.class_names,
+        protocol=protocol,
+        fold=fold,
+        folds=folds,
+    ):
+        _say_once(text)
     return np.where(splits == "val", "train", splits) if refit else splits
+
+
+def absences(
+    splits: np.ndarray,
+    labels: np.ndarray,
+    units: Sequence[str],
+    class_names: Sequence[str],
+    *,
+    protocol: str,
+    fold: int,
+    folds: int,
+) -> list[str]:
+    """Which classes are absent from a part, and which must be from that of some fold, in words.
+
+    Args:
+      splits: [N] of "train", "val" or "test".
+      labels: int [N].
+      units: [N] what the protocol does not divide: the groups, or the names of the examples.
+      class_names: names of the classes.
+      protocol: see `assign_splits`, as `fold` and `folds`.
+      fold: see there.
+      folds: see there.
+    """
+    where = f"split.protocol={protocol}"
+    where += "" if protocol in ONE_SPLIT else f", split.fold={fold} of {folds}"
+    texts, present = [], [int(label) for label in np.unique(labels)]
+    for split in SPLITS:
+        inside = set(labels[splits == split].tolist())
+        absent = [class_names[label] for label in present if label not in inside]
+        if inside and absent:
+            texts.append(
+                f"{where}: no {split} image of class {', '.join(absent)}; there are no figures "
+                "of it there."
+            )
+    if protocol not in ONE_SPLIT:
+        what = "images" if protocol == "random" else "groups"
+        counts = {
+            class_names[label]: len({units[int(i)] for i in np.flatnonzero(labels == label)})
+            for label in present
+        }
+        few = [f"{name} ({count} {what})" for name, count in counts.items() if count < folds]
+        if few:
+            texts.append(
+                f"split.protocol={protocol}, split.folds={folds}: {', '.join(few)} cannot be in "
+                f"the test part of every fold; more {what} of it, or fewer folds, would mend that."
+            )
+    return texts
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    """Warn, but not again of the same: a cross-validation divides once a fold."""
+    logging.warning("%s", text)
 
 
 def split_table(

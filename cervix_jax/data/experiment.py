@@ -12,6 +12,7 @@ from cervix_jax.data.divide import split_dataset
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.data.splits import SPLITS, Leakage, leakage
 from cervix_jax.errors import InputError
+from cervix_jax.files.paths import user_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,19 @@ def open_data(
     """
     dataset = open_dataset(config, manual_dir=manual_dir, data_dir=data_dir)
     return with_batches(config, dataset, divide(dataset, config), mesh, progress=progress)
+
+
+def with_absolute_folders(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """A copy of a config whose folders of data are found from any current folder.
+
+    Raises:
+      InputError: one of them is no path.
+    """
+    located = config.copy_and_resolve_references()
+    for name in ("manual_dir", "data_dir"):
+        if given := located.data[name]:
+            located.data[name] = str(user_path(given, f"config.data.{name}").absolute())
+    return located
 
 
 def open_dataset(

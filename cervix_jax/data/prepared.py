@@ -1,6 +1,7 @@
 """The prepared examples of a data set, and the list and fingerprints of them that lie beside."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from cervix_jax.data.fingerprints import Fingerprints
+from cervix_jax.data.duplicates import (
+    MAX_DISTANCE,
+    MIN_CORRELATION,
+    find_duplicates,
+    joined_groups,
+)
+from cervix_jax.data.fingerprints import THUMBNAIL_SIDE, Fingerprints
 from cervix_jax.data.sources import SourceFiles
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic, images
@@ -19,6 +26,7 @@ from cervix_jax.files import atomic, images
 # gigabytes of pixels to learn the labels.
 INDEX_FILE = "examples.json"
 FINGERPRINTS_FILE = "fingerprints.npz"
+JOINED_FILE = "joined.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +183,36 @@ def load_fingerprints(
         except InputError:
             logging.info("%s is read-only; its images are compared anew each time.", path.parent)
     return made
+
+
+def load_joined_groups(
+    source: Sequence[Mapping[str, Any]], groups: Sequence[str], prints: Fingerprints
+) -> tuple[str, ...]:
+    """Groups that also hold together what occurs twice, see `duplicates.joined_groups`.
+
+    Args:
+      source: the examples; beside those of `Records` the groups are stored, where the folder can be
+        written, since large sets take minutes to compare.
+      groups: N groups.
+      prints: of the N images.
+    """
+    rule = (MAX_DISTANCE, MIN_CORRELATION, THUMBNAIL_SIDE)
+    key = hashlib.sha256(repr((rule, tuple(groups), prints.digests)).encode()).hexdigest()
+    path = source.path / JOINED_FILE if isinstance(source, Records) else None
+    if path is not None:
+        try:
+            stored = atomic.read_json(path) or {}
+            if stored.get("key") == key:
+                return tuple(stored["groups"])
+        except (InputError, KeyError, TypeError):
+            pass
+    made = joined_groups(groups, find_duplicates(prints))
+    if path is not None:
+        try:
+            atomic.write_json(path, {"key": key, "groups": made})
+        except InputError:
+            logging.info("%s is read-only; its images are compared anew each time.", path.parent)
+    return tuple(made)
 
 
 def _pixels(example: Mapping[str, Any], index: int) -> np.ndarray:

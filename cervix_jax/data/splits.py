@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from cervix_jax.errors import InputError, check_choice
 
-PROTOCOLS = ("paper", "paper_clusters", "random", "cluster", "block")
+PROTOCOLS = ("paper", "paper_clusters", "random", "cluster", "joined", "block")
 ONE_SPLIT = ("paper", "paper_clusters")  # no folds
 SPLITS = ("train", "val", "test")
 PAPER_SEED = 230
@@ -45,11 +45,12 @@ def assign_splits(
         "paper_clusters" (the same of whole groups: cells fall where the paper's multi-cell images
         fall, so that their predictions can be joined to predictions of its 101 test images),
         "random" (stratified; test 1/k, validation 1/2k), "cluster" (the same without dividing a
-        group) or "block" (per class the groups in the order of their numbers in 2k contiguous
-        blocks: test is blocks 2f and 2f + 1, validation the next).
+        group), "joined" (the same of groups that the caller joined where they share an image, see
+        `cervix_jax.data.divide.split_dataset`) or "block" (per class the groups in the order of
+        their numbers in 2k contiguous blocks: test is blocks 2f and 2f + 1, validation the next).
       fold: which of the folds is test, in [0, folds).
       folds: number of folds k, at least 2.
-      seed: shuffles of "random" and "cluster".
+      seed: shuffles of "random", "cluster" and "joined".
       ratios: shares of train and validation of "paper" and "paper_clusters".
 
     Returns:
@@ -83,7 +84,7 @@ def assign_splits(
         assigned = _paper_clusters(labels_, groups_, ratios)
     elif protocol == "random":
         assigned = _random(sorted_names, labels_, fold, folds, seed)
-    elif protocol == "cluster":
+    elif protocol in ("cluster", "joined"):
         assigned = _cluster(labels_, groups_, fold, folds, seed)
     else:
         assigned = _block(labels_, groups_, fold, folds)

@@ -14,7 +14,13 @@ from jax.sharding import Mesh
 
 from cervix_jax import distributed
 from cervix_jax.command.preemption import StopRequest
-from cervix_jax.data.experiment import ExperimentData, divide, open_data, with_batches
+from cervix_jax.data.experiment import (
+    ExperimentData,
+    divide,
+    open_data,
+    with_absolute_folders,
+    with_batches,
+)
 from cervix_jax.data.identity import DataIdentity
 from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
@@ -70,6 +76,7 @@ def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dic
 def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopRequest) -> dict:
     mesh = distributed.make_mesh()
     check_config(config, mesh)
+    config = with_absolute_folders(config)
     configs = members(config)
     if (folder / "config.json").is_file():
         workdir.claim(folder, config)  # is it the same experiment?

@@ -12,7 +12,7 @@ from absl import logging
 from cervix_jax import __version__, distributed, figures
 from cervix_jax.command.preemption import StopRequest
 from cervix_jax.config.fields import check_fields, check_values
-from cervix_jax.data.experiment import ExperimentData, open_data
+from cervix_jax.data.experiment import ExperimentData, open_data, with_absolute_folders
 from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.write import write_evaluation
@@ -84,6 +84,7 @@ def _train_and_evaluate(
     _require_same_config(config)
     with stop.at_once("the preparation of the data"), distributed.all_or_none():
         check_config(config, mesh)
+        config = with_absolute_folders(config)
         data = data or open_data(config, mesh, progress=show)
         data, identity = resumed_data(config, folder, data, mesh, progress=show)
         train_indices, test_indices = data.indices("train"), data.indices("test")

@@ -11,7 +11,9 @@ values of large arrays.
 
 import functools
 import json
+import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from etils import epath
 
 from cervix_jax import distributed
 from cervix_jax.errors import InputError
+from cervix_jax.files.alias import plain_path
+from cervix_jax.runs.damage import DamagedCheckpointError, reading
 
 JSON_ITEMS = ("config", "dataset", "history")
 MINIMISED = ("loss",)
@@ -50,10 +54,12 @@ class Checkpoints:
 
     def __init__(self, folder: Path, metric: str = "accuracy"):
         self._folder, self._metric = folder.absolute(), metric
+        self._read_back_once = False
 
     @functools.cached_property
     def _manager(self) -> ocp.CheckpointManager:
         # Made when it is first needed: it writes, and it fails where a metrics file is damaged.
+        self._folder.mkdir(parents=True, exist_ok=True)  # a link to nothing cannot be made one
         managers = ocp.checkpoint_managers
         lower_is_better = self._metric in MINIMISED
 
@@ -74,10 +80,10 @@ class Checkpoints:
             ),
             cleanup_tmp_directories=True,
         )
-        return _Manager(self._folder, options=options)
+        return _Manager(plain_path(self._folder), options=options)
 
     def save(self, step: int, state: Any, items: dict[str, Any], metrics: dict | None) -> None:
-        """Start to write a checkpoint in the background.
+        """Start to write a checkpoint in the background; the first is waited for and read back.
 
         Does nothing where `step` has one, unless that one was saved without metrics and these
         bring them. A save that failed in the background raises at the next call of any method.
@@ -90,8 +96,11 @@ class Checkpoints:
         kept = {name: items[name] for name in JSON_ITEMS}
         json_items = {name: ocp.args.JsonSave(item) for name, item in kept.items()}
         composite = ocp.args.Composite(state=ocp.args.StandardSave(state), **json_items)
-        sums = {CHECKSUMS: _array_sums(state) | {"json": _json_sum(kept, metrics)}}
+        sums = {CHECKSUMS: _array_sums(state) | _json_sums(kept, metrics)}
         self._manager.save(step, args=composite, metrics=metrics, custom_metadata=sums, force=True)
+        if not self._read_back_once:
+            self._read_back_once = True
+            self._read_back(step)
 
     def raise_failures(self) -> None:
         """Raise what a save in the background has failed with; does not wait for it."""
@@ -108,42 +117,40 @@ class Checkpoints:
         return find_best_step(self._folder, self._metric)
 
     def restore_latest(self, target: Any) -> tuple[int, Any, dict[str, Any]] | None:
-        """The newest readable checkpoint: step, state, and JSON items; None where there is none.
+        """The newest undamaged checkpoint: step, state, and JSON items; None where there is none.
 
-        Unreadable ones that are newer are moved aside, so that their steps can be saved again;
-        so are older ones whose metrics cannot be read.
+        Damaged ones that are newer are moved aside, so that their steps can be saved again; so are
+        older ones whose metrics are damaged.
 
         Args:
           target: abstract state (shapes, dtypes and shardings).
 
         Raises:
-          InputError: there are checkpoints, and none can be read. Nothing is deleted or moved.
+          InputError: there are checkpoints, and all are damaged, or one cannot be read for another
+            reason, such as permissions. Nothing is deleted or moved.
         """
-        steps, failures = self.steps(), {}
+        steps, damaged = self.steps(), {}
         for step in reversed(steps):
-            try:
-                # In two parts: in the second the processes wait for each other.
-                with distributed.all_or_none():
-                    items = self._read_items(step)
-                with distributed.all_or_none():
-                    state = self._read_state(step, target)
-            except Exception as error:  # Orbax raises many kinds for a damaged file
-                failures[step] = error
-                continue
-            older = [other for other in steps if other < step]
-            failures |= {s: e for s in older if (e := _metrics_problem(self._folder, s))}
-            for bad, error in failures.items():
-                self._set_aside(bad, error, step)
-            return step, state, items
-        if failures:
+            # In two parts: in the second the processes wait for each other.
+            items, damage = _damage_anywhere(functools.partial(self._read_items, step))
+            if damage is None:
+                read_state = functools.partial(self._read_state, step, target)
+                state, damage = _damage_anywhere(read_state)
+                if damage is None:
+                    damaged |= _damaged_metrics(self._folder, [s for s in steps if s < step])
+                    for bad, what in damaged.items():
+                        self._set_aside(bad, what, step)
+                    return step, state, items
+            damaged[step] = damage
+        if damaged:
             raise InputError(
                 f"{self._folder}: none of the checkpoints {steps} can be read "
-                f"({brief(failures[steps[-1]])}); restore one from a backup, or train in another "
+                f"({damaged[steps[-1]]}); restore one from a backup, or train in another "
                 "--workdir."
             )
         return None
 
-    def _set_aside(self, bad: int, error: Exception, going_on_from: int) -> None:
+    def _set_aside(self, bad: int, damage: str, going_on_from: int) -> None:
         number, aside = 0, self._folder / f"{bad}.damaged"
         while aside.exists():
             number += 1
@@ -152,7 +159,7 @@ class Checkpoints:
         if distributed.is_main_process():
             logging.warning(
                 "%s/%d cannot be read (%s); moved to %s, going on from step %d.",
-                self._folder, bad, brief(error), aside, going_on_from,
+                self._folder, bad, damage, aside, going_on_from,
             )  # fmt: skip
             (self._folder / str(bad)).rename(aside)
         distributed.wait_for_all("set aside")
@@ -161,24 +168,46 @@ class Checkpoints:
         """State and JSON items of one checkpoint.
 
         Raises:
-          ValueError: the values are not those that were saved.
-          Exception: what Orbax raises for a damaged file.
+          DamagedCheckpointError: a file is damaged; names it.
+          InputError: it cannot be read for another reason, or is not of this network.
         """
         items = self._read_items(step)
         return self._read_state(step, target), items
 
     def _read_items(self, step: int) -> dict[str, Any]:
-        items = {name: read_json(self._folder, step, name) for name in JSON_ITEMS}
-        found = _json_sum(items, _read_metrics(self._folder, step))
-        _compare(self._folder, step, {"json": found})
+        with reading(self._folder / str(step)):
+            items = {name: read_json(self._folder, step, name) for name in JSON_ITEMS}
+            metrics = _read_metrics(self._folder, step)
+            sums = _json_sums(items, metrics) | {"json": _json_sum([items, metrics])}
+            _compare(self._folder, step, sums)
         return items
 
     def _read_state(self, step: int, target: Any) -> Any:
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            path = epath.Path(self._folder) / str(step) / "state"
+        with (
+            reading(self._folder / str(step)),
+            ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer,
+        ):
+            path = epath.Path(plain_path(self._folder)) / str(step) / "state"
             state = checkpointer.restore(path, args=ocp.args.StandardRestore(target))
-        _compare(self._folder, step, _array_sums(state))
+            _compare(self._folder, step, _array_sums(state))
         return state
+
+    def _read_back(self, step: int) -> None:
+        """See once that a storage gives back what was saved, before a run relies on it.
+
+        Raises:
+          InputError: it does not.
+        """
+        self._manager.wait_until_finished()
+        with distributed.all_or_none():
+            try:
+                self._read_items(step)
+                read_arrays(self._folder, step, "params", "stats", "ema")
+            except InputError as error:
+                raise InputError(
+                    f"the first checkpoint was written and cannot be read back: {error} Choose a "
+                    "--workdir on another file system."
+                ) from error
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""
@@ -189,12 +218,6 @@ class Checkpoints:
         """Wait, then release the background threads."""
         if "_manager" in vars(self):
             self._manager.close()
-
-
-def brief(error: Exception, length: int = 200) -> str:
-    """The start of what an error says, in one line; Orbax and TensorStore say a page."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def list_steps(folder: Path) -> list[int]:
@@ -211,30 +234,59 @@ def find_best_step(folder: Path, metric: str) -> int | None:
     for step in list_steps(folder):
         metrics = _read_metrics(folder, step)
         if metrics is not None:
+            if metric not in metrics:
+                raise InputError(
+                    f"{folder / str(step)}: was saved without {metric}, by which config.json says "
+                    "the best is chosen; give config.json back its checkpoint.best_metric."
+                )
             scored.append((sign * metrics[metric], step))
     return max(scored)[1] if scored else None
 
 
 def read_json(folder: Path, step: int, item: str) -> Any:
     """One of `JSON_ITEMS` of a checkpoint; without Orbax."""
-    return json.loads((folder / str(step) / item / "metadata").read_text())
+    with reading(folder / str(step)):
+        return json.loads((folder / str(step) / item / "metadata").read_text(encoding="utf-8"))
 
 
 def _read_metrics(folder: Path, step: int) -> dict[str, float] | None:
     path = folder / str(step) / "metrics" / "metrics"
-    return json.loads(path.read_text()) if path.exists() else None
+    with reading(folder / str(step)):
+        metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        if not isinstance(metrics, dict | None):
+            raise DamagedCheckpointError(f"{path}: is damaged: it holds no metrics")
+    return metrics
 
 
-def _metrics_problem(folder: Path, step: int) -> Exception | None:
-    try:
-        _read_metrics(folder, step)
-    except (OSError, ValueError) as error:
-        return error
-    return None
+def _damaged_metrics(folder: Path, steps: list[int]) -> dict[int, str]:
+    damaged = {}
+    for step in steps:
+        try:
+            _read_metrics(folder, step)
+        except DamagedCheckpointError as error:
+            damaged[step] = str(error)
+    return damaged
 
 
-def _json_sum(items: dict[str, Any], metrics: dict | None) -> int:
-    return zlib.crc32(json.dumps([items, metrics], sort_keys=True).encode())
+def _damage_anywhere(read: Callable[[], Any]) -> tuple[Any, str | None]:
+    """What `read` gives, and the damage that it or another process's found; all get the same."""
+    found, damage = None, ""
+    with distributed.all_or_none():
+        try:
+            found = read()
+        except DamagedCheckpointError as error:
+            damage = str(error)
+    return found, next(filter(None, distributed.gather_text(damage)), None)
+
+
+def _json_sum(value: Any) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def _json_sums(items: dict[str, Any], metrics: dict | None) -> dict[str, int]:
+    """Checksum of each JSON file; earlier versions saved one of all, "json"."""
+    sums = {f"{name}/metadata": _json_sum(item) for name, item in items.items()}
+    return sums | {"metrics/metrics": _json_sum(metrics)}
 
 
 def _array_sums(state: dict[str, Any]) -> dict[str, int]:
@@ -250,12 +302,19 @@ def _array_sums(state: dict[str, Any]) -> dict[str, int]:
 
 
 def _compare(folder: Path, step: int, found: dict[str, int]) -> None:
-    """Raise ValueError where a checksum is not the one that was saved."""
-    metadata = json.loads((folder / str(step) / "_CHECKPOINT_METADATA").read_text())
+    """Raise DamagedCheckpointError where a checksum is not the one that was saved."""
+    path = folder / str(step) / "_CHECKPOINT_METADATA"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    if "custom_metadata" not in metadata:
+        raise DamagedCheckpointError(f"{path}: is damaged: it has no custom_metadata")
     saved = (metadata["custom_metadata"] or {}).get(CHECKSUMS, {})  # earlier versions saved none
     for part, value in found.items():
         if saved.get(part, value) != value:
-            raise ValueError(f"{part}: the values are not those that were saved")
+            named = part if "/" in part else "*/metadata" if part == "json" else "state"
+            of = f" of {part}" if named == "state" else ""
+            raise DamagedCheckpointError(
+                f"{folder / str(step) / named}: the values{of} are not those that were saved"
+            )
 
 
 def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
@@ -270,17 +329,22 @@ def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
       Nested dict of NumPy arrays.
 
     Raises:
-      ValueError: the values are not those that were saved.
-      Exception: what Orbax raises for a damaged file.
+      DamagedCheckpointError: a file is damaged; names it.
+      InputError: it cannot be read for another reason.
     """
-    path = epath.Path(folder.absolute()) / str(step) / "state"
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    path = epath.Path(plain_path(folder)) / str(step) / "state"
+    with reading(folder / str(step)), ocp.PyTreeCheckpointer() as checkpointer:
         level = logging.get_verbosity()
         logging.set_verbosity(logging.ERROR)  # it warns that an item is not a checkpoint by itself
         try:
-            tree = checkpointer.metadata(path).item_metadata.tree
+            described = checkpointer.metadata(path).item_metadata
         finally:
             logging.set_verbosity(level)
+        if described is None:  # Orbax keeps the reason to itself, but restoring has it too
+            with warnings.catch_warnings(action="ignore"):
+                checkpointer.restore(path)
+            raise DamagedCheckpointError(f"{folder / str(step) / 'state'}: cannot be described")
+        tree = described.tree
         wanted = {part: tree[part] for part in parts if part in tree}
         if not wanted:
             return {}
@@ -289,7 +353,7 @@ def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
             path,
             args=ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True),
         )
-    # The optimiser's state comes back as other containers, whose arrays have another order.
-    plain = {part: tree for part, tree in arrays.items() if part in ("params", "stats", "ema")}
-    _compare(folder, step, _array_sums(plain))
+        # The optimiser's state comes back as other containers, whose arrays have another order.
+        plain = {part: tree for part, tree in arrays.items() if part in ("params", "stats", "ema")}
+        _compare(folder, step, _array_sums(plain))
     return arrays

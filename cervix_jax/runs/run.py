@@ -24,6 +24,7 @@ from cervix_jax.distributed import batch_sharded, make_mesh
 from cervix_jax.errors import InputError
 from cervix_jax.models.build import build_model
 from cervix_jax.runs import checkpoint, workdir
+from cervix_jax.runs.damage import DamagedCheckpointError
 from cervix_jax.runs.inference import (
     Variables,
     apply_weights,
@@ -293,15 +294,16 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
             )
         dataset = checkpoint.read_json(kept, chosen, "dataset")
         if not (isinstance(dataset, dict) and dataset.get("class_names")):
-            raise ValueError("it does not say what its classes are")
+            raise DamagedCheckpointError(
+                f"{kept / str(chosen) / 'dataset' / 'metadata'}: does not name the classes"
+            )
         dataset, identity = workdir.split_dataset_item(dataset)
         arrays = checkpoint.read_arrays(kept, chosen, "ema")
         variables = arrays.get("ema") or checkpoint.read_arrays(kept, chosen, "params", "stats")
-    except InputError:
-        raise
-    except Exception as error:  # Orbax raises many kinds for a damaged file
+    except DamagedCheckpointError as error:
         raise InputError(
-            f"{kept}: checkpoint {step!r} cannot be read ({error}); give another step of {steps}."
+            f"{kept}: checkpoint {step!r} cannot be read ({error}); restore it from a backup, or "
+            f"give another --step of {steps}."
         ) from error
     _check_fits(kept / str(chosen), config, len(dataset["class_names"]), variables)
     return Run(config, dataset, variables, chosen, folder, identity)

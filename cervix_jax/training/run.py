@@ -18,7 +18,8 @@ from cervix_jax.errors import InputError
 from cervix_jax.evaluate.write import write_evaluation
 from cervix_jax.files.atomic import storage_named
 from cervix_jax.runs import workdir
-from cervix_jax.runs.checkpoint import Checkpoints, brief, list_steps
+from cervix_jax.runs.checkpoint import Checkpoints, list_steps
+from cervix_jax.runs.damage import DamagedCheckpointError
 from cervix_jax.runs.inference import make_forward, predict_split
 from cervix_jax.training import losses, optim, writers
 from cervix_jax.training.loop import Loop, stoppable
@@ -167,9 +168,9 @@ def _train_and_evaluate(
 def _restore_best(checkpoints: Checkpoints, folder: Path, best: int, target: State) -> State:
     try:
         return checkpoints.restore(best, target)[0]
-    except Exception as error:  # Orbax raises many kinds for a damaged file
+    except DamagedCheckpointError as error:
         raise InputError(
-            f"{folder}/checkpoints/{best}: the best checkpoint cannot be read ({brief(error)}); "
+            f"{folder}/checkpoints/{best}: the best checkpoint cannot be read ({error}); "
             "restore it from a backup, or move that folder away to take the next best."
         ) from error
 

@@ -16,6 +16,7 @@ from cervix_jax.runs.checkpoint import (
     read_arrays,
     read_json,
 )
+from cervix_jax.runs.damage import DamagedCheckpointError
 
 ITEMS = {"config": {"seed": 1}, "dataset": {"class_names": ["a"]}, "history": [{"epoch": 1}]}
 TARGET = {"step": jax.ShapeDtypeStruct((), jnp.int32), "w": jax.ShapeDtypeStruct((3,), jnp.float32)}
@@ -215,8 +216,83 @@ def test_flipped_values_are_not_read_for_analysis_either(pristine, tmp_path):
     folder = shutil.copytree(pristine, tmp_path / "run")
     read_arrays(folder, 2, "params")
     flip(max((folder / "2").rglob("d/*"), key=lambda path: path.stat().st_size), 2)
-    with pytest.raises(ValueError, match="params: the values are not those that were saved"):
+    with pytest.raises(InputError, match="the values of params are not those that were saved"):
         read_arrays(folder, 2, "params")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(13, "Permission denied", "/x/state"), "/x/state: cannot be read (Perm"),
+        (MemoryError("Unable to allocate 3 GiB"), "not enough memory to read it"),
+        (ValueError("Requested shape: (3,) is not compatible"), "is not of the network"),
+    ],
+)
+def test_what_is_no_damage_has_its_own_line_and_moves_nothing(
+    pristine, tmp_path, monkeypatch, error, says
+):
+    folder = shutil.copytree(pristine, tmp_path / "run")
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(ocp.Checkpointer, "restore", fail)
+    with pytest.raises(InputError) as raised:
+        Checkpoints(folder).restore_latest(TARGET)
+    assert says in str(raised.value)
+    assert "damaged" not in str(raised.value)
+    assert list_steps(folder) == [1, 2]
+
+
+def test_a_failure_that_is_neither_damage_nor_storage_stays_itself(pristine, monkeypatch):
+    def fail(*args, **kwargs):
+        raise FloatingPointError("invalid value (nan) encountered in jit(add)")
+
+    monkeypatch.setattr(ocp.Checkpointer, "restore", fail)
+    with pytest.raises(FloatingPointError):
+        Checkpoints(pristine).restore_latest(TARGET)
+    assert list_steps(pristine) == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["config/metadata", "state/_METADATA", "state/manifest.ocdbt"])
+def test_the_damaged_file_is_named(pristine, tmp_path, name):
+    folder = shutil.copytree(pristine, tmp_path / "run")
+    DAMAGE["cut"](folder / "2" / name)
+    with pytest.raises(DamagedCheckpointError) as raised:
+        Checkpoints(folder).restore(2, TARGET)
+    assert str(raised.value).startswith(f"{folder / '2' / name}: ")
+
+
+SIGNS = [
+    "[v1]", "lab [A]", "back\\slash", "gs:", "50%", "a#b", "a?b", "a*b", "{x}", "~", "tab\tsign",
+    "two\nlines", "\udcff", "日本", "$HOME", "a'b\"c",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", SIGNS, ids=ascii)
+def test_any_path_that_a_file_system_allows(tmp_path, sign):
+    folder = tmp_path / sign / "checkpoints"
+    save_all(folder, {1: 0.9, 2: 0.5, 3: 0.1, 4: 0.2}).close()
+    assert list_steps(folder) == [1, 3, 4]
+    step, restored, _ = Checkpoints(folder).restore_latest(TARGET)
+    assert step == 4
+    jax.tree.map(np.testing.assert_array_equal, restored, state(4))
+    np.testing.assert_array_equal(read_arrays(folder, 1, "w")["w"], [1, 1, 1])
+
+
+def test_the_first_checkpoint_is_read_back(tmp_path, monkeypatch):
+    """A storage that does not give back what it was given ends a run at its first checkpoint."""
+    wait = ocp.CheckpointManager.wait_until_finished
+
+    def wait_and_lose(self):
+        wait(self)
+        if (tmp_path / "1").exists():
+            damage(tmp_path, 1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "wait_until_finished", wait_and_lose)
+        with pytest.raises(InputError, match="first checkpoint was written and cannot be read"):
+            Checkpoints(tmp_path).save(1, large_state(1), ITEMS, None)
 
 
 def test_metrics_of_an_older_checkpoint_that_cannot_be_read(tmp_path, caplog):

@@ -1,0 +1,47 @@
+"""A second path to a folder, without signs that a library takes for more than part of a name."""
+
+import contextlib
+import functools
+import re
+import tempfile
+from pathlib import Path
+
+from cervix_jax.errors import InputError
+
+# Letters and digits of any script, and what no library reads as a pattern, an escape or a scheme.
+_PLAIN = re.compile(r"[\w\-. /+=@]+")
+_FALLBACKS = ("/dev/shm", "/var/tmp", "/tmp", "/run")
+_kept: list[tempfile.TemporaryDirectory] = []  # each is removed when the process ends
+
+
+def plain_path(folder: Path) -> Path:
+    r"""The folder's absolute path, or that of a link to it where the path has unusual signs.
+
+    Orbax finds its own files by patterns, in which `[v1]` means one of two letters; TensorStore
+    reads `\` and `://` otherwise than a file system does, and no path that is not Unicode.
+
+    Args:
+      folder: need not exist yet.
+
+    Raises:
+      InputError: such a link is needed and can be made nowhere.
+    """
+    folder = folder.absolute()
+    return folder if _PLAIN.fullmatch(str(folder)) else _link(folder)
+
+
+@functools.cache
+def _link(folder: Path) -> Path:
+    for place in (tempfile.gettempdir(), *_FALLBACKS):
+        if not _PLAIN.fullmatch(place):
+            continue
+        with contextlib.suppress(OSError):
+            own = tempfile.TemporaryDirectory(prefix="cervix_jax-", dir=place)
+            link = Path(own.name) / "folder"
+            link.symlink_to(folder, target_is_directory=True)
+            _kept.append(own)
+            return link
+    raise InputError(
+        f"{folder}: has signs that checkpoints cannot have in their path, and no link to it can be "
+        f"made in {tempfile.gettempdir()}; choose a path of letters, digits, '-', '_' and '.'."
+    )

@@ -12,7 +12,6 @@ values of large arrays.
 import functools
 import json
 import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,12 @@ from etils import epath
 from cervix_jax import distributed
 from cervix_jax.errors import InputError
 from cervix_jax.files.alias import plain_path
+from cervix_jax.runs.checksums import CHECKSUMS, array_sums, compare, json_sum, json_sums
 from cervix_jax.runs.damage import DamagedCheckpointError, reading
 
 JSON_ITEMS = ("config", "dataset", "history")
 MINIMISED = ("loss",)
 KEPT_LATEST = 2  # so that there is one to fall back to where the newest is also the best
-CHECKSUMS = "crc32"
 
 
 class _Manager(ocp.CheckpointManager):
@@ -96,7 +95,7 @@ class Checkpoints:
         kept = {name: items[name] for name in JSON_ITEMS}
         json_items = {name: ocp.args.JsonSave(item) for name, item in kept.items()}
         composite = ocp.args.Composite(state=ocp.args.StandardSave(state), **json_items)
-        sums = {CHECKSUMS: _array_sums(state) | _json_sums(kept, metrics)}
+        sums = {CHECKSUMS: array_sums(state) | json_sums(kept, metrics)}
         self._manager.save(step, args=composite, metrics=metrics, custom_metadata=sums, force=True)
         if not self._read_back_once:
             self._read_back_once = True
@@ -178,8 +177,8 @@ class Checkpoints:
         with reading(self._folder / str(step)):
             items = {name: read_json(self._folder, step, name) for name in JSON_ITEMS}
             metrics = _read_metrics(self._folder, step)
-            sums = _json_sums(items, metrics) | {"json": _json_sum([items, metrics])}
-            _compare(self._folder, step, sums)
+            sums = json_sums(items, metrics) | {"json": json_sum([items, metrics])}
+            compare(self._folder, step, sums)
         return items
 
     def _read_state(self, step: int, target: Any) -> Any:
@@ -189,7 +188,7 @@ class Checkpoints:
         ):
             path = epath.Path(plain_path(self._folder)) / str(step) / "state"
             state = checkpointer.restore(path, args=ocp.args.StandardRestore(target))
-            _compare(self._folder, step, _array_sums(state))
+            compare(self._folder, step, array_sums(state))
         return state
 
     def _read_back(self, step: int) -> None:
@@ -279,44 +278,6 @@ def _damage_anywhere(read: Callable[[], Any]) -> tuple[Any, str | None]:
     return found, next(filter(None, distributed.gather_text(damage)), None)
 
 
-def _json_sum(value: Any) -> int:
-    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
-
-
-def _json_sums(items: dict[str, Any], metrics: dict | None) -> dict[str, int]:
-    """Checksum of each JSON file; earlier versions saved one of all, "json"."""
-    sums = {f"{name}/metadata": _json_sum(item) for name, item in items.items()}
-    return sums | {"metrics/metrics": _json_sum(metrics)}
-
-
-def _array_sums(state: dict[str, Any]) -> dict[str, int]:
-    """Checksum of each part of a state, over its arrays in the order of `jax.tree.leaves`."""
-    sums = {}
-    for part, arrays in state.items():
-        total = 0
-        for array in jax.tree.leaves(arrays):
-            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-            total = zlib.crc32(content.data, total)
-        sums[part] = total
-    return sums
-
-
-def _compare(folder: Path, step: int, found: dict[str, int]) -> None:
-    """Raise DamagedCheckpointError where a checksum is not the one that was saved."""
-    path = folder / str(step) / "_CHECKPOINT_METADATA"
-    metadata = json.loads(path.read_text(encoding="utf-8"))
-    if "custom_metadata" not in metadata:
-        raise DamagedCheckpointError(f"{path}: is damaged: it has no custom_metadata")
-    saved = (metadata["custom_metadata"] or {}).get(CHECKSUMS, {})  # earlier versions saved none
-    for part, value in found.items():
-        if saved.get(part, value) != value:
-            named = part if "/" in part else "*/metadata" if part == "json" else "state"
-            of = f" of {part}" if named == "state" else ""
-            raise DamagedCheckpointError(
-                f"{folder / str(step) / named}: the values{of} are not those that were saved"
-            )
-
-
 def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
     """Arrays of a checkpoint's state as NumPy, on any number of devices.
 
@@ -355,5 +316,5 @@ def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
         )
         # The optimiser's state comes back as other containers, whose arrays have another order.
         plain = {part: tree for part, tree in arrays.items() if part in ("params", "stats", "ema")}
-        _compare(folder, step, _array_sums(plain))
+        compare(folder, step, array_sums(plain))
     return arrays

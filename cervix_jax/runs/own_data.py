@@ -19,6 +19,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.files.paths import user_path
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import list_steps, read_json
+from cervix_jax.runs.damage import DamagedCheckpointError
 
 
 def open_own_data(
@@ -84,10 +85,10 @@ def read_recorded(folder: Path) -> tuple[dict[str, Any], DataIdentity | None] | 
     for step in reversed(list_steps(checkpoints)):
         try:
             item = read_json(checkpoints, step, "dataset")
-            recorded, identity = workdir.split_dataset_item(item)
+            recorded, identity = workdir.split_dataset_item(item, checkpoints / str(step))
             if recorded.get("class_names"):
                 return recorded, identity
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (DamagedCheckpointError, AttributeError, TypeError):
             continue  # a damaged one is told of where its weights are read
     return None
 

@@ -292,12 +292,11 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
             raise InputError(
                 f"{kept}: has no checkpoint {step!r}; give best, latest or one of {steps}."
             )
+        described = kept / str(chosen) / "dataset" / "metadata"
         dataset = checkpoint.read_json(kept, chosen, "dataset")
         if not (isinstance(dataset, dict) and dataset.get("class_names")):
-            raise DamagedCheckpointError(
-                f"{kept / str(chosen) / 'dataset' / 'metadata'}: does not name the classes"
-            )
-        dataset, identity = workdir.split_dataset_item(dataset)
+            raise DamagedCheckpointError(f"{described}: does not name the classes")
+        dataset, identity = workdir.split_dataset_item(dataset, described)
         arrays = checkpoint.read_arrays(kept, chosen, "ema")
         variables = arrays.get("ema") or checkpoint.read_arrays(kept, chosen, "params", "stats")
     except DamagedCheckpointError as error:

@@ -17,6 +17,7 @@ from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.data.identity import DataIdentity
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import write_json
+from cervix_jax.runs.damage import DamagedCheckpointError
 
 # Fields that may change between two starts of one run, because no result depends on them.
 FREE_FIELDS = ("data.manual_dir", "data.data_dir", "data.placement", "checkpoint.every_steps")
@@ -127,15 +128,24 @@ def dataset_item(summary: dict[str, Any], identity: DataIdentity) -> dict[str, A
     return summary | {"examples": identity.to_json()}
 
 
-def split_dataset_item(item: dict[str, Any]) -> tuple[dict[str, Any], DataIdentity | None]:
+def split_dataset_item(
+    item: dict[str, Any], path: Path
+) -> tuple[dict[str, Any], DataIdentity | None]:
     """The summary and the identity of what `dataset_item` makes.
 
     Runs of earlier versions have only the numbers of examples there, and no identity.
 
+    Args:
+      item: what the checkpoint holds.
+      path: its file, for the message.
+
     Raises:
-      ValueError: it is not as it was written.
+      DamagedCheckpointError: it is not as it was written.
     """
-    identity = DataIdentity.from_json(item.get("examples") or {})
+    try:
+        identity = DataIdentity.from_json(item.get("examples") or {})
+    except (ValueError, LookupError, TypeError) as error:
+        raise DamagedCheckpointError(f"{path}: is not as it was written ({error})") from error
     return (item if identity is None else item | {"examples": identity.counts()}), identity
 
 

@@ -129,7 +129,8 @@ def _train_and_evaluate(
         if restored:
             start, state, kept_items = restored
             items["history"] = kept_items["history"]
-            if workdir.split_dataset_item(kept_items["dataset"])[1] is None:
+            path = folder / "checkpoints" / str(start)
+            if workdir.split_dataset_item(kept_items["dataset"], path)[1] is None:
                 items["dataset"] = kept_items["dataset"]  # begun by a version that recorded less
             if start >= num_steps:
                 logging.info("All %d steps are done; evaluating the best checkpoint.", num_steps)

@@ -1,0 +1,52 @@
+"""Checksums of what a checkpoint holds, kept in its own metadata."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cervix_jax.runs.damage import DamagedCheckpointError
+
+CHECKSUMS = "crc32"
+
+
+def json_sum(value: Any) -> int:
+    """Checksum of a value, whatever the order of its keys."""
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def json_sums(items: dict[str, Any], metrics: dict | None) -> dict[str, int]:
+    """Checksum of each JSON file; earlier versions saved one of all, "json"."""
+    sums = {f"{name}/metadata": json_sum(item) for name, item in items.items()}
+    return sums | {"metrics/metrics": json_sum(metrics)}
+
+
+def array_sums(state: dict[str, Any]) -> dict[str, int]:
+    """Checksum of each part of a state, over its arrays in the order of `jax.tree.leaves`."""
+    sums = {}
+    for part, arrays in state.items():
+        total = 0
+        for array in jax.tree.leaves(arrays):
+            content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+            total = zlib.crc32(content.data, total)
+        sums[part] = total
+    return sums
+
+
+def compare(folder: Path, step: int, found: dict[str, int]) -> None:
+    """Raise DamagedCheckpointError where a checksum is not the one that was saved."""
+    path = folder / str(step) / "_CHECKPOINT_METADATA"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    if "custom_metadata" not in metadata:
+        raise DamagedCheckpointError(f"{path}: is damaged: it has no custom_metadata")
+    saved = (metadata["custom_metadata"] or {}).get(CHECKSUMS, {})  # earlier versions saved none
+    for part, value in found.items():
+        if saved.get(part, value) != value:
+            named = part if "/" in part else "*/metadata" if part == "json" else "state"
+            of = f" of {part}" if named == "state" else ""
+            raise DamagedCheckpointError(
+                f"{folder / str(step) / named}: the values{of} are not those that were saved"
+            )

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from cervix_jax import InputError, load_run
+from cervix_jax.data.splits import UNKNOWN_GROUPS
 
 
 def attention_pooling(weights, features, logits, mask):
@@ -49,6 +50,8 @@ def main(workdir: str) -> None:
     """Extract, learn on what is not tested on, and count."""
     run = load_run(workdir)
     data = run.open_data()
+    if data.leakage("test").share is None:
+        raise InputError(f"which images are of one cluster is {UNKNOWN_GROUPS}")
     if data.leakage("test").share:
         raise InputError("split.protocol: clusters are in training and test; train by `cluster`.")
     groups, labels = np.array(data.dataset.groups), np.array(data.dataset.labels)

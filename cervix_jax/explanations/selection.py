@@ -1,6 +1,7 @@
 """Which images are explained, and for which class."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -54,6 +55,12 @@ class Selection:
     def filenames(self) -> list[str]:
         """N names."""
         return [self.dataset.filenames[index] for index in self.indices]
+
+    @property
+    def pixels_digest(self) -> str:
+        """One digest of all N images; others under the same names have another."""
+        digests = [self.dataset.digests[index] for index in self.indices]
+        return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def take(self, rows: np.ndarray) -> "Selection":
         """Some of the images, by their places here."""

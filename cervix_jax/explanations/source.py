@@ -8,7 +8,9 @@ from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.class_map import ClassMap
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.data.pipeline import Pipeline
+from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Several, several
+from cervix_jax.runs.own_data import with_classes
 from cervix_jax.runs.run import Run
 
 REFERENCE_IMAGES = 32  # training images that expected gradients start from
@@ -52,7 +54,22 @@ def open_source(
     if dataset is None:
         data = run.open_data(manual_dir, data_dir, class_map=class_map, progress=True)
         return Source(data.dataset, data.pipeline, data.indices(split), data)
-    return Source(dataset, open_pipeline(run, dataset), np.arange(len(dataset)), None)
+    named = _by_name(run, dataset, class_map)
+    return Source(named, open_pipeline(run, named), np.arange(len(named)), None)
+
+
+def _by_name(run: Run, dataset: Dataset, class_map: ClassMap | None) -> Dataset:
+    """Another data set with the run's classes, whatever their order, if it has no others.
+
+    Raises:
+      InputError: `class_map` does not make its classes the run's.
+    """
+    try:
+        return with_classes(dataset, run.class_names, class_map)
+    except InputError:
+        if class_map:
+            raise
+        return dataset  # its labels say nothing of the network, and maps can be made all the same
 
 
 def open_pipeline(run: Run, dataset: Dataset) -> Pipeline:

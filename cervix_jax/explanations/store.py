@@ -18,6 +18,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import replacing, write_text
 
 SHOWN = 3
+LATER = ("pixels",)  # settings that earlier versions did not record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +174,8 @@ def _write_maps(path: Path, maps: np.ndarray, settings: dict[str, Any]) -> None:
 
 def _same(path: Path, before: dict, now: dict, overwrite: bool) -> bool:
     now = json.loads(json.dumps(now))
-    differing = [key for key in now | before if now.get(key) != before.get(key)]
+    recorded = [key for key in now | before if key not in LATER or key in before]
+    differing = [key for key in recorded if now.get(key) != before.get(key)]
     if differing and not overwrite:
         raise InputError(
             f"{path}: was made with other settings: "

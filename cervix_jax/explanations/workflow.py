@@ -196,6 +196,7 @@ def _facts(run: Run, selection: Selection) -> dict[str, Any]:
         "resize": run.config.data.resize,
         "target": selection.target,
         "filenames": selection.filenames,
+        "pixels": selection.pixels_digest,
         "targets": selection.targets.tolist(),
     }
 
@@ -272,7 +273,7 @@ def _report(
     split: str,
 ) -> dict[str, Any]:
     """What was explained, how, and what the measures are."""
-    run, shared = explainer.run, ("filenames", "targets")
+    run, shared = explainer.run, ("filenames", "pixels", "targets")
     common = {key: value for key, value in store.made_with.items() if key not in shared}
     summaries = summary.summarise_methods(values, selection)
     measured = dict.fromkeys(name for found in summaries.values() for name in found)

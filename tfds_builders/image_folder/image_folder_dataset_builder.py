@@ -89,6 +89,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
+    @staticmethod
+    def list_folder(root: Path, **settings: Any) -> Listing:
+        """The images of a folder without preparing them; settings as for `layout.find_items`."""
+        return find_items(root, **settings)
+
     def _listing(self, root: Path) -> Listing:
         return find_items(root, **self._variant.settings)
 

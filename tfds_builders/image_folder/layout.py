@@ -46,7 +46,9 @@ class Listing:
 _Found = tuple[Path, str, str, str]
 
 
-def find_items(root: Path, *, csv: str = "", group_pattern: str = "") -> Listing:
+def find_items(
+    root: Path, *, csv: str = "", group_pattern: str = "", fewest_classes: int = 2
+) -> Listing:
     """All images of a folder.
 
     Args:
@@ -54,6 +56,7 @@ def find_items(root: Path, *, csv: str = "", group_pattern: str = "") -> Listing
       csv: file below it with columns path, label and perhaps group; "" takes `images.csv` where
         there is one, else the classes are the folders in `root`.
       group_pattern: see `settings.ImageFolderConfig`.
+      fewest_classes: 1 for images that a trained network is only tried on.
 
     Raises:
       InputError: the folder holds one of the usual mistakes; names it.
@@ -67,7 +70,7 @@ def find_items(root: Path, *, csv: str = "", group_pattern: str = "") -> Listing
         require_file(path)
         if not _is_unicode(name):
             raise InputError(f"{path}: its name is no Unicode; rename it.")
-    class_names = _class_names([label for _, _, label, _ in found], root)
+    class_names = _class_names([label for _, _, label, _ in found], root, fewest_classes)
     number = {name: index for index, name in enumerate(class_names)}
     found = sorted(found, key=lambda entry: entry[1])
     groups = _groups(found, pattern, group_pattern)
@@ -88,9 +91,9 @@ def _is_unicode(name: str) -> bool:
     return True
 
 
-def _class_names(labels: Sequence[str], root: Path) -> tuple[str, ...]:
+def _class_names(labels: Sequence[str], root: Path, fewest: int) -> tuple[str, ...]:
     names = sorted(set(labels), key=_natural)
-    if len(names) < 2:
+    if len(names) < fewest:
         raise InputError(
             f"{root}: all images are of one class, {', '.join(names) or 'none'}; give the folder "
             "that holds one folder per class."

@@ -1,0 +1,180 @@
+"""Labelled images from anywhere, for a trained network to be tried on: `evaluate --on`.
+
+A data set of the catalogue, a folder of class folders, or a list with the columns path, label and
+perhaps group. Folders and lists are read where they are: nothing is prepared or copied.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image
+
+from cervix_jax.data import catalog
+from cervix_jax.data.settings import check_names
+from cervix_jax.errors import InputError
+from cervix_jax.evaluate.labels import place_of, read_labels
+from cervix_jax.files import images
+from cervix_jax.files.paths import user_path
+
+FOLDERS = "image_folder/default"
+"""The data set of the catalogue whose rules hold for any folder of images."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledImages:
+    """Images with a class each.
+
+    Attributes:
+      title: what people call them: the data set, the folder, the list.
+      source: what `open_labelled` was given, a path as an absolute one.
+      kind: "data set", "folder" or "list".
+      class_names: the classes, in the order of the labels.
+      filenames: N unique names.
+      labels: int64 [N].
+      groups: N names; that of the image itself where no group is known.
+      load: the image at a position, upright and in RGB; raises `images.UnreadableImage`.
+    """
+
+    title: str
+    source: str
+    kind: str
+    class_names: tuple[str, ...]
+    filenames: tuple[str, ...]
+    labels: np.ndarray
+    groups: tuple[str, ...]
+    load: Callable[[int], Image.Image]
+
+    def __len__(self) -> int:
+        return len(self.filenames)
+
+
+def open_labelled(
+    on: str | Path,
+    *,
+    manual_dir: str = "",
+    data_dir: str = "",
+    settings: Mapping[str, Any] | None = None,
+    check_counts: bool = True,
+) -> LabelledImages:
+    """Find labelled images.
+
+    Args:
+      on: a data set of the catalogue as `<builder>/<config>`; a folder with one folder per class,
+        or with an `images.csv`; or a list, see `read_labels`, whose paths are absolute or start at
+        the folder of the list. A folder that is called like a data set is written `./cric/cell`.
+      manual_dir: raw files of a data set, see `cervix_jax.data.catalog.load`; so are
+        `data_dir` and `check_counts`.
+      data_dir: see there.
+      settings: of the data set; of a folder those of `image_folder/default`.
+      check_counts: see there.
+
+    Raises:
+      InputError: there is no such thing, or it cannot be used.
+    """
+    text = str(on)
+    given = {name: value for name, value in (settings or {}).items() if value is not None}
+    if is_data_set(text):
+        dataset = catalog.load(
+            text,
+            manual_dir=manual_dir,
+            data_dir=data_dir,
+            settings=given,
+            check_counts=check_counts,
+        )
+        return _of_data_set(dataset, text)
+    path = user_path(on, "--on")
+    if not path.exists():
+        raise InputError(
+            f"--on={text}: there is no such folder, list or data set; the data sets are "
+            f"{', '.join(catalog.dataset_names())}."
+        )
+    if manual_dir:
+        raise InputError(
+            f"--manual_dir={manual_dir}: is for data sets, and --on={text} is "
+            f"{'a folder' if path.is_dir() else 'a list'}; leave it out."
+        )
+    if path.is_dir():
+        return _of_folder(path.resolve(), given)
+    if given:
+        raise InputError(f"--setting={next(iter(given))}: a list takes no settings; leave it out.")
+    return _of_list(path.resolve())
+
+
+def is_data_set(text: str) -> bool:
+    """Whether a text is meant as the name of a data set: it begins with that of a builder."""
+    builder, slash, config = text.partition("/")
+    return builder in catalog.BUILDERS and bool(slash) and "/" not in config
+
+
+def _of_data_set(dataset: catalog.Dataset, name: str) -> LabelledImages:
+    def load(index: int) -> Image.Image:
+        filename = dataset.filenames[index]
+        return images.rgb(images.decode(dataset.encoded_image(index), filename))
+
+    return LabelledImages(
+        name, name, "data set", dataset.class_names, dataset.filenames, dataset.labels,
+        dataset.groups, load,
+    )  # fmt: skip
+
+
+def _of_folder(root: Path, settings: Mapping[str, Any]) -> LabelledImages:
+    check_names(settings, list(catalog.known_settings(FOLDERS)), "image_folder setting ")
+    builder = cast(Any, catalog.find_builder(FOLDERS))
+    kept = {name: value for name, value in settings.items() if name != "name"}
+    listing = builder.list_folder(root, fewest_classes=1, **kept)
+    return _of_files(
+        root,
+        "folder",
+        listing.class_names,
+        [item.path for item in listing.items],
+        [item.filename for item in listing.items],
+        [item.label for item in listing.items],
+        [item.group for item in listing.items],
+    )
+
+
+def _of_list(path: Path) -> LabelledImages:
+    rows = read_labels(path)
+    places = [place_of(row.name, path.parent) for row in rows]
+    missing = [row for row, place in zip(rows, places, strict=True) if not place.is_file()]
+    if missing:
+        raise InputError(
+            f"{missing[0].where}: there is no file {missing[0].name}"
+            f"{f', nor {len(missing) - 1} others' if len(missing) > 1 else ''}; paths are absolute "
+            f"or start at {path.parent}."
+        )
+    class_names = tuple(sorted({row.label for row in rows}))
+    number = {name: label for label, name in enumerate(class_names)}
+    return _of_files(
+        path,
+        "list",
+        class_names,
+        places,
+        [row.name for row in rows],
+        [number[row.label] for row in rows],
+        [row.group or row.name for row in rows],
+    )
+
+
+def _of_files(
+    source: Path,
+    kind: str,
+    class_names: Sequence[str],
+    paths: Sequence[Path],
+    filenames: Sequence[str],
+    labels: Sequence[int],
+    groups: Sequence[str],
+) -> LabelledImages:
+    return LabelledImages(
+        source.name or str(source),
+        str(source),
+        kind,
+        tuple(class_names),
+        tuple(filenames),
+        np.asarray(labels, np.int64),
+        tuple(groups),
+        lambda index: images.read_rgb(paths[index]),
+    )

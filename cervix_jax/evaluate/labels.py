@@ -1,0 +1,208 @@
+"""Lists of labels: path, label and perhaps group; and how they join predictions of the same images.
+
+A list may name images as the table of predictions does, by other paths to the same files, or by
+their file names alone, where no two images share one.
+"""
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+
+from cervix_jax.data.class_map import ClassMap, match_classes
+from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import PREFIX
+from cervix_jax.files import tables
+from cervix_jax.files.paths import nfc, on_disk
+from cervix_jax.statistics.table import UNKNOWN, PredictionTable
+
+COLUMNS = ("path", "filename", "label", "group")
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelRow:
+    """A row of a list of labels.
+
+    Attributes:
+      name: of the image, as the list writes it.
+      label: its class.
+      group: "" where none is given.
+      where: file and line, for a message.
+    """
+
+    name: str
+    label: str
+    group: str
+    where: str
+
+
+def read_labels(path: str | Path) -> list[LabelRow]:
+    """Read a list with the columns path (or filename), label and, where known, group.
+
+    Raises:
+      InputError: it cannot be read, lacks a column or a cell, or lists an image twice.
+    """
+    table = tables.Table(path, COLUMNS)
+    name = "path" if "path" in table.columns else "filename"
+    missing = [] if name in table.columns else ["path"]
+    missing += [] if "label" in table.columns else ["label"]
+    if missing:
+        raise table.without(missing, "give a list with path, label and, where known, group.")
+    rows: dict[str, LabelRow] = {}
+    for row in table:
+        text, label = nfc(row[name]), nfc(row["label"])
+        for column, cell in ((name, text), ("label", label)):
+            if not cell:
+                raise InputError(f"{row.where}: has no {column}; fill it in, or remove the row.")
+        if text in rows:
+            raise InputError(
+                f"{row.where}: {text!r} occurs more than once (first in "
+                f"{rows[text].where.rpartition(', ')[2]}); give each image one row."
+            )
+        rows[text] = LabelRow(text, label, row.get("group"), row.where)
+    if not rows:
+        raise InputError(f"{path}: lists no images.")
+    return list(rows.values())
+
+
+def place_of(name: str, folder: Path) -> Path:
+    """Where an image of a list is: an absolute path, or one that starts at the list's folder."""
+    place = on_disk(folder / Path(name).expanduser())
+    if not place.is_file() and "\\" in name:
+        place = on_disk(folder / PureWindowsPath(name).as_posix())
+    return place
+
+
+def holds_predictions(path: str | Path) -> bool:
+    """Whether a table has columns of probabilities; raises `InputError` where it is no table."""
+    columns = tables.Table(path, COLUMNS).columns
+    return any(name.casefold().startswith(PREFIX) for name in columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """Predictions with the labels of a list.
+
+    Attributes:
+      table: of the images that both know.
+      class_names: the classes of the list.
+      unlabelled: names of images that have a prediction but no label.
+      unpredicted: names of images that have a label but no prediction.
+      by: how the two were joined.
+    """
+
+    table: PredictionTable
+    class_names: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+    unpredicted: tuple[str, ...]
+    by: str
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of the join; one line each."""
+        found = [] if self.by == "path" else [f"labels were joined to predictions by {self.by}"]
+        for names, what in (
+            (self.unlabelled, "predicted images have no label and are left out"),
+            (self.unpredicted, "labelled images have no prediction"),
+        ):
+            if names:
+                found.append(f"{len(names)} {what}, e.g. {names[0]}")
+        return found
+
+
+def join_labels(
+    predictions: PredictionTable,
+    rows: Sequence[LabelRow],
+    *,
+    where: str | Path,
+    labels: str | Path,
+    class_map: ClassMap | None = None,
+) -> Joined:
+    """Give predictions the labels, and the groups where there are any, of a list.
+
+    Images are the same where their names are, or the absolute paths of their names (from the
+    folder of the list, from that of the table, from the current one), or, where neither fits, the
+    last parts of their paths, if those differ from each other.
+
+    Args:
+      predictions: their own labels do not count.
+      rows: the list.
+      where: file of the predictions.
+      labels: file of the list.
+      class_map: classes that have another name in the list, see `match_classes`.
+
+    Raises:
+      InputError: no image is in both, or the list has a class that the predictions do not know.
+    """
+    class_names = tuple(sorted({row.label for row in rows}))
+    match = match_classes(predictions.class_names, class_names, class_map)
+    number = dict(zip(class_names, match.tolist(), strict=True))
+    names = [row.name for row in rows]
+    for by, of_table, of_list in (
+        ("path", _plain, _plain),
+        ("absolute path", _absolute(where), _absolute(labels)),
+        ("file name", _last, _last),
+    ):
+        place = _unique([of_list(name) for name in names])
+        asked = [of_table(name) for name in predictions.filenames]
+        found = [place.get(key, UNKNOWN) for key in asked]
+        if by == "file name" and len(_unique(asked)) < len(asked):
+            continue
+        if any(row != UNKNOWN for row in found):
+            break
+    else:
+        raise InputError(
+            f"{labels}: labels none of the images of {where}, e.g. not {predictions.filenames[0]}; "
+            "give the paths as the table has them."
+        )
+    kept = np.flatnonzero(np.asarray(found) != UNKNOWN)
+    chosen = [rows[found[row]] for row in kept]
+    table = dataclasses.replace(
+        predictions.take(kept),
+        labels=np.asarray([number[row.label] for row in chosen], np.int64),
+        groups=np.asarray(
+            [
+                row.group or group
+                for row, group in zip(chosen, predictions.groups[kept], strict=True)
+            ],
+            str,
+        ),
+    )
+    used = {found[row] for row in kept}
+    return Joined(
+        table,
+        class_names,
+        tuple(name for name, row in zip(predictions.filenames, found, strict=True) if row < 0),
+        tuple(name for row, name in enumerate(names) if row not in used),
+        by,
+    )
+
+
+def _plain(name: str) -> str:
+    return nfc(os.path.normpath(PureWindowsPath(name).as_posix()))
+
+
+def _last(name: str) -> str:
+    return nfc(PureWindowsPath(name).name)
+
+
+def _absolute(source: str | Path) -> Callable[[str], str]:
+    """Absolute paths of the names in a file: from its folder where that has the image."""
+    folder = Path(source).absolute().parent
+
+    def absolute(name: str) -> str:
+        place = place_of(name, folder)
+        if not place.is_file() and place_of(name, Path.cwd()).is_file():
+            place = place_of(name, Path.cwd())
+        return nfc(os.path.realpath(place))
+
+    return absolute
+
+
+def _unique(keys: Sequence[str]) -> dict[str, int]:
+    """Where each key is that occurs once."""
+    counts = Counter(keys)
+    return {key: row for row, key in enumerate(keys) if counts[key] == 1}

@@ -1,6 +1,7 @@
 """The one error that means "the input is wrong": commands turn it into one line and exit code 2."""
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -32,3 +33,23 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
         raise InputError(
             f"{name}={value!r}{did_you_mean(str(value), names)}: give one of {', '.join(names)}."
         )
+
+
+def shell_command(name: str, *arguments: object, **flags: object) -> str:
+    """A command of this package as a user types it, for a hint; quoted where a shell asks for it.
+
+      shell_command("evaluate", workdir="my runs/a", tta=True)
+      # python -m cervix_jax.evaluate --workdir='my runs/a' --tta
+
+    Args:
+      name: of the command.
+      *arguments: that are no flags.
+      **flags: by name; those that are None, False or "" are left out.
+    """
+    words = ["python", "-m", f"cervix_jax.{name}", *(shlex.quote(str(a)) for a in arguments)]
+    for flag, value in flags.items():
+        if value is True:
+            words.append(f"--{flag}")
+        elif value not in (None, False, ""):
+            words.append(f"--{flag}={shlex.quote(str(value))}")
+    return " ".join(words)

@@ -41,14 +41,15 @@ def class_map_flag() -> None:
     )
 
 
-def dataset_flags(text: str) -> None:
+def dataset_flags(text: str, name: str = "dataset") -> None:
     """Define `--dataset`, `--setting` and `--check_counts`, for a command that opens a data set.
 
     Args:
       text: help of `--dataset`.
+      name: what to call that flag.
     """
-    flags.DEFINE_string("dataset", "", text)
+    flags.DEFINE_string(name, "", text)
     flags.DEFINE_multi_string(
-        "setting", [], "Variation of --dataset as name=value, e.g. confounding=1."
+        "setting", [], f"Variation of --{name} as name=value, e.g. confounding=1."
     )
     flags.DEFINE_bool("check_counts", True, "Insist on its official number of images.")

@@ -2,25 +2,30 @@
 
   python -m cervix_jax.evaluate --workdir=runs/rcan
   python -m cervix_jax.evaluate --workdir=runs/rcan --split=val --tta
-  python -m cervix_jax.evaluate --predictions=predictions.csv
+  python -m cervix_jax.evaluate --workdir=runs/rcan --on=hospital_b/
+  python -m cervix_jax.evaluate --predictions=predicted.csv --labels=labels.csv
   python -m cervix_jax.evaluate --compare runs/rcan runs/densenet121
   python -m cervix_jax.evaluate --ensemble runs/a runs/b --out=runs/joined
 
 Writes `evaluate/<split>.json`, `<split>_predictions.csv` and pictures; where validation predictions
-of the same weights lie there, also `<split>_decisions.json`. With `--compare` it compares two runs,
-with `--ensemble` it makes several one.
+of the same weights lie there, also `<split>_decisions.json`. With `--on` it tries a run on other
+images, says which of them the run was made with, and writes `external/<name>/`. With `--compare` it
+compares runs, with `--ensemble` it makes several one.
 """
 
 from pathlib import Path
 
 from absl import flags
 
-from cervix_jax.command.flags import class_map_flag, run_flags
+from cervix_jax.command.flags import class_map_flag, dataset_flags, run_flags
 from cervix_jax.command.run import run_command
+from cervix_jax.data.catalog import parse_data_settings
 from cervix_jax.data.class_map import parse_class_map
 from cervix_jax.data.splits import SPLITS
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, shell_command
 from cervix_jax.evaluate import workflow
+from cervix_jax.evaluate.external import SPLIT, evaluate_on, place_of_external
+from cervix_jax.evaluate.labelled_images import FOLDERS, is_data_set
 from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.evaluate.report_file import Metric
 from cervix_jax.evaluate.summary_text import aggregation_summary, decisions_summary, summary
@@ -32,9 +37,9 @@ from cervix_jax.statistics.outliers import SCORES
 
 SOURCES = ("workdir", "predictions", "compare", "ensemble")
 GROUPS = {
-    "What to evaluate": [*SOURCES, "split", "step", "out"],
+    "What to evaluate": [*SOURCES, "on", "name", "labels", "split", "step", "out"],
     "How": ["tta", "aggregate", "outliers", "validation"],
-    "Data": ["class_map", "manual_dir", "data_dir"],
+    "Data": ["class_map", "manual_dir", "data_dir", "setting", "check_counts"],
 }
 
 
@@ -44,9 +49,11 @@ def main(argv: list[str]) -> None:
     given = [name for name in SOURCES if args[name].value]
     if len(given) != 1:
         raise InputError(
-            "give one of --workdir=DIR (a run), --predictions=FILE (a CSV), --compare A B and "
-            "--ensemble A B."
+            "give one of --workdir with the folder of a run, --predictions with a CSV, --compare "
+            "with two or more of either, and --ensemble with several runs; e.g. python -m "
+            "cervix_jax.evaluate --workdir=runs/rcan"
         )
+    _refuse_misplaced(given[0])
     others = argv[1:]
     if args.compare:
         paths = _paths(args.compare, others)
@@ -68,23 +75,44 @@ def main(argv: list[str]) -> None:
         )
     elif args.predictions:
         if strange is not None:
-            known = read_table(args.predictions).class_names
+            known = read_table(args.predictions, labelled=not args.labels).class_names
             workflow.require_classes(args.outliers, strange, known)
         folder, name = workflow.file_place(args.predictions)
-        report = workflow.evaluate_file(args.predictions, validation=args.validation)
+        report = workflow.evaluate_file(
+            args.predictions, labels=args.labels, validation=args.validation
+        )
     else:
         run = load_run(args.workdir, args.step)
         if strange is not None:
             workflow.require_classes(args.outliers, strange, run.class_names)
-        folder = Path(args.workdir) / "evaluate"
-        report = workflow.evaluate_run(
-            run, args.split, tta=args.tta, manual_dir=args.manual_dir, data_dir=args.data_dir,
-            class_map=parse_class_map(args.class_map, run.class_names), progress=True,
-        )  # fmt: skip
+        class_map = parse_class_map(args.class_map, run.class_names)
+        if args.on:
+            folder, name = place_of_external(run, args.on, args.name), stem_of(SPLIT, tta=args.tta)
+            report = evaluate_on(
+                run, args.on, name=args.name, labels=args.labels, class_map=class_map,
+                tta=args.tta, manual_dir=args.manual_dir, data_dir=args.data_dir,
+                settings=parse_data_settings(
+                    args.on if is_data_set(args.on) else FOLDERS, args.setting
+                ),
+                check_counts=args.check_counts, progress=True,
+            )  # fmt: skip
+        else:
+            folder = Path(args.workdir) / "evaluate"
+            report = workflow.evaluate_run(
+                run, args.split, tta=args.tta, manual_dir=args.manual_dir, data_dir=args.data_dir,
+                class_map=class_map, progress=True,
+            )  # fmt: skip
     print(summary(report))
     decisions = read_json(folder / f"{name}_decisions.json")
     if decisions is not None:
         print(decisions_summary(decisions))
+    elif args.on:
+        step = "" if args.step == "best" else args.step
+        hint = shell_command("evaluate", workdir=args.workdir, split="val", tta=args.tta, step=step)
+        print(
+            "no temperature, conformal sets and thresholds: these weights have no validation "
+            f"predictions; {hint} makes them"
+        )
     if args.aggregate:
         print(aggregation_summary(report))
         workflow.evaluate_groups(folder, name, args.aggregate)
@@ -95,6 +123,30 @@ def main(argv: list[str]) -> None:
     print(f"written to {folder}")
 
 
+def _refuse_misplaced(source: str) -> None:
+    """Refuse flags that the chosen source does not look at.
+
+    Raises:
+      InputError: there is one; says what it goes with.
+    """
+    args = flags.FLAGS
+    run, table = source == "workdir", source == "predictions"
+    on = run and bool(args.on)
+    for name, fits, others in (
+        ("on", run, "--workdir"),
+        ("name", on, "--on"),
+        ("setting", on, "--on"),
+        ("labels", on or table, "--on or --predictions"),
+        ("validation", table, "--predictions"),
+    ):
+        if args[name].value and not fits:
+            raise InputError(
+                f"--{name} goes with {others}, not with --{source} alone; leave it out."
+            )
+    if on and args.split != "test":
+        raise InputError(f"--split={args.split}: --on evaluates all of its images; leave it out.")
+
+
 def _paths(first: str, others: list[str]) -> list[str]:
     return [part for part in [*first.split(","), *others] if part]
 
@@ -103,6 +155,17 @@ def define_flags() -> None:
     """Flags of this command."""
     run_flags()
     class_map_flag()
+    dataset_flags(
+        "With --workdir: labelled images that the run is tried on: a data set, a folder of class "
+        "folders, a CSV of path, label and group, or a table of predict with --labels.",
+        name="on",
+    )
+    flags.DEFINE_string(
+        "name", "", "With --on: what to call the evaluation; default the end of --on."
+    )
+    flags.DEFINE_string(
+        "labels", "", "Labels of a table of predictions: a CSV of path, label and perhaps group."
+    )
     flags.DEFINE_enum("split", "test", SPLITS, "Which split to evaluate.")
     flags.DEFINE_bool("tta", False, "Mean of the probabilities over 8 turned and mirrored views.")
     flags.DEFINE_string(

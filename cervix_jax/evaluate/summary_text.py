@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cervix_jax.data.splits import ONE_SPLIT, UNKNOWN_GROUPS
+from cervix_jax.evaluate.external_text import origin
 from cervix_jax.evaluate.report_file import EvaluationReport, Metric, interval_text
 from cervix_jax.statistics.aggregation import RULES
 
@@ -29,7 +30,7 @@ def summary(values: Mapping[str, Any]) -> str:
         f"95 % by resampling the {report.groups} groups: accuracy {interval_text(by_group)}",
         f"macro AUROC {report.metric('macro_auroc')}, NLL {report.metric('nll')}, "
         f"calibration error {report.metric('ece_equal_width')}",
-        _origin(report),
+        *(origin(report, values["external"]) if "external" in values else [_origin(report)]),
         f"{'':{width}}  precision  recall      f1  support",
     ]
     for name, found in report.per_class.items():

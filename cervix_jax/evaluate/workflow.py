@@ -12,6 +12,7 @@ from typing import Any
 from cervix_jax import distributed
 from cervix_jax.data.class_map import ClassMap
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.labels import join_labels, read_labels
 from cervix_jax.evaluate.members import check_members
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.report_file import EvaluationReport
@@ -98,12 +99,18 @@ def file_place(path: str | Path) -> tuple[Path, str]:
 
 
 def evaluate_file(
-    path: str | Path, *, validation: str | Path = "", out: str | Path | None = None
+    path: str | Path,
+    *,
+    labels: str | Path = "",
+    validation: str | Path = "",
+    out: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate predictions of whatever model.
 
     Args:
       path: a CSV, see `cervix_jax.evaluate.predictions_file.read_table`.
+      labels: a list of their labels, where the CSV has none, as that of `predict`; see
+        `cervix_jax.evaluate.labels.join_labels`.
       validation: another, that a temperature, conformal sets and thresholds are fitted on.
       out: the folder that is written; default `<path without .csv>_evaluation`.
 
@@ -113,12 +120,18 @@ def evaluate_file(
     Raises:
       InputError: a file cannot be read, or the two are not of the same classes.
     """
-    table = read_table(path)
+    table = read_table(path, labelled=not labels)
+    notes = []
+    if labels:
+        joined = join_labels(table, read_labels(labels), where=path, labels=labels)
+        table, notes = joined.table, joined.notes
     known = read_table(validation) if validation else None
     if known is not None:
         require_classes(validation, known, table.class_names)
     folder, name = file_place(path)
     facts = {"dataset": Path(path).name, "split": "predictions", "protocol": None, "leakage": None}
+    if labels:
+        facts |= {"labels": str(Path(labels).resolve()), "notes": notes}
     return write_report(Path(out) if out is not None else folder, name, table, facts, known)
 
 

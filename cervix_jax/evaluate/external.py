@@ -1,0 +1,251 @@
+"""External validation: a run on labelled images that it was not made for, `evaluate --on`.
+
+    report = evaluate_on("runs/rcan", "hospital_b/", class_map={"HSIL": "high grade"})
+    report["external"]["seen"]["images"]        # how many of them the run was trained on
+
+What is written lies in `<workdir>/external/<name>/`: `external.json` as `evaluate/test.json`, with
+an entry `external` besides, `external_predictions.csv`, `external_decisions.json`, pictures,
+`external_seen.csv` with the images that the run has seen, `external_skipped.csv` with those that
+cannot be read. The run's own `evaluate/` stays as it is.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cervix_jax.data.class_map import ClassMap, absent_classes
+from cervix_jax.data.identity import MADE_WITH
+from cervix_jax.errors import InputError
+from cervix_jax.evaluate.labelled_images import FOLDERS, is_data_set, open_labelled
+from cervix_jax.evaluate.labels import holds_predictions
+from cervix_jax.evaluate.report_file import make_report
+from cervix_jax.evaluate.seen import Seen, seen_by, unknown
+from cervix_jax.evaluate.tried import PREDICTIONS, Tried, predict_labelled, read_predictions
+from cervix_jax.evaluate.write import stem_of, stored, write_report
+from cervix_jax.files.atomic import read_json, write_text
+from cervix_jax.files.paths import user_path
+from cervix_jax.runs.run import Run, as_run
+from cervix_jax.statistics.resampling import Resamples
+from cervix_jax.statistics.table import PredictionTable
+
+FOLDER = "external"
+SPLIT = "external"
+
+
+def evaluate_on(
+    run: Run | str | Path,
+    on: str | Path,
+    *,
+    name: str = "",
+    labels: str | Path = "",
+    class_map: ClassMap | None = None,
+    tta: bool = False,
+    manual_dir: str = "",
+    data_dir: str = "",
+    settings: Mapping[str, Any] | None = None,
+    check_counts: bool = True,
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Evaluate a run on labelled images from elsewhere, and see which of them it knows.
+
+    Args:
+      run: a trained run, or its folder.
+      on: a data set, a folder or a list, see `labelled_images.open_labelled`; or a table of
+        predictions of this run, as `predict` writes it, whose images are then not predicted again.
+      name: of the folder that is written; default the last part of `on`.
+      labels: with a table of predictions: the list of their labels, see `labels.read_labels`.
+      class_map: classes that have another name there, see
+        `cervix_jax.data.class_map.match_classes`.
+      tta: take the mean of the probabilities over 8 turned and mirrored views; the files are then
+        `external_tta...`.
+      manual_dir: of a data set, see `cervix_jax.data.catalog.load`; as all that follow.
+      data_dir: see there.
+      settings: see there; of a folder the settings of `image_folder`, such as `group_pattern`.
+      check_counts: see there.
+      out: the folder that is written; default `<workdir>/external/<name>`.
+      progress: show a bar.
+
+    Returns:
+      What `external.json` holds. `leakage` is the share of the images that the run was made with,
+      or that share a group with these; None where that is unknown.
+
+    Raises:
+      InputError: the images or labels cannot be used, they have classes that the run does not
+        know, or the name is taken by an evaluation on something else.
+    """
+    run = as_run(run)
+    if out is None and run.workdir is None:
+        raise InputError("out: a run that was not loaded from a folder needs one to write to.")
+    place = user_path(on)
+    found = None
+    if not is_data_set(str(on)) and place.is_file() and holds_predictions(place):
+        if tta:
+            raise InputError(f"--tta: {on} holds predictions already; leave it out.")
+        source, kind = str(place.resolve()), PREDICTIONS
+        given: dict[str, Any] = {}
+    else:
+        if labels:
+            raise InputError(
+                f"--labels={labels}: is for a table of predictions; the labels of {on} are its own."
+            )
+        manual_dir, data_dir, given = _own_places(run, on, manual_dir, data_dir, settings or {})
+        found = open_labelled(
+            on, manual_dir=manual_dir, data_dir=data_dir, settings=given, check_counts=check_counts
+        )
+        source, kind = found.source, found.kind
+    folder = user_path(out) if out is not None else place_of_external(run, on, name)
+    stem = stem_of(SPLIT, tta=tta)
+    facts = {
+        "source": source,
+        "kind": kind,
+        "settings": given,
+        "manual_dir": str(Path(manual_dir).resolve()) if manual_dir else "",
+        "data_dir": str(Path(data_dir).resolve()) if data_dir else "",
+        "labels": str(Path(labels).resolve()) if labels else "",
+        "class_map": {key: value for key, value in (class_map or {}).items()},
+    }
+    _refuse_other(folder / f"{stem}.json", facts, name)
+    if found is None:
+        tried = read_predictions(run, place, labels, class_map)
+    else:
+        tried = predict_labelled(run, found, class_map, tta=tta, progress=progress)
+    return _write(run, tried, folder, stem, facts, class_map, tta=tta)
+
+
+def place_of_external(run: Run, on: str | Path, name: str = "") -> Path:
+    """The folder that `evaluate_on` writes by default, `<workdir>/external/<name>`.
+
+    Args:
+      run: loaded from a folder.
+      on: see `evaluate_on`.
+      name: see `evaluate_on`; by default the last part of a path, or the whole name of a data set,
+        in letters, digits, `_`, `-` and `.`.
+
+    Raises:
+      InputError: the name cannot be that of a folder.
+    """
+    if not name:
+        path = user_path(on).resolve()
+        last = str(on) if is_data_set(str(on)) else path.stem if path.is_file() else path.name
+        name = re.sub(r"[^\w.-]+", "_", last).strip("._")[:100] or "images"
+    if not re.fullmatch(r"[\w-][\w. -]{0,99}", name):
+        raise InputError(
+            f"--name={name}: give 1 to 100 letters, digits, _, - and points, no folders."
+        )
+    return Path(run.workdir or "") / FOLDER / name
+
+
+def _refuse_other(path: Path, facts: Mapping[str, Any], name: str) -> None:
+    """See that an evaluation that lies there is of the same images."""
+    earlier = (read_json(path) or {}).get("external")
+    if isinstance(earlier, dict) and earlier.get("source") != facts["source"]:
+        raise InputError(
+            f"{path.parent}: holds the evaluation on {earlier.get('source')}; give another "
+            f"--name{f' than {name}' if name else ''}."
+        )
+
+
+def _own_places(
+    run: Run, on: str | Path, manual_dir: str, data_dir: str, settings: Mapping[str, Any]
+) -> tuple[str, str, dict[str, Any]]:
+    """Places and settings; where the images are the run's own data set, its own by default."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    identity, config = run.identity, run.config.data
+    own_settings = {name: v for name, v in config.settings.items() if v is not None}
+    if is_data_set(str(on)):
+        if str(on) != config.dataset:
+            return manual_dir, data_dir, given
+        places = (identity.manual_dir, identity.data_dir) if identity else ("", "")
+        return (
+            manual_dir or places[0] or config.manual_dir,
+            data_dir or places[1] or config.data_dir,
+            given or own_settings,
+        )
+    if _is_own_folder(run, str(user_path(on).resolve())):
+        given = given or {name: v for name, v in own_settings.items() if name != "name"}
+    return manual_dir, data_dir, given
+
+
+def _is_own_folder(run: Run, source: str) -> bool:
+    """Whether a folder is that of the images which the run was trained on."""
+    return (
+        run.identity is not None
+        and run.config.data.dataset == FOLDERS
+        and run.identity.manual_dir == source
+    )
+
+
+def _write(
+    run: Run,
+    tried: Tried,
+    folder: Path,
+    stem: str,
+    facts: dict[str, Any],
+    class_map: ClassMap | None,
+    *,
+    tta: bool,
+) -> dict[str, Any]:
+    table, identity = tried.table, run.identity
+    if tried.prints is None:
+        where = f"the images that {tried.title} names are not all there, so that they cannot be "
+        seen = unknown(f"unknown: {where}compared with those of the run", len(table.filenames))
+    else:
+        same = (
+            _is_own_folder(run, tried.source) or tried.source == run.config.data.dataset != FOLDERS
+        )
+        groups = table.groups.tolist()
+        seen = seen_by(run, tried.prints, table.filenames, groups, same_data=same)
+    seen.write(folder / f"{stem}_seen.csv", table.filenames)
+    _write_skipped(folder / f"{stem}_skipped.csv", tried.skipped)
+    leaked = seen.leaked(*MADE_WITH)
+    validation = None
+    if run.workdir is not None:
+        validation = stored(run.workdir / "evaluate", "val", run.step, tta=tta)
+    absent = absent_classes(run.class_names, tried.class_names, class_map)
+    facts = {
+        "dataset": tried.title,
+        "split": SPLIT,
+        "protocol": None,
+        "leakage": float(leaked.mean()) if seen.known else None,
+        "leakage_train": float(seen.leaked("train").mean()) if seen.known else None,
+        "step": run.step,
+        "tta": tta,
+        "external": facts
+        | {
+            "trained_on": identity.name if identity else run.config.data.dataset,
+            "absent_classes": list(absent),
+            "skipped": len(tried.skipped),
+            "notes": tried.notes,
+            "seen": seen.to_json(),
+            "unseen": _unseen(table, leaked, seen),
+        },
+    }
+    return write_report(folder, stem, table, facts, validation)
+
+
+def _unseen(table: PredictionTable, leaked: np.ndarray, seen: Seen) -> dict[str, Any] | None:
+    """The accuracy without the images that the run has seen; None where these are none, or all."""
+    if not seen.known or not leaked.any() or leaked.all():
+        return None
+    rest = table.take(np.flatnonzero(~leaked))
+    found = make_report(rest, {}, Resamples(rest.groups))
+    return {
+        "n": found["n"],
+        "groups": found["groups"],
+        "metrics": {name: found["metrics"][name] for name in ("accuracy", "balanced_accuracy")},
+    }
+
+
+def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
+    if not skipped:
+        path.unlink(missing_ok=True)  # of an earlier evaluation
+        return
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([("path", "reason"), *skipped])
+    write_text(path, text.getvalue())

@@ -58,11 +58,11 @@ def audit_dataset(
       progress: show bars.
 
     Returns:
-      JSON-ready dict: `dataset, version, examples, groups, group_feature, class_names, protocol,
-      folds, chance, classes` (sizes and counts), `splits` (of every protocol and fold the sizes,
-      class counts, `leakage` and `duplicated`: share of the test examples with a duplicate in train
-      or val), `unavailable` (protocols that the data do not allow, and why), `duplicates` (also
-      `joined`: group to the group that it is joined to),
+      JSON-ready dict: `dataset, version, examples, groups, group_feature, groups_known` (else every
+      leakage is None), `class_names, protocol, folds, chance, classes` (sizes and counts), `splits`
+      (of every protocol and fold the sizes, class counts, `leakage` and `duplicated`: share of the
+      test examples with a duplicate in train or val), `unavailable` (protocols that the data do not
+      allow, and why), `duplicates` (also `joined`: group to the group that it is joined to),
       `baselines` (see `shortcut_table`), `descriptions` and `reading`.
 
     Raises:
@@ -91,6 +91,7 @@ def audit_dataset(
         "examples": len(dataset),
         "groups": len(set(dataset.groups)),
         "group_feature": dataset.group_feature,
+        "groups_known": dataset.groups_known,
         "class_names": list(dataset.class_names),
         "protocol": protocol,
         "folds": folds,

@@ -99,6 +99,11 @@ def _duplicates(report: dict) -> str:
             f"Joined by them the {report['groups']} groups are {found['groups_joined']} "
             "(--config.split.protocol=joined: `cluster` with those; images.csv lists them)"
         )
+    if not report["groups_known"]:
+        lines.append(
+            "images.csv holds together only what occurs twice, as no groups were given: add the "
+            "patient or slide of every image as its group before it is used"
+        )
     ordered = sorted(found["pairs"], key=lambda row: protocol not in row["crosses"])
     for row in ordered[:SHOWN_PAIRS]:
         folds = row["crosses"].get(protocol)

@@ -1,5 +1,6 @@
 """The command `audit`: of data sets and of runs."""
 
+import csv
 import dataclasses
 import json
 import subprocess
@@ -16,7 +17,9 @@ from cervix_jax.audit import __main__ as command
 from cervix_jax.audit import model as run_audit
 from cervix_jax.audit.baselines import balanced_accuracy, cross_validate, share_above_chance
 from cervix_jax.audit.dataset import audit_dataset, reading
-from cervix_jax.data import catalog
+from cervix_jax.audit.report import dataset_text
+from cervix_jax.audit.write import write_dataset_audit
+from cervix_jax.data import catalog, divide
 from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
 from cervix_jax.files.images import png
@@ -144,6 +147,42 @@ def test_planted_duplicates_across_splits_are_found_by_name(phantom):
         if report["duplicates"]["crossing"]["cluster"]:
             assert "pairs of images that look alike" in report["reading"]
         assert "such pairs are labelled differently" in report["reading"]
+
+
+def test_joined_can_be_looked_at_closely_and_its_groups_are_written(phantom, tmp_path):
+    image = np.asarray(phantom.decoded_source[3]["image"])
+    alone = {"folds": 3, "trees": 2, "protocol": "joined"}
+    assert audit_dataset(phantom, **FAST | alone)["splits"].keys() >= {"joined"}
+    dataset = with_copies(phantom, (image, int(phantom.labels[3]), "copy, of slide 1"))
+    found = audit_dataset(dataset, **FAST | alone)
+    assert found["protocol"] == "joined"
+    assert found["duplicates"]["crossing"]["joined"] == 0
+    for fold in range(3):
+        expected = divide.split_dataset(dataset, protocol="joined", fold=fold, folds=3)
+        sizes = {split: int((expected == split).sum()) for split in ("train", "val", "test")}
+        assert found["splits"]["joined"][fold]["sizes"] == sizes
+    write_dataset_audit(found, dataset, tmp_path)
+    with (tmp_path / "images.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == list(dataset.filenames)
+    assert [row["group"] for row in rows] == list(dataset.joined_groups)
+    assert [row["label"] for row in rows] == [dataset.class_names[y] for y in dataset.labels]
+    assert rows[-1]["group"] == rows[3]["group"]
+    with pytest.raises(InputError, match=r"split\.folds=60"):
+        audit_dataset(dataset, **FAST | alone | {"folds": 60})
+
+
+def test_without_groups_leakage_is_unknown(phantom, tmp_path):
+    dataset = dataclasses.replace(phantom, groups=phantom.filenames)
+    found = audit_dataset(dataset, **FAST | {"folds": 4, "trees": 2})
+    assert not found["groups_known"]
+    folds = [fold for each in found["splits"].values() for fold in each]
+    assert {(fold["leakage"], fold["leakage_train"]) for fold in folds} == {(None, None)}
+    assert "Leakage is unknown: no groups were given" in found["reading"]
+    text = dataset_text(found)
+    row = next(line for line in text.splitlines() if line.startswith("random"))
+    assert "unknown" in row
+    assert "images.csv holds together only what occurs twice" in text
 
 
 def test_protocols_that_do_not_fit(phantom):
@@ -297,6 +336,7 @@ def test_command_on_a_data_set(prepared, audit, tmp_path, capsys):
     assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {
         "audit.json",
         "baselines.png",
+        "images.csv",
     }
     printed = capsys.readouterr().out
     mean = report["baselines"]["colour"]["cluster"]["mean"]

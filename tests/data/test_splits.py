@@ -203,6 +203,19 @@ def test_leakage_counts_groups_of_train_and_of_val():
     assert splits.leakage(["train"], ["a"]).share == 0
 
 
+def test_leakage_is_unknown_where_every_group_is_its_own_image():
+    names, parts = ["a.png", "b.png", "c.png"], ["train", "test", "test"]
+    unknown = splits.leakage(parts, names, names)
+    assert (unknown.share, unknown.share_in_train, unknown.num_test) == (None, None, 2)
+    assert not splits.groups_known(names, names)
+    known = splits.leakage(parts, ["a.png", "a.png", "c.png"], names)
+    assert (known.share, known.share_in_train) == (0.5, 0.5)
+    # Groups of one image each are known where somebody named them.
+    assert splits.leakage(parts, ["p1", "p2", "p3"], names).share == 0
+    assert splits.leakage(parts, np.array(names), np.array(names)).share is None
+    assert splits.leakage(parts, names).share == 0, "without names nothing shows"
+
+
 # --- bad input ----------------------------------------------------------------------------------
 
 

@@ -54,6 +54,17 @@ def test_batch_norm_equals_flax_but_for_the_unbiased_running_variance():
     np.testing.assert_array_equal(ours.mean[...], before)
 
 
+@pytest.mark.parametrize("mean", [0, 1, 10, 100])
+def test_one_pass_loses_no_more_digits_than_its_docstring_says(mean):
+    x = (normal(4, 24, 24, 8) + np.float32(mean)).astype(np.float32)
+    found, exact = layers.batch_moments(jnp.asarray(x)), x.astype(np.float64)
+    np.testing.assert_allclose(found.mean, exact.mean((0, 1, 2)), rtol=1e-5, atol=1e-5)
+    bound = 1e-6 + 5e-7 * mean**2
+    np.testing.assert_allclose(found.var, exact.var((0, 1, 2)), rtol=bound)
+    constant = layers.batch_moments(jnp.full((2, 5, 5, 3), 1234.567))
+    assert float(constant.var.min()) >= 0
+
+
 @pytest.mark.slow
 def test_shared_moments_change_neither_values_nor_gradients():
     parts = normal(2, 4, 4, 3), 1 + normal(2, 4, 4, 5, seed=1)

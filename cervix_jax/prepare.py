@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> None:
         data_dir=args.data_dir,
         check_counts=args.check_counts,
         settings=catalog.parse_data_settings(name, args.setting),
+        skip_damaged=args.skip_damaged,
     )
     print(_summary(dataset, time.monotonic() - start))
 
@@ -63,6 +64,11 @@ def define_flags() -> None:
     flags.DEFINE_string("manual_dir", "", "Folder of the downloaded, unpacked files.")
     flags.DEFINE_string(
         "data_dir", "", "Folder of prepared data sets; default ~/tensorflow_datasets."
+    )
+    flags.DEFINE_boolean(
+        "skip_damaged",
+        False,
+        "Leave out files that cannot be read; else all of them are named and nothing is prepared.",
     )
     flags.DEFINE_boolean(
         "instructions", False, "Only say which files the data set needs and where to get them."

@@ -7,6 +7,7 @@ TensorFlow Datasets (without TensorFlow) as ArrayRecord files and read by random
 import importlib
 import importlib.util
 import inspect
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cervix_jax.data.preparation import ManualDir, check_files, is_prepared, pre
 from cervix_jax.data.prepared import Records, encoded_records, load_index
 from cervix_jax.data.settings import REGISTERED, BuilderSettings, Setting
 from cervix_jax.errors import InputError, did_you_mean
+from cervix_jax.files.damaged import DamagedFiles
 from cervix_jax.files.paths import user_path
 from cervix_jax.files.storage import storage_problem
 
@@ -72,6 +74,7 @@ def load(
     data_dir: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     check_counts: bool = True,
+    skip_damaged: bool = False,
 ) -> Dataset:
     """Open a data set, preparing it on first use.
 
@@ -82,6 +85,8 @@ def load(
       data_dir: folder of prepared data sets; "" or None is that of TFDS.
       settings: variations of the config, for builders that have any.
       check_counts: insist on the official number of examples in every class.
+      skip_damaged: when preparing, leave out files that cannot be read; else all of them are named
+        and nothing is prepared. Data that are prepared are not looked at again.
 
     Raises:
       InputError: the name, a folder, a setting or the data cannot be used.
@@ -94,13 +99,24 @@ def load(
     if data_dir:
         kwargs["data_dir"] = user_path(data_dir, "data_dir")
     # What else a builder wants to know; the folder decides the classes of `image_folder`.
-    offered = {"check_counts": check_counts, "manual_dir": manual.path}
+    offered = {
+        "check_counts": check_counts,
+        "manual_dir": manual.path,
+        "skip_damaged": skip_damaged,
+    }
     accepted = inspect.signature(builder_cls.__init__).parameters
     kwargs |= {key: value for key, value in offered.items() if key in accepted}
     try:
         builder = builder_cls(**kwargs)
         if not is_prepared(builder):
             builder = prepare(name, builder, manual, lambda: builder_cls(**kwargs))
+    except DamagedFiles as error:
+        insists = check_counts and hasattr(builder_cls, "OFFICIAL_COUNTS")
+        raise error.with_way_out(
+            "leave "
+            + ("it" if error.count == 1 else "them")
+            + f" out: {_command(name, manual.path, data_dir, settings, insists)}"
+        ) from error
     except _DAMAGED as error:
         raise InputError(
             f"{name}: the description of the prepared data in "
@@ -124,6 +140,22 @@ def load(
     if check_counts:
         _check_counts(dataset, config, builder_cls)
     return dataset
+
+
+def _command(
+    name: str,
+    manual: Path | None,
+    data_dir: str | Path | None,
+    settings: Mapping[str, Any] | None,
+    insists: bool,
+) -> str:
+    """The command that prepares a data set without its damaged files."""
+    words = ["python", "-m", "cervix_jax.prepare", f"--dataset={name}"]
+    words += [f"--manual_dir={manual}"] if manual else []
+    words += [f"--data_dir={data_dir}"] if data_dir else []
+    words += [f"--setting={key}={value}" for key, value in (settings or {}).items() if value != ""]
+    words += ["--nocheck_counts"] if insists else []
+    return shlex.join([*words, "--skip_damaged"])
 
 
 def known_settings(name: str) -> dict[str, Setting]:

@@ -4,7 +4,9 @@ import logging
 import os
 import pickle
 import re
+import shlex
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +105,142 @@ def test_train_and_test_are_joined(tmp_path, caplog):
     assert "divided into Test, train" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("seg_train", "seg_test"),
+        ("training_set", "test_set"),
+        ("TrainingSet", "TestSet", "ValidationData"),
+        ("TRAIN", "VALID"),
+        ("trainset", "testset"),
+        ("train-images", "dev-images"),
+        ("1_train", "2_val", "3_test"),
+        ("train2017", "val2017"),
+        ("fold1", "fold2"),
+        ("fold_a1", "train"),
+        ("train", "unlabelled"),
+    ],
+)
+def test_parts_of_a_division_are_no_classes(tmp_path, parts):
+    first, second = parts[:2]
+    names_of = [f"{first}/HSIL/1.png", f"{first}/NILM/2.png"]
+    if second != "unlabelled" and first != "fold_a1":
+        names_of += [f"{second}/HSIL/3.png", f"{second}/NILM/4.png"]
+    root = tree(tmp_path, *names_of)
+    if first == "fold_a1":
+        root = tree(tmp_path, "train/HSIL/1.png", "train/NILM/2.png")
+    listing = find_items(root)
+    assert listing.class_names == ("HSIL", "NILM")
+    assert len(listing.items) == (4 if len(names_of) == 4 else 2)
+
+
+@pytest.mark.parametrize("stray", ["unlabelled/x.png", "models/a/x.png"])
+@pytest.mark.parametrize("parts", [("train", "test"), ("train",), ("seg_train", "seg_pred")])
+def test_a_stray_folder_beside_the_parts_is_no_class(tmp_path, caplog, stray, parts):
+    root = tree(tmp_path, stray, *(f"{p}/{c}/{p}.png" for p in parts for c in "AB"))
+    if parts[-1] == "seg_pred":  # of images without classes
+        shutil.rmtree(root / "seg_pred")
+        save(root / "seg_pred" / "y.png", 9)
+    with caplog.at_level(logging.WARNING, "absl"):
+        listing = find_items(root)
+    assert listing.class_names == ("A", "B")
+    assert f"{root / stray.split('/')[0]} lies beside the parts" in caplog.text
+    assert "its 1 images are left out" in caplog.text
+
+
+def test_parts_packed_into_themselves_and_in_folds(tmp_path, caplog):
+    packed = [f"seg_{p}/seg_{p}/{c}/1.png" for p in ("train", "test") for c in "AB"]
+    assert find_items(tree(tmp_path / "a", *packed)).class_names == ("A", "B")
+    folds = [f"fold{n}/{p}/{c}/1.png" for n in "12" for p in ("train", "val") for c in "AB"]
+    root = tree(tmp_path / "b", *folds)
+    assert (find_items(root).class_names, len(find_items(root).items)) == (("A", "B"), 8)
+    inside = ["train/images/A/1.png", "train/images/B/1.png"]
+    root = tree(tmp_path / "c", *inside, "test/2.png", "test/3.png")
+    with caplog.at_level(logging.WARNING, "absl"):
+        assert names(root) == inside
+    assert "2 images lie in no class folder" in caplog.text
+
+
+def test_one_class_in_a_part_and_patients_below(tmp_path):
+    root = tree(tmp_path, "train/A/p1/1.png", "train/B/p2/2.png", "test/A/p3/3.png")
+    assert find_items(root).class_names == ("A", "B")
+
+
+def test_what_lies_beside_the_test_part_is_for_training(tmp_path):
+    root = tree(tmp_path, "A/1.png", "B/2.png", "test/A/3.png", "test/B/4.png")
+    assert find_items(root).class_names == ("A", "B")
+    assert len(find_items(root).items) == 4
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [("control", "test"), ("tested", "untested"), ("trained", "naive"), ("split", "whole"),
+     ("fold", "flat"), ("Läsion", "Normal"), ("checks", "blank")],
+)  # fmt: skip
+def test_classes_are_no_parts(tmp_path, classes):
+    root = tree(tmp_path, *(f"{name}/p1/1.png" for name in classes), f"{classes[0]}/p2/2.png")
+    assert set(find_items(root).class_names) == set(classes)
+
+
+def test_parts_without_class_folders(tmp_path):
+    root = tree(tmp_path, "train/1.png", "test/2.png")
+    assert "test, train divide the images and hold no class folders" in refusal(root)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_compared_in_one_form_of_unicode(tmp_path, form):
+    composed, apart = (unicodedata.normalize(kind, "Läsion") for kind in ("NFC", "NFD"))
+    root = tree(
+        tmp_path / "tree", f"train/{composed}/1.png", f"test/{apart}/ü.png", "train/Normal/3.png"
+    )
+    listing = find_items(root)
+    assert listing.class_names == (composed, "Normal")
+    assert all(unicodedata.is_normalized("NFC", item.filename) for item in listing.items)
+    assert all(item.path.is_file() for item in listing.items)
+    root = tree(tmp_path / "list", f"{apart}/{unicodedata.normalize('NFD', 'ü.png')}", "b.png")
+    text = f"path,label,group\nLäsion/ü.png,{apart},Ü1\nb.png,Normal,\n"
+    listed(root, unicodedata.normalize(form, text))
+    listing = find_items(root)
+    assert listing.class_names == (composed, "Normal")
+    assert [item.filename for item in listing.items] == ["Läsion/ü.png", "b.png"]
+    assert listing.items[0].group == "Ü1"
+    assert listing.items[0].path.is_file()
+
+
+def test_names_that_differ_by_their_form_alone_are_named(tmp_path):
+    forms = [unicodedata.normalize(form, "A/ü.png") for form in ("NFC", "NFD")]
+    assert "are the same item twice" in refusal(tree(tmp_path, *forms, "B/1.png"))
+
+
+def test_a_pattern_is_searched_in_one_form_of_unicode(tmp_path):
+    root = tree(tmp_path, *(unicodedata.normalize("NFD", f"{c}/ä1_2.png") for c in "AB"))
+    pattern = unicodedata.normalize("NFD", r"(?P<group>ä\d)")
+    assert {item.group for item in find_items(root, group_pattern=pattern).items} == {"ä1"}
+
+
+def test_files_that_are_not_read_are_counted_by_suffix(tmp_path, caplog):
+    root = tree(tmp_path, "A/1.png", "B/2.png")
+    save(root / "A" / "3.jfif", 3, format="JPEG")
+    save(root / "A" / "4.jpe", 4, format="JPEG")
+    for name in ("A/5.webp", "A/6.WEBP", "B/7.gif", "B/slide.svs", "notes.txt", "A/none"):
+        (root / name).write_bytes(b"x")
+    with caplog.at_level(logging.WARNING, "absl"):
+        assert names(root) == ["A/1.png", "A/3.jfif", "A/4.jpe", "B/2.png"]
+    assert "6 files are not read: 2 .webp, 1 without suffix, 1 .gif, 1 .svs, 1 .txt" in caplog.text
+    assert "4 of them are images of a format that is not read: save as one of .bmp" in caplog.text
+
+
+def test_images_beside_a_list_are_counted(scans, caplog):
+    listed(scans, "path,label\nscans/0.png,A\nscans/1.png,B\n")
+    with caplog.at_level(logging.WARNING, "absl"):
+        find_items(scans)
+    assert "3 images in" in caplog.text
+    assert "are not listed in images.csv and are left out, e.g. other/5.png" in caplog.text
+    caplog.clear()
+    find_items(scans, report=False)
+    assert not caplog.records
+
+
 def test_any_size_and_format_is_kept_or_reencoded_without_loss(tmp_path):
     root = tmp_path / "raw"
     save(root / "A" / "1.jpg", 1, (30, 20), quality=95)
@@ -132,7 +270,7 @@ def test_what_is_left_out_is_counted(tmp_path, caplog):
     assert got == ["A/1.png", "A/2.BMP", "A/round_mask.png", "B/3.png", "B/p_d.png"]
     assert "1 images lie in no class folder" in caplog.text
     assert "5 masks, by their names or folders" in caplog.text
-    assert "2 other files" in caplog.text
+    assert "1 file is not read: 1 .txt" in caplog.text  # and what systems leave does not count
 
 
 def test_copies_of_an_image_are_reported(raw, tmp_path, caplog):
@@ -162,7 +300,7 @@ def test_empty_class_folder(raw, tmp_path):
     (raw / "y" / "a.czi").write_text("x")
     message = refuse(raw, tmp_path / "data")
     assert f"{raw / 'y'}: this class folder holds no images" in message
-    assert "1 other files" in message
+    assert "1 file is not read: 1 .czi" in message
 
 
 @pytest.mark.parametrize("nested", ["A/A/1.png", "A/A/A/1.png"])
@@ -198,6 +336,46 @@ def test_damaged_images_are_named(raw, tmp_path, content):
     path = raw / "x" / "c.png"
     path.write_bytes(path.read_bytes()[:-300] if content is None else content)
     assert str(path) in refuse(raw, tmp_path / "data")
+
+
+def test_all_damaged_files_are_named_at_once_and_can_be_left_out(raw, tmp_path, caplog):
+    data = tmp_path / "data"
+    (raw / "x" / "cut.png").write_bytes((raw / "x" / "c.png").read_bytes()[:-300])
+    (raw / "x" / "text.jpg").write_bytes(b"no")
+    Image.new("RGB", (9, 9)).save(raw / "Grade 2" / "flat.png")
+    with pytest.raises(InputError) as error:
+        load(raw, data, group_pattern="parent")
+    message = str(error.value)
+    assert message.startswith("3 files cannot be used: ")
+    for name in ("cut.png", "text.jpg", "flat.png: has one colour only"):
+        assert name in message
+    command = shlex.split(message.rpartition("leave them out: ")[2].removesuffix("."))
+    assert command == [
+        *("python", "-m", "cervix_jax.prepare", "--dataset=image_folder/default"),
+        *(f"--manual_dir={raw}", f"--data_dir={data}"),
+        *("--setting=group_pattern=parent", "--skip_damaged"),
+    ]
+    assert not list(data.glob("image_folder/raw*/*"))
+    settings = {"group_pattern": "parent"}
+    with caplog.at_level(logging.WARNING, "absl"):
+        dataset = catalog.load(
+            "image_folder/default", manual_dir=raw, data_dir=data, settings=settings,
+            skip_damaged=True,
+        )  # fmt: skip
+    assert len(dataset) == 4
+    assert "3 damaged files are left out" in caplog.text
+    assert "cut.png" in caplog.text
+    caplog.clear()
+    assert load(raw, data, group_pattern="parent").filenames == dataset.filenames
+    assert not [record for record in caplog.records if "image_folder" in record.getMessage()]
+
+
+def test_a_class_of_damaged_files_alone_is_named(raw, tmp_path):
+    (raw / "x" / "c.png").write_bytes(b"")
+    with pytest.raises(InputError, match="every image of x is damaged"):
+        catalog.load(
+            "image_folder/default", manual_dir=raw, data_dir=tmp_path / "d", skip_damaged=True
+        )
 
 
 def test_more_than_8_bits_are_refused_not_cut_off(raw, tmp_path):

@@ -12,7 +12,7 @@ from cervix_jax.data.classes import CRIC
 from cervix_jax.data.cric_nuclei import PUBLISHED_WIDTH
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
-from cervix_jax.files.threads import map_in_order
+from cervix_jax.files.damaged import Damaged
 from tfds_builders.cric.layout import Field, find_fields
 from tfds_builders.cric.settings import BASE_CONFIGS, CricConfig, cric_config
 
@@ -32,6 +32,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     Args:
       check_counts: insist on the official number of fields and cells.
+      skip_damaged: leave out images that cannot be read.
       **kwargs: see `tfds.core.DatasetBuilder`.
     """
 
@@ -48,9 +49,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     GROUP_FEATURE = "image_id"
     OFFICIAL_COUNTS: ClassVar = {"cell": dict(zip(CRIC.names, CELL_COUNTS, strict=True))}
 
-    def __init__(self, *, check_counts: bool = True, **kwargs: Any):
+    def __init__(self, *, check_counts: bool = True, skip_damaged: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self._check_counts = check_counts
+        self._damaged = Damaged(skip=skip_damaged)
 
     @property
     def _variant(self) -> CricConfig:
@@ -84,8 +86,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             root,
             positions_width=self._variant.settings.positions_width,
             complete=self._check_counts,
+            damaged=self._damaged,
         )
-        if self._check_counts:
+        if self._check_counts and not self._damaged.errors:  # else those are named first
             if len(fields) != NUM_FIELDS:
                 raise InputError(
                     f"{root}: {len(fields)} annotated fields, expected {NUM_FIELDS}; complete the "
@@ -99,8 +102,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples(fields)}
 
     def _generate_examples(self, fields: list[Field]) -> Iterator[tuple[str, dict[str, Any]]]:
-        for examples in map_in_order(self._examples, fields):
+        for examples in self._damaged.map(self._examples, fields):
             yield from examples
+        self._damaged.report()
 
     def _examples(self, field: Field) -> Examples:
         image, data = images.read_image(field.path, min_colours=2)

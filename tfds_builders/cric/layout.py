@@ -10,6 +10,7 @@ from absl import logging
 from cervix_jax.data.cric_nuclei import PUBLISHED_WIDTH, Nucleus, read_nuclei
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
+from cervix_jax.files.damaged import Damaged
 from cervix_jax.files.threads import map_in_order
 
 _ANNOTATIONS = ("classifications.csv", "classifications.json")
@@ -42,7 +43,9 @@ class Field:
         return self.path.stem
 
 
-def find_fields(root: Path, *, positions_width: int = 0, complete: bool = True) -> list[Field]:
+def find_fields(
+    root: Path, *, positions_width: int = 0, complete: bool = True, damaged: Damaged | None = None
+) -> list[Field]:
     """The annotated fields below `root`, sorted by name.
 
     Args:
@@ -50,6 +53,8 @@ def find_fields(root: Path, *, positions_width: int = 0, complete: bool = True) 
         are there) and the fields, here or in folders below.
       positions_width: width of the fields that the positions are given in, 0 finds out.
       complete: refuse annotations of fields that are not there, else leave them out.
+      damaged: keeps the errors of fields that cannot be read, which are left out; None raises the
+        first.
 
     Raises:
       InputError: files are missing, unreadable or there twice, or an annotation is wrong.
@@ -71,9 +76,13 @@ def find_fields(root: Path, *, positions_width: int = 0, complete: bool = True) 
     if not nuclei:
         raise InputError(f"{annotations}: none of its images is below {root}.")
     _report(found, nuclei, absent)
-    stems = sorted(nuclei)
-    sizes = list(map_in_order(images.image_size, [found[stem] for stem in stems]))
-    fields = [(found[stem], size, nuclei[stem]) for stem, size in zip(stems, sizes, strict=True)]
+
+    def sized(stem: str) -> tuple[Path, tuple[int, int], list[Nucleus]]:
+        return found[stem], images.image_size(found[stem]), nuclei[stem]
+
+    fields = list((damaged.map if damaged else map_in_order)(sized, sorted(nuclei)))
+    if damaged and not fields:
+        damaged.report()
     frame = positions_width or _detect_frame([(size, cells) for _, size, cells in fields])
     return [_field(path, size, cells, frame) for path, size, cells in fields]
 
@@ -82,6 +91,7 @@ def _files(root: Path) -> tuple[dict[str, Path], Path]:
     """Image files by name without suffix, and the file of the annotations."""
     found: dict[str, Path] = {}
     annotations: dict[str, Path] = {}
+    unread = folders.Unread()
     level = [root]
     for _ in range(folders.SEARCH_DEPTH):
         for path in (path for folder in level for path in folders.entries(folder)):
@@ -89,9 +99,13 @@ def _files(root: Path) -> tuple[dict[str, Path], Path]:
                 folders.add_once(found, path.stem, path)
             elif not path.is_dir() and path.name.lower() in _ANNOTATIONS:
                 folders.add_once(annotations, path.name.lower(), path)
+            elif not path.is_dir():
+                unread.add(path)
         level = [child for folder in level for child in folders.subfolders(folder)]
     if not annotations:
         raise InputError(f"{root}: holds no {' or '.join(_ANNOTATIONS)}; download it from CRIC.")
+    if unread:
+        logging.warning("cric: in %s %s.", root, unread.text())
     return found, annotations[min(annotations)]
 
 

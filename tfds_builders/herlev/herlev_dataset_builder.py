@@ -10,7 +10,7 @@ from absl import logging
 
 from cervix_jax.data.classes import HERLEV
 from cervix_jax.files import folders, images
-from cervix_jax.files.threads import map_in_order
+from cervix_jax.files.damaged import Damaged
 from tfds_builders.herlev.layout import Item, find_items
 from tfds_builders.herlev.segmentation import read_segmentation
 
@@ -23,6 +23,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     Args:
       check_counts: insist on the official number of images in every class.
+      skip_damaged: leave out images that cannot be read.
       **kwargs: see `tfds.core.DatasetBuilder`.
     """
 
@@ -44,9 +45,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     PAPER_RATIOS = (0.2, 0.0)
     OFFICIAL_COUNTS: ClassVar = {"default": dict(zip(HERLEV.names, CELL_COUNTS, strict=True))}
 
-    def __init__(self, *, check_counts: bool = True, **kwargs: Any):
+    def __init__(self, *, check_counts: bool = True, skip_damaged: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self._check_counts = check_counts
+        self._damaged = Damaged(skip=skip_damaged)
 
     def _info(self) -> tfds.core.DatasetInfo:
         mask = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
@@ -92,7 +94,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples(items)}
 
     def _generate_examples(self, items: list[Item]) -> Iterator[tuple[str, dict[str, Any]]]:
-        yield from map_in_order(_example, items)
+        yield from self._damaged.map(_example, items)
+        self._damaged.report()
 
 
 def _example(item: Item) -> tuple[str, dict[str, Any]]:

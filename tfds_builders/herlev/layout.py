@@ -74,10 +74,12 @@ def find_items(root: Path) -> list[Item]:
     pictures: dict[str, tuple[Path, int]] = {}
     masks: dict[str, Path] = {}
     strange: list[Path] = []
+    unread = folders.Unread()
     for label, name in enumerate(HERLEV.names):
         of_class: dict[str, Path] = {}
         for path in (file for folder in found[name] for file in _files(folder, name)):
-            if path.suffix.lower() not in images.SUFFIXES:
+            if not images.is_image(path):
+                unread.add(path)
                 continue
             if match := _MASK.fullmatch(path.stem.lower()):
                 folders.add_once(masks, match[1], path)
@@ -92,6 +94,8 @@ def find_items(root: Path) -> list[Item]:
                 )
             pictures[stem] = (path, label)
     _report(strange, sorted(masks.keys() - pictures.keys()))
+    if unread:
+        logging.warning("herlev: in %s %s.", root, unread.text())
     return [
         Item(
             path=path,

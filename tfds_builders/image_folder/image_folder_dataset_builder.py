@@ -12,7 +12,7 @@ from cervix_jax.data.prepared import features_of
 from cervix_jax.data.sources import SourceFiles
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
-from cervix_jax.files.threads import map_in_order
+from cervix_jax.files.damaged import Damaged
 from tfds_builders.image_folder.layout import DEFAULT_CSV, Item, Listing, find_items
 from tfds_builders.image_folder.settings import (
     BASE_CONFIG,
@@ -39,6 +39,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
       manual_dir: the folder; it names the prepared data. Without it, and without a name, the
         data of this kind are opened that are prepared, where it is one folder's.
       config: "default" or a config of `image_folder_config`.
+      skip_damaged: leave out images that cannot be read.
       **kwargs: see `tfds.core.DatasetBuilder`.
 
     Raises:
@@ -60,8 +61,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         *,
         manual_dir: str | Path | None = None,
         config: str | ImageFolderConfig | None = None,
+        skip_damaged: bool = False,
         **kwargs: Any,
     ):
+        self._skip_damaged = skip_damaged
         if config is None or config == BASE_CONFIG.name:
             config = BASE_CONFIG
         if isinstance(config, ImageFolderConfig):
@@ -94,8 +97,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         """The images of a folder without preparing them; settings as for `layout.find_items`."""
         return find_items(root, **settings)
 
-    def _listing(self, root: Path) -> Listing:
-        return find_items(root, **self._variant.settings)
+    def _listing(self, root: Path, *, report: bool = False) -> Listing:
+        variant = self._variant
+        return find_items(root, csv=variant.csv, group_pattern=variant.group_pattern, report=report)
 
     @property
     def _prepared(self) -> dict[str, Any]:
@@ -175,7 +179,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 f"image_folder: the images are to be read from {root}, but the data set is of "
                 f"{known or 'no folder'}; give both the same manual_dir."
             )
-        listing = self._listing(root)
+        listing = self._listing(root, report=True)
         cast(tfds.features.ClassLabel, features_of(self.info)["label"]).names = list(
             listing.class_names
         )
@@ -190,11 +194,19 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, listing: Listing) -> Iterator[tuple[str, dict[str, Any]]]:
         first: dict[bytes, Item] = {}
         copies: list[tuple[Item, Item]] = []
-        for item, example, digest in map_in_order(_example, listing.items):
+        damaged, readable = Damaged(skip=self._skip_damaged), set()
+        for item, example, digest in damaged.map(_example, listing.items):
+            readable.add(item.label)
             original = first.setdefault(digest, item)
             if original is not item:
                 copies.append((original, item))
             yield item.filename, example
+        damaged.report()
+        if gone := [n for k, n in enumerate(listing.class_names) if k not in readable]:
+            raise InputError(
+                f"{self._variant.folder}: every image of {', '.join(gone)} is damaged; mend one, "
+                "or move these classes out of the folder."
+            )
         if copies:
             across = [pair for pair in copies if pair[0].label != pair[1].label]
             pair = (across or copies)[0]

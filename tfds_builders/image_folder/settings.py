@@ -19,6 +19,7 @@ from cervix_jax.data.settings import (
     settings_of,
 )
 from cervix_jax.errors import InputError, check_choice, did_you_mean
+from cervix_jax.files.paths import nfc
 
 _OWNER = "image_folder setting "
 # Searched for in the path of an image below manual_dir, written with "/".
@@ -119,7 +120,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str] | None:
         return None
     known = ", ".join(GROUP_PATTERNS)
     try:
-        compiled = re.compile(GROUP_PATTERNS.get(pattern, pattern))
+        compiled = re.compile(nfc(GROUP_PATTERNS.get(pattern, pattern)))  # as names are
     except re.error as error:
         raise InputError(
             f"{_OWNER}group_pattern={pattern!r}: is no regular expression ({error}); "

@@ -93,9 +93,10 @@ def _class_items(paths: list[Path], name: str, label: int, *, crops: bool) -> li
     found: dict[Key, Path] = {}
     contours: dict[tuple[int, int, str], Path] = {}
     strange: list[Path] = []
+    unread = folders.Unread()
     for path, in_cropped in (file for folder in paths for file in _files(folder, name)):
         suffix, stem = path.suffix.lower(), path.stem.lower()
-        if suffix in images.SUFFIXES:
+        if images.is_image(path):
             if match := _CROP.match(stem):
                 if crops:
                     folders.add_once(found, (int(match[1]), int(match[2])), path)
@@ -109,6 +110,10 @@ def _class_items(paths: list[Path], name: str, label: int, *, crops: bool) -> li
                 folders.add_once(contours, (int(match[1]), int(match[2]), match[3]), path)
             elif not crops and (match := _FIELD_CONTOUR.match(stem)):
                 folders.add_once(contours, (int(match[1]), int(match[3]), match[2]), path)
+        else:
+            unread.add(path)
+    if unread:
+        logging.warning("%s: %s.", name, unread.text())
     if strange:
         logging.warning(
             "%s: %d images are not named as in SIPaKMeD (NNN.bmp, CROPPED/NNN_MM.bmp) and are "

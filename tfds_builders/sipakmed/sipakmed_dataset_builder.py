@@ -13,7 +13,7 @@ from PIL import Image
 from cervix_jax.data.classes import SIPAKMED
 from cervix_jax.files import folders, images
 from cervix_jax.files.background import remove_background
-from cervix_jax.files.threads import map_in_order
+from cervix_jax.files.damaged import Damaged
 from tfds_builders.sipakmed.contours import cell_masks
 from tfds_builders.sipakmed.layout import CLASS_FOLDERS, Item, find_items
 
@@ -40,6 +40,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     Args:
       check_counts: insist on the official number of images in every class.
+      skip_damaged: leave out images that cannot be read.
       **kwargs: see `tfds.core.DatasetBuilder`.
     """
 
@@ -76,9 +77,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "multi_cell_masked": dict(zip(SIPAKMED.names, FIELD_COUNTS, strict=True)),
     }
 
-    def __init__(self, *, check_counts: bool = True, **kwargs: Any):
+    def __init__(self, *, check_counts: bool = True, skip_damaged: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self._check_counts = check_counts
+        self._damaged = Damaged(skip=skip_damaged)
 
     @property
     def _variant(self) -> SipakmedConfig:
@@ -124,12 +126,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, items: list[Item]) -> Iterator[tuple[str, dict[str, Any]]]:
         clipped: list[tuple[str, int]] = []
         unpaired: list[str] = []
-        for item, example, outside in map_in_order(self._example, items):
+        for item, example, outside in self._damaged.map(self._example, items):
             if outside:
                 clipped.append((item.filename, outside))
             if item.contours and not example["has_masks"]:
                 unpaired.append(item.filename)
             yield item.key, example
+        self._damaged.report()
         if clipped:
             logging.warning(
                 "The nuclei of %d images left their cells and were clipped, e.g. %s by %d pixels.",

@@ -1,0 +1,97 @@
+"""Goes through files of which some cannot be used, so that all of those are named at once."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from absl import logging
+
+from cervix_jax.errors import InputError
+from cervix_jax.files.threads import map_in_order
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_MAX_NAMED = 20  # in one message
+
+
+class DamagedFiles(InputError):
+    """Files that cannot be used.
+
+    Attributes:
+      count: how many.
+    """
+
+    def __init__(self, errors: list[InputError], way_out: str = "leave them out with skip_damaged"):
+        self._errors, self.count = errors, len(errors)
+        reasons = [str(error).rstrip(".") for error in errors]
+        if self.count == 1:
+            super().__init__(f"{reasons[0]}, or {way_out}.")
+            return
+        more = f" ... and {self.count - _MAX_NAMED} more" if self.count > _MAX_NAMED else ""
+        super().__init__(
+            f"{self.count} files cannot be used: {' | '.join(reasons[:_MAX_NAMED])}{more}. Mend "
+            f"them, or {way_out}."
+        )
+
+    def with_way_out(self, way_out: str) -> "DamagedFiles":
+        """The same with other words of how to leave them out."""
+        return DamagedFiles(self._errors, way_out)
+
+
+class Damaged:
+    """Keeps what is wrong with files while the others are worked on.
+
+      damaged = Damaged(skip=False)
+      for result in damaged.map(read, paths):
+        ...
+      damaged.report()
+
+    Attributes:
+      errors: of the files that could not be used so far.
+
+    Args:
+      skip: whether files that cannot be used are left out.
+    """
+
+    def __init__(self, *, skip: bool = False):
+        self.errors: list[InputError] = []
+        self._skip = skip
+
+    def map(
+        self, function: Callable[[_Item], _Result], items: Iterable[_Item]
+    ) -> Iterator[_Result]:
+        """Results in order, as `map_in_order` gives them, of the items that can be used.
+
+        Args:
+          function: called by several threads at once; raises InputError of a damaged file.
+          items: taken as they are needed.
+        """
+
+        def attempt(item: _Item) -> tuple[_Result | None, InputError | None]:
+            try:
+                return function(item), None
+            except InputError as error:
+                return None, error
+
+        for result, error in map_in_order(attempt, items):
+            if error is not None:
+                self.errors.append(error)
+            else:
+                yield result  # pyright: ignore[reportReturnType] # of an item without an error
+
+    def report(self) -> None:
+        """Say which files could not be used.
+
+        Raises:
+          DamagedFiles: there are any, and they are not to be left out.
+        """
+        if not self.errors:
+            return
+        if self._skip:
+            logging.warning("%d damaged files are left out:", len(self.errors))
+            for error in self.errors:
+                logging.warning("left out: %s", error)
+            return
+        if len(self.errors) > _MAX_NAMED:
+            for error in self.errors:
+                logging.error("%s", error)
+        raise DamagedFiles(self.errors)

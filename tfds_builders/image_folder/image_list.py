@@ -1,0 +1,88 @@
+"""Images that a table lists, with class and group."""
+
+import os
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from absl import logging
+
+from cervix_jax.errors import InputError
+from cervix_jax.files import tables
+from cervix_jax.files.folders import is_leftover
+from cervix_jax.files.images import is_image
+from cervix_jax.files.paths import nfc, on_disk
+
+
+def find_listed(
+    root: Path, csv: str, *, has_pattern: bool, report: bool = True
+) -> list[tuple[Path, str, str, str]]:
+    """The images that a table lists.
+
+    Args:
+      root: the folder that the paths of the table are relative to.
+      csv: the table, below the folder.
+      has_pattern: whether a pattern gives the groups, so that the table must not.
+      report: whether to warn of images that it does not list.
+
+    Returns:
+      Path of each image, its name below the folder, its class and its group, "" where unknown.
+
+    Raises:
+      InputError: the table or a line of it cannot be used; names the line.
+    """
+    path = on_disk(_inside(root, csv, "image_folder setting csv"))
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: there is no such file; give the setting csv its name.")
+    found: list[tuple[Path, str, str, str]] = []
+    lines: dict[str, str] = {}
+    table = tables.Table(path, ("path", "label", "group"))
+    table.require("path", "label")
+    for row in table:
+        where, label, group = row.where, nfc(row["label"]), nfc(row.get("group"))
+        image = _inside(root, row["path"], where)
+        name = nfc(image.relative_to(root).as_posix())
+        image = on_disk(image)
+        if not label:
+            raise InputError(f"{where}: the label of {name} is empty; give its class.")
+        if group and has_pattern:
+            raise InputError(
+                f"{where}: has a group, but the setting group_pattern is given too; remove one."
+            )
+        if name in lines:
+            raise InputError(f"{where}: {name} is listed already ({lines[name]}); remove one.")
+        if not os.path.isfile(image):  # False also for a name that is too long
+            raise InputError(f"{where}: there is no file {image}; complete the folder.")
+        lines[name] = f"line {row.line}"
+        found.append((image, name, label, group))
+    if not found:
+        raise InputError(f"{path}: lists no images; give columns path, label and perhaps group.")
+    if report:
+        _report(root, path, {image for image, _, _, _ in found})
+    return found
+
+
+def _report(root: Path, csv: Path, listed: set[Path]) -> None:
+    """Warns of images beside those that are listed."""
+    others = []
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(name for name in inner if not is_leftover(name))
+        paths = (Path(folder, name) for name in sorted(names) if is_image(name))
+        others += [path for path in paths if path not in listed and not is_leftover(path.name)]
+    if others:
+        logging.warning(
+            "image_folder: %d images in %s are not listed in %s and are left out, e.g. %s.",
+            len(others),
+            root,
+            csv.name,
+            others[0].relative_to(root),
+        )
+
+
+def _inside(root: Path, name: str, where: str) -> Path:
+    """The path `name` below `root`, whatever separators it is written with."""
+    parts = PureWindowsPath(name)  # understands / and \\
+    clean = PurePosixPath(*parts.parts) if parts.parts and not parts.anchor else None
+    if clean is None or ".." in clean.parts or "\0" in name:
+        raise InputError(
+            f"{where}: the path {name[:80]!r} must lie in {root}: no absolute path and no '..'."
+        )
+    return root.joinpath(*clean.parts)

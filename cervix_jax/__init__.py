@@ -6,6 +6,7 @@ Attributes are imported on first use, so that `import cervix_jax` is light.
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,3 +54,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if sys.argv[:1] == ["-m"]:  # Python looks for the module of `python -m cervix_jax.<name>`
+    from cervix_jax.command.entry import check_module
+
+    check_module(sys.orig_argv)

@@ -22,7 +22,7 @@ from ml_collections import config_flags
 from cervix_jax import distributed
 from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED, run_command
-from cervix_jax.command.startup import cache_compilations, report_failures_once
+from cervix_jax.command.startup import require_devices
 from cervix_jax.config.fields import check_fields
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.summary_text import summary
@@ -50,11 +50,10 @@ def main(argv: list[str]) -> int | None:
     args = flags.FLAGS
     given = args["config"].config_filename  # pyright: ignore[reportAttributeAccessIssue]
     check_fields(args.config, f"--config={given}")
-    report_failures_once()
-    cache_compilations()
     distributed.initialize(
         args.distributed, args.coordinator_address, args.num_processes, args.process_id
     )
+    require_devices()
     # The first process's, since the name of the default says when it was started.
     own = args.workdir or str(default_workdir(given))
     folder = Path(distributed.gather_text(own)[0])
@@ -108,4 +107,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    run_command(main, groups=GROUPS)
+    run_command(main, groups=GROUPS, devices=False)

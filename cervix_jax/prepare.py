@@ -77,4 +77,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    run_command(main)
+    run_command(main, devices=False)

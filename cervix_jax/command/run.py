@@ -29,6 +29,7 @@ def run_command(
     default_config: str | None = None,
     positional: bool = False,
     groups: Mapping[str, Sequence[str]] | None = None,
+    devices: bool = True,
 ) -> None:
     """Parse the flags of `sys.argv`, call `main(argv)` and exit.
 
@@ -42,7 +43,18 @@ def run_command(
         and None to `DEFINE_config_file`, which would otherwise parse the command line on import.
       positional: whether arguments without a flag are allowed.
       groups: how `--help` orders the flags, by title.
+      devices: whether to see that the devices which JAX_PLATFORMS asks for are there; not where
+        the processes of a run must connect first.
     """
+
+    def begin(argv: list[str]) -> Any:
+        from cervix_jax.command.startup import require_devices, start_jax  # JAX: not for --help
+
+        start_jax()
+        if devices:
+            require_devices()
+        return main(argv)
+
     _quieten_libraries()
     try:
         sys.argv = _config_first(sys.argv, default_config)
@@ -59,7 +71,7 @@ def run_command(
             return remaining
 
         try:
-            app.run(main, flags_parser=parse)
+            app.run(begin, flags_parser=parse)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What commands that train set up before they begin."""
+"""What every command sets up before it begins."""
 
 import os
 import platform
@@ -7,6 +7,38 @@ from pathlib import Path
 
 import jax
 from absl import logging
+
+from cervix_jax import jax_settings
+from cervix_jax.errors import InputError
+
+
+def start_jax() -> None:
+    """Have JAX as every command has it, whatever the environment says; starts no device."""
+    report_failures_once()
+    cache_compilations()
+    if changed := jax_settings.reset():
+        logging.warning(
+            "Not used: %s. Every command has JAX's defaults, so that runs can be compared.",
+            ", ".join(changed),
+        )
+
+
+def require_devices() -> None:
+    """Start the devices, where the environment asks for a kind of them.
+
+    Raises:
+      InputError: there is none of that kind.
+    """
+    wanted = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        if wanted:
+            jax.devices()
+    except Exception as error:  # JAX asserts, or raises what the library of the devices raises
+        reason = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
+        raise InputError(
+            f"JAX_PLATFORMS={wanted}: JAX finds no such device here{reason}; unset JAX_PLATFORMS, "
+            "or give JAX_PLATFORMS=cpu."
+        ) from error
 
 
 def cache_compilations() -> None:

@@ -15,7 +15,6 @@ from absl import flags
 
 from cervix_jax.command.flags import class_map_flag, dataset_flags, run_flags
 from cervix_jax.command.run import run_command
-from cervix_jax.command.startup import cache_compilations
 from cervix_jax.data import catalog
 from cervix_jax.data.class_map import parse_class_map
 from cervix_jax.data.splits import SPLITS
@@ -53,7 +52,6 @@ def main(argv: list[str]) -> None:
 
     args = flags.FLAGS
     methods = read_methods(args.method)
-    cache_compilations()
     run = load_run(args.workdir, args.step)
     report = explain_run(
         run,

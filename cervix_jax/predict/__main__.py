@@ -21,7 +21,6 @@ from absl import flags
 from cervix_jax.command.flags import run_flags
 from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_PREEMPTED, run_command
-from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.errors import InputError
 from cervix_jax.files.images import MAX_PIXELS
 from cervix_jax.predict import inputs
@@ -50,8 +49,6 @@ def main(argv: list[str]) -> int | None:
     for name in ("workdir", "out"):
         if not args[name].value:
             raise InputError(f"--{name} is missing; give --workdir=<run> and --out=<file.csv>.")
-    report_failures_once()
-    cache_compilations()
     try:
         predicted = predict_images(
             args.workdir,

@@ -18,7 +18,6 @@ from cervix_jax import figures
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED, run_command
-from cervix_jax.command.startup import cache_compilations, report_failures_once
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
@@ -71,8 +70,6 @@ def main(argv: list[str]) -> int | None:
             state = "finished" if experiment.is_finished else "to run"
             print(f"{experiment.name}: {missing.get(experiment.folder, state)}")
         return None
-    report_failures_once()
-    cache_compilations()
     shortcuts = _shortcuts(settings, experiments) if args.shortcuts else None
 
     def write(skipped: dict[Path, str]) -> None:

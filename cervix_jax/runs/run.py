@@ -22,9 +22,11 @@ from cervix_jax.data.identity import DataIdentity
 from cervix_jax.data.normalization import InputRange, input_range, normalize
 from cervix_jax.distributed import batch_sharded, make_mesh
 from cervix_jax.errors import InputError
+from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.models.build import build_model
 from cervix_jax.runs import checkpoint, workdir
 from cervix_jax.runs.damage import DamagedCheckpointError
+from cervix_jax.runs.fit import check_fits
 from cervix_jax.runs.inference import (
     Variables,
     apply_weights,
@@ -146,6 +148,7 @@ class Run:
             return None
         return workdir.read_fingerprints(self.workdir, self.identity)
 
+    @as_in_every_run()
     def preprocess(self, images: Images) -> jax.Array:
         """What the model is fed for these images.
 
@@ -160,10 +163,12 @@ class Run:
         """
         return normalize(self._resized(images), self.config.model.normalization)
 
+    @as_in_every_run()
     def predict(self, images: Images, *, batch_size: int = 64) -> np.ndarray:
         """Class probabilities, float32 [N, C] with rows that sum to 1; see `logits`."""
         return probabilities_of(self.logits(images, batch_size=batch_size))
 
+    @as_in_every_run()
     def logits(self, images: Images, *, batch_size: int = 64) -> np.ndarray:
         """Logits, by the program that training and evaluation run.
 
@@ -184,6 +189,7 @@ class Run:
         ]
         return np.concatenate(found) if found else np.zeros((0, len(self.class_names)), np.float32)
 
+    @as_in_every_run()
     def features(
         self, images: Images, *, names: Sequence[str] = (), batch_size: int = 64
     ) -> dict[str, np.ndarray]:
@@ -263,6 +269,7 @@ def _logits(graphdef: nnx.GraphDef, variables: Variables, images: jax.Array) -> 
     return apply_weights(graphdef, variables, images)[0]
 
 
+@as_in_every_run()
 def load_run(folder: str | Path, step: str | int = "best") -> Run:
     """Load a trained run.
 
@@ -304,7 +311,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
             f"{kept}: checkpoint {step!r} cannot be read ({error}); restore it from a backup, or "
             f"give another --step of {steps}."
         ) from error
-    _check_fits(kept / str(chosen), config, len(dataset["class_names"]), variables)
+    check_fits(kept / str(chosen), config, len(dataset["class_names"]), variables)
     return Run(config, dataset, variables, chosen, folder, identity)
 
 
@@ -319,33 +326,3 @@ def as_run(run: Run | str | Path, step: str | int = "best") -> Run:
       InputError: as `load_run`.
     """
     return run if isinstance(run, Run) else load_run(run, step)
-
-
-def _check_fits(
-    path: Path, config: ml_collections.ConfigDict, num_classes: int, variables: Variables
-) -> None:
-    """See that weights are those of the config's model.
-
-    Raises:
-      InputError: they are not, or the model is unknown.
-    """
-    abstract = nnx.eval_shape(lambda: build_model(config, num_classes))
-    _, params, stats = nnx.split(abstract, nnx.Param, ...)
-    wanted = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
-    # By names, since a checkpoint has "0" where a model has 0.
-    expected, found = (
-        {
-            jax.tree_util.keystr(name, simple=True, separator="/"): tuple(leaf.shape)
-            for name, leaf in jax.tree.leaves_with_path(tree)
-        }
-        for tree in (wanted, dict(variables))
-    )
-    differing = [n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)]
-    if differing:
-        first = min(differing)
-        raise InputError(
-            f"{path}: these are not the weights of {config.model.name} with {num_classes} classes: "
-            f"{first} has the shape {found.get(first, 'absent')}, not "
-            f"{expected.get(first, 'absent')}; restore config.json and the checkpoint from one "
-            "backup."
-        )

@@ -26,6 +26,7 @@ from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.report_file import EvaluationReport, read_report
 from cervix_jax.files.atomic import write_json
+from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.intervals import wilson_interval
 from cervix_jax.training.run import check_config, train_and_evaluate
@@ -55,6 +56,7 @@ def folder_of(folder: Path, member: ml_collections.ConfigDict) -> Path:
     return folder / f"seed{member.seed}" / f"fold{member.split.fold}"
 
 
+@as_in_every_run()
 def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dict:
     """Train and evaluate every fold with every seed; what is done already is not done again.
 

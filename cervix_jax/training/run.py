@@ -17,6 +17,7 @@ from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.write import write_evaluation
 from cervix_jax.files.atomic import storage_named
+from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, list_steps
 from cervix_jax.runs.damage import DamagedCheckpointError
@@ -37,6 +38,7 @@ from cervix_jax.training.step import (
 EVALUATION = "the final evaluation; every step is saved"
 
 
+@as_in_every_run()
 def train_and_evaluate(
     config: ml_collections.ConfigDict,
     folder: str | Path,

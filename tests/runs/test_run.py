@@ -15,8 +15,9 @@ from cervix_jax.errors import InputError
 from cervix_jax.models.build import build_model, compute_dtype
 from cervix_jax.models.resnet import ResNet
 from cervix_jax.runs.checkpoint import find_best_step, list_steps, read_arrays
+from cervix_jax.runs.fit import check_fits
 from cervix_jax.runs.inference import make_forward, predict_split, probabilities_of
-from cervix_jax.runs.run import Run, _check_fits, as_run
+from cervix_jax.runs.run import Run, as_run
 from cervix_jax.training.run import train_and_evaluate
 
 
@@ -229,9 +230,9 @@ def test_weights_of_every_network_fit_it_as_a_checkpoint_names_them(name, tmp_pa
         "params": strings(nnx.to_pure_dict(params)),
         "stats": strings(nnx.to_pure_dict(stats)),
     }
-    _check_fits(tmp_path, config, 5, variables)
+    check_fits(tmp_path, config, 5, variables)
     with pytest.raises(InputError, match=r"these are not the weights of .* with 4 classes"):
-        _check_fits(tmp_path, config, 4, variables)
+        check_fits(tmp_path, config, 4, variables)
 
 
 def test_a_workflow_takes_a_run_or_its_folder(trained):

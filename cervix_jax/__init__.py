@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cervix_jax import data, explain, models
     from cervix_jax.errors import InputError
+    from cervix_jax.evaluate.external import evaluate_on
     from cervix_jax.evaluate.workflow import evaluate_run
     from cervix_jax.explanations.workflow import explain_run
     from cervix_jax.predict.workflow import predict_images
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "InputError": "errors",
+    "evaluate_on": "evaluate.external",
     "evaluate_run": "evaluate.workflow",
     "explain_run": "explanations.workflow",
     "load_run": "runs.run",
@@ -34,6 +36,7 @@ __all__ = [
     "InputError",
     "__version__",
     "data",
+    "evaluate_on",
     "evaluate_run",
     "explain",
     "explain_run",

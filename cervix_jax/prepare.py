@@ -15,6 +15,7 @@ from absl import flags
 from cervix_jax.command.flags import dataset_flags
 from cervix_jax.command.run import run_command
 from cervix_jax.data import catalog
+from cervix_jax.data.splits import UNKNOWN_GROUPS
 from cervix_jax.errors import InputError
 
 
@@ -55,6 +56,8 @@ def _summary(dataset: catalog.Dataset, seconds: float) -> str:
         f"  {'class':<{width}}  examples  groups",
     ]
     lines += [f"  {name:<{width}}  {counts[name]:8d}  {groups[name]:6d}" for name in counts]
+    if not dataset.groups_known:
+        lines.append(f"  which images belong together is {UNKNOWN_GROUPS}")
     return "\n".join([*lines, f"in {dataset.path}"])
 
 

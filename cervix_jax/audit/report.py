@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cervix_jax.command.columns import aligned
+from cervix_jax.data.splits import UNKNOWN_GROUPS
 
 SHOWN_PAIRS = 10
 
@@ -12,7 +13,11 @@ def dataset_text(report: dict) -> str:
     return "\n\n".join(
         [
             f"{report['dataset']} {report['version']}: {report['examples']} images, "
-            f"{report['groups']} groups ({report['group_feature']})",
+            + (
+                f"{report['groups']} groups ({report['group_feature']})"
+                if report["groups_known"]
+                else f"groups {UNKNOWN_GROUPS}"
+            ),
             _classes(report),
             _splits(report),
             _duplicates(report),

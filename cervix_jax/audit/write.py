@@ -38,7 +38,8 @@ def _list_of_images(found: dict[str, Any], dataset: Dataset) -> str:
     joined, text = found["duplicates"]["joined"], io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["path", "label", "group"])
-    for name, label, group in zip(dataset.filenames, dataset.labels, dataset.groups, strict=True):
+    columns = zip(dataset.filenames, dataset.labels, dataset.groups, strict=True)
+    for name, label, group in sorted(columns):
         rows.writerow([name, dataset.class_names[label], joined.get(group, group)])
     return text.getvalue()
 

@@ -1,5 +1,6 @@
 """What is remembered of the files that a data set was prepared from, and whether they changed."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -48,7 +49,8 @@ class SourceFiles:
         for name, status in _files(root, Path(without).resolve() if without else None):
             total.update(f"{name}\0{status.st_size}\n".encode("utf-8", "surrogateescape"))
             if name.lower().endswith(_TEXTS) and status.st_size <= _MAX_TEXT:
-                total.update((root / name).read_bytes())
+                with contextlib.suppress(OSError):  # whoever needs to read it says so
+                    total.update((root / name).read_bytes())
             count, size = count + 1, size + status.st_size
             newest = max(newest, status.st_mtime)
         return cls(str(root), count, size, total.hexdigest(), newest)
@@ -82,10 +84,14 @@ class SourceFiles:
 
 
 def _files(root: Path, without: Path | None) -> Iterable[tuple[str, os.stat_result]]:
-    for folder, inner, names in os.walk(root):
-        inner[:] = sorted(
-            name for name in inner if not is_leftover(name) and Path(folder, name) != without
-        )
+    seen = {without} if without else set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        place = Path(folder).resolve()
+        if place in seen:  # also a folder that is linked into itself
+            inner.clear()
+            continue
+        seen.add(place)
+        inner[:] = sorted(name for name in inner if not is_leftover(name))
         for name in sorted(names):
             if is_leftover(name) or not name.lower().endswith((*SUFFIXES, *_TABLES)):
                 continue

@@ -650,7 +650,8 @@ def test_a_list_that_appears_or_changes_stops(scans, tmp_path, caplog, earlier_v
     with pytest.raises(InputError, match=r"images\.csv: has appeared since") as error:
         load(scans, data)
     assert f"delete the folder {before.path}" in str(error.value)
-    assert "--setting=name=NEW" in str(error.value)
+    assert "--data_dir=NEW" in str(error.value)
+    assert load(scans, tmp_path / "new").groups == ("g", "g")
     assert load(scans, data, name="grouped").groups == ("g", "g")
     shutil.rmtree(before.path)
     after = load(scans, data)

@@ -156,8 +156,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             raise InputError(
                 f"{path}: {what} since the data in {self.data_dir} were prepared, so that their "
                 "images, classes or groups are not those of today; delete the folder "
-                f"{self.data_dir} and run again to prepare them anew, or, to keep both, "
-                f"{_OTHER_NAME}."
+                f"{self.data_dir} and run again to prepare them anew, or, to keep both, give "
+                "another data_dir (--data_dir=NEW, in training --config.data.data_dir=NEW)."
             )
         return said or "other images, classes or groups"
 

@@ -26,21 +26,32 @@ def auroc_and_average_precision(
       Two float64 [1 + R]; NaN where the class, or (for the AUROC) the rest, has no example.
     """
     order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    is_positive = positive[order].astype(np.float64)
-    auroc, precision = np.empty((2, len(resamples.weights)))
+    falling, is_positive = scores[order], positive[order]
+    ends = np.append(np.flatnonzero(np.diff(falling)), len(order) - 1)  # of each distinct score
+    # Only scores that a positive has count: what is found there is compared with what is above.
+    places = np.flatnonzero(is_positive)
+    level = np.searchsorted(ends, places)
+    last = np.flatnonzero(np.diff(level, append=-1))  # the last positive of each such score
+    own = level[last]
+    stop, start = ends[own], np.where(own > 0, ends[own - 1], -1) + 1
+    auroc, precision = np.full((2, len(resamples.weights)), np.nan)
+    if not len(places):
+        return auroc, precision
     for rows, weights in resamples.example_weights(order):
-        predicted = np.cumsum(weights, axis=1)[:, ends]
-        hits = np.cumsum(weights * is_positive, axis=1)[:, ends]
+        above = np.zeros((len(weights), len(order) + 1))
+        np.cumsum(weights, axis=1, out=above[:, 1:])
+        hits = np.cumsum(weights[:, places], axis=1, dtype=np.float64)[:, last]
         gained = np.diff(hits, prepend=0.0)
-        false = np.diff(predicted - hits, prepend=0.0)
-        # Every negative counts the positives above it, and half of those level with it.
-        pairs = (false * (hits - gained / 2)).sum(1)
+        predicted = above[:, stop + 1]
+        false_above, false = above[:, start], predicted - above[:, start] - gained
+        false_above = false_above - (hits - gained)
         total = hits[:, -1]
-        auroc[rows] = quotient(pairs, total * (predicted[:, -1] - total))
+        negative = above[:, -1] - total
+        # Every positive counts the negatives below it, and half of those level with it.
+        pairs = (gained * (negative[:, None] - false_above - false / 2)).sum(1)
+        auroc[rows] = quotient(pairs, total * negative)
         # Where the first groups have weight 0 nothing is predicted yet, and nothing gained.
-        found = (gained * hits / np.maximum(predicted, 1.0)).sum(1)
-        precision[rows] = quotient(found, total)
+        precision[rows] = quotient((gained * hits / np.maximum(predicted, 1.0)).sum(1), total)
     return auroc, precision
 
 

@@ -13,6 +13,8 @@ from scipy.sparse import csr_array
 RESAMPLES = 2000
 # Weights that are gathered per example at a time, so that they stay in the cache.
 CHUNK = 400_000
+# Weights that are drawn or multiplied at a time: what bounds the memory of many groups.
+_BLOCK = 4_000_000
 
 
 class Resamples:
@@ -23,7 +25,7 @@ class Resamples:
     Attributes:
       index: int [N], the group of each example.
       num_groups: G.
-      weights: float64 [1 + R, G]; each row sums to G.
+      weights: unsigned [1 + R, G], of the narrowest type that holds them; each row sums to G.
     """
 
     def __init__(
@@ -31,13 +33,29 @@ class Resamples:
     ):
         names, self.index = np.unique(np.asarray(groups, str), return_inverse=True)
         self.num_groups = len(names)
-        drawn = np.random.default_rng(seed).integers(
-            0, self.num_groups, (number, self.num_groups), dtype=np.int32
-        )
-        cells = drawn + np.arange(number)[:, None] * self.num_groups
-        counts = np.bincount(cells.ravel(), minlength=number * self.num_groups)
-        self.weights = np.ones((1 + number, self.num_groups))
-        self.weights[1:] = counts.reshape(number, self.num_groups)
+        random = np.random.default_rng(seed)
+        self.weights = np.ones((1 + number, self.num_groups), np.uint8)
+        for rows in self._blocks(1):
+            count = rows.stop - rows.start
+            drawn = random.integers(0, self.num_groups, (count, self.num_groups), dtype=np.int32)
+            cells = drawn + np.arange(count)[:, None] * self.num_groups
+            counts = np.bincount(cells.ravel(), minlength=count * self.num_groups)
+            if counts.max() > np.iinfo(self.weights.dtype).max:
+                self.weights = self.weights.astype(np.uint32)
+            self.weights[rows] = counts.reshape(count, self.num_groups)
+
+    def _blocks(self, first: int = 0) -> Iterator[slice]:
+        """The rows of the weights from a first one on, a few at a time."""
+        total, step = len(self.weights), max(_BLOCK // max(self.num_groups, 1), 1)
+        for start in range(first, total, step):
+            yield slice(start, min(start + step, total))
+
+    def _product(self, by_group: np.ndarray) -> np.ndarray:
+        """Weights times float64 [G] or [G, K]."""
+        out = np.empty((len(self.weights), *by_group.shape[1:]))
+        for rows in self._blocks():
+            out[rows] = self.weights[rows].astype(np.float64) @ by_group
+        return out
 
     @functools.cached_property
     def _members(self) -> csr_array:
@@ -59,7 +77,7 @@ class Resamples:
         Returns:
           float64 [1 + R] or [1 + R, K].
         """
-        return self.weights @ (self._members @ np.asarray(values, np.float64))
+        return self._product(self._members @ np.asarray(values, np.float64))
 
     def means(self, values: np.ndarray) -> np.ndarray:
         """Weighted means over the examples, as `sums`."""
@@ -78,16 +96,16 @@ class Resamples:
         """
         cells = self.index * number + categories
         by_group = np.bincount(cells, minlength=self.num_groups * number)
-        return self.weights @ by_group.reshape(self.num_groups, number).astype(np.float64)
+        return self._product(by_group.reshape(self.num_groups, number).astype(np.float64))
 
     def example_weights(self, order: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """Weights of the examples in some order, a few resamples at a time.
 
         Yields:
-          Which rows, and their weights, float64 [rows, len(order)].
+          Which rows, and their weights, unsigned [rows, len(order)].
         """
         step = max(CHUNK // max(len(order), 1), 1)
         index = self.index[order]
         for start in range(0, len(self.weights), step):
             rows = slice(start, start + step)
-            yield rows, self.weights[rows][:, index]
+            yield rows, np.take(self.weights[rows], index, axis=1)

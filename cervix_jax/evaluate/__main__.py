@@ -57,9 +57,15 @@ def main(argv: list[str]) -> None:
     others = argv[1:]
     if args.compare:
         paths = _paths(args.compare, others)
-        if len(paths) != 2:
-            raise InputError(f"--compare takes two runs or files, not {len(paths)}: --compare A B.")
-        print(workflow.compare_runs(*paths, split=args.split, tta=args.tta).text())
+        if len(paths) < 2:
+            raise InputError(
+                f"--compare takes two or more runs or files, not {len(paths)}, e.g. python -m "
+                "cervix_jax.evaluate --compare runs/rcan runs/densenet121"
+            )
+        out = args.out or None
+        print(workflow.tabulate_runs(paths, split=args.split, tta=args.tta, out=out).text())
+        if out:
+            print(f"written to {out}")
         return
     if others and not args.ensemble:
         raise InputError(f"unexpected argument {others[0]!r}; options are written --name=value.")
@@ -68,7 +74,10 @@ def main(argv: list[str]) -> None:
     name = stem_of(args.split, tta=args.tta)
     if args.ensemble:
         if not args.out:
-            raise InputError("--ensemble needs --out=DIR, where its evaluation goes.")
+            raise InputError(
+                "--ensemble needs --out, the folder where its evaluation goes, e.g. "
+                "--out=runs/joined."
+            )
         folder = Path(args.out)
         report = workflow.evaluate_ensemble(
             _paths(args.ensemble, others), out=folder, split=args.split, tta=args.tta
@@ -177,14 +186,14 @@ def define_flags() -> None:
         "With --predictions: the CSV that temperature and thresholds are fitted on.",
     )
     flags.DEFINE_string(
-        "compare", None, "Compare two runs, cross-validations or CSV files: --compare A B."
+        "compare", None, "Compare runs, cross-validations or CSV files: --compare A B C."
     )
     flags.DEFINE_string(
         "ensemble",
         None,
         "Average runs of the same folds, e.g. seeds, and put folds together: --ensemble A B C.",
     )
-    flags.DEFINE_string("out", "", "With --ensemble: the folder that is written.")
+    flags.DEFINE_string("out", "", "With --ensemble and --compare: the folder that is written.")
     flags.DEFINE_enum(
         "aggregate",
         None,

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, shell_command
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.report_file import EvaluationReport, read_report
 from cervix_jax.statistics.side_by_side import Member, Side
@@ -24,14 +24,19 @@ def read_side(path: str | Path, split: str = "test") -> Side:
     name = f"{split}{SUFFIX}"
     members = members_of(path, name)
     if not members:
-        raise InputError(
-            f"{path}/evaluate/{name}: there is no such file; run python -m "
-            f"cervix_jax.evaluate --workdir={path} --split={split.removesuffix('_tta')}"
-            f"{' --tta' if split.endswith('_tta') else ''} first."
-        )
+        raise no_predictions(path, split)
     tables = {key: read_table(members[key] / "evaluate" / name) for key in sorted(members)}
     ratios = {key: _test_per_train(members[key], split) for key in tables}
     return Side(str(path), tables, {key: value for key, value in ratios.items() if value})
+
+
+def no_predictions(path: Path, split: str) -> InputError:
+    """The error of a run that was not evaluated; says the command that does it."""
+    tta = split.endswith("_tta")
+    command = shell_command("evaluate", workdir=path, split=split.removesuffix("_tta"), tta=tta)
+    return InputError(
+        f"{path}/evaluate/{split}{SUFFIX}: there is no such file; run {command} first."
+    )
 
 
 def read_reports(path: str | Path, split: str = "test") -> list[EvaluationReport]:
@@ -46,7 +51,8 @@ def read_reports(path: str | Path, split: str = "test") -> list[EvaluationReport
         report = read_report(path)
         if report is None:
             raise InputError(
-                f"{path}: there is no such report; run python -m cervix_jax.evaluate again."
+                f"{path}: there is no such report; run "
+                f"{shell_command('evaluate', workdir=folder)} again."
             )
         reports.append(report)
     return reports

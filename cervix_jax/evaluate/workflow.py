@@ -16,6 +16,7 @@ from cervix_jax.evaluate.labels import join_labels, read_labels
 from cervix_jax.evaluate.members import check_members
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.report_file import EvaluationReport
+from cervix_jax.evaluate.runs_table import RunsTable, read_evaluated
 from cervix_jax.evaluate.sides import read_reports, read_side
 from cervix_jax.evaluate.write import stem_of, stored, write_evaluation, write_report
 from cervix_jax.files.atomic import read_json, write_json
@@ -185,6 +186,44 @@ def compare_runs(
     sides = (read_side(first, stem), read_side(second, stem))
     check_members((first, second), sides, stem)
     return compare(*sides)
+
+
+def tabulate_runs(
+    paths: Sequence[str | Path],
+    *,
+    split: str = "test",
+    tta: bool = False,
+    out: str | Path | None = None,
+) -> RunsTable:
+    """Several runs side by side, and each compared with the first on the same images.
+
+      tabulate_runs(["runs/a", "runs/b", "runs/c"], out="runs/compared")
+
+    Args:
+      paths: runs, cross-validations or files of predictions.
+      split: whose predictions.
+      tta: those of the mean over symmetries.
+      out: a folder for `comparison.json`, `comparison.csv` and `comparison.md`; None writes none.
+
+    Raises:
+      InputError: predictions cannot be read; or, of two, as `compare_runs`: more than two may be of
+        several images, and the table says which were not compared.
+    """
+    stem = stem_of(split, tta=tta)
+    runs = [run for path in paths for run in read_evaluated(path, stem)]
+    found: list[tuple[str, str, Comparison | str]] = []
+    for other in paths[1:]:
+        try:
+            result: Comparison | str = compare_runs(paths[0], other, split=split, tta=tta)
+        except InputError as error:
+            if len(paths) == 2:
+                raise
+            result = str(error)
+        found.append((str(paths[0]), str(other), result))
+    table = RunsTable(runs, found)
+    if out is not None:
+        table.write(out)
+    return table
 
 
 def evaluate_groups(folder: str | Path, name: str, rule: str) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def test_predictions_join_a_list_of_labels(run, hospital, tmp_path):
 def test_classes_are_matched_by_name(run, hospital, tmp_path):
     shutil.copytree(hospital, tmp_path / "renamed")
     (tmp_path / "renamed" / "Parabasal").rename(tmp_path / "renamed" / "Alike")
-    with pytest.raises(InputError, match="those of the data set .*Alike.*unknown to the run"):
+    with pytest.raises(InputError, match=r"those of the data set .*Alike.*unknown to the run"):
         evaluate_on(run, tmp_path / "renamed")
     assert not (run.workdir / "external" / "renamed").exists()
     report = evaluate_on(run, tmp_path / "renamed", class_map={"Parabasal": "Alike"})

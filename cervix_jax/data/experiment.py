@@ -23,11 +23,14 @@ class ExperimentData:
       dataset: the prepared data set.
       splits: str [N], "train", "val" or "test" for each example.
       pipeline: batches of any subset.
+      inherited: digests of images that the weights were trained on before this run, by the run
+        that they started from.
     """
 
     dataset: catalog.Dataset
     splits: np.ndarray
     pipeline: Pipeline
+    inherited: frozenset[str] = frozenset()
 
     def indices(self, split: str) -> np.ndarray:
         """Positions of the examples of one split, int [n], ascending.
@@ -50,7 +53,13 @@ class ExperimentData:
             np.where(self.splits == split, "test", others),
             self.dataset.groups,
             self.dataset.filenames,
+            self.is_inherited if self.inherited else None,
         )
+
+    @property
+    def is_inherited(self) -> np.ndarray:
+        """Which examples the weights were trained on before this run, bool [N]."""
+        return np.asarray([digest in self.inherited for digest in self.dataset.digests], bool)
 
     def divided_by(self, config: ml_collections.ConfigDict) -> "ExperimentData":
         """The same data set and batches, divided as another config says."""

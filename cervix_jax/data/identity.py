@@ -72,6 +72,8 @@ class DataIdentity:
       labels: int64 [N].
       groups: N names of groups.
       splits: str [N], "train", "val" or "test".
+      inherited: digests of the images, among these or not, that made the run which the weights
+        started from.
     """
 
     name: str
@@ -86,6 +88,7 @@ class DataIdentity:
     labels: np.ndarray
     groups: tuple[str, ...]
     splits: np.ndarray
+    inherited: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: "ExperimentData", config: ml_collections.ConfigDict) -> "DataIdentity":
@@ -106,6 +109,7 @@ class DataIdentity:
             labels=np.asarray(dataset.labels, np.int64),
             groups=tuple(dataset.groups),
             splits=np.asarray(data.splits, str),
+            inherited=tuple(sorted(data.inherited)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -125,12 +129,19 @@ class DataIdentity:
         """
         if "digests" not in values:
             return None
-        names = [field.name for field in dataclasses.fields(cls)]
-        if missing := [name for name in names if name not in values]:
+        names = [field.name for field in dataclasses.fields(cls) if field.name in values]
+        wanted = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
+        if missing := [name for name in wanted if name not in values]:
             raise ValueError(f"its examples have no {missing[0]}")
         given = {name: values[name] for name in names}
         try:
-            for name in ("class_names", "filenames", "digests", "groups"):
+            for name in given.keys() & {
+                "class_names",
+                "filenames",
+                "digests",
+                "groups",
+                "inherited",
+            }:
                 given[name] = tuple(given[name])
             given["labels"] = np.asarray(given["labels"], np.int64)
             given["splits"] = np.asarray(given["splits"], str)
@@ -151,9 +162,10 @@ class DataIdentity:
         return {split: int((self.splits == split).sum()) for split in SPLITS}
 
     def digests_of(self, *splits: str) -> frozenset[str]:
-        """Digests of the examples of some splits, of "train" and "val" if none is named."""
+        """Digests of the examples of some splits; if none is named, of all it was made with."""
         chosen = np.isin(self.splits, splits or MADE_WITH)
-        return frozenset(np.asarray(self.digests, str)[chosen].tolist())
+        found = frozenset(np.asarray(self.digests, str)[chosen].tolist())
+        return found if splits else found | frozenset(self.inherited)
 
     def differences(self, dataset: Examples, class_map: ClassMap | None = None) -> "Differences":
         """What of these examples a data set has, and what else.

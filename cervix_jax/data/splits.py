@@ -282,6 +282,7 @@ def leakage(
     splits: Sequence[str] | np.ndarray,
     groups: Sequence[str] | np.ndarray,
     filenames: Sequence[str] | None = None,
+    also_trained: np.ndarray | None = None,
 ) -> Leakage:
     """Count the test items whose group occurs in train or val.
 
@@ -290,13 +291,17 @@ def leakage(
       groups: [N] group of each item.
       filenames: [N] name of each item, by which it shows whether the groups are known; None takes
         them for known.
+      also_trained: bool [N], items of whatever split that the weights were trained on before.
     """
     known = filenames is None or groups_known(filenames, list(groups))
     splits, groups = np.asarray(splits, str), np.asarray(groups, str)
     tested = groups[splits == "test"]
+    trained = splits == "train"
+    if also_trained is not None:
+        trained |= also_trained
     return Leakage(
         num_test=len(tested),
-        num_seen=int(np.isin(tested, groups[np.isin(splits, ("train", "val"))]).sum()),
-        num_seen_in_train=int(np.isin(tested, groups[splits == "train"]).sum()),
+        num_seen=int(np.isin(tested, groups[trained | (splits == "val")]).sum()),
+        num_seen_in_train=int(np.isin(tested, groups[trained]).sum()),
         known=known,
     )

@@ -75,7 +75,7 @@ def check_tested(
         return
     pixels = {digest: file for found in digests.values() for file, digest in found.items()}
     seen = {
-        name: pixels.keys() & identity.digests_of(*made_with)
+        name: pixels.keys() & (identity.digests_of(*made_with) | frozenset(identity.inherited))
         for name, (_, identity) in runs.items()
     }
     same = frozenset.intersection(*map(frozenset, seen.values()))

@@ -21,6 +21,7 @@ from cervix_jax.files.atomic import write_text
 from cervix_jax.runs.run import Run
 
 COLUMNS = ("filename", "kind", "split", "like", "distance", "correlation", "pose")
+INHERITED = "an image of the run that the weights started from"
 NOT_RECORDED = (
     "unknown: the run was written by an earlier version, which did not record its images; train it "
     "again to have them compared"
@@ -174,6 +175,12 @@ def seen_by(
     copies = tuple(
         Copy(row, str(identity.splits[like]), identity.filenames[like], exact, bits, alike, pose)
         for row, like, exact, bits, alike, pose in pairs
+    )
+    inherited = frozenset(identity.inherited)
+    copies += tuple(
+        Copy(row, "train", INHERITED, True, 0, 1.0, POSES[0])
+        for row, digest in enumerate(prints.digests)
+        if digest in inherited
     )
     in_group: dict[str, np.ndarray] = {}
     namesakes = np.zeros(count, bool)

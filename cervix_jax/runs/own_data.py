@@ -1,5 +1,6 @@
 """The examples that a run was made with, found again in the data of today."""
 
+import dataclasses
 import functools
 import shlex
 from collections.abc import Mapping
@@ -68,7 +69,9 @@ def open_own_data(
         _say_differences(found, name, on_these, groups_known=dataset.groups_known)
     if absent := absent_classes(classes, dataset.class_names, class_map):
         say_once(f"{dataset.name} has no images of {', '.join(absent)}, which {name} was made for.")
-    return with_batches(config, own, splits, augmented=False, progress=progress)
+    data = with_batches(config, own, splits, augmented=False, progress=progress)
+    inherited = frozenset(identity.inherited) if identity else frozenset()
+    return dataclasses.replace(data, inherited=inherited)
 
 
 def read_recorded(folder: Path) -> tuple[dict[str, Any], DataIdentity | None] | None:

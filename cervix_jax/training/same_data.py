@@ -1,5 +1,6 @@
 """A run that goes on must go on with the images that it began with."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.experiment import ExperimentData, with_batches
 from cervix_jax.data.identity import DataIdentity, Differences
 from cervix_jax.errors import InputError
-from cervix_jax.runs.own_data import check_counts, examples_of, read_recorded
+from cervix_jax.files.paths import user_path
+from cervix_jax.runs.own_data import check_counts, examples_of, read_recorded, say_once
 
 
 def resumed_data(
@@ -37,10 +39,11 @@ def resumed_data(
     Raises:
       InputError: the run was begun with other images, classes or labels; nothing is written.
     """
-    now = DataIdentity.of(data, config)
     kept = read_recorded(folder)
     if kept is None:
-        return data, now
+        data = dataclasses.replace(data, inherited=_inherited(config, data))
+        return data, DataIdentity.of(data, config)
+    now = DataIdentity.of(data, config)
     elsewhere = ", or give another --workdir to train on the images as they are now."
     name, (recorded, began) = f"--workdir={folder}", kept
     if tuple(recorded["class_names"]) != now.class_names:
@@ -52,10 +55,32 @@ def resumed_data(
         check_counts(recorded, data.splits, name, data.dataset, elsewhere)
         return data, now
     dataset, _ = require_same_images(data, began, name)
-    if dataset is data.dataset and np.array_equal(began.splits, data.splits):
-        return data, began.moved_to(now)
-    own = with_batches(config, dataset, began.splits, mesh, progress=progress)
-    return own, began.moved_to(now)
+    if dataset is not data.dataset or not np.array_equal(began.splits, data.splits):
+        data = with_batches(config, dataset, began.splits, mesh, progress=progress)
+    return dataclasses.replace(data, inherited=frozenset(began.inherited)), began.moved_to(now)
+
+
+def _inherited(config: ml_collections.ConfigDict, data: ExperimentData) -> frozenset[str]:
+    """Digests of the images that made the run which the weights start from.
+
+    Says where they are among the test images. Of published weights, and of runs of earlier
+    versions, nothing is known.
+    """
+    source = config.model.init_from
+    folder = user_path(source, "model.init_from") if source else None
+    kept = read_recorded(folder) if folder and folder.is_dir() else None
+    if kept is None or kept[1] is None:
+        return frozenset()
+    seen = kept[1].digests_of()
+    digests = np.asarray(data.dataset.digests, str)
+    tested = [digest in seen for digest in digests[data.splits == "test"].tolist()]
+    if any(tested):
+        say_once(
+            f"{sum(tested)} of the {len(tested)} test images made {source}, which the weights "
+            "start from: the test will be too good. They count as leakage; start from a run of the "
+            "same division to have none."
+        )
+    return seen
 
 
 def common_identity(folders: Sequence[Path]) -> DataIdentity | None:

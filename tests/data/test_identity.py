@@ -53,6 +53,7 @@ def identity():
         manual_dir="/data/cells",
         data_dir="/data/prepared",
         splits=np.array([row[4] for row in ROWS]),
+        inherited=("E", "X"),
         **vars(data),
     )
 
@@ -186,6 +187,14 @@ def test_runs_of_earlier_versions_have_counts_there():
     assert DataIdentity.from_json({"train": 24, "val": 6, "test": 10}) is None
 
 
+def test_an_identity_without_what_was_inherited(identity):
+    values = identity.to_json()
+    del values["inherited"]
+    again = DataIdentity.from_json(values)
+    assert again is not None
+    assert again.inherited == ()
+
+
 def test_a_damaged_identity_is_no_identity(identity):
     values = identity.to_json()
     with pytest.raises(ValueError, match="have no splits"):
@@ -197,6 +206,6 @@ def test_a_damaged_identity_is_no_identity(identity):
 
 
 def test_what_the_run_was_made_with(identity):
-    assert identity.digests_of() == set("ABCD")
+    assert identity.digests_of() == set("ABCDEX"), "with what its weights had seen before"
     assert identity.digests_of("test") == set("EF")
     assert identity.counts() == {"train": 3, "val": 1, "test": 2}

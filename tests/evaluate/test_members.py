@@ -93,6 +93,14 @@ def test_a_test_image_that_the_other_run_was_made_with(table, tmp_path, name):
     assert_refused(b, a, r"/b was trained on 1 of the images", tmp_path)
 
 
+def test_a_test_image_that_the_weights_had_seen_before(table, tmp_path):
+    own = identity_of(table)
+    a = write_run(tmp_path / "a", table, own)
+    inherited = (f"pixels of {table.filenames[5]}",)
+    b = write_run(tmp_path / "b", table, dataclasses.replace(own, inherited=inherited))
+    assert_refused(a, b, r"/b was trained on 1 of the images", tmp_path)
+
+
 def test_validation_images_are_new_to_training_only(table, tmp_path):
     own = identity_of(table, test="val")
     a = write_run(tmp_path / "a", table, own, split="val")

@@ -9,8 +9,8 @@ from own_images import Trained, draw, draw_class
 
 from cervix_jax.data.experiment import open_data
 from cervix_jax.errors import InputError
-from cervix_jax.runs import workdir
-from cervix_jax.training import cross_validation, run
+from cervix_jax.runs import own_data, workdir
+from cervix_jax.training import cross_validation, run, same_data
 from cervix_jax.training.same_data import common_identity, resumed_data
 
 
@@ -43,7 +43,7 @@ def resume(begun):
 def test_nothing_changed(begun):
     data = open_data(begun.config, progress=False)  # the same order, since it is not prepared anew
     resumed, identity = resumed_data(begun.config, begun.folder, data)
-    assert resumed is data
+    assert resumed.pipeline is data.pipeline
     assert identity.to_json() == begun.identity.to_json()
 
 
@@ -51,7 +51,7 @@ def test_a_run_that_has_not_begun_takes_what_there_is(begun):
     draw_class(begun.cells / "HSIL", 900)
     shutil.rmtree(begun.folder)
     data, resumed, identity = resume(begun)
-    assert resumed is data
+    assert resumed.pipeline is data.pipeline
     assert len(identity.filenames) == len(data.dataset) == 48
 
 
@@ -173,6 +173,46 @@ def resume_nothing(begun):
 
 def data_identity(begun, data):
     return type(begun.identity).of(data, begun.config)
+
+
+def test_what_the_weights_had_seen_before_is_leakage(begun, monkeypatch):
+    """A run of fold 1 that starts from the weights of fold 0, which trained on its test images."""
+    said = []
+    monkeypatch.setattr(same_data, "say_once", said.append)
+    source = begun.folder
+    config = begun.config.copy_and_resolve_references()
+    config.model.init_from = str(source)
+    config.split.fold = 1
+    folder = begun.folder.parent / "next"
+    data, identity = resumed_data(config, folder, begun.then.divided_by(config))
+    made = begun.identity.digests_of("train", "val")
+    assert set(identity.inherited) == made
+    tested = identity.digests_of("test")
+    count = len(tested & made)
+    assert 0 < count <= len(tested)
+    leak = data.leakage("test")
+    assert leak.num_seen == leak.num_seen_in_train == count  # whole patients, here
+    assert data.describe()["leakage"] == count / len(tested)
+    [line] = said
+    assert line.startswith(f"{count} of the {len(tested)} test images made {source}")
+    # It is recorded, and what starts from that run in turn inherits it too.
+    keep(folder, workdir.dataset_item(data.describe(), identity))
+    again, _ = resumed_data(config, folder, begun.then.divided_by(config))
+    assert again.leakage("test") == leak
+    config.model.init_from = str(folder)
+    _, grandchild = resumed_data(config, folder.parent / "third", begun.then.divided_by(config))
+    assert set(grandchild.inherited) == identity.digests_of()
+    opened = own_data.open_own_data(config, identity, begun.then.describe(), name="next")
+    assert opened.leakage("test") == leak
+
+
+def test_a_run_of_the_same_division_inherits_no_leakage(begun, monkeypatch):
+    said = []
+    monkeypatch.setattr(same_data, "say_once", said.append)
+    begun.config.model.init_from = str(begun.folder)
+    data, _ = resumed_data(begun.config, begun.folder.parent / "next", begun.then)
+    assert data.leakage("test").share == 0
+    assert said == []
 
 
 @pytest.fixture

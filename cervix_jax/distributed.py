@@ -84,9 +84,29 @@ def _number(variable: str, given: int | None) -> int | None:
     return int(text)
 
 
-def make_mesh() -> Mesh:
-    """One axis, "data", over all devices of all processes."""
-    return jax.make_mesh((jax.device_count(),), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+def make_mesh(batch_size: int = 0) -> Mesh:
+    """One axis, "data", over all devices of all processes.
+
+    Args:
+      batch_size: if given, only as many devices of each process as can share such a batch equally;
+        all where no number of them can.
+    """
+    processes, local = jax.process_count(), jax.local_device_count()
+    fitting = [n for n in range(1, local + 1) if batch_size and not batch_size % (n * processes)]
+    used = max(fitting, default=local)
+    devices = [
+        device
+        for process in range(processes)
+        for device in [d for d in jax.devices() if d.process_index == process][:used]
+    ]
+    everything = devices if used < local else None
+    shape = (used * processes if everything else jax.device_count(),)
+    return jax.make_mesh(shape, (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=everything)
+
+
+def filled_up(batch_size: int, mesh: Mesh) -> int:
+    """The next batch size that the devices share equally; for batches that are filled up anyway."""
+    return -(-batch_size // mesh.devices.size) * mesh.devices.size
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

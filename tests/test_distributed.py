@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -33,6 +34,55 @@ def test_every_batch_size_must_divide():
     distributed.check_divides("batch_size", 4, mesh)
     with pytest.raises(InputError, match="batch_size=0"):
         distributed.check_divides("batch_size", 0, mesh)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices"), [(0, 8), (8, 8), (12, 6), (32, 8), (7, 7), (11, 1), (3, 3)]
+)
+def test_as_many_devices_as_share_a_batch(monkeypatch, batch_size, devices):
+    made = []
+    monkeypatch.setattr(jax, "local_device_count", lambda: 8)
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(process_index=0)] * 8)
+    monkeypatch.setattr(jax, "make_mesh", lambda shape, *args, **options: made.append(shape))
+    distributed.make_mesh(batch_size)
+    assert made == [(devices,)]
+
+
+def test_batches_that_are_filled_up_grow_to_what_devices_share():
+    mesh = SimpleNamespace(devices=np.zeros(3))
+    assert [distributed.filled_up(size, mesh) for size in (1, 3, 8, 64)] == [3, 3, 9, 66]
+
+
+THREE = """
+import sys
+from pathlib import Path
+import jax
+import numpy as np
+import pytest
+sys.path.insert(0, sys.argv[1])
+from conftest import make_tiny_config, register_tiny_model
+from cervix_jax import evaluate_run, load_run, train_and_evaluate
+with pytest.MonkeyPatch.context() as patch:
+    config = make_tiny_config(register_tiny_model(patch), sys.argv[2])
+    config.num_epochs = 1
+    assert jax.device_count() == 3
+    report = train_and_evaluate(config, Path(sys.argv[3]))
+    run = load_run(sys.argv[3])
+    assert run.predict(np.zeros((4, 32, 32, 3), np.uint8)).shape == (4, 5)
+    assert evaluate_run(run, progress=False)["accuracy"] == report["accuracy"]
+"""
+
+
+@pytest.mark.slow
+def test_three_devices_need_no_other_batch_size(prepared, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", THREE, str(TESTS), str(prepared), str(tmp_path)],
+        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"},
+        cwd=TESTS.parent, timeout=300, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 of 3 devices are used, since 3 do not share batch_size=8 equally" in done.stderr
 
 
 @pytest.mark.slow

@@ -50,6 +50,9 @@ class Pipeline:
       fill: what the margin has where an image has ended, see `decode.crop_with_margin`.
       progress: show a bar while decoding.
 
+    Attributes:
+      mesh: the devices.
+
     Raises:
       InputError: `placement` or `resize` is unknown, or `image_size` is no size.
     """
@@ -70,12 +73,12 @@ class Pipeline:
         check_choice("data.resize", resize, RESIZE_MODES)
         if image_size < 1:
             raise InputError(f"image_size={image_size}: give a number of pixels.")
-        self._dataset, self._mesh = dataset, mesh or distributed.make_mesh()
+        self._dataset, self.mesh = dataset, mesh or distributed.make_mesh()
         self._image_size, self._resize = image_size, resize
         self._placement, self._progress = placement, progress
         self._margin, self._fill = margin if resize == "crop" else 0, fill
         self._labels = np.asarray(dataset.labels, np.int32)
-        self._sharding = distributed.batch_sharded(self._mesh)
+        self._sharding = distributed.batch_sharded(self.mesh)
 
     def train_batches(
         self, indices: np.ndarray, batch_size: int, *, seed: int, start: int = 0
@@ -170,7 +173,7 @@ class Pipeline:
             for index, example in enumerate(loaded):
                 images[index] = example["image"]
                 bar.update()
-        everywhere = distributed.replicated(self._mesh)
+        everywhere = distributed.replicated(self.mesh)
 
         @functools.partial(jax.jit, out_shardings=self._sharding)
         def gather(images, labels, index):

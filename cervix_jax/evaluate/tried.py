@@ -109,8 +109,7 @@ class _Reader:
         self._mesh = distributed.make_mesh()
         forward = make_forward(run.graphdef, run.config.model.normalization, self._mesh)
         self._forward = over_symmetries(forward) if tta else forward
-        devices = self._mesh.devices.size
-        self._size = -(-run.config.eval_batch_size // devices) * devices
+        self._size = distributed.filled_up(run.config.eval_batch_size, self._mesh)
         self.kept: list[int] = []
         self.logits: list[np.ndarray] = []
         self.skipped: list[tuple[str, str]] = []

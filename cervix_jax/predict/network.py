@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import softmax
 
 from cervix_jax import distributed
+from cervix_jax.errors import InputError
 from cervix_jax.runs.inference import probabilities_of
 from cervix_jax.runs.run import Run
 
@@ -29,20 +30,22 @@ class Network:
 
     Args:
       run: the trained run.
-      batch_size: images at a time, as many as the devices can share equally; the default is that
+      batch_size: images at a time, raised to what the devices share equally; the default is that
         of the run's own evaluation, so that both run the same program.
       temperature: what the logits are divided by, or None.
 
     Raises:
-      InputError: the devices cannot share the batch.
+      InputError: the batch size is negative.
     """
 
     def __init__(self, run: Run, batch_size: int = 0, temperature: float | None = None):
         self.run, self.temperature = run, temperature
-        self.batch_size: int = batch_size or run.config.eval_batch_size
+        wanted: int = batch_size or run.config.eval_batch_size
+        if wanted < 1:
+            raise InputError(f"--batch_size={wanted}: give a positive number of images.")
+        self.batch_size = distributed.filled_up(wanted, distributed.make_mesh())
         self.image_size: int = run.config.image_size
         self.resize: str = run.config.data.resize
-        distributed.check_divides("--batch_size", self.batch_size, distributed.make_mesh())
 
     def __call__(self, images: np.ndarray) -> ClassScores:
         """Scores of uint8 [n, S, S, 3], n from 1 to the batch size."""

@@ -140,9 +140,11 @@ def predict_split(
       variables: {"params", "stats"}.
       pipeline: where the images come from.
       indices: int [N].
-      batch_size: global batch size; the last batch is filled up and the filling dropped.
+      batch_size: global batch size, raised to what the devices share equally; the last batch is
+        filled up and the filling dropped.
       progress: what the bar is called; "" shows none.
     """
+    batch_size = distributed.filled_up(batch_size, pipeline.mesh)
     logits, labels, masks = [], [], []
     batches = pipeline.eval_batches(indices, batch_size)
     total = -(-len(indices) // batch_size)

@@ -29,7 +29,7 @@ from cervix_jax.files.atomic import write_json
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.intervals import wilson_interval
-from cervix_jax.training.run import check_config, train_and_evaluate
+from cervix_jax.training.run import check_config, train_and_evaluate, training_mesh
 from cervix_jax.training.same_data import common_identity, require_same_images
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
@@ -76,8 +76,8 @@ def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dic
 
 
 def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopRequest) -> dict:
-    mesh = distributed.make_mesh()
-    check_config(config, mesh)
+    check_config(config)
+    mesh = training_mesh(config)
     config = with_absolute_folders(config)
     configs = members(config)
     if (folder / "config.json").is_file():

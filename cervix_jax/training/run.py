@@ -8,6 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 
 from cervix_jax import __version__, distributed, figures
 from cervix_jax.command.preemption import StopRequest
@@ -83,10 +84,10 @@ def _train_and_evaluate(
 ) -> dict:
     window = ProfileWindow(profile, folder / "profile")
     show = distributed.is_main_process()
-    mesh = distributed.make_mesh()
     _require_same_config(config)
     with stop.at_once("the preparation of the data"), distributed.all_or_none():
-        check_config(config, mesh)
+        check_config(config)
+        mesh = data.pipeline.mesh if data else training_mesh(config)
         config = with_absolute_folders(config)
         data = data or open_data(config, mesh, progress=show)
         data, identity = resumed_data(config, folder, data, mesh, progress=show)
@@ -213,7 +214,29 @@ def _storage_errors(folder: Path) -> contextlib.AbstractContextManager[None]:
     )
 
 
-def check_config(config: ml_collections.ConfigDict, mesh) -> None:
+def training_mesh(config: ml_collections.ConfigDict) -> Mesh:
+    """The devices that share each batch: all, or as many as can share it equally.
+
+    The batch is a part of the recipe and stays what it is, whatever the machine.
+
+    Raises:
+      InputError: several processes cannot share it.
+    """
+    size = config.batch_size // config.accumulation_steps
+    mesh = distributed.make_mesh(size)
+    distributed.check_divides("batch_size / accumulation_steps", size, mesh)
+    used, there = mesh.devices.size, jax.device_count()
+    if used < there and distributed.is_main_process():
+        more = -(-size // there) * there * config.accumulation_steps
+        logging.warning(
+            "%d of %d devices are used, since %d do not share batch_size=%d equally; "
+            "--config.batch_size=%d uses all.",
+            used, there, there, config.batch_size, more,
+        )  # fmt: skip
+    return mesh
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
     """See that every field has a value it may have and fits the others, before any work.
 
     Raises:
@@ -221,13 +244,11 @@ def check_config(config: ml_collections.ConfigDict, mesh) -> None:
     """
     check_fields(config, "config")
     check_values(config)
-    distributed.check_divides("batch_size", config.batch_size, mesh)
-    distributed.check_divides("eval_batch_size", config.eval_batch_size, mesh)
     parts = config.accumulation_steps
-    if parts > 1 and config.batch_size % (parts * mesh.devices.size):
+    if config.batch_size % parts:
         raise InputError(
-            f"batch_size={config.batch_size} does not divide into accumulation_steps={parts} parts "
-            f"for {mesh.devices.size} devices; use a multiple of {parts * mesh.devices.size}."
+            f"batch_size={config.batch_size} does not divide into accumulation_steps={parts}; "
+            f"use a multiple of {parts}."
         )
     if config.early_stopping_epochs and config.split.refit:
         raise InputError(

@@ -85,16 +85,6 @@ def test_bad_arguments_are_one_line_and_exit_code_2(tmp_path, arguments, parts):
 
 
 @pytest.mark.slow
-def test_batch_that_the_devices_cannot_share(tmp_path):
-    done = run_main(
-        "--config=configs/rcan.py",
-        "--config.batch_size=12",
-        XLA_FLAGS="--xla_force_host_platform_device_count=8",
-    )
-    assert_one_line(done, "batch_size=12", "8 devices")
-
-
-@pytest.mark.slow
 def test_data_folder_that_is_not_there(tmp_path, tree):
     assert_one_line(sipakmed(tmp_path, tmp_path / "gone"), "gone", "does not exist")
 

@@ -5,7 +5,6 @@ import jax
 import pytest
 from flax import nnx
 
-from cervix_jax import distributed
 from cervix_jax.config.base import base_config, parse_arg
 from cervix_jax.data.augment import parse_settings
 from cervix_jax.errors import InputError
@@ -31,7 +30,7 @@ CASES += [(CONFIGS[0].with_name("transfer_herlev.py"), "resnet50,recipe=paper")]
 @pytest.mark.parametrize(("path", "arg"), CASES, ids=lambda value: getattr(value, "stem", value))
 def test_every_config_makes_a_valid_run(path, arg):
     config = load(path).get_config(arg)
-    check_config(config, distributed.make_mesh())
+    check_config(config)
     parse_settings(config.augment.to_dict())
     model = nnx.eval_shape(lambda: build_model(config, 5))
     image = jax.ShapeDtypeStruct((2, config.image_size, config.image_size, 3), "float32")

@@ -4,7 +4,6 @@ import csv
 
 import pytest
 
-from cervix_jax import distributed
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
 from cervix_jax.reproduce.rows import ROWS, find_row, row_config
@@ -47,7 +46,7 @@ def test_f1_by_class_is_the_papers(shared):
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
 def test_every_row_has_a_config_that_trains(row):
     config = row_config(row)
-    check_config(config, distributed.make_mesh())
+    check_config(config)
     assert set(row.protocols) <= set(PROTOCOLS)
     assert config.split.refit == row.refit
 

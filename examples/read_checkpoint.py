@@ -37,7 +37,7 @@ def main(workdir: str) -> None:
 
     size = run.config.image_size
     grey = np.full((1, size, size, 3), 128, np.uint8)
-    print("a grey square:", dict(zip(run.class_names, run.predict(grey)[0].round(3), strict=True)))
+    print("a grey square:", dict(zip(run.class_names, run.logits(grey)[0].round(3), strict=True)))
     _, out = run.model(run.preprocess(grey))
     print("features:", {name: tuple(value.shape) for name, value in out.items()})
 

@@ -84,7 +84,7 @@ def audit_run(
             disable=not progress,
         )
         squares = np.stack(list(images))
-        predicted = run.predict(squares, batch_size=run.config.eval_batch_size).argmax(-1)
+        predicted = run.logits(squares, batch_size=run.config.eval_batch_size).argmax(-1)
         correct[name] = predicted == labels
         described[name] = _compare(correct[name], correct[UNCHANGED], majority) | {
             "description": DESCRIPTIONS[name],

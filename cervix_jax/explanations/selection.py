@@ -11,6 +11,7 @@ from tqdm import tqdm
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
+from cervix_jax.runs.inference import probabilities_of
 from cervix_jax.runs.run import Run
 
 Target = Literal["predicted", "label"]
@@ -176,7 +177,7 @@ def selection_of(
             "predicted class."
         )
     pixels = pipeline.images(indices)
-    probabilities = run.predict(pixels, batch_size=batch_size)
+    probabilities = probabilities_of(run.logits(pixels, batch_size=batch_size))
     predicted, labels = probabilities.argmax(-1), dataset.labels[indices]
     return Selection(
         dataset,
@@ -198,5 +199,5 @@ def _predict(
     for start in tqdm(starts, desc=progress, unit="batch", leave=False, disable=not progress):
         batch = np.resize(indices[start : start + batch_size], batch_size)
         pixels = pipeline.images(batch)
-        found.append(run.predict(pixels, batch_size=batch_size)[: len(indices) - start])
-    return np.concatenate(found)
+        found.append(run.logits(pixels, batch_size=batch_size)[: len(indices) - start])
+    return probabilities_of(np.concatenate(found))

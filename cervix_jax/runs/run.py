@@ -22,6 +22,7 @@ from cervix_jax.data.identity import DataIdentity
 from cervix_jax.data.normalization import InputRange, input_range, normalize
 from cervix_jax.distributed import batch_sharded, make_mesh
 from cervix_jax.errors import InputError
+from cervix_jax.files.images import why_no_picture
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.models.build import build_model
 from cervix_jax.runs import checkpoint, workdir
@@ -165,8 +166,20 @@ class Run:
 
     @as_in_every_run()
     def predict(self, images: Images, *, batch_size: int = 64) -> np.ndarray:
-        """Class probabilities, float32 [N, C] with rows that sum to 1; see `logits`."""
-        return probabilities_of(self.logits(images, batch_size=batch_size))
+        """Class probabilities, float32 [N, C] with rows that sum to 1; see `logits`.
+
+        Raises:
+          InputError: an image is not uint8 RGB, or shows nothing, by the rule for files (see
+            `cervix_jax.files.images.why_no_picture`); `logits` takes any pixels.
+        """
+        logits = self.logits(images, batch_size=batch_size)
+        for number, image in enumerate(images):
+            if reason := why_no_picture(np.asarray(image)):
+                raise InputError(
+                    f"image {number} {reason}; leave it out, or ask run.logits, which takes any "
+                    "pixels."
+                )
+        return probabilities_of(logits)
 
     @as_in_every_run()
     def logits(self, images: Images, *, batch_size: int = 64) -> np.ndarray:

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import jax.numpy as jnp
@@ -49,6 +50,21 @@ def test_a_batch_holds_an_image(run, images, batch_size):
 def test_what_is_no_array_is_told_by_its_kind(run, given):
     with pytest.raises(InputError, match=r"image 0 is a (str|list); give arrays"):
         run.logits(given)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.full((20, 30, 3), 255, np.uint8), "has one colour only"),
+        (np.eye(20, dtype=np.uint8)[..., None].repeat(3, -1), "has only 2 colours"),
+        (np.zeros((0, 5, 3), np.uint8), "is uint8 [0, 5, 3]"),
+    ],
+)
+def test_an_array_that_shows_nothing_is_refused_as_a_file_is(run, images, image, reason):
+    with pytest.raises(InputError, match=re.escape(f"image 5 {reason}")):
+        run.predict([*images, image])
+    if image.size:
+        assert run.logits([image]).shape == (1, 5)
 
 
 def test_batch_size_does_not_change_the_result(run, images):

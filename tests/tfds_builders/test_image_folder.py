@@ -670,6 +670,10 @@ def test_a_list_that_appears_or_changes_stops(scans, tmp_path, caplog, earlier_v
         (scans / "images.csv").unlink()
         with pytest.raises(InputError, match=r"images\.csv: is gone since"):
             load(scans, data)
+        for path in scans.rglob("*.png"):
+            path.unlink()
+        (scans / "read me.csv").write_text("the images are in the archive")
+        assert load(scans, data).groups == ("g", "g"), "prepared data need no files"
 
 
 def forget_files(dataset: catalog.Dataset) -> None:

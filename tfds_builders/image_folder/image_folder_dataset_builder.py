@@ -134,16 +134,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         prepared, where = self._prepared, f"image_folder: the data in {self.data_dir}"
         root = str(self.data_dir_root)
         said = before.change(SourceFiles.of(folder, root)) if before else ""
+        listing = None
         try:
             listing = self._listing(folder)
         except InputError as error:
             said = str(error)
-        else:
-            if prepared["digest"] == _digest(listing):
-                if before is None or before.folder != str(folder.resolve()):
-                    return ""
-                newest = max(item.path.stat().st_mtime for item in listing.items)
-                return said if newest > before.newest else ""
+        if listing is not None and prepared["digest"] == _digest(listing):
+            if before is None or before.folder != str(folder.resolve()):
+                return ""
+            newest = max(item.path.stat().st_mtime for item in listing.items)
+            return said if newest > before.newest else ""
         if str(folder.resolve()) != prepared["folder"]:
             raise InputError(
                 f"{where} were prepared from {prepared['folder']}, which is not {folder}; "
@@ -151,7 +151,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
         path = folder / (self._variant.csv or DEFAULT_CSV)
         then, now = self._list_then(prepared, path), _list_digest(path)
-        if then != now:
+        # Where list and images are gone there is nothing that the prepared data should be instead.
+        if then != now and (now or listing is not None):
             what = "has appeared" if not then else "has changed" if now else "is gone"
             raise InputError(
                 f"{path}: {what} since the data in {self.data_dir} were prepared, so that their "

@@ -7,6 +7,7 @@ Distances between far points of a t-SNE map mean nothing; look at what mixes wit
 """
 
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
 from cervix_jax import InputError, load_run
+from cervix_jax.figures import drawable, save
 
 MARKERS = {"train": ".", "val": "^", "test": "o"}
 MOST = 2000  # images; t-SNE slows down with their square
@@ -45,13 +47,15 @@ def main(workdir: str, out: str) -> None:
             kept = (splits == split) & (labels == label)
             shade = 0.35 if split == "train" else 0.9
             axes.scatter(*points[kept].T, s=24, marker=marker, color=colours[label], alpha=shade)
-    for label, name in enumerate(run.class_names):
-        axes.scatter([], [], color=colours[label], label=name)
-    for split, marker in MARKERS.items():
-        axes.scatter([], [], color="grey", marker=marker, label=split)
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    names = [*drawable(run.class_names), *MARKERS]
+    keys = [axes.scatter([], [], color=colours[label]) for label in range(len(run.class_names))]
+    keys += [axes.scatter([], [], color="grey", marker=marker) for marker in MARKERS.values()]
+    legend = axes.legend(keys, ["-"] * len(keys), fontsize=8, loc="center left",
+                         bbox_to_anchor=(1, 0.5))  # fmt: skip
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)  # as it is, also with an underscore before it
     axes.set(xticks=[], yticks=[], title=f"{run.config.model.name} on {data.dataset.name}, t-SNE")
-    figure.savefig(out, dpi=120)
+    save(figure, Path(out))
     print(f"{len(chosen)} images written to {out}")
 
 

@@ -8,6 +8,7 @@ see `cervix_jax.explain.measures`.
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from cervix_jax import InputError, explain, load_run
 from cervix_jax.data.decode import resize_square
 from cervix_jax.explain.pictures import SIGNED, scale_of
+from cervix_jax.figures import drawable, save
 from cervix_jax.files.images import read_rgb
 
 
@@ -41,7 +43,9 @@ def main(workdir: str, image_path: str, picture: str) -> None:
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     axes = figure.subplots(1, 3)
     axes[0].imshow(shown)
-    axes[0].set_title(f"{run.class_names[target]}, {probabilities[target]:.2f}", fontsize=10)
+    axes[0].set_title(
+        f"{drawable(run.class_names)[target]}, {probabilities[target]:.2f}", fontsize=10
+    )
     for axis, (title, values) in zip(axes[1:], maps.items(), strict=True):
         limit = scale_of(values) or 1.0
         drawn = axis.imshow(values, cmap=SIGNED, vmin=-limit, vmax=limit)
@@ -49,7 +53,7 @@ def main(workdir: str, image_path: str, picture: str) -> None:
         figure.colorbar(drawn, ax=axis, shrink=0.8)
     for axis in axes:
         axis.set_axis_off()
-    figure.savefig(picture, dpi=120)
+    save(figure, Path(picture))
     print(f"written to {picture}")
 
 

@@ -21,7 +21,7 @@ from cervix_jax.explain.pictures import (
 from cervix_jax.figures import LABEL_SIZE, save, wrapped
 
 COLUMNS = ("image", "signed", "absolute", "overlay")
-CAPTION = 84  # characters in a line below an image and its maps
+CAPTION = 72  # characters in a line below an image and its maps
 GAP = 4  # pixels between pictures
 PAIRS = 2  # images in a row of the sheet
 

@@ -34,10 +34,14 @@ def wrapped(text: str, width: int = LINE) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; its texts are what they say, and none is cut.
+    """Write a figure, whole or not at all; its texts are what they say, and none is cut.
 
     Titles that are wider than the figure are wrapped, and the figure grows where texts need more
     than it has.
+
+    Args:
+      figure: its layout is best "constrained".
+      path: the end of its name says the format, one that matplotlib writes; PNG without one.
     """
     with matplotlib.rc_context(
         {"savefig.dpi": 130, "text.parse_math": False, "text.usetex": False}  # of new ticks, too
@@ -46,7 +50,7 @@ def save(figure: Figure, path: Path) -> None:
         _wrap_titles(figure)
         _grow(figure)
         with replacing(path) as temporary:
-            figure.savefig(temporary, format="png")
+            figure.savefig(temporary, format=path.suffix.removeprefix(".") or "png")
 
 
 def _wrap_titles(figure: Figure) -> None:

@@ -2,7 +2,11 @@ import jax
 import numpy as np
 import pytest
 
-from cervix_jax import distributed
+from cervix_jax import distributed, load_run
+from cervix_jax.config.base import base_config
+from cervix_jax.data.augment import parse_settings
+from cervix_jax.data.experiment import open_data
+from cervix_jax.training.run import train_and_evaluate
 from cervix_jax.training.step import RunInputs, init_state, make_train_step
 
 CLASSES = 5
@@ -155,3 +159,25 @@ def test_bfloat16_keeps_parameters_statistics_and_loss_in_float32(tiny_config):
     losses = [state["metrics"].loss.compute() for state in (half, exact)]
     assert half["metrics"].loss.total.dtype == np.float32
     assert 0 < abs(losses[0] - losses[1]) < 0.05 * losses[1]
+
+
+@pytest.mark.slow
+def test_training_turns_whole_fields_and_evaluation_sees_their_centres(tiny_config, tmp_path):
+    """The margin is in training batches alone: the report is that of the run opened later."""
+    config = tiny_config()
+    config.data.dataset, config.data.resize = "cervix_phantom/multi_cell", "crop"
+    config.augment = base_config("cervix_phantom/multi_cell,recipe=paper").augment
+    config.num_epochs = 1
+    margin = parse_settings(config.augment.to_dict()).margin(32, "crop")
+    assert margin == 6
+    data = open_data(config, progress=False)
+    batch = next(data.pipeline.train_batches(data.indices("train"), 8, seed=0))
+    assert batch["image"].shape == (8, 32 + 2 * margin, 32 + 2 * margin, 3)
+    report = train_and_evaluate(config, tmp_path, data)
+    run = load_run(tmp_path)
+    own = run.open_data()
+    indices = own.indices("test")
+    assert own.pipeline.images(indices).shape[1:3] == (32, 32)
+    np.testing.assert_array_equal(own.pipeline.images(indices), data.pipeline.images(indices))
+    found = run.predict(own.pipeline.images(indices)).argmax(1)
+    assert report["accuracy"] == np.mean(found == np.asarray(own.dataset.labels)[indices])

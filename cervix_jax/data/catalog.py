@@ -22,7 +22,7 @@ from cervix_jax.data.prepared import Records, encoded_records, load_index
 from cervix_jax.data.settings import REGISTERED, BuilderSettings, Setting
 from cervix_jax.errors import InputError, did_you_mean
 from cervix_jax.files.damaged import DamagedFiles
-from cervix_jax.files.paths import user_path
+from cervix_jax.files.paths import nfc, user_path
 from cervix_jax.files.storage import storage_problem
 
 BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "sipakmed")
@@ -222,10 +222,10 @@ def _open(name: str, builder, manual: ManualDir) -> Dataset:
     check_files(name, builder, index, manual)
     return Dataset(
         name=name,
-        class_names=tuple(builder.info.features["label"].names),
-        filenames=tuple(index["filenames"]),
+        class_names=tuple(nfc(name) for name in builder.info.features["label"].names),
+        filenames=tuple(map(nfc, index["filenames"])),
         labels=np.asarray(index["labels"], np.int64),
-        groups=tuple(index["groups"]),
+        groups=tuple(map(nfc, index["groups"])),
         source=source,
         decoded_source=decoded,
         version=str(builder.version),

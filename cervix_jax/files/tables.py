@@ -2,7 +2,8 @@
 
 Cells are separated by commas, semicolons or tabs, whichever gives the names that are looked for; a
 first line `sep=;` decides it. UTF-8 and, with its mark, UTF-16; any line ends; blanks round cells
-and rows without content do not count. Files are read row by row, whatever their size.
+and rows without content do not count. Texts are in Unicode's form NFC, as names of images are. Files
+are read row by row, whatever their size.
 """
 
 import codecs
@@ -15,7 +16,7 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from cervix_jax.errors import InputError
-from cervix_jax.files.paths import require_file
+from cervix_jax.files.paths import nfc, require_file
 
 # Far more than any list of images; what is larger is another file.
 _MAX_BYTES = 200_000_000
@@ -122,7 +123,7 @@ class Table:
             reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
             try:
                 for cells in reader:
-                    cells = [cell.strip() for cell in cells]
+                    cells = [nfc(cell.strip()) for cell in cells]
                     if any(cells):
                         yield reader.line_num + self._skipped, cells
             except csv.Error as error:

@@ -11,6 +11,7 @@ from cervix_jax.data.cric_nuclei import read_nuclei
 from cervix_jax.errors import InputError
 from cervix_jax.files import tables
 from cervix_jax.files.images import SUFFIXES, UnreadableImage, image_size
+from cervix_jax.files.paths import nfc
 from cervix_jax.predict.picture_names import shown
 
 _COLUMNS = ("image", "x", "y")
@@ -101,7 +102,7 @@ class Positions:
 
 def _key(image: str) -> str:
     # Names may hold dots: only the suffix of an image is one.
-    path = PurePath(image)
+    path = PurePath(nfc(image))
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 

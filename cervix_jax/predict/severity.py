@@ -7,6 +7,7 @@ import numpy as np
 
 from cervix_jax.data.classes import coarsen, levels, order_of
 from cervix_jax.errors import InputError
+from cervix_jax.files.paths import nfc
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +72,8 @@ def severity_of(
     Raises:
       InputError: the order does not hold every class once, or a class is unknown.
     """
-    names = tuple(class_names)
+    names = tuple(nfc(name) for name in class_names)
+    order, abnormal = [nfc(name) for name in order], [nfc(name) for name in abnormal]
     unknown = [name for name in abnormal if name not in names]
     if unknown:
         raise InputError(f"--abnormal={unknown[0]}: is none of the classes {', '.join(names)}.")

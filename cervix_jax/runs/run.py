@@ -23,6 +23,7 @@ from cervix_jax.data.normalization import InputRange, input_range, normalize
 from cervix_jax.distributed import batch_sharded, make_mesh
 from cervix_jax.errors import InputError
 from cervix_jax.files.images import why_no_picture
+from cervix_jax.files.paths import nfc
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.models.build import build_model
 from cervix_jax.runs import checkpoint, workdir
@@ -88,7 +89,7 @@ class Run:
         self.identity = identity
         self.config, self.dataset, self.step = config, dataset, step
         self.workdir = None if workdir is None else Path(workdir)
-        self.class_names = tuple(dataset["class_names"])
+        self.class_names = tuple(nfc(name) for name in dataset["class_names"])
         abstract = nnx.eval_shape(lambda: build_model(config, len(self.class_names)))
         self.graphdef = nnx.split(abstract, nnx.Param, ...)[0]
         self._take(variables)

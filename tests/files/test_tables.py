@@ -3,6 +3,7 @@
 import csv
 import io
 import tracemalloc
+import unicodedata
 
 import pytest
 from hypothesis import example, given, settings
@@ -230,3 +231,13 @@ def test_rows_are_read_one_by_one(write):
         assert tracemalloc.get_traced_memory()[1] < 200_000  # bytes; the file has a million
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_texts_are_in_one_form_of_unicode(write, form):
+    text = unicodedata.normalize(form, "path,p_Läsion,label\nZelle ü.png,1,Läsion\n")
+    (row,) = Table(write(text), ("path", "label"))
+    composed = unicodedata.normalize("NFC", "p_Läsion")
+    assert row[composed] == "1"
+    assert row["path"] == unicodedata.normalize("NFC", "Zelle ü.png")
+    assert row["label"] == composed[2:]

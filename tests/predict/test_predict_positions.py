@@ -1,6 +1,7 @@
 """Positions of nuclei: from tables and CRIC's files, inside their field."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -67,6 +68,13 @@ def test_images_and_positions_belong_together(write, tmp_path):
     Image.new("RGB", (9, 5)).save(one)
     with pytest.raises(InputError, match="outside"):
         positions.check([one], 100)
+
+
+def test_names_are_compared_in_one_form_of_unicode(write):
+    composed, apart = (unicodedata.normalize(form, "ü.png") for form in ("NFC", "NFD"))
+    for listed, given in ((composed, apart), (apart, composed)):
+        positions = Positions(write(f"image,x,y\n{listed},3,4\n"))
+        assert positions.of(given, (9, 9)).tolist() == [[3, 4]]
 
 
 def test_dots_in_names_are_no_suffixes(write):

@@ -1,5 +1,7 @@
 """The order of classes, and the worst of them that a field shows."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -60,3 +62,10 @@ def test_the_worst_that_is_probable_enough():
     shared = severity_of(SIPAKMED)
     two = np.asarray([[0.6, 0.1, 0.1, 0.1, 0.1], [0.05, 0.8, 0.05, 0.05, 0.05]])
     assert shared.worst(two, 0.5) == ("Koilocytotic", 0.8)
+
+
+def test_names_are_compared_in_one_form_of_unicode():
+    composed, apart = (unicodedata.normalize(form, "Läsion") for form in ("NFC", "NFD"))
+    severity = severity_of((composed, "Normal"), ("Normal", apart), (apart,))
+    assert severity.ranks.tolist() == [1, 0]
+    assert severity.abnormal.tolist() == [True, False]

@@ -105,15 +105,19 @@ def read_methods(text: str) -> tuple[str, ...] | Literal["quick", "all"]:
 
 
 def _other_dataset(args: flags.FlagValues, run: Run) -> catalog.Dataset | None:
-    if args.dataset in ("", run.config.data.dataset):
+    own_name = args.dataset in ("", run.config.data.dataset)
+    if own_name and not (args.dataset and args.manual_dir and run.identity):
         return None
-    return catalog.load(
+    dataset = catalog.load(
         args.dataset,
         manual_dir=args.manual_dir,
         data_dir=args.data_dir,
         settings=catalog.parse_data_settings(args.dataset, args.setting),
         check_counts=args.check_counts,
     )
+    # Another folder of images has the same name of a data set as the run's own.
+    own = own_name and run.identity and not run.identity.differences(dataset).forbids
+    return None if own else dataset
 
 
 def define_flags() -> None:

@@ -41,6 +41,7 @@ def resumed_data(
     """
     kept = read_recorded(folder)
     if kept is None:
+        _say_copies(data)
         data = dataclasses.replace(data, inherited=_inherited(config, data))
         return data, DataIdentity.of(data, config)
     now = DataIdentity.of(data, config)
@@ -58,6 +59,20 @@ def resumed_data(
     if dataset is not data.dataset or not np.array_equal(began.splits, data.splits):
         data = with_batches(config, dataset, began.splits, mesh, progress=progress)
     return dataclasses.replace(data, inherited=frozenset(began.inherited)), began.moved_to(now)
+
+
+def _say_copies(data: ExperimentData) -> None:
+    """Say where test images are also among those that the model is made with."""
+    dataset, is_test = data.dataset, data.splits == "test"
+    digests = np.asarray(dataset.digests, str)
+    copies = is_test & np.isin(digests, digests[~is_test])
+    if copies.any():
+        say_once(
+            f"{copies.sum()} of the {is_test.sum()} test images have the same pixels as images "
+            f"that the model is made with ({dataset.filenames[int(copies.argmax())]} first), so "
+            "the test will be too good: remove the copies, or give them one group and divide by "
+            "split.protocol=cluster."
+        )
 
 
 def _inherited(config: ml_collections.ConfigDict, data: ExperimentData) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from cervix_jax.audit.model import audit_run
 from cervix_jax.data import catalog
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.workflow import evaluate_run
+from cervix_jax.explain.__main__ import _other_dataset
 from cervix_jax.explanations.workflow import explain_run
 from cervix_jax.runs import own_data
 from cervix_jax.training.run import train_and_evaluate
@@ -152,6 +154,24 @@ def test_explanations_are_of_the_runs_own_images(images, run, tmp_path):
     names = {image["filename"] for image in report["selection"]["images"]}
     assert names <= set(images.identity.filenames)
     assert report["selection"]["wrong"] is not None
+
+
+def test_explain_knows_another_folder_from_its_own(images, run, tmp_path):
+    """Both are called image_folder/default."""
+    draw_class(tmp_path / "others/NILM", 500)
+    draw_class(tmp_path / "others/LSIL", 600)
+    given = {"dataset": "image_folder/default", "setting": [], "check_counts": True}
+    asked = given | {"data_dir": str(tmp_path / "prepared")}
+
+    def other(folder):
+        return _other_dataset(SimpleNamespace(**asked, manual_dir=str(folder)), run)
+
+    assert other(images.cells) is None
+    found = other(tmp_path / "others")
+    assert found is not None
+    assert len(found) == 24
+    asked["dataset"] = ""
+    assert other(tmp_path / "others") is None
 
 
 def test_another_data_set_is_explained_by_the_names_of_its_classes(images, run, tmp_path):

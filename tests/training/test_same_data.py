@@ -206,6 +206,21 @@ def test_what_the_weights_had_seen_before_is_leakage(begun, monkeypatch):
     assert opened.leakage("test") == leak
 
 
+def test_test_images_that_are_copies_are_said(begun, monkeypatch):
+    said = []
+    monkeypatch.setattr(same_data, "say_once", said.append)
+    shutil.rmtree(begun.folder)
+    resumed_data(begun.config, begun.folder, begun.then)
+    assert said == []
+    split_of = dict(zip(begun.identity.filenames, begun.identity.splits, strict=True))
+    test = next(name for name, split in split_of.items() if split == "test")
+    train = next(name for name, split in split_of.items() if split == "train")
+    shutil.copy(begun.cells / test, begun.cells / train)
+    resume(begun)
+    assert said[0].startswith("1 of the ")
+    assert f"({test} first)" in said[0]
+
+
 def test_a_run_of_the_same_division_inherits_no_leakage(begun, monkeypatch):
     said = []
     monkeypatch.setattr(same_data, "say_once", said.append)

@@ -39,6 +39,7 @@ from PIL import Image, ImageOps
 card = json.loads(Path("card.json").read_text(encoding="utf-8"))
 program = export.deserialize(bytearray(Path("model.stablehlo").read_bytes()))
 weights = safetensors.numpy.load_file("weights.safetensors")
+# 8 bits a channel; colours of an ICC profile other than sRGB converted by PIL.ImageCms before
 image, side = ImageOps.exif_transpose(Image.open("cell.png")), (card["size"],) * 2
 if image.has_transparency_data:  # what is transparent is white
     image = image.convert("RGBA")

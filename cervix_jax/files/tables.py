@@ -2,8 +2,8 @@
 
 Cells are separated by commas, semicolons or tabs, whichever gives the names that are looked for; a
 first line `sep=;` decides it. UTF-8 and, with its mark, UTF-16; any line ends; blanks round cells
-and rows without content do not count. Texts are in Unicode's form NFC, as names of images are. Files
-are read row by row, whatever their size.
+and rows without content do not count. Texts are in Unicode's form NFC, as names of images are.
+Files are read row by row, whatever their size.
 """
 
 import codecs

@@ -676,6 +676,16 @@ def test_a_list_that_appears_or_changes_stops(scans, tmp_path, caplog, earlier_v
         assert load(scans, data).groups == ("g", "g"), "prepared data need no files"
 
 
+@pytest.mark.parametrize("record", ["{}", None])
+def test_prepared_data_whose_record_is_lost_are_opened(scans, tmp_path, record):
+    listed(scans, GOOD)
+    before = load(scans, tmp_path / "data")
+    path = before.path / "metadata.json"
+    path.unlink() if record is None else path.write_text(record)
+    listed(scans, GOOD.replace("B,g", "B,h"))
+    assert load(scans, tmp_path / "data").groups == before.groups
+
+
 def forget_files(dataset: catalog.Dataset) -> None:
     """Make prepared data those of an earlier version."""
     for name, keys in (("examples.json", ["files"]), ("metadata.json", ["list"])):

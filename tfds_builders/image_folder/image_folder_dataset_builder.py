@@ -134,6 +134,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         prepared, where = self._prepared, f"image_folder: the data in {self.data_dir}"
         root = str(self.data_dir_root)
         said = before.change(SourceFiles.of(folder, root)) if before else ""
+        if not {"digest", "folder"} <= set(prepared):
+            return said  # its record is lost
         listing = None
         try:
             listing = self._listing(folder)

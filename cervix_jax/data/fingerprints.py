@@ -20,6 +20,8 @@ from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import replacing
 from cervix_jax.files.threads import map_in_order
 
+# Smaller ones find other pairs: of 250 among SIPaKMeD's cells 6 go and 9 come at 32 pixels, 14 go
+# and 14 come at 16.
 THUMBNAIL_SIDE = 64
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE * HASH_SIDE
@@ -148,17 +150,25 @@ def perceptual_hashes(grey: np.ndarray) -> np.ndarray:
       bool [8, 256] in the order of `duplicates.POSES`: which of the 16 x 16 lowest frequencies lie
       above their median.
     """
-    low = np.asarray(dctn(np.asarray(grey, np.float64), norm="ortho"))[:HASH_SIDE, :HASH_SIDE]
-    low[0, 0] = 0  # brightness
+    low = _low_frequencies(grey)
     odd = 1 - 2 * (np.arange(HASH_SIDE) % 2)
     poses = []
     for upright in (low, low.T):
         for rows, columns in ((1, 1), (1, odd), (odd[:, None], 1), (odd[:, None], odd)):
-            pose = upright * rows * columns
-            poses.append((pose > np.median(pose)).ravel())
+            poses.append(_above_median(upright * rows * columns))
     return np.stack(poses)
+
+
+def _low_frequencies(grey: np.ndarray) -> np.ndarray:
+    low = np.asarray(dctn(np.asarray(grey, np.float64), norm="ortho"))[:HASH_SIDE, :HASH_SIDE]
+    low[0, 0] = 0  # brightness
+    return low
+
+
+def _above_median(frequencies: np.ndarray) -> np.ndarray:
+    return (frequencies > np.median(frequencies)).ravel()
 
 
 def _fingerprint(image: np.ndarray) -> tuple[str, np.ndarray, np.ndarray]:
     small = thumbnail(Image.fromarray(np.ascontiguousarray(image)))
-    return content_digest(image), perceptual_hashes(small)[0], small
+    return content_digest(image), _above_median(_low_frequencies(small)), small

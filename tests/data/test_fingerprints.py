@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from cervix_jax.data.fingerprints import Fingerprints, content_digest
+from cervix_jax.data.fingerprints import Fingerprints, content_digest, perceptual_hashes
 from cervix_jax.errors import InputError
 
 
@@ -37,6 +37,8 @@ def test_the_order_is_kept_with_any_number_of_threads():
     assert one.hashes.shape == (70, 256)
     assert one.thumbnails.dtype == np.uint8
     assert one.digests == tuple(content_digest(image) for image in images())
+    in_poses = [perceptual_hashes(small) for small in one.thumbnails]
+    np.testing.assert_array_equal(one.hashes, [poses[0] for poses in in_poses])
     few = one.take(np.array([5, 2]))
     assert same(few, Fingerprints.of([images()[5], images()[2]]))
 

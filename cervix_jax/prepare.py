@@ -51,7 +51,7 @@ def _summary(dataset: catalog.Dataset, seconds: float) -> str:
     counts, groups = dataset.class_counts, dataset.group_counts
     width = max(len("class"), *(len(name) for name in counts))
     lines = [
-        f"{dataset.name} {dataset.version}: {dataset.num_examples} examples, "
+        f"{dataset.title} {dataset.version}: {dataset.num_examples} examples, "
         f"{len(set(dataset.groups))} groups ({dataset.group_feature}), {seconds:.1f} s",
         f"  {'class':<{width}}  examples  groups",
     ]

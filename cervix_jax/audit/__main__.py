@@ -64,7 +64,7 @@ def _audit_dataset(args: flags.FlagValues) -> tuple[str, Path]:
         max_distance=args.max_distance,
         jobs=args.jobs,
     )
-    folder = Path(args.out or Path("runs") / f"audit-{dataset.name.replace('/', '-')}")
+    folder = Path(args.out or Path("runs") / f"audit-{dataset.title.replace('/', '-')}")
     write_dataset_audit(found, dataset, folder)
     return report.dataset_text(found), folder
 

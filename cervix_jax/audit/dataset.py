@@ -87,6 +87,7 @@ def audit_dataset(
     )
     report = {
         "dataset": dataset.name,
+        "data_title": dataset.title,
         "version": dataset.version,
         "examples": len(dataset),
         "groups": len(set(dataset.groups)),

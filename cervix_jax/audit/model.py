@@ -94,6 +94,7 @@ def audit_run(
     masked = sum(has_masks(source[int(index)]) for index in indices)
     report = {
         "dataset": data.dataset.name,
+        "data_title": data.dataset.title,
         "split": split,
         "protocol": run.config.split.protocol,
         "fold": run.config.split.fold,

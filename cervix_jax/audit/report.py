@@ -12,7 +12,8 @@ def dataset_text(report: dict) -> str:
     """The audit of a data set as tables and sentences."""
     return "\n\n".join(
         [
-            f"{report['dataset']} {report['version']}: {report['examples']} images, "
+            f"{report.get('data_title', report['dataset'])} {report['version']}: "
+            f"{report['examples']} images, "
             + (
                 f"{report['groups']} groups ({report['group_feature']})"
                 if report["groups_known"]
@@ -45,8 +46,9 @@ def run_text(report: dict) -> str:
     masks = ", ".join(f"{count} by {by}" for by, count in report["masks"].items() if count)
     return "\n\n".join(
         [
-            f"{report['dataset']}, {report['split']} (n = {report['n']}), protocol "
-            f"{report['protocol']}, fold {report['fold']} of {report['folds']}, "
+            f"{report.get('data_title', report['dataset'])}, {report['split']} "
+            f"(n = {report['n']}), protocol {report['protocol']}, "
+            f"fold {report['fold']} of {report['folds']}, "
             f"step {report['step']}",
             aligned(rows),
             f"Commonest class {report['majority']:.4f}; background found {masks}.",

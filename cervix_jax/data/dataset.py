@@ -49,6 +49,13 @@ class Dataset:
         return len(self.filenames)
 
     @property
+    def title(self) -> str:
+        """What people call it: of a folder of one's own its name, else `<builder>/<config>`."""
+        metadata = self.info.metadata
+        folder = metadata.get("folder") if isinstance(metadata, Mapping) else None
+        return Path(str(folder)).name or str(folder) if folder else self.name
+
+    @property
     def num_examples(self) -> int:
         """Number of examples."""
         return len(self.filenames)

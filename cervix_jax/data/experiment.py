@@ -69,6 +69,7 @@ class ExperimentData:
         """What a checkpoint and env.json say of the data, JSON-ready."""
         return {
             "name": self.dataset.name,
+            "title": self.dataset.title,
             "version": self.dataset.version,
             "class_names": list(self.dataset.class_names),
             "group_feature": self.dataset.group_feature,

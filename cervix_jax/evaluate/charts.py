@@ -22,7 +22,7 @@ def draw_charts(folder: Path, name: str, table: PredictionTable, report: Evaluat
       table: the predictions.
       report: of these predictions.
     """
-    title = f"{report.dataset}, {report.split}"
+    title = f"{report.title}, {report.split}"
     figures.confusion_matrix(
         np.asarray(report.confusion_matrix),
         table.class_names,

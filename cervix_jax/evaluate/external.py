@@ -107,6 +107,7 @@ def evaluate_on(
         "settings": given,
         "manual_dir": str(Path(manual_dir).resolve()) if manual_dir else "",
         "data_dir": str(Path(data_dir).resolve()) if data_dir else "",
+        "check_counts": check_counts,
         "labels": str(Path(labels).resolve()) if labels else "",
         "class_map": {key: value for key, value in (class_map or {}).items()},
     }
@@ -191,7 +192,7 @@ def _write(
     *,
     tta: bool,
 ) -> dict[str, Any]:
-    table, identity = tried.table, run.identity
+    table = tried.table
     if tried.prints is None:
         where = f"the images that {tried.title} names are not all there, so that they cannot be "
         seen = unknown(f"unknown: {where}compared with those of the run", len(table.filenames))
@@ -218,7 +219,7 @@ def _write(
         "tta": tta,
         "external": facts
         | {
-            "trained_on": identity.name if identity else run.config.data.dataset,
+            "trained_on": run.dataset.get("title") or run.config.data.dataset,
             "absent_classes": list(absent),
             "skipped": len(tried.skipped),
             "notes": tried.notes,

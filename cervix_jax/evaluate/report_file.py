@@ -2,9 +2,9 @@
 
     {"n": 300, "accuracy": 0.9, "accuracy_interval": [0.861, 0.929],
      "class_names": [...], "confusion_matrix": [[...], ...],         # rows true, columns predicted
-     "dataset": "sipakmed/single_cell", "split": "test", "protocol": "cluster", "fold": 0,
-     "folds": 5, "refit": false, "groups": 60, "leakage": 0.0, "leakage_train": 0.0, "step": 650,
-     "tta": false,
+     "dataset": "sipakmed/single_cell", "data_title": "sipakmed/single_cell", "split": "test",
+     "protocol": "cluster", "fold": 0, "folds": 5, "refit": false, "groups": 60,
+     "leakage": 0.0, "leakage_train": 0.0, "step": 650, "tta": false,
      "intervals": {...},                                             # how they were made
      "metrics": {"accuracy": ENTRY, "macro_f1": ENTRY, "nll": ENTRY, ...},
      "per_class": {"Parabasal": {"sensitivity": ENTRY, "auroc": ENTRY, ...}, ...},
@@ -126,6 +126,7 @@ class EvaluationReport:
       accuracy_interval: Wilson, 95 %.
       confusion_matrix: rows true, columns predicted.
       fold: several of an ensemble.
+      data_title: what people call the data set, a folder of one's own by its name; see `title`.
       warning: what is wrong with the intervals, or "".
       metrics: by name; empty in reports of earlier versions, see `metric`.
       per_class: by class and name; as `metrics`.
@@ -149,6 +150,7 @@ class EvaluationReport:
     step: int | None = None
     tta: bool = False
     members: int = 1
+    data_title: str = ""
     warning: str = ""
     metrics: Mapping[str, Metric] = dataclasses.field(default_factory=dict)
     per_class: Mapping[str, Mapping[str, Metric]] = dataclasses.field(default_factory=dict)
@@ -191,6 +193,11 @@ class EvaluationReport:
                 f"{where}: not as it was written ({type(error).__name__}: {error}); run python -m "
                 "cervix_jax.evaluate again."
             ) from error
+
+    @property
+    def title(self) -> str:
+        """What people call the data set."""
+        return self.data_title or self.dataset
 
     def metric(self, name: str, class_name: str | None = None) -> Metric:
         """A metric, of all images or of one class against the others.

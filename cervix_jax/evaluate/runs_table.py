@@ -54,7 +54,7 @@ class Evaluated:
     def facts(self) -> dict[str, Any]:
         """What it was evaluated on, JSON-ready."""
         report = self.report
-        names = ("dataset", "split", "protocol", "fold", "step", "n", "groups", "leakage")
+        names = ("dataset", "title", "split", "protocol", "fold", "step", "n", "groups", "leakage")
         return {"run": self.name} | {name: getattr(report, name) for name in names}
 
     def metric(self, name: str) -> Metric | None:
@@ -182,7 +182,7 @@ class RunsTable:
         """Lines of the table: a column a run, which has room for many fields."""
         rows = [["", *(run.name for run in self.runs)]]
         for title, value in (
-            ("data", lambda run: f"{run.report.dataset}, {run.report.split}"),
+            ("data", lambda run: f"{run.report.title}, {run.report.split}"),
             ("images, groups", lambda run: f"{run.report.n}, {run.report.groups}"),
             ("protocol", lambda run: _protocol(run.report)),
             ("leakage", lambda run: _leakage(run.report)),

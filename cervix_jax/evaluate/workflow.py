@@ -247,7 +247,18 @@ def evaluate_groups(folder: str | Path, name: str, rule: str) -> dict[str, Any]:
     groups, _ = aggregate(read_table(folder / f"{name}{SUFFIX}"), rule)
     if not len(groups.labels):
         raise InputError(f"--aggregate={rule}: there is no group whose images share a label.")
-    kept = ("dataset", "protocol", "fold", "folds", "refit", "leakage", "leakage_train", "step")
+    kept = (
+        "dataset",
+        "data_title",
+        "protocol",
+        "fold",
+        "folds",
+        "refit",
+        "leakage",
+        "leakage_train",
+        "step",
+        "external",
+    )
     facts = {key: report[key] for key in kept if key in report}
     facts |= {"split": f"{report['split']} by group", "rule": rule}
     return write_report(folder, f"{name}_by_group", groups, facts)
@@ -297,7 +308,7 @@ def _common_facts(reports: Sequence[EvaluationReport]) -> dict[str, Any]:
     facts |= {"protocol": None, "leakage": None}
     if not reports:
         return facts
-    for name in ("dataset", "split", "protocol", "fold", "folds", "refit", "tta"):
+    for name in ("dataset", "data_title", "split", "protocol", "fold", "folds", "refit", "tta"):
         values = [getattr(report, name) for report in reports]
         facts[name] = values[0] if values.count(values[0]) == len(values) else None
     total = sum(report.n for report in reports)

@@ -56,6 +56,7 @@ def write_evaluation(
     seen = data.leakage(split)
     facts = {
         "dataset": dataset.name,
+        "data_title": dataset.title,
         "split": split,
         "protocol": config.split.protocol,
         "fold": config.split.fold,

@@ -60,7 +60,7 @@ def write_gates(
         axes.set_xlabel("channel", fontsize=LABEL_SIZE)
         axes.set_title(name, fontsize=LABEL_SIZE)
         figure.colorbar(shown, ax=axes, label="mean gate", pad=0.01)
-    figure.suptitle(f"{selection.dataset.name}: gates by class", fontsize=LABEL_SIZE + 1)
+    figure.suptitle(f"{selection.dataset.title}: gates by class", fontsize=LABEL_SIZE + 1)
     save(figure, folder / "channel_attention.png")
     write_text(folder / "channel_attention.csv", buffer.getvalue())
     return names

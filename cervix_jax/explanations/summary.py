@@ -226,7 +226,8 @@ def headline(report: dict) -> str:
     facts = report["selection"]
     wrong = "" if facts["wrong"] is None else f", {facts['wrong']} predicted wrongly"
     return (
-        f"{report['dataset']}, {report['split']}: {facts['n']} images of {facts['groups']} "
+        f"{report.get('data_title', report['dataset'])}, {report['split']}: {facts['n']} images of "
+        f"{facts['groups']} "
         f"groups{wrong}; explained is the {report['target']} class. Mean (95 % by resampling "
         "groups); methods in brackets know nothing of the network."
     )

@@ -146,7 +146,7 @@ def output_folder(run: Run, split: str = "test", dataset: Dataset | None = None)
     if run.workdir is None:
         raise InputError("the run was not loaded from a folder; give out=, a folder to write to.")
     if dataset is not None:
-        return run.workdir / "explain" / dataset.name.replace("/", "-")
+        return run.workdir / "explain" / dataset.title.replace("/", "-")
     return run.workdir / "explain" / ("" if split == "test" else split)
 
 
@@ -282,6 +282,7 @@ def _report(
         "step": run.step,
         "weights": store.made_with["weights"],
         "dataset": selection.dataset.name,
+        "data_title": selection.dataset.title,
         "split": split,
         "target": selection.target,
         "selection": {

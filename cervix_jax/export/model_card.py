@@ -56,7 +56,7 @@ def model_card(card: dict[str, Any]) -> str:
     Args:
       card: what `card.json` says.
     """
-    title = f"{card['model']} on {card['data']['name']}"
+    title = f"{card['model']} on {_plain(_data_title(card))}"
     front = yaml.safe_dump(_front_matter(card, title), sort_keys=False, allow_unicode=True)
     parts = [
         f"---\n{front}---",
@@ -71,6 +71,17 @@ def model_card(card: dict[str, Any]) -> str:
         f"## How it was made\n\n{_making(card)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _data_title(card: dict[str, Any]) -> str:
+    """What people call the data set; runs of earlier versions say its name only."""
+    return str(card["data"].get("title") or card["data"]["name"])
+
+
+def _data_name(card: dict[str, Any]) -> str:
+    """The data set in a sentence; of a folder of one's own also how it was read."""
+    title, name = _data_title(card), card["data"]["name"]
+    return f"`{name}`" if title == name else f"{_plain(title)} (`{name}`)"
 
 
 def _front_matter(card: dict[str, Any], title: str) -> dict[str, Any]:
@@ -91,7 +102,7 @@ def _front_matter(card: dict[str, Any], title: str) -> dict[str, Any]:
             for name, title in TITLES.items()
             if (value := report.metric(name).estimate) is not None
         ]
-        dataset = {"type": card["data"]["name"], "name": card["data"]["name"], "split": "test"}
+        dataset = {"type": card["data"]["name"], "name": _data_title(card), "split": "test"}
         task = {"type": "image-classification"}
         front["model-index"] = [
             {"name": title, "results": [{"task": task, "dataset": dataset, "metrics": found}]}
@@ -117,7 +128,7 @@ def _data(card: dict[str, Any]) -> str:
         protocol += f", fold {split['fold']} of {split['folds']}, seed {split['seed']}"
     if split.get("refit"):
         protocol += "; trained on the validation images too"
-    described = f"`{data['name']}` {data['version']}: {counts}. Split by {protocol}. "
+    described = f"{_data_name(card)} {data['version']}: {counts}. Split by {protocol}. "
     if data["leakage"] is None:
         return f"{described}**Leakage: {UNKNOWN_GROUPS}.**"
     return (
@@ -156,7 +167,7 @@ def _limits(card: dict[str, Any]) -> str:
     leaky = bool(card["data"]["leakage"])
     limits = [
         f"{WARNING} No clinical validation was made.",
-        f"It was trained on `{card['data']['name']}` alone. Other stains, scanners, magnifications "
+        f"It was trained on {_data_name(card)} alone. Other stains, scanners, magnifications "
         "and preparations were not tested; expect less there.",
         "It names one of its classes for any image, also for one that shows no cell.",
         f"Groups (`{card['data']['group_feature']}`) need not be patients: a patient's images may "

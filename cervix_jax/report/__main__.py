@@ -1,6 +1,7 @@
 """Write a report of a run: one self-contained HTML file.
 
   python -m cervix_jax.report --workdir=runs/rcan
+  python -m cervix_jax.report --workdir=runs/rcan --external=hospital_b
 
 It shows what the model is, its data and their leakage, metrics with intervals, right and wrong
 cases with explanations to lay over them, and, where `explain` and `audit` have run, their tables.
@@ -19,8 +20,8 @@ def main(argv: list[str]) -> None:
     del argv
     args = flags.FLAGS
     path = write_page(
-        args.workdir, args.split, cases=args.cases, out=args.out, manual_dir=args.manual_dir,
-        data_dir=args.data_dir,
+        args.workdir, args.split, external=args.external, cases=args.cases, out=args.out,
+        manual_dir=args.manual_dir, data_dir=args.data_dir,
     )  # fmt: skip
     print(f"written to {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
@@ -29,6 +30,9 @@ def define_flags() -> None:
     """Flags of this command."""
     run_flags("workdir", "manual_dir", "data_dir", required=True)
     flags.DEFINE_enum("split", "test", SPLITS, "Whose evaluation is shown.")
+    flags.DEFINE_string(
+        "external", "", "Name of an external validation (evaluate --on) that is shown instead."
+    )
     flags.DEFINE_integer("cases", 24, "Cases in the gallery; 0 leaves it out.", lower_bound=0)
     flags.DEFINE_string("out", "", "File to write; default <workdir>/report.html.")
 

@@ -1,4 +1,4 @@
-"""What the page says, read from a run's folder; what is not there is left out, and said so."""
+"""What the page says, read from a run's folder; what is absent is left out, and said so."""
 
 import base64
 from pathlib import Path
@@ -8,10 +8,12 @@ import ml_collections
 
 from cervix_jax import __version__
 from cervix_jax.data.splits import ONE_SPLIT, UNKNOWN_GROUPS
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, shell_command
+from cervix_jax.evaluate.external import FOLDER, SPLIT
 from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, interval_text, read_report
 from cervix_jax.explanations import summary
 from cervix_jax.files.atomic import read_json
+from cervix_jax.report.external import external_contents, external_reports, read_externals
 from cervix_jax.runs import workdir
 
 PICTURES = (
@@ -20,26 +22,35 @@ PICTURES = (
 )
 
 
-def read_contents(folder: Path, split: str) -> dict[str, Any]:
+def read_contents(folder: Path, split: str, external: str = "") -> dict[str, Any]:
     """Everything on the page but the gallery.
 
     Args:
       folder: the run's.
       split: whose evaluation is shown.
+      external: name of an external validation, which is shown instead.
 
     Raises:
-      InputError: there is no evaluation of that split, or a file cannot be read.
+      InputError: there is no such evaluation, or a file cannot be read.
     """
-    path = folder / "evaluate" / f"{split}.json"
+    place, stem = evaluation_of(folder, split, external)
+    path = place / f"{stem}.json"
     report = read_report(path)
     if report is None:
-        raise InputError(
-            f"{path}: not there; run python -m cervix_jax.evaluate --workdir={folder} "
-            f"--split={split} first."
-        )
+        raise _not_evaluated(path, folder, split, external)
     config = workdir.read_config(folder)
     try:
-        return _contents(folder, split, config, report)
+        found = _contents(folder, split, config, report)
+        if external:
+            facts = (read_json(path) or {})["external"]
+            found |= external_contents(report, facts) | {
+                "title": f"{config.model.name}, trained on {facts['trained_on']}, "
+                f"on {report.title}",
+                "pictures": _pictures(place, stem),
+                "changes": [],
+                "measured": None,
+            }
+        return found
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -49,15 +60,36 @@ def read_contents(folder: Path, split: str) -> dict[str, Any]:
         ) from error
 
 
+def evaluation_of(folder: Path, split: str, external: str) -> tuple[Path, str]:
+    """The folder of an evaluation, and how the names of its files begin."""
+    return (folder / FOLDER / external, SPLIT) if external else (folder / "evaluate", split)
+
+
+def _not_evaluated(path: Path, folder: Path, split: str, external: str) -> InputError:
+    if not external:
+        command = shell_command("evaluate", workdir=folder, split=split)
+        return InputError(f"{path}: not there; run {command} first.")
+    known = [found.parent.name for found in external_reports(folder)]
+    there = f"there are {', '.join(known)}" if known else "none was made yet"
+    return InputError(
+        f"--external={external}: {path} is not there; {there}. evaluate --on makes one, e.g. "
+        f"{shell_command('evaluate', workdir=folder, on='herlev/default')}"
+    )
+
+
 def _contents(
     folder: Path, split: str, config: ml_collections.ConfigDict, report: EvaluationReport
 ) -> dict[str, Any]:
     return {
-        "title": f"{config.model.name} on {report.dataset}",
+        "title": f"{config.model.name} on {_data_title(config, report)}",
+        "hints": {name: shell_command(name, workdir=folder) for name in ("explain", "audit")},
+        "leakage": UNKNOWN_GROUPS if report.leakage is None else f"{report.leakage:.1%}",
+        "external": None,
+        "externals": read_externals(folder),
         "version": __version__,
         "report": report,
         "model": _model(config, report),
-        "data": _data(report),
+        "data": _data(config, report),
         "environment": _environment(read_json(folder / "env.json") or {}),
         "metrics": [
             (title[0].upper() + title[1:], str(report.metric(name)))
@@ -66,10 +98,13 @@ def _contents(
         "by_group": interval_text(report.metric("accuracy").interval_by_group),
         "classes": _classes(report),
         "confusion": _confusion(report),
-        "pictures": _pictures(folder, split),
+        "pictures": [
+            *_pictures(folder / "evaluate", split),
+            *_drawn([(folder / "learning_curves.png", "Loss and accuracy by epoch")]),
+        ],
         "changes": _changes(read_json(folder / "audit" / "audit.json"), report.step),
         "measured": _measured(folder / "explain" / _subfolder(split), report),
-        "limits": _limits(report),
+        "limits": _limits(_data_title(config, report), report),
     }
 
 
@@ -89,14 +124,21 @@ def _model(config: ml_collections.ConfigDict, report: EvaluationReport) -> list[
     ]  # fmt: skip
 
 
-def _data(report: EvaluationReport) -> list[tuple[str, str]]:
+def _data_title(config: ml_collections.ConfigDict, report: EvaluationReport) -> str:
+    """What people call the data; reports of earlier versions do not say it of one's own folder."""
+    own = report.dataset.startswith("image_folder/") and not report.data_title
+    return (Path(config.data.manual_dir).name if own else "") or report.title
+
+
+def _data(config: ml_collections.ConfigDict, report: EvaluationReport) -> list[tuple[str, str]]:
     protocol = report.protocol or "unknown"
     if protocol not in ONE_SPLIT:
         protocol += f", fold {report.fold} of {report.folds}"
     if report.refit:
         protocol += "; trained on the validation images too"
+    title = _data_title(config, report)
     return [
-        ("Data set", report.dataset),
+        ("Data set", title if title == report.dataset else f"{title} ({report.dataset})"),
         ("Split protocol", protocol),
         ("Evaluated on", f"{report.n} images of {report.groups} groups ({report.split})"),
         ("Leakage", UNKNOWN_GROUPS if report.leakage is None else
@@ -134,9 +176,12 @@ def _confusion(report: EvaluationReport) -> list[tuple[str, list[tuple[int, floa
     return rows
 
 
-def _pictures(folder: Path, split: str) -> list[tuple[str, str]]:
-    files = [(folder / "evaluate" / f"{split}_{name}.png", text) for name, text in PICTURES]
-    files.append((folder / "learning_curves.png", "Loss and accuracy by epoch"))
+def _pictures(folder: Path, stem: str) -> list[tuple[str, str]]:
+    return _drawn([(folder / f"{stem}_{name}.png", text) for name, text in PICTURES])
+
+
+def _drawn(files: list[tuple[Path, str]]) -> list[tuple[str, str]]:
+    """Those of the pictures that are there, as data URIs, and what they show."""
     return [
         (f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}", text)
         for path, text in files
@@ -174,15 +219,15 @@ def _measured(folder: Path, report: EvaluationReport) -> dict[str, Any] | None:
         return {"headline": summary.headline(found), "tables": summary.tables(found)}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: of an earlier version, or damaged ({error!r}); run python -m "
-            "cervix_jax.explain again or remove it."
+            f"{path}: of an earlier version, or damaged ({error!r}); explain the run again or "
+            "remove it."
         ) from error
 
 
-def _limits(report: EvaluationReport) -> list[str]:
+def _limits(title: str, report: EvaluationReport) -> list[str]:
     limits = [
         "Research use only; not for clinical use. No clinical validation was made.",
-        f"Trained on {report.dataset} alone. Other stains, scanners, magnifications and "
+        f"Trained on {title} alone. Other stains, scanners, magnifications and "
         "preparations were not tested; expect less there.",
         "It names one of its classes for any image, also for one that shows no cell.",
         "Groups are clusters or slides and need not be patients: images of one patient may be in "

@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from cervix_jax.data.catalog import Dataset
-from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.explain import registry
 from cervix_jax.explain.measures import cell_regions
 from cervix_jax.explain.measures.maps import reduce_channels
@@ -81,21 +80,24 @@ def choose_cases(table: PredictionTable, most: int) -> np.ndarray:
 
 
 def make_gallery(
-    run: Run, data: ExperimentData, table: PredictionTable, *, most: int, progress: str = ""
+    run: Run,
+    table: PredictionTable,
+    rows: np.ndarray,
+    pixels: np.ndarray,
+    outlines: Sequence[str],
+    *,
+    progress: str = "",
 ) -> Gallery:
-    """Choose cases and explain the predicted class of each.
+    """Explain the predicted class of chosen cases.
 
     Args:
       run: the trained run.
-      data: its data.
-      table: its predictions on a split of them.
-      most: how many cases.
+      table: predictions.
+      rows: the cases, int [n], see `choose_cases`.
+      pixels: their images as the network takes them, uint8 [n, S, S, 3].
+      outlines: data URIs, see `outlines_of`.
       progress: what the bars are called; "" shows none.
     """
-    rows = choose_cases(table, most)
-    place = {name: index for index, name in enumerate(data.dataset.filenames)}
-    indices = np.asarray([place[table.filenames[row]] for row in rows], np.int64)
-    pixels = np.asarray(data.pipeline.images(indices))
     images = np.asarray(run.preprocess(pixels))
     maps, descriptions = {}, {}
     for name in METHODS_SHOWN:
@@ -107,8 +109,6 @@ def make_gallery(
         maps[method.label] = reduce_channels(found, method.reduction)
         descriptions[method.label] = describe(method)
     scales = {label: scale_of(found) for label, found in maps.items()}
-    config = run.config
-    outlines = outlines_of(data.dataset, indices, config.image_size, config.data.resize)
     cases = []
     for number, row in enumerate(rows):
         cases.append(

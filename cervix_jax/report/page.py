@@ -1,16 +1,21 @@
 """The page itself: contents and gallery in one self-contained HTML file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
+from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.labelled_images import open_labelled
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
-from cervix_jax.files.atomic import write_text
-from cervix_jax.report.contents import read_contents
-from cervix_jax.report.gallery import Gallery, make_gallery
-from cervix_jax.runs.run import load_run
+from cervix_jax.evaluate.tried import PREDICTIONS
+from cervix_jax.files.atomic import read_json, write_text
+from cervix_jax.report.contents import evaluation_of, read_contents
+from cervix_jax.report.gallery import Gallery, choose_cases, make_gallery, outlines_of
+from cervix_jax.runs.run import Run, load_run
 
 SECTIONS = (
     ("model", "Model"),
@@ -28,6 +33,7 @@ def write_page(
     workdir: str | Path,
     split: str = "test",
     *,
+    external: str = "",
     cases: int = 24,
     out: str | Path | None = None,
     manual_dir: str = "",
@@ -40,6 +46,8 @@ def write_page(
     Args:
       workdir: the run's folder.
       split: whose evaluation is shown.
+      external: name of an external validation, see `cervix_jax.evaluate.external`, which is shown
+        instead; its page lies beside it.
       cases: how many are in the gallery; 0 leaves it out, and then no data is read.
       out: the file; default `<workdir>/report.html`.
       manual_dir: where the raw files lie, if not where the config says.
@@ -52,22 +60,51 @@ def write_page(
       InputError: there is no evaluation of that split, or something cannot be read or written.
     """
     folder = Path(workdir)
-    contents = read_contents(folder, split)
+    contents = read_contents(folder, split, external)
+    place, stem = evaluation_of(folder, split, external)
     gallery = None
     if cases:
         run = load_run(folder, contents["report"].step)
-        data = run.open_data(manual_dir=manual_dir, data_dir=data_dir, progress=True)
-        table = read_table(folder / "evaluate" / f"{split}{SUFFIX}")
-        unknown = set(table.filenames) - set(data.dataset.filenames)
-        if unknown:
-            raise InputError(
-                f"{folder}/evaluate: {sorted(unknown)[0]!r} is not in {data.dataset.name}; "
-                "evaluate the run again."
-            )
-        gallery = make_gallery(run, data, table, most=cases, progress="explaining")
-    path = Path(out) if out else folder / "report.html"
+        table = read_table(place / f"{stem}{SUFFIX}")
+        rows = choose_cases(table, cases)
+        names = [table.filenames[row] for row in rows]
+        if external:
+            pixels = _external_pixels(run, place / f"{stem}.json", names)
+            outlines = [""] * len(names)
+        else:
+            data = run.open_data(manual_dir=manual_dir, data_dir=data_dir, progress=True)
+            indices = _positions(names, data.dataset.filenames, folder)
+            pixels = np.asarray(data.pipeline.images(indices))
+            config = run.config
+            outlines = outlines_of(data.dataset, indices, config.image_size, config.data.resize)
+        if pixels is not None:
+            gallery = make_gallery(run, table, rows, pixels, outlines, progress="explaining")
+    path = Path(out) if out else (place if external else folder) / "report.html"
     write_text(path, render(contents, gallery))
     return path
+
+
+def _positions(names: Sequence[str], filenames: Sequence[str], source: Path) -> np.ndarray:
+    """Where images are by name, int64 [n]; raises `InputError` where one is not there."""
+    place = {name: index for index, name in enumerate(filenames)}
+    if unknown := [name for name in names if name not in place]:
+        raise InputError(f"{source}: there is no {unknown[0]!r} any more; evaluate again.")
+    return np.asarray([place[name] for name in names], np.int64)
+
+
+def _external_pixels(run: Run, path: Path, names: Sequence[str]) -> np.ndarray | None:
+    """Images of an external validation, uint8 [n, S, S, 3]; None where it had predictions alone."""
+    facts = (read_json(path) or {})["external"]
+    if facts["kind"] == PREDICTIONS:
+        return None
+    source = open_labelled(
+        facts["source"], manual_dir=facts["manual_dir"], data_dir=facts["data_dir"],
+        settings=facts["settings"], check_counts=facts["check_counts"],
+    )  # fmt: skip
+    size, resize = run.config.image_size, run.config.data.resize
+    indices = _positions(names, source.filenames, Path(facts["source"]))
+    squares = [resize_square(source.load(int(index)), size, resize) for index in indices]
+    return np.stack(squares) if squares else np.zeros((0, size, size, 3), np.uint8)
 
 
 def render(contents: dict[str, Any], gallery: Gallery | None) -> str:

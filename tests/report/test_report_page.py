@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from PIL import Image
 
+from cervix_jax import evaluate_on, load_run
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.report import __main__ as command
 from cervix_jax.report.gallery import choose_cases, outlines_of
 from cervix_jax.statistics.table import PredictionTable
 
-FLAGS = ("workdir", "split", "cases", "out", "manual_dir", "data_dir")
+FLAGS = ("workdir", "split", "external", "cases", "out", "manual_dir", "data_dir")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -108,8 +110,9 @@ def test_the_page_is_whole_and_asks_for_nothing_else(page, trained):
 
 def test_what_was_not_made_is_said(page):
     text = page.read_text(encoding="utf-8")
-    assert "python -m cervix_jax.audit --workdir=DIR" in text
-    assert "python -m cervix_jax.explain --workdir=DIR" in text
+    folder = page.parent / "run"  # the exact command, for the run of the page
+    assert f"<code>python -m cervix_jax.audit --workdir={folder}</code>" in text
+    assert f"<code>python -m cervix_jax.explain --workdir={folder}</code>" in text
 
 
 def _measures(step, **changes):
@@ -175,6 +178,54 @@ def test_text_of_the_run_is_no_markup(trained, report, tmp_path):
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert" in text
+
+
+def test_unknown_leakage_is_said_and_the_folder_has_its_name(trained, report, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    path = folder / "evaluate" / "test.json"
+    found = json.loads(path.read_text())
+    changes = {"dataset": "image_folder/default", "data_title": "clinic", "leakage": None}
+    path.write_text(json.dumps(found | changes))
+    report(workdir=str(folder), cases=0)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<h1>tiny on clinic</h1>" in text
+    assert "clinic (image_folder/default)" in text
+    assert "Trained on clinic alone." in text
+    assert "unknown: no groups were given" in text
+    # A report of an earlier version does not say the name; the config does.
+    path.write_text(json.dumps({**found, **changes, "data_title": None}))
+    config = json.loads((folder / "config.json").read_text())
+    config["data"]["manual_dir"] = "/data/ward 3"
+    (folder / "config.json").write_text(json.dumps(config))
+    report(workdir=str(folder), cases=0)
+    assert "<h1>tiny on ward 3</h1>" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_external_validation_has_a_page_and_a_row(trained, report, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    with pytest.raises(InputError, match=r"none was made yet.*--on=herlev/default"):
+        report(workdir=str(folder), external="cells")
+    run = load_run(folder)
+    data = run.open_data()
+    for split, number in (("train", 2), ("test", 3)):
+        for index in data.indices(split)[:number]:
+            label = data.dataset.class_names[data.dataset.labels[index]]
+            (tmp_path / "cells & more" / label).mkdir(parents=True, exist_ok=True)
+            pixels = data.dataset.decoded_source[int(index)]["image"]
+            Image.fromarray(pixels).save(tmp_path / "cells & more" / label / f"{index}.png")
+    evaluate_on(run, tmp_path / "cells & more", name="cells")
+    report(workdir=str(folder), external="cells", cases=3)
+    text = (folder / "external" / "cells" / "report.html").read_text(encoding="utf-8")
+    assert "trained on cervix_phantom/single_cell, on cells &amp; more</h1>" in text
+    assert "leakage 40.0%." in " ".join(text.split())
+    assert "the run was made with 2 of 5 images (2 to the last pixel" in text
+    assert text.count('<li class="case ') == 3
+    report(workdir=str(folder), cases=0)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="row">cells</th>' in text
+    assert "<td>40.0%</td>" in text
 
 
 def test_a_folder_without_evaluation_is_refused(report, tmp_path):

@@ -12,6 +12,7 @@ lists them. Exit code 75 means stopped by SIGTERM after saving; the same command
 """
 
 import datetime
+import shlex
 import sys
 from pathlib import Path
 
@@ -44,6 +45,17 @@ def default_workdir(config_path: str) -> Path:
     return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
+def same_command(folder: Path) -> str:
+    """The command line that goes on with this run, which names its folder."""
+    given = [a for a in sys.argv[1:] if not a.lstrip("-").startswith("workdir=")]
+    return shlex.join(["python", "-m", "cervix_jax.main", *given, f"--workdir={folder}"])
+
+
+def _say_how_to_go_on(folder: Path) -> None:
+    if distributed.is_main_process():
+        print(f"go on with: {same_command(folder)}", file=sys.stderr)
+
+
 def main(argv: list[str]) -> int | None:
     """Command line."""
     del argv
@@ -57,6 +69,8 @@ def main(argv: list[str]) -> int | None:
     # The first process's, since the name of the default says when it was started.
     own = args.workdir or str(default_workdir(given))
     folder = Path(distributed.gather_text(own)[0])
+    if distributed.is_main_process():
+        print(f"run: {folder}", flush=True)
     logging.info(
         "JAX %s on %s; process %d of %d",
         jax.__version__, jax.local_devices(), jax.process_index(), jax.process_count(),
@@ -72,7 +86,12 @@ def main(argv: list[str]) -> int | None:
             text = summary(train_and_evaluate(args.config, folder, profile=args.profile))
     except Preempted as error:
         logging.warning("Preempted: %s. The same command goes on from there.", error)
+        _say_how_to_go_on(folder)
         return EXIT_PREEMPTED
+    except KeyboardInterrupt:
+        if any(folder.glob("checkpoints/[0-9]*")) or any(folder.glob("seed*")):
+            _say_how_to_go_on(folder)
+        raise
     except NonFiniteLossError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED

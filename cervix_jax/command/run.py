@@ -1,5 +1,6 @@
 """How every command starts and how it ends on bad input: one line on stderr, exit code 2."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ from absl import logging as absl_logging
 from cervix_jax.command.help import usage, wants_help
 from cervix_jax.config.files import find_config
 from cervix_jax.errors import InputError
+from cervix_jax.files.lock import held
 from cervix_jax.files.storage import storage_problem
 
 EXIT_FAILED = 1
@@ -53,7 +55,8 @@ def run_command(
         start_jax()
         if devices:
             require_devices()
-        return main(argv)
+        with _alone():
+            return main(argv)
 
     _quieten_libraries()
     try:
@@ -96,12 +99,37 @@ def run_command(
         sys.exit(EXIT_INTERRUPTED)
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Holds what this command writes: its `--out`, or its part of the `--workdir`.
+
+    Training holds its workdir by itself, also where Python starts it.
+    """
+    given = {
+        name: str(flags.FLAGS[name].value or "")
+        for name in ("out", "workdir")
+        if name in flags.FLAGS
+    }
+    with contextlib.ExitStack() as stack:
+        if given.get("out"):
+            stack.enter_context(held(given["out"], f"--out={given['out']}"))
+        elif given.get("workdir") and Path(given["workdir"]).is_dir():
+            spec = sys.modules["__main__"].__spec__
+            command = spec.name.removesuffix(".__main__").rpartition(".")[2] if spec else "command"
+            place = Path(given["workdir"]) / command
+            stack.enter_context(held(place, f"{command} --workdir={given['workdir']}"))
+        yield
+
+
 def _quieten_libraries() -> None:
-    """Show this package's own notes, and of other libraries' (Orbax has 20 a save) the warnings."""
+    """Show this package's own notes, and only warnings of other libraries: Orbax has 20 a save."""
     own = str(Path(__file__).parents[1])
 
     def keep(record: logging.LogRecord) -> bool:
-        chatty = record.levelno < logging.WARNING and not record.pathname.startswith(own)
+        # TFDS warns, with all its fields, of every configuration that is not one by name.
+        tfds = f"{os.sep}tensorflow_datasets{os.sep}" in record.pathname
+        loud = logging.ERROR if tfds else logging.WARNING
+        chatty = record.levelno < loud and not record.pathname.startswith(own)
         return not chatty or absl_logging.get_verbosity() > absl_logging.INFO
 
     absl_logging.get_absl_handler().addFilter(keep)

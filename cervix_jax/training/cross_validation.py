@@ -29,7 +29,7 @@ from cervix_jax.files.atomic import write_json
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.intervals import wilson_interval
-from cervix_jax.training.run import check_config, train_and_evaluate, training_mesh
+from cervix_jax.training.run import alone, check_config, train_and_evaluate, training_mesh
 from cervix_jax.training.same_data import common_identity, require_same_images
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
@@ -71,7 +71,7 @@ def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dic
       InputError, Preempted, NonFiniteLossError: as `train_and_evaluate`; the runs finished so far
         stay, and the same command goes on with the rest.
     """
-    with StopRequest() as stop:
+    with StopRequest() as stop, alone(Path(folder)):
         return _cross_validate(config, Path(folder), stop)
 
 

@@ -87,7 +87,7 @@ class Loop:
         every = config.checkpoint.every_steps
         bar = tqdm(
             total=num_steps * config.batch_size, initial=start * config.batch_size,
-            desc="training", unit=" images", smoothing=0.05, disable=not self._show,
+            desc="compiling the network", unit=" images", smoothing=0.05, disable=not self._show,
             mininterval=0.2 if sys.stderr.isatty() else 20,
         )  # fmt: skip
         self._left_out, self._checked = int(state["nonfinite"]["total"]), start
@@ -99,7 +99,10 @@ class Loop:
                 self._window.before(step)
                 state = self._train_step(state, batch, self._inputs.at(step - 1))
                 self._window.after(step, state)
-                bar.update(config.batch_size)
+                if step == start + 1:
+                    since, began = self._compiled(state, bar, step)
+                else:
+                    bar.update(config.batch_size)
                 ends_epoch = step % epoch_steps == 0
                 stopping = self._stop.reached()
                 must_save = stopping or bool(every and step % every == 0)
@@ -110,7 +113,8 @@ class Loop:
                     bar.set_postfix(loss=f"{loss:.3f}", epoch=step // epoch_steps)
                 try:
                     if ends_epoch:
-                        speed = (step - since) * config.batch_size / (time.monotonic() - began)
+                        seconds = max(time.monotonic() - began, 1e-9)
+                        speed = (step - since) * config.batch_size / seconds
                         state = self._end_epoch(state, step, step // epoch_steps, speed)
                     elif must_save:
                         self._save(state, step, None)
@@ -126,6 +130,21 @@ class Loop:
                     since, began = step, time.monotonic()
                 batch = next(batches)
         return state
+
+    def _compiled(self, state: State, bar: tqdm, step: int) -> tuple[int, float]:
+        """Take the first step, which compiles the network, out of the time that the bar counts.
+
+        Returns:
+          Where and when the measuring of the speed begins.
+        """
+        jax.block_until_ready(state)
+        if self._show:
+            tqdm.write(f"compiled in {time.time() - bar.start_t:.0f} s", file=sys.stderr)
+        bar.initial = bar.n = step * self._config.batch_size
+        bar.start_t = bar.last_print_t = time.time()
+        bar.last_print_n = bar.n
+        bar.set_description_str("training")
+        return step, time.monotonic()
 
     def _end_epoch(self, state: State, step: int, epoch: int, speed: float) -> State:
         """Validate, log and save; gives back the state with its epoch sums at zero.

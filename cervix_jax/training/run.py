@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -18,6 +19,7 @@ from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.write import write_evaluation
 from cervix_jax.files.atomic import storage_named
+from cervix_jax.files.lock import held
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, list_steps
@@ -116,7 +118,7 @@ def _train_and_evaluate(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
     # Only now, with every field of the config looked at, is anything written.
-    with _storage_errors(folder):
+    with _storage_errors(folder), alone(folder):
         with distributed.all_or_none():
             workdir.claim(folder, config)
             workdir.write_environment(folder, data.describe())
@@ -200,6 +202,20 @@ def _require_same_data(data: ExperimentData) -> None:
         "division into train, val and test": " ".join(data.splits),
     }
     distributed.require_same(facts, "Prepare the same data set for every process.")
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """A block in which no other command trains in `folder`; for all processes of a run together.
+
+    Raises:
+      InputError: another does; says which process.
+    """
+    with contextlib.ExitStack() as stack:
+        with distributed.all_or_none():
+            if distributed.is_main_process():
+                stack.enter_context(held(folder, f"--workdir={folder}"))
+        yield
 
 
 def _storage_errors(folder: Path) -> contextlib.AbstractContextManager[None]:

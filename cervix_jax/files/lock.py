@@ -1,0 +1,101 @@
+"""One command at a time for what a command writes over a long time."""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cervix_jax.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # no Unix: nothing is locked
+    fcntl = None
+
+
+@contextlib.contextmanager
+def held(target: Path | str, name: str) -> Iterator[None]:
+    """A block in which no other process that asks for it too writes to `target`.
+
+    The operating system holds the lock of a file `.<name>.lock` beside the target, and gives it
+    back when the process ends, however it ends; so what a killed process leaves of that file holds
+    nobody up. Where the storage has no locks or cannot be written, nothing is held.
+
+    Args:
+      target: a file or folder; need not exist.
+      name: what the user calls it, for the message, such as "--out=maps".
+
+    Raises:
+      InputError: another process holds it; says which, and since when.
+    """
+    real = Path(os.path.realpath(target))
+    made = [place for place in real.parents if not place.exists()]
+    with contextlib.suppress(OSError):
+        real.parent.mkdir(parents=True, exist_ok=True)
+    path = real.with_name(f".{real.name}.lock") if real.name else None
+    descriptor = _take(path, name) if path and fcntl else None
+    try:
+        yield
+    finally:
+        if path is not None and descriptor is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()  # before the lock goes, so that nobody else's is removed
+            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            for place in made:  # where nothing was written
+                place.rmdir()
+
+
+def _take(path: Path, name: str) -> int | None:
+    assert fcntl is not None
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            return None  # a folder that cannot be written; the command says so where it writes
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = _refusal(name, os.pread(descriptor, 65536, 0))
+            os.close(descriptor)
+            raise InputError(message) from error
+        except OSError:  # a storage without locks
+            os.close(descriptor)
+            return None
+        if _is_still(path, descriptor):
+            break
+        os.close(descriptor)  # its holder removed it between the two calls
+    holder = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": " ".join(sys.orig_argv[1:] if sys.orig_argv else sys.argv)[:300],
+    }
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without its text
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(holder).encode("utf-8", "backslashreplace"), 0)
+    return descriptor
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _refusal(name: str, content: bytes) -> str:
+    try:
+        holder: dict[str, Any] = json.loads(content)
+        who = (
+            f"process {holder['pid']} on {holder['host']} ({holder['command']}; since "
+            f"{holder['since']})"
+        )
+    except (ValueError, LookupError, TypeError):
+        who = "another process"
+    return f"{name} is in use by {who}; wait until it ends, stop it, or choose another place."

@@ -95,7 +95,8 @@ class DataIdentity:
         """The identity of what a config's run is trained on."""
         dataset, given = data.dataset, config.data
         # Prepared data lie in <data_dir>/<builder>/<config>/<version>.
-        prepared = user_path(given.data_dir) if given.data_dir else dataset.path.parents[2]
+        above = dataset.path.absolute().parents
+        prepared = user_path(given.data_dir) if given.data_dir else above[min(2, len(above) - 1)]
         return cls(
             name=dataset.name,
             version=dataset.version,

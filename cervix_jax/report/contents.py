@@ -45,7 +45,7 @@ def read_contents(folder: Path, split: str, external: str = "") -> dict[str, Any
             facts = (read_json(path) or {})["external"]
             found |= external_contents(report, facts) | {
                 "title": f"{config.model.name}, trained on {facts['trained_on']}, "
-                f"on {report.title}",
+                f"tried on {report.title}",
                 "pictures": _pictures(place, stem),
                 "changes": [],
                 "measured": None,

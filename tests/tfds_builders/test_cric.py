@@ -79,6 +79,27 @@ def refuse(root: Path, data_dir: Path, config="cell", check_counts: bool = False
     return refused(Builder(config=config, data_dir=data_dir, check_counts=check_counts), root)
 
 
+def test_damaged_and_unread_files_are_named_at_once(tmp_path, caplog):
+    root = fields(tmp_path / "raw")
+    write_csv(root / "classifications.csv")
+    annotated = {nucleus.image for nucleus in read_nuclei(root / "classifications.csv")}
+    first, second = sorted(path for path in root.rglob("*.png") if path.name in annotated)[:2]
+    first.write_bytes(b"no")  # the head
+    second.write_bytes(second.read_bytes()[:-200])  # the pixels
+    (root / "slide.svs").write_bytes(b"x")
+    for check_counts in (False, True):
+        message = refuse(root, tmp_path / "data", "field", check_counts)
+        assert message.startswith("2 files cannot be used: ")
+        assert str(first) in message
+        assert str(second) in message
+    with caplog.at_level(logging.WARNING, "absl"):
+        builder = Builder(
+            config="field", data_dir=tmp_path / "data", check_counts=False, skip_damaged=True
+        )
+        assert len(prepare(builder, root)) == len(annotated) - 2
+    assert "1 file is not read: 1 .svs" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["csv", "json", "both"])
 @pytest.mark.parametrize(("suffix", "folder"), [(".png", "."), (".jpg", "a/b")])
 def test_layouts_give_the_worst_lesion_and_its_nuclei(tmp_path, kind, suffix, folder):

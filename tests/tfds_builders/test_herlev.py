@@ -64,6 +64,22 @@ def refuse(root: Path, data_dir: Path, check_counts: bool = False) -> str:
     return refused(Builder(data_dir=data_dir, check_counts=check_counts), root)
 
 
+def test_damaged_and_unread_files_are_named_at_once(tmp_path, caplog):
+    root = official(tmp_path / "raw")
+    first, second = sorted(path for path in root.rglob("*.BMP") if "-d" not in path.stem)[:2]
+    first.write_bytes(b"no")
+    second.write_bytes(second.read_bytes()[:-200])
+    (first.parent / "slide.svs").write_bytes(b"x")
+    message = refuse(root, tmp_path / "data")
+    assert message.startswith("2 files cannot be used: ")
+    assert str(first) in message
+    assert str(second) in message
+    with caplog.at_level(logging.WARNING, "absl"):
+        builder = Builder(data_dir=tmp_path / "data", check_counts=False, skip_damaged=True)
+        assert len(prepare(builder, root)) == 12
+    assert "1 file is not read: 1 .svs" in caplog.text
+
+
 @pytest.mark.parametrize("layout", [official, kaggle, plain])
 def test_layouts_give_the_same_examples(tmp_path, layout):
     made = build(layout(tmp_path / "raw"), tmp_path / "data")

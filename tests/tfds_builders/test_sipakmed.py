@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from cervix_jax.data import catalog
 from cervix_jax.data.classes import SIPAKMED
 from cervix_jax.errors import InputError
 from cervix_jax.files import background
@@ -147,6 +148,25 @@ def refused(root: Path, data_dir: Path, config: str = "single_cell", check_count
     assert not (data_dir / "sipakmed" / config / "1.0.0").exists()
     assert not list(data_dir.glob(f"sipakmed/{config}/incomplete*"))
     return str(error.value)
+
+
+def test_damaged_and_unread_files_are_named_at_once(tmp_path, caplog):
+    root = make_tree(tmp_path / "raw")
+    cropped = root / CLASS_FOLDERS[0] / "CROPPED"
+    (cropped / "001_01.bmp").write_bytes(b"no")
+    Image.new("RGB", (9, 9)).save(cropped / "001_02.bmp")
+    (cropped / "note.txt").write_bytes(b"x")
+    message = refused(root, tmp_path / "data")
+    assert message.startswith("2 files cannot be used: ")
+    assert "001_01.bmp: is not a readable" in message
+    assert "001_02.bmp: has one colour only" in message
+    with caplog.at_level(logging.WARNING, "absl"):
+        dataset = catalog.load(
+            "sipakmed/single_cell", manual_dir=root, data_dir=tmp_path / "data",
+            check_counts=False, skip_damaged=True,
+        )  # fmt: skip
+    assert len(dataset) == 8
+    assert "1 file is not read: 1 .txt" in caplog.text
 
 
 def test_missing_folders(tmp_path):

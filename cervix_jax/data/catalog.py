@@ -115,7 +115,7 @@ def load(
         raise error.with_way_out(
             "leave "
             + ("it" if error.count == 1 else "them")
-            + f" out: {_command(name, manual.path, data_dir, settings, insists)}"
+            + f" out with `{_command(name, manual.path, data_dir, settings, insists)}`"
         ) from error
     except _DAMAGED as error:
         raise InputError(

@@ -12,7 +12,7 @@ from cervix_jax.statistics.aggregation import RULES
 def headline(report: EvaluationReport) -> str:
     """Accuracy with its interval and count, in a few words."""
     interval = interval_text(report.accuracy_interval)
-    return f"accuracy {report.accuracy:.4f} (95 % {interval}, n = {report.n})"
+    return f"accuracy {report.accuracy:.4f} (95 % {interval} by Wilson, n = {report.n})"
 
 
 def summary(values: Mapping[str, Any]) -> str:
@@ -23,11 +23,10 @@ def summary(values: Mapping[str, Any]) -> str:
     """
     report = EvaluationReport.of(values)
     width = max(len(name) for name in report.class_names)
-    by_group = report.metric("accuracy").interval_by_group
     lines = [
         f"{report.split} {headline(report)}, balanced accuracy "
         f"{_number(report.metric('balanced_accuracy'), '.4f')}",
-        f"95 % by resampling the {report.groups} groups: accuracy {interval_text(by_group)}",
+        _resampling(report),
         f"macro AUROC {report.metric('macro_auroc')}, NLL {report.metric('nll')}, "
         f"calibration error {report.metric('ece_equal_width')}",
         *(origin(report, values["external"]) if "external" in values else [_origin(report)]),
@@ -57,6 +56,7 @@ def decisions_summary(decisions: Mapping[str, Any]) -> str:
         f"temperature {scaling['temperature']:.3f}, fitted on {scaling['n']} validation images: "
         f"NLL {before['nll']} -> {after['nll']}, calibration error "
         f"{before['ece_equal_width']} -> {after['ece_equal_width']}"
+        f"{'; ' + scaling['why'] if 'why' in scaling else ''}"
     ]
     for method, rows in decisions["conformal"].items():
         lines += [
@@ -86,6 +86,16 @@ def aggregation_summary(values: Mapping[str, Any]) -> str:
 
 def _number(metric: Metric, form: str) -> str:
     return "-" if metric.estimate is None else format(metric.estimate, form)
+
+
+def _resampling(report: EvaluationReport) -> str:
+    """The interval of the accuracy by groups, and what all other intervals come from."""
+    interval = interval_text(report.metric("accuracy").interval_by_group)
+    what = f"the {report.groups} groups"
+    if report.groups == report.n:
+        what = f"the {report.n} images (each is a group of its own)"
+    few = f"; {report.warning}" if report.warning else ""
+    return f"95 % by resampling {what}: accuracy {interval}; so are the intervals below{few}"
 
 
 def _origin(report: EvaluationReport) -> str:

@@ -99,7 +99,7 @@ def write_report(
     if validation is None:
         decisions.unlink(missing_ok=True)  # of other predictions
     else:
-        write_json(decisions, decisions_report(table, validation, resamples))
+        write_json(decisions, decisions_report(table, validation, resamples, report["metrics"]))
     write_json(folder / f"{name}.json", report)
     return report
 

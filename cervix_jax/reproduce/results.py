@@ -11,7 +11,7 @@ from cervix_jax.reproduce.rows import ROWS, Row
 from cervix_jax.statistics import confusion
 from cervix_jax.statistics.aggregation import RULES, aggregate
 from cervix_jax.statistics.comparison import confusions
-from cervix_jax.statistics.intervals import percentile_interval, wilson_interval
+from cervix_jax.statistics.intervals import group_interval, wilson_interval
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable, align, concatenate
 
@@ -58,7 +58,7 @@ def measure(experiment: Experiment) -> dict:
         "accuracy": float(right.mean()),
         "sd": float(np.std(by_seed, ddof=1)) if len(seeds) > 1 else None,
         "interval": list(wilson_interval(round(float(right.sum())), len(right))),
-        "interval_by_group": percentile_interval(resamples.means(right)[1:]),
+        "interval_by_group": group_interval(resamples.means(right), resamples.num_groups),
         "folds_accuracy": [
             float(np.mean([side.tables[seed, fold].correct.mean() for seed in seeds]))
             for fold in folds

@@ -105,7 +105,7 @@ def aggregation_report(table: PredictionTable) -> dict[str, Any] | None:
         right = found.correct
         statistic = resamples.means(right) if resamples else np.full(1, np.nan)
         accuracy[rule] = proportion(
-            int(right.sum()), total, statistic, "no group whose images share a label"
+            int(right.sum()), total, statistic, total, "no group whose images share a label"
         )
     return {"groups": total, "mixed": len(mixed), "accuracy": accuracy}
 

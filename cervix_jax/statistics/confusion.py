@@ -41,21 +41,20 @@ def balanced_accuracy(matrices: np.ndarray) -> np.ndarray:
 
 
 def f1(matrices: np.ndarray) -> np.ndarray:
-    """F1 of each class [..., C]; 0 for a class that neither occurs nor is predicted."""
+    """F1 of each class [..., C]; NaN for a class that neither occurs nor is predicted."""
     counts = one_v_rest(matrices)
-    value = quotient(2 * counts["tp"], 2 * counts["tp"] + counts["fp"] + counts["fn"])
-    return np.nan_to_num(value, nan=0.0)
+    return quotient(2 * counts["tp"], 2 * counts["tp"] + counts["fp"] + counts["fn"])
 
 
 def macro_f1(matrices: np.ndarray) -> np.ndarray:
-    """Mean F1 of all classes."""
-    return f1(matrices).mean(-1)
+    """Mean F1 of the classes that occur or are predicted."""
+    return mean_defined(f1(matrices))
 
 
 def weighted_f1(matrices: np.ndarray) -> np.ndarray:
     """Mean F1, each class weighted by how often it occurs."""
     support = matrices.sum(-1)
-    return quotient((support * f1(matrices)).sum(-1), support.sum(-1))
+    return quotient((support * np.nan_to_num(f1(matrices))).sum(-1), support.sum(-1))
 
 
 def matthews(matrices: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 A temperature, conformal sets and thresholds. Nothing here is fitted on the data it is judged by.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ COVERAGES = (0.9, 0.95)
 
 
 def decisions_report(
-    table: PredictionTable, validation: PredictionTable, resamples: Resamples
+    table: PredictionTable,
+    validation: PredictionTable,
+    resamples: Resamples,
+    metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Temperature, conformal sets and operating points.
 
@@ -26,6 +30,7 @@ def decisions_report(
       table: predictions to judge by.
       validation: predictions of the same model to decide on; no image in both.
       resamples: of the groups of `table`.
+      metrics: what `performance` has under that name for `table`, if it is known already.
 
     Returns:
       `validation` (how many), `temperature`, `conformal` (by method) and `operating_points`.
@@ -36,16 +41,25 @@ def decisions_report(
             "groups": len(set(validation.groups.tolist())),
             "groups_shared": len(set(validation.groups.tolist()) & set(table.groups.tolist())),
         },
-        "temperature": temperature_report(table, validation, resamples),
+        "temperature": temperature_report(table, validation, resamples, metrics),
         "conformal": conformal_report(table, validation, resamples),
         "operating_points": operating_points(table, resamples, validation),
     }
 
 
 def temperature_report(
-    table: PredictionTable, validation: PredictionTable, resamples: Resamples
+    table: PredictionTable,
+    validation: PredictionTable,
+    resamples: Resamples,
+    metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Probabilities before and after temperature scaling.
+
+    Args:
+      table: see `decisions_report`, as all that follow.
+      validation: see there.
+      resamples: see there.
+      metrics: see there.
 
     Returns:
       `temperature`, its `n` and any problem as `why`; `before` and `after`, each with `nll,
@@ -55,11 +69,10 @@ def temperature_report(
     report: dict[str, Any] = {"temperature": fitted.value, "n": fitted.n}
     if fitted.problem:
         report["why"] = fitted.problem
-    after = scaled(table, fitted.value)
-    return report | {
-        "before": probability_metrics(table, resamples),
-        "after": probability_metrics(after, resamples),
-    }
+    after = probability_metrics(scaled(table, fitted.value), resamples)
+    if metrics is None:
+        metrics = probability_metrics(table, resamples)
+    return report | {"before": {name: metrics[name] for name in after}, "after": after}
 
 
 def conformal_report(
@@ -70,8 +83,14 @@ def conformal_report(
     Returns:
       For each method a list, a row for each `target` coverage: `threshold` (None where the
       validation set is too small and sets hold every class), `coverage` measured, `mean_size`,
-      and the shares of sets that are `empty` and that hold a `single` class.
+      and the shares of sets that are `empty` and that hold a `single` class: entries with their
+      intervals.
     """
+
+    def share(hits: np.ndarray) -> dict[str, Any]:
+        means = resamples.means(hits)
+        return proportion(hits.sum(), len(hits), means, resamples.num_groups, "no example")
+
     known = validation.labels, validation.probabilities
     rows = np.arange(len(table.labels))
     report: dict[str, Any] = {method: [] for method in METHODS}
@@ -83,12 +102,15 @@ def conformal_report(
                 {
                     "target": target,
                     "threshold": threshold if np.isfinite(threshold) else None,
-                    "coverage": proportion(
-                        covered.sum(), len(rows), resamples.means(covered), "no example"
+                    "coverage": share(covered),
+                    "mean_size": resampled(
+                        resamples.means(size),
+                        len(rows),
+                        resamples.num_groups,
+                        bounds=(0.0, sets.shape[1]),
                     ),
-                    "mean_size": resampled(resamples.means(size), len(rows)),
-                    "empty": float((size == 0).mean()),
-                    "single": float((size == 1).mean()),
+                    "empty": share(size == 0),
+                    "single": share(size == 1),
                 }
             )
     return report

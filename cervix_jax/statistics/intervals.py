@@ -3,14 +3,19 @@
 An entry is JSON-ready and has always the same keys; see `proportion` and `resampled`.
 """
 
+import math
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.special import expit, logit
+from scipy.stats import binomtest, t
 
 CONFIDENCE = 0.95
 WILSON = "wilson"
 BY_GROUP = "bootstrap over groups"
+UNIT = (0.0, 1.0)  # bounds of a share
+ANY = (-math.inf, math.inf)
+_FAR = 700.0  # largest exponent of a float64
 # With fewer, the rest says little of how the statistic varies: a class in only two groups is
 # absent from (1 - 2/G)^G, 14 %, of the resamples.
 MIN_DEFINED = 0.9
@@ -30,53 +35,89 @@ def wilson_interval(
     return float(interval.low), float(interval.high)
 
 
-def percentile_interval(
-    samples: np.ndarray, confidence: float = CONFIDENCE
+def group_interval(
+    statistic: np.ndarray, groups: int, bounds: tuple[float, float] = UNIT
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval (Efron and Tibshirani 1993, 13.3).
+    """Interval by Student's t with the spread of resampled groups, where the statistic is bounded.
+
+    The standard deviation of the resamples, times sqrt(G / (G - 1)) since resamples of G groups
+    vary too little, reaches as far as t with G - 1 degrees of freedom. It does so on the logit
+    scale of a statistic between two bounds, and on the logarithmic one above a lower bound, so
+    that the interval is as lopsided as the statistic and stays inside (Efron and Tibshirani 1993,
+    12.5 and 12.6). Over 8 to 30 groups it covers where percentiles do not: docs/evaluation.md.
 
     Args:
-      samples: float [R], the statistic of every resample; NaN where it is undefined.
-      confidence: in (0, 1).
+      statistic: float [1 + R], of the data themselves and of every resample; NaN where undefined.
+      groups: how many groups were resampled.
+      bounds: lowest and highest value of the statistic; may be infinite.
 
     Returns:
-      Lower and upper bound; None where fewer than 90 % of the resamples define the statistic, or
-      all of them agree (one group, or nothing but right answers): no variation is no certainty.
+      Lower and upper end; None where fewer than 90 % of the resamples define the statistic, or all
+      of them agree (one group, or nothing but right answers): no variation is no certainty.
     """
-    defined = samples[~np.isnan(samples)]
-    if len(defined) < max(MIN_DEFINED * len(samples), 2) or np.ptp(defined) < 1e-12:
+    estimate, defined = float(statistic[0]), _defined(statistic[1:], groups)
+    if defined is None or math.isnan(estimate):
         return None
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    deviation = float(np.std(defined, ddof=1)) * math.sqrt(groups / (groups - 1))
+    reach = float(t.ppf((1 + CONFIDENCE) / 2, groups - 1)) * deviation
+    low, high = bounds
+    if math.isinf(low):
+        return estimate - reach, estimate + reach
+    if math.isinf(high):
+        above = estimate - low
+        if above <= 0:
+            return low, low + reach
+        factor = math.exp(min(reach / above, _FAR))
+        return low + above / factor, low + above * factor
+    share = (estimate - low) / (high - low)
+    if not 0 < share < 1:  # the data are at a bound, and resamples are not
+        return max(estimate - reach, low), min(estimate + reach, high)
+    spread = reach / (high - low) / (share * (1 - share))
+    ends = expit(logit(share) + np.array([-spread, spread]))
+    return low + (high - low) * float(ends[0]), low + (high - low) * float(ends[1])
 
 
-def basic_interval(
-    samples: np.ndarray, estimate: float, confidence: float = CONFIDENCE
-) -> tuple[float, float] | None:
+def basic_interval(statistic: np.ndarray, groups: int) -> tuple[float, float] | None:
     """Basic bootstrap interval (Davison and Hinkley 1997, eq. 5.6) of what is never negative.
 
     It reflects the percentiles about the estimate, so that a bias which resampling repeats, such as
-    that of a calibration error, is taken off rather than doubled.
+    that of a calibration error, is taken off rather than doubled. Where the bias is larger than the
+    spread the reflection leaves the estimate outside; the interval then reaches up to it.
 
     Args:
-      samples: as for `percentile_interval`, as is what is returned.
-      estimate: of the data.
-      confidence: in (0, 1).
+      statistic: as for `group_interval`, as is what is returned.
+      groups: how many groups were resampled.
     """
-    interval = percentile_interval(samples, confidence)
-    if interval is None:
+    estimate, defined = float(statistic[0]), _defined(statistic[1:], groups)
+    if defined is None:
         return None
-    low, high = 2 * estimate - interval[1], 2 * estimate - interval[0]
-    return max(low, 0.0), max(high, 0.0)
+    lower, upper = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
+    return max(min(2 * estimate - upper, estimate), 0.0), max(2 * estimate - lower, estimate)
 
 
-def by_group(statistic: np.ndarray, undefined: str = "", *, basic: bool = False) -> dict[str, Any]:
+def _defined(samples: np.ndarray, groups: int) -> np.ndarray | None:
+    """Resamples that define a statistic, if they are enough and differ."""
+    defined = samples[~np.isnan(samples)]
+    enough = groups > 1 and len(defined) >= max(MIN_DEFINED * len(samples), 2)
+    return defined if enough and np.ptp(defined) >= 1e-12 else None
+
+
+def by_group(
+    statistic: np.ndarray,
+    groups: int,
+    undefined: str = "",
+    *,
+    bounds: tuple[float, float] = UNIT,
+    basic: bool = False,
+) -> dict[str, Any]:
     """An estimate with its bootstrap interval, JSON-ready.
 
     Args:
       statistic: float [1 + R], of the data themselves and of every resample (see `Resamples`).
+      groups: how many groups were resampled.
       undefined: why the statistic may be undefined.
-      basic: whether to take the basic interval rather than the percentile one.
+      bounds: lowest and highest value of the statistic.
+      basic: whether to take `basic_interval` rather than `group_interval`.
 
     Returns:
       `estimate, interval, method`, and `why` where the estimate or the interval is None.
@@ -85,26 +126,37 @@ def by_group(statistic: np.ndarray, undefined: str = "", *, basic: bool = False)
     method = f"basic {BY_GROUP}" if basic else BY_GROUP
     if np.isnan(estimate):
         return {"estimate": None, "interval": None, "method": method, "why": undefined}
-    interval = basic_interval(samples, estimate) if basic else percentile_interval(samples)
+    if basic:
+        interval = basic_interval(statistic, groups)
+    else:
+        interval = group_interval(statistic, groups, bounds)
     described = {"estimate": estimate, "interval": listed(interval), "method": method}
     return described | ({} if interval else {"why": _without_interval(samples, undefined)})
 
 
 def resampled(
-    statistic: np.ndarray, n: int, undefined: str = "", *, basic: bool = False
+    statistic: np.ndarray,
+    n: int,
+    groups: int,
+    undefined: str = "",
+    *,
+    bounds: tuple[float, float] = UNIT,
+    basic: bool = False,
 ) -> dict[str, Any]:
     """The entry of a metric whose only interval is that of resampled groups.
 
     Args:
       statistic: float [1 + R], of the data themselves and of every resample.
       n: how many examples it is computed from.
+      groups: how many groups were resampled.
       undefined: why the statistic may be undefined.
-      basic: whether to take the basic interval rather than the percentile one.
+      bounds: lowest and highest value of the statistic.
+      basic: whether to take `basic_interval` rather than `group_interval`.
 
     Returns:
       `estimate, interval, interval_by_group` (the same), `method, n`, and `why` where one is None.
     """
-    found = by_group(statistic, undefined, basic=basic)
+    found = by_group(statistic, groups, undefined, bounds=bounds, basic=basic)
     return {
         "estimate": found["estimate"],
         "interval": found["interval"],
@@ -115,7 +167,7 @@ def resampled(
 
 
 def proportion(
-    successes: float, total: float, statistic: np.ndarray, nothing: str
+    successes: float, total: float, statistic: np.ndarray, groups: int, nothing: str
 ) -> dict[str, Any]:
     """The entry of a proportion: Wilson's interval and, since that assumes independence, by group.
 
@@ -123,6 +175,7 @@ def proportion(
       successes: count.
       total: count.
       statistic: float [1 + R], the proportion in the data and in every resample.
+      groups: how many groups were resampled.
       nothing: why the total may be 0.
 
     Returns:
@@ -130,7 +183,7 @@ def proportion(
       `why` where one is None.
     """
     hits, count = int(successes), int(total)
-    grouped = percentile_interval(statistic[1:]) if count else None
+    grouped = group_interval(statistic, groups) if count else None
     entry = {
         "estimate": hits / count if count else None,
         "interval": list(wilson_interval(hits, count)) if count else None,

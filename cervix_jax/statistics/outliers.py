@@ -56,9 +56,13 @@ def outlier_report(
     for name, score in SCORES.items():
         if name == "energy" and (known.logits is None or strange.logits is None):
             undefined = np.full(1, np.nan)
-            report[name] = resampled(undefined, len(is_strange), "the logits were not kept")
+            report[name] = resampled(
+                undefined, len(is_strange), resamples.num_groups, "the logits were not kept"
+            )
             continue
         values = np.concatenate([score(known), score(strange)])
         auroc, _ = auroc_and_average_precision(resamples, values, is_strange)
-        report[name] = resampled(auroc, len(is_strange), "one of the two sets is missing")
+        report[name] = resampled(
+            auroc, len(is_strange), resamples.num_groups, "one of the two sets is missing"
+        )
     return report

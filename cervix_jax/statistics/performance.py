@@ -3,6 +3,8 @@
 Every metric is an entry as `cervix_jax.statistics.intervals` makes them.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from cervix_jax.statistics.intervals import (
     BY_GROUP,
     CONFIDENCE,
     MIN_DEFINED,
+    UNIT,
     WILSON,
     proportion,
     resampled,
@@ -28,11 +31,13 @@ from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
 
 Entry = dict[str, Any]
-FEW_GROUPS = 20
+FEW_GROUPS = 50
+NO_EXAMPLE = "no example of this class"
+CORRELATION = (-1.0, 1.0)
 ONE_CLASS = "all examples are of one class, or are predicted to be"
 # Which quotient of the counts each rate is, and what it needs.
 RATES = {
-    "sensitivity": ("tp", "fn", "no example of this class"),
+    "sensitivity": ("tp", "fn", NO_EXAMPLE),
     "specificity": ("tn", "fp", "no example of another class"),
     "ppv": ("tp", "fp", "no example is called this class"),
     "npv": ("tn", "fn", "every example is called this class"),
@@ -66,16 +71,18 @@ def performance(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
       is nothing to aggregate).
     """
     areas = one_v_rest_areas(table, resamples)
-    n = len(table.labels)
+    n, groups = len(table.labels), resamples.num_groups
     return {
         **_confusions(table, resamples),
         "intervals": _about(resamples),
         "metrics": class_metrics(table, resamples)
         | {
             "macro_auroc": resampled(
-                confusion.mean_defined(areas[0]), n, "no class and its opposite"
+                confusion.mean_defined(areas[0]), n, groups, "no class and its opposite"
             ),
-            "macro_average_precision": resampled(confusion.mean_defined(areas[1]), n, "no example"),
+            "macro_average_precision": resampled(
+                confusion.mean_defined(areas[1]), n, groups, "no example"
+            ),
         }
         | probability_metrics(table, resamples),
         "per_class": per_class_metrics(table, resamples, areas),
@@ -106,8 +113,10 @@ def _about(resamples: Resamples) -> dict[str, Any]:
         "or all of them agree",
     }
     if resamples.num_groups < FEW_GROUPS:
+        groups = "1 group" if resamples.num_groups == 1 else f"{resamples.num_groups} groups"
         about["warning"] = (
-            f"only {resamples.num_groups} groups: intervals by {BY_GROUP} are too narrow"
+            f"only {groups}: intervals by {BY_GROUP} cover {CONFIDENCE:.0%} only roughly, 90 to "
+            "98 % in simulations"
         )
     return about
 
@@ -116,18 +125,24 @@ def class_metrics(table: PredictionTable, resamples: Resamples) -> dict[str, Ent
     """Metrics of the predicted classes: accuracy, its balanced form, F1, MCC and kappas."""
     matrices = confusions(resamples, table)
     right, n = int(np.trace(matrices[0])), int(matrices[0].sum())
-    names = table.class_names
-    found = {
-        "accuracy": proportion(right, n, confusion.accuracy(matrices), "no example"),
-        "balanced_accuracy": resampled(confusion.balanced_accuracy(matrices), n, "no example"),
-        "macro_f1": resampled(confusion.macro_f1(matrices), n),
-        "weighted_f1": resampled(confusion.weighted_f1(matrices), n, "no example"),
-        "matthews": resampled(confusion.matthews(matrices), n, ONE_CLASS),
-        "cohen_kappa": resampled(confusion.kappa(matrices), n, ONE_CLASS),
+    names, groups = table.class_names, resamples.num_groups
+    statistics = {
+        "balanced_accuracy": (confusion.balanced_accuracy(matrices), "no example", UNIT),
+        "macro_f1": (confusion.macro_f1(matrices), "no example", UNIT),
+        "weighted_f1": (confusion.weighted_f1(matrices), "no example", UNIT),
+        "matthews": (confusion.matthews(matrices), ONE_CLASS, CORRELATION),
+        "cohen_kappa": (confusion.kappa(matrices), ONE_CLASS, CORRELATION),
+    }
+    found = {"accuracy": proportion(right, n, confusion.accuracy(matrices), groups, "no example")}
+    found |= {
+        name: resampled(statistic, n, groups, undefined, bounds=bounds)
+        for name, (statistic, undefined, bounds) in statistics.items()
     }
     if order := classes.order_of(names):
         steps = confusion.squared_distances(names, order)
-        kappa = resampled(confusion.kappa(matrices, steps), n, ONE_CLASS)
+        kappa = resampled(
+            confusion.kappa(matrices, steps), n, groups, ONE_CLASS, bounds=CORRELATION
+        )
         found["quadratic_kappa"] = kappa | {"order": list(order)}
     return found
 
@@ -138,54 +153,82 @@ def probability_metrics(table: PredictionTable, resamples: Resamples) -> dict[st
     A calibration error within `by_chance_below` is what 95 % of samples from a calibrated model
     show. Its interval takes part of the bias off and still covers too seldom near 0.
     """
-    n = len(table.labels)
-    losses = {"nll": scores.negative_log_likelihood, "brier": scores.brier}
+    n, groups = len(table.labels), resamples.num_groups
+    losses = {
+        "nll": (scores.negative_log_likelihood, (0.0, -math.log(scores.SMALLEST))),
+        "brier": (scores.brier, (0.0, 2.0)),
+    }
     found = {
-        name: resampled(resamples.means(loss(table.labels, table.probabilities)), n)
-        for name, loss in losses.items()
+        name: resampled(
+            resamples.means(loss(table.labels, table.probabilities)), n, groups, bounds=bounds
+        )
+        for name, (loss, bounds) in losses.items()
     }
     for name, equal_mass in (("ece_equal_width", False), ("ece_equal_mass", True)):
         binned = scores.bin_confidences(table.labels, table.probabilities, equal_mass=equal_mass)
-        error = resampled(scores.expected_calibration_error(resamples, binned), n, basic=True)
+        errors = scores.expected_calibration_error(resamples, binned)
+        error = resampled(errors, n, groups, basic=True)
         found[name] = error | {"by_chance_below": scores.calibration_error_by_chance(binned)}
     return found
 
 
-def one_v_rest_areas(table: PredictionTable, resamples: Resamples) -> tuple[np.ndarray, np.ndarray]:
-    """AUROC and average precision of each class, two float64 [1 + R, C]; NaN where undefined."""
+def one_v_rest_areas(
+    table: PredictionTable, resamples: Resamples, numbers: Sequence[int] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUROC and average precision of classes, two float64 [1 + R, K]; NaN where undefined.
+
+    Args:
+      table: labelled predictions.
+      resamples: of their groups.
+      numbers: which K classes; all if none is given.
+    """
     areas = [
         auroc_and_average_precision(
             resamples, table.probabilities[:, number], table.labels == number
         )
-        for number in range(len(table.class_names))
+        for number in numbers or range(len(table.class_names))
     ]
     auroc, precision = zip(*areas, strict=True)
     return np.stack(auroc, -1), np.stack(precision, -1)
 
 
 def per_class_metrics(
-    table: PredictionTable, resamples: Resamples, areas: tuple[np.ndarray, np.ndarray]
+    table: PredictionTable,
+    resamples: Resamples,
+    areas: tuple[np.ndarray, np.ndarray],
+    numbers: Sequence[int] = (),
 ) -> dict[str, dict[str, Entry]]:
     """Each class against the others: rates of its calls, F1, and the areas of its probability.
 
-    `n` of the sensitivity is how many images the class has. The F1 of a class that neither occurs
-    nor is predicted is 0, as in `macro_f1`.
+    `n` of the sensitivity is how many images the class has. A class that neither occurs nor is
+    predicted has no F1, and `macro_f1` leaves it out.
+
+    Args:
+      table: labelled predictions.
+      resamples: of their groups.
+      areas: of the same classes, see `one_v_rest_areas`.
+      numbers: which classes; all if none is given.
     """
     matrices, n = confusions(resamples, table), len(table.labels)
+    groups = resamples.num_groups
     counts, f1 = confusion.one_v_rest(matrices), confusion.f1(matrices)
     return {
-        name: _rates({key: value[:, number] for key, value in counts.items()})
+        table.class_names[number]: _rates(
+            {key: value[:, number] for key, value in counts.items()}, groups
+        )
         | {
-            "f1": resampled(f1[:, number], n),
-            "auroc": resampled(areas[0][:, number], n, "no example of this class, or of no other"),
-            "average_precision": resampled(areas[1][:, number], n, "no example of this class"),
+            "f1": resampled(f1[:, number], n, groups, "no example and no call of this class"),
+            "auroc": resampled(
+                areas[0][:, column], n, groups, "no example of this class, or of no other"
+            ),
+            "average_precision": resampled(areas[1][:, column], n, groups, NO_EXAMPLE),
         }
-        for number, name in enumerate(table.class_names)
+        for column, number in enumerate(numbers or range(len(table.class_names)))
     }
 
 
 def _rates(
-    counts: dict[str, np.ndarray], names: tuple[str, ...] = tuple(RATES)
+    counts: dict[str, np.ndarray], groups: int, names: tuple[str, ...] = tuple(RATES)
 ) -> dict[str, Entry]:
     """Rates from counts [1 + R]."""
     found = {}
@@ -193,7 +236,7 @@ def _rates(
         hit, miss, nothing = RATES[name]
         total = counts[hit] + counts[miss]
         statistic = confusion.quotient(counts[hit], total)
-        found[name] = proportion(counts[hit][0], total[0], statistic, nothing)
+        found[name] = proportion(counts[hit][0], total[0], statistic, groups, nothing)
     return found
 
 
@@ -204,9 +247,8 @@ def _joined(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
     report = _confusions(table, resamples)
     report["metrics"] = {name: found[name] for name in kept if name in found}
     if len(table.class_names) == 2:
-        positive = table.class_names[1]
-        areas = one_v_rest_areas(table, resamples)
-        report["per_class"] = {positive: per_class_metrics(table, resamples, areas)[positive]}
+        areas = one_v_rest_areas(table, resamples, [1])
+        report["per_class"] = per_class_metrics(table, resamples, areas, [1])
     return report
 
 
@@ -261,5 +303,5 @@ def _measured(
         "held": point.held,
         "target": point.target,
         "threshold": point.threshold if finite else None,
-        **_rates(counts, ("sensitivity", "specificity")),
+        **_rates(counts, resamples.num_groups, ("sensitivity", "specificity")),
     } | ({} if finite else {"why": "no threshold but infinity holds it"})

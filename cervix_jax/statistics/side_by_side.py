@@ -14,7 +14,7 @@ from cervix_jax.statistics.comparison import (
     mcnemar,
     paired_bootstrap,
 )
-from cervix_jax.statistics.intervals import percentile_interval
+from cervix_jax.statistics.intervals import ANY, group_interval
 from cervix_jax.statistics.ranking import auroc_and_average_precision
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable, align, concatenate
@@ -125,10 +125,11 @@ def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
     if len(pairs) == 1:  # scores of different models do not rank together
         metrics |= _areas(pooled[0][0].class_names)
     rows, sentences = [], []
+    groups = len(set(order.groups.tolist()))
     for name, (a, b) in paired_bootstrap(pooled, metrics, seed=seed).items():
         if np.isnan(a[0]):  # the AUROC of a class that does not occur
             continue
-        row = Row(name, a[0], b[0], a[0] - b[0], percentile_interval(a[1:] - b[1:]))
+        row = Row(name, a[0], b[0], a[0] - b[0], group_interval(a - b, groups, ANY))
         if name == "accuracy" and len(tests) == 1:
             row = dataclasses.replace(row, p_value=tests[0].p_value, test="exact McNemar")
         rows.append(row)

@@ -10,11 +10,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from cervix_jax.statistics.scores import SMALLEST
 from cervix_jax.statistics.table import PredictionTable
 
 LOWEST, HIGHEST = 0.05, 20.0
-# Below the smallest positive float32, which softmax may round to 0.
-FLOOR = 1e-46
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +62,10 @@ def fit_temperature(validation: PredictionTable) -> Temperature:
 
 
 def _logits(table: PredictionTable) -> np.ndarray:
-    """Logits up to a constant per row, which softmax does not see."""
+    """Logits up to a constant per row, which softmax does not see.
+
+    Probabilities are told apart from 0 down to where the log-likelihood does so.
+    """
     if table.logits is not None:
         return table.logits
-    return np.log(np.maximum(table.probabilities, FLOOR))
+    return np.log(np.maximum(table.probabilities, SMALLEST))

@@ -196,7 +196,7 @@ def test_degenerate_predictions_give_json_and_no_false_certainty(case):
         assert report["metrics"]["accuracy"]["why"]
         assert report["metrics"]["matthews"]["why"] == "all resamples agree, so they show no spread"
     if case in ("one group", "one image"):
-        assert "too narrow" in report["intervals"]["warning"]
+        assert "only 1 group:" in report["intervals"]["warning"]
 
 
 def test_order_of_the_images_changes_nothing():

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cervix_jax.errors import InputError
-from cervix_jax.statistics.intervals import by_group, percentile_interval
+from cervix_jax.statistics.intervals import ANY, UNIT, by_group, group_interval
 from cervix_jax.statistics.resampling import RESAMPLES, Resamples
 
 UNDEFINED = "no image in it has a defined value"
@@ -59,19 +59,21 @@ def summarise(
         "undefined": int((~defined).sum()),
     }
     if not defined.any():
-        return _estimate(np.full(1 + number, np.nan), UNDEFINED) | counts
+        return _estimate(np.full(1 + number, np.nan), 0, UNDEFINED) | counts
     # Undefined images are left out before groups are drawn: a group without any value cannot vary.
     resamples = Resamples(names[defined], number=number, seed=seed)
-    means = resamples.means(given[defined])
-    summary = _estimate(means, UNDEFINED) | counts
+    means, drawn = resamples.means(given[defined]), resamples.num_groups
+    # What has a chance level is a share.
+    bounds = ANY if expected is None else UNIT
+    summary = _estimate(means, drawn, UNDEFINED, bounds) | counts
     if expected is None:
         return summary
     by_chance = resamples.means(expected[defined])
     ratio = np.divide(means, by_chance, out=np.full(len(means), np.nan), where=by_chance > 0)
     return summary | {
         "chance": float(by_chance[0]),
-        "above_chance": _estimate(means - by_chance, UNDEFINED),
-        "times_chance": _estimate(ratio, "chance is 0"),
+        "above_chance": _estimate(means - by_chance, drawn, UNDEFINED),
+        "times_chance": _estimate(ratio, drawn, "chance is 0", (0.0, np.inf)),
     }
 
 
@@ -114,10 +116,12 @@ def summarise_by_class(
     return found
 
 
-def _estimate(statistic: np.ndarray, undefined: str) -> dict:
+def _estimate(
+    statistic: np.ndarray, groups: int, undefined: str, bounds: tuple[float, float] = ANY
+) -> dict:
     """`by_group`, but not rounded to decimals: an infidelity may be of any size."""
-    found = by_group(statistic, undefined)
-    interval = percentile_interval(statistic[1:]) if found["interval"] else None
+    found = by_group(statistic, groups, undefined, bounds=bounds)
+    interval = group_interval(statistic, groups, bounds) if found["interval"] else None
     return found | {"interval": list(interval) if interval else None}
 
 

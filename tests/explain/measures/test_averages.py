@@ -25,11 +25,11 @@ def test_mean_interval_and_counts():
 
 
 def test_the_interval_is_that_of_the_group_means():
-    """Equal groups: the mean of 12 group means, whose standard error is known."""
+    """Equal groups: the mean of 12 group means, whose standard error is known; t of 11 degrees."""
     means = VALUES.reshape(12, 5).mean(1)
     low, high = summarise(VALUES, GROUPS)["interval"]
-    expected = 2 * 1.96 * means.std() / np.sqrt(12)
-    assert high - low == pytest.approx(expected, rel=0.1)
+    expected = 2 * 2.201 * means.std(ddof=1) / np.sqrt(12)
+    assert high - low == pytest.approx(expected, rel=0.05)
     alone = summarise(VALUES, [str(number) for number in range(60)])["interval"]
     assert alone[1] - alone[0] < 0.6 * (high - low)
 
@@ -45,7 +45,9 @@ def test_two_groups_by_hand():
     values, groups = [0.0, 0.0, 0.0, 1.0], ["a", "a", "a", "b"]
     found = summarise(values, groups)
     assert found["estimate"] == 0.25
-    assert found["interval"] == [0, 1]
+    # Means of 0, 1 and twice 0.25 deviate by 0.375; t of 1 degree of freedom is 12.706.
+    reach = 12.706 * 0.375 * np.sqrt(2)
+    assert found["interval"] == pytest.approx([0.25 - reach, 0.25 + reach], rel=0.05)
 
 
 def test_undefined_values_are_counted_and_not_averaged():
@@ -82,7 +84,8 @@ def test_chance_is_taken_from_the_images_that_are_defined():
     assert found["above_chance"]["estimate"] == pytest.approx(0.2)
     assert found["times_chance"]["estimate"] == pytest.approx(2)
     low, high = found["above_chance"]["interval"]
-    assert 0.1 <= low < 0.2 < high <= 0.3
+    assert low < 0.2 < high
+    assert (low + high) / 2 == pytest.approx(0.2)
     # Every image has twice its chance, so no resample has another ratio.
     assert found["times_chance"]["interval"] is None
     json.dumps(found, allow_nan=False)

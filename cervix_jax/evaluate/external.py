@@ -20,6 +20,7 @@ import numpy as np
 
 from cervix_jax.data.class_map import ClassMap, absent_classes
 from cervix_jax.data.identity import MADE_WITH
+from cervix_jax.data.splits import groups_known
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.labelled_images import FOLDERS, is_data_set, open_labelled
 from cervix_jax.evaluate.labels import holds_predictions
@@ -220,6 +221,7 @@ def _write(
         "external": facts
         | {
             "trained_on": run.dataset.get("title") or run.config.data.dataset,
+            "groups_known": groups_known(table.filenames, table.groups.tolist()),
             "absent_classes": list(absent),
             "skipped": len(tried.skipped),
             "notes": tried.notes,

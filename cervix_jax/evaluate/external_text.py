@@ -49,6 +49,8 @@ def leakage(report: EvaluationReport, external: Mapping[str, Any]) -> str:
     if seen["same_group"]:
         kinds.append(f"{_made_with(seen['same_group'])} by their group")
     text += f" ({', '.join(kinds)})"
+    if not external["groups_known"]:
+        text += "; by group unknown: no groups were given"
     if alike := seen["groups_called_alike"]:
         text += (
             f"; {alike} more are of groups called like groups of the run's data: if these are the "

@@ -30,6 +30,7 @@ def summary(values: Mapping[str, Any]) -> str:
         f"macro AUROC {report.metric('macro_auroc')}, NLL {report.metric('nll')}, "
         f"calibration error {report.metric('ece_equal_width')}",
         *(origin(report, values["external"]) if "external" in values else [_origin(report)]),
+        *values.get("notes", []),  # of a join with labels
         f"{'':{width}}  precision  recall      f1  support",
     ]
     for name, found in report.per_class.items():

@@ -76,6 +76,7 @@ def test_images_of_the_run_are_found_by_their_pixels(run, hospital):
     rows = list(csv.DictReader((folder / "external_seen.csv").read_text().splitlines()))
     assert {row["kind"] for row in rows if row["filename"].endswith("recompressed.jpg")} == {"near"}
     text = summary(report)
+    assert "by group unknown: no groups were given" in text
     assert "leakage 50.0%: the run was made with 6 of 12 images (5 to the last pixel, 1 as" in text
     assert "accuracy on the 6 images that it was not made with" in text
     assert before == sorted(

@@ -157,7 +157,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("window", 0, "Side of the occluding square in pixels; 0 is a quarter of "
                          "the image.", lower_bound=0)  # fmt: skip
     flags.DEFINE_string(
-        "feature_map", default("grad_cam", "feature_map"), "What class activation maps are made of."
+        "feature_map",
+        default("grad_cam", "feature_map"),
+        "What class activation maps are made of; auto: the deepest of at least 7 x 7.",
     )
     flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
     flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)

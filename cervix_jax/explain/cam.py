@@ -1,6 +1,6 @@
 """Class activation maps: the feature maps of one layer, weighted by their gradients."""
 
-from typing import Literal, Unpack, get_args
+from typing import Literal, NamedTuple, Unpack, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,9 @@ from cervix_jax.explain.function import (
 )
 
 Interpolation = Literal["bilinear", "nearest", "none"]
+AUTO = "auto"
+# Of a coarser grid, such as 2 x 2 of a small image, the enlarged map is one wash of colour.
+FINE_ENOUGH = 7
 
 
 def grad_cam(
@@ -28,7 +31,7 @@ def grad_cam(
     images: ArrayLike,
     targets: ArrayLike,
     *,
-    feature_map: str = "stage4",
+    feature_map: str = AUTO,
     relu: bool = False,
     interpolation: Interpolation = "bilinear",
     **common: Unpack[Common],
@@ -45,7 +48,8 @@ def grad_cam(
         `run.features_fn` or a model of this package. Otherwise as for `saliency`.
       images: float [N, H, W, 3], as the model takes them.
       targets: int [N], the class explained for each image; or one for all.
-      feature_map: "stem", "stage1" to "stage4" or "pre_logits_2d", or another that `fn` has.
+      feature_map: "stem", "stage1" to "stage4" or "pre_logits_2d", or another that `fn` has;
+        "auto" is the deepest of at least 7 x 7, see `find_feature_map`.
       relu: whether negative values become 0, as in the paper. They are kept by default, or a map of
         evidence against the class could not be told from one of no evidence.
       interpolation: how the map is enlarged to the size of the images; "none" leaves its size.
@@ -66,7 +70,7 @@ def grad_cam_plus_plus(
     images: ArrayLike,
     targets: ArrayLike,
     *,
-    feature_map: str = "stage4",
+    feature_map: str = AUTO,
     relu: bool = False,
     interpolation: Interpolation = "bilinear",
     **common: Unpack[Common],
@@ -89,7 +93,7 @@ def layer_cam(
     images: ArrayLike,
     targets: ArrayLike,
     *,
-    feature_map: str = "stage4",
+    feature_map: str = AUTO,
     relu: bool = False,
     interpolation: Interpolation = "bilinear",
     **common: Unpack[Common],
@@ -121,7 +125,7 @@ def _map(
     del baselines, seed
     check_choice("interpolation", interpolation, get_args(Interpolation))
     fn, examples = check_inputs(fn, images, targets, output)
-    check_feature_map(fn, examples["images"].shape[1:], feature_map)
+    feature_map = find_feature_map(fn, examples["images"].shape[1:], feature_map).name
     try:
         return sum_samples(
             rule,
@@ -144,13 +148,60 @@ def _map(
         ) from error
 
 
-def check_feature_map(fn: LogitsFn, shape: tuple[int, ...], feature_map: str) -> None:
-    """Raises InputError unless `fn` gives a feature map [B, h, w, c] of that name."""
+class FeatureMap(NamedTuple):
+    """A feature map that `fn` has, and its grid.
+
+    Attributes:
+      name: as `fn` calls it.
+      height: rows of its grid.
+      width: columns of its grid.
+    """
+
+    name: str
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.height} x {self.width}"
+
+
+def find_feature_map(fn: LogitsFn, shape: tuple[int, ...], feature_map: str = AUTO) -> FeatureMap:
+    """The feature map of this name, or the one that class activation maps are made of.
+
+      find_feature_map(run.features_fn, (64, 64, 3))   # FeatureMap("stage2", 8, 8) of RCAN
+
+    "auto" takes the deepest feature map whose grid is at least 7 x 7, as the last stage of the
+    usual networks is at 224 pixels: the coarsest such grid, and of equal ones the last stage. Where
+    all are coarser it takes the finest grid.
+
+    Args:
+      fn: see `grad_cam`.
+      shape: of one image, (H, W, 3).
+      feature_map: a name, or "auto".
+
+    Raises:
+      InputError: `fn` gives no feature map [B, h, w, c] of that name.
+    """
     out = feature_shapes(fn, shape)
-    maps = [name for name, value in out.items() if value.ndim == 4 and "/" not in name]
-    if feature_map not in maps:
-        known = f"choose one of {', '.join(maps)}" if maps else "it returns logits only"
-        raise InputError(f"the function has no feature map {feature_map!r}; {known}.")
+    grids = {
+        name: (int(value.shape[1]), int(value.shape[2]))
+        for name, value in out.items()
+        if value.ndim == 4 and "/" not in name
+    }
+    if feature_map == AUTO and grids:
+        fine = [name for name, grid in grids.items() if min(grid) >= FINE_ENOUGH]
+        least = min if fine else max
+        side = least(min(grids[name]) for name in fine or grids)
+        # `pre_logits_2d` is the last stage once more, normalised; the stage has the usual name.
+        feature_map = max(
+            (name for name in fine or grids if min(grids[name]) == side),
+            key=lambda name: (name.startswith("stage"), name),
+        )
+    if feature_map not in grids:
+        known = f"choose one of {', '.join(grids)}" if grids else "it returns logits only"
+        name = "" if feature_map == AUTO else f" {feature_map!r}"
+        raise InputError(f"the function has no feature map{name}; {known}.")
+    return FeatureMap(feature_map, *grids[feature_map])
 
 
 def feature_shapes(fn: LogitsFn, shape: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:

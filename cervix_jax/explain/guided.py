@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.batches import sum_samples
-from cervix_jax.explain.cam import grad_cam
+from cervix_jax.explain.cam import AUTO, grad_cam
 from cervix_jax.explain.contract import Common
 from cervix_jax.explain.function import LogitsFn, Output, call, check_inputs, score_of
 from cervix_jax.explain.rectifiers import with_guided_rectifiers
@@ -46,7 +46,7 @@ def guided_grad_cam(
     images: ArrayLike,
     targets: ArrayLike,
     *,
-    feature_map: str = "stage4",
+    feature_map: str = AUTO,
     **common: Unpack[Common],
 ) -> np.ndarray:
     """Guided backpropagation times the positive part of Grad-CAM, enlarged bilinearly.
@@ -57,7 +57,7 @@ def guided_grad_cam(
       fn: as for `grad_cam`, and so are the other arguments.
       images: float [N, H, W, 3].
       targets: int [N], or one for all.
-      feature_map: that Grad-CAM is made of.
+      feature_map: that Grad-CAM is made of; "auto" as for `grad_cam`.
       **common: as for `grad_cam`.
 
     Returns:

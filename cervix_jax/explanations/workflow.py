@@ -1,5 +1,6 @@
 """Explain a run, step by step: choose images, make maps, draw them, measure them."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.class_map import ClassMap
 from cervix_jax.errors import InputError
 from cervix_jax.explain import registry
-from cervix_jax.explain.cam import check_feature_map
+from cervix_jax.explain.cam import AUTO, find_feature_map
 from cervix_jax.explain.rectifiers import has_rectifier
 from cervix_jax.explain.registry import METHODS, REFERENCES
 from cervix_jax.explanations import channel_attention, paper_figure, sheets, summary
@@ -93,7 +94,8 @@ def explain_run(
     run = as_run(run)
     folder = Path(out or output_folder(run, split, dataset))
     source = open_source(run, split, dataset, manual_dir, data_dir, class_map)
-    names, left_out = _choose_methods(methods, run, source, settings)
+    names, left_out = _choose_methods(methods, run, source)
+    settings = _with_feature_map(settings, run, names)
     _check_compared(compare, run)
     selection = select(
         run, source.dataset, source.pipeline, source.candidates, count=images, target=target,
@@ -154,21 +156,17 @@ def _choose_methods(
     given: Sequence[str] | Literal["quick", "all"],
     run: Run,
     source: Source,
-    settings: MapSettings,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The names given, or of a list those that the network and the data allow; and why not others.
 
     Raises:
-      InputError: a name is unknown, or the network has no such feature map.
+      InputError: a name is unknown.
     """
     lists = {"quick": registry.QUICK, "all": registry.EXPLANATIONS}
     as_list = lists.get(given) if isinstance(given, str) else None
     names = as_list or registry.check_names([given] if isinstance(given, str) else given)
     size = int(run.config.image_size)
     shape = (size, size, 3)
-    for name in names:
-        if METHODS[name].features:
-            check_feature_map(run.features_fn, shape, settings.of(name)["feature_map"])
     left_out: dict[str, str] = {}
     for name in names if as_list else ():
         if METHODS[name].baseline == "images" and not source.own:
@@ -176,6 +174,19 @@ def _choose_methods(
         if METHODS[name].rectifiers and not has_rectifier(run.logits_fn, (1, *shape)):
             left_out[name] = "the network has no ReLU"
     return tuple(name for name in names if name not in left_out), left_out
+
+
+def _with_feature_map(settings: MapSettings, run: Run, names: Sequence[str]) -> MapSettings:
+    """The settings with the name of the feature map that "auto" means for this run.
+
+    Raises:
+      InputError: the network has no such feature map.
+    """
+    if not any(METHODS[name].features for name in names):
+        return settings
+    shape = (int(run.config.image_size),) * 2 + (3,)
+    found = find_feature_map(run.features_fn, shape, settings.feature_map or AUTO)
+    return dataclasses.replace(settings, feature_map=found.name)
 
 
 def _check_compared(other: Run | None, run: Run) -> None:

@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 
 from cervix_jax import explain
 from cervix_jax.errors import InputError
+from cervix_jax.explain.cam import find_feature_map
 
 IMAGES, TARGETS = normal(4, 6, 5, 3), np.array([2, 0, 1, 1])
 KERNEL = normal(3, 3, seed=1)  # [features, classes]
@@ -55,6 +56,40 @@ def test_grad_cam_of_a_layer_within_the_network():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+def _with_grids(**sides):
+    def fn(images):
+        maps = {n: np.zeros((len(images), side, side + 1, 2)) for n, side in sides.items()}
+        return images.mean((1, 2)), maps | {"pre_logits": images.mean((1, 2))}
+
+    return fn
+
+
+@pytest.mark.parametrize(
+    ("sides", "expected"),
+    [
+        # RCAN at 64, 224 and 48 pixels
+        ({"stem": 16, "stage1": 16, "stage2": 8, "stage3": 4, "stage4": 2}, ("stage2", 8, 9)),
+        ({"stem": 56, "stage3": 14, "stage4": 7, "pre_logits_2d": 7}, ("stage4", 7, 8)),
+        ({"stem": 12, "stage1": 12, "stage2": 6, "stage3": 3, "stage4": 1}, ("stage1", 12, 13)),
+        # None is fine enough: the finest.
+        ({"stage3": 2, "stage4": 1, "stem": 6}, ("stem", 6, 7)),
+        # One's own names.
+        ({"early": 20, "late": 9}, ("late", 9, 10)),
+    ],
+)
+def test_the_deepest_feature_map_that_is_fine_enough_is_taken(sides, expected):
+    assert find_feature_map(_with_grids(**sides), (6, 5, 3)) == expected
+
+
+def test_a_feature_map_can_be_named():
+    fn = _with_grids(stem=16, stage4=2)
+    found = find_feature_map(fn, (6, 5, 3), "stage4")
+    assert found == ("stage4", 2, 3)
+    assert str(found) == "stage4, 2 x 3"
+    with pytest.raises(InputError, match="no feature map 'stage9'; choose one of stage4, stem"):
+        find_feature_map(fn, (6, 5, 3), "stage9")
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
 def test_maps_are_enlarged_to_the_size_of_the_images(interpolation):
     fn = Partial(make_network(), network_weights())
@@ -69,7 +104,7 @@ def test_maps_are_enlarged_to_the_size_of_the_images(interpolation):
     ("fn", "options", "message"),
     [
         (POOLED, {"feature_map": "stage4"}, "no feature map 'stage4'; choose one of stem"),
-        (linear(normal(3, 6, 5, 3)), {}, "no feature map 'stage4'; it returns logits only"),
+        (linear(normal(3, 6, 5, 3)), {}, "no feature map; it returns logits only"),
         (
             lambda images: (images.mean((1, 2)), {"stage4": images}),
             {},

@@ -144,6 +144,12 @@ def image_size(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, 
         return _tolerant(stream, lambda file: _upright_size(_opened(path, file, max_pixels)))[0]
 
 
+def orientation(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> int:
+    """How a file says that it is turned, 1 to 8 as in EXIF; raises as `read_image`."""
+    with _named(path, max_pixels), _file(path) as stream:
+        return _tolerant(stream, lambda file: _orientation(_opened(path, file, max_pixels)))[0]
+
+
 def encoded_size(data: bytes, name: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """As `image_size`, of the bytes of a file; arguments and errors are those of `decode`."""
     with _named(name, max_pixels):

@@ -106,6 +106,8 @@ def _report(predicted: Predicted, rule: str) -> None:
             f"{predicted.skipped} left out, with the reason of each in {predicted.skipped_path}",
             file=sys.stderr,
         )
+    if predicted.no_sets:
+        print(f"the table has no conformal_set: {predicted.no_sets}.", file=sys.stderr)
     if predicted.maps:
         print(f"heat maps and GeoJSON: {predicted.maps}")
 

@@ -12,7 +12,7 @@ from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
 from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
 from cervix_jax.figures import drawable
-from cervix_jax.files.images import UnreadableImage, read_rgb, squares_about
+from cervix_jax.files.images import UnreadableImage, orientation, read_rgb, squares_about
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict import geojson, heatmap
 from cervix_jax.predict.network import Network
@@ -24,6 +24,7 @@ from cervix_jax.predict.windows import check_window, mean_over_windows, starts
 from cervix_jax.runs.run import Run
 
 KINDS = ("window", "nuclei")
+WORST = ("worst", "worst_probability", "worst_object", "min_probability")
 HEATMAPS = ("auto", "abnormal", "classes")
 
 
@@ -150,9 +151,9 @@ class FieldRows:
     def columns(self) -> list[str]:
         """Columns of the table."""
         windows = ["windows", "empty"] if self._options.field == "window" else ["nuclei"]
-        counts = [f"n_{name}" for name in self._class_names]
-        return ["path", "width", "height", *windows, "worst", "worst_probability", *counts,
-                "heatmap", "geojson"]  # fmt: skip
+        counts = [f"{windows[0]}_{name}" for name in self._class_names]
+        worst = WORST if self.severity.known else ()
+        return ["path", "width", "height", *windows, *worst, *counts, "heatmap", "geojson"]
 
     def batches(self, paths: Iterator[str]) -> Generator[list[Entry], None, None]:
         """What becomes of the fields, one at a time; of its windows a few batches are in memory.
@@ -207,11 +208,15 @@ class FieldRows:
             np.stack(list(shown_values.values()), axis=-1), known, (rows, columns), side, (y, x)
         )
         maps = {name: means[..., number] for number, name in enumerate(shown_values)}
-        title = _title(path, row, f"{len(found)} windows of {side} px")
-        heatmap.draw_windows(small, maps, title, self.folder / row["heatmap"])
+        title = self._title(path, found, f"{len(found)} windows of {side} px")
+        worst = self._worst(found)
+        decided = None if worst is None else (*(corners[kept][worst[2]] * scale), side * scale)
+        heatmap.draw_windows(small, maps, title, self.folder / row["heatmap"], decided)
+        turned = orientation(path, max_pixels=self._max_pixels)
+        stored = geojson.squares_as_stored(corners[kept], side, field.size, turned)
         geojson.write_geojson(
             self.folder / row["geojson"],
-            geojson.squares(corners[kept], side),
+            geojson.squares(stored, side),
             found,
             self._class_names,
             "window",
@@ -228,7 +233,7 @@ class FieldRows:
         row = self._row(path, field, found)
         row |= {"nuclei": len(found)}
         small, scale = heatmap.shrink(field)
-        title = _title(path, row, f"{len(found)} nuclei in squares of {side} px")
+        title = self._title(path, found, f"{len(found)} nuclei in squares of {side} px")
         heatmap.draw_nuclei(
             small,
             positions * scale,
@@ -239,7 +244,11 @@ class FieldRows:
         )
         geojson.write_geojson(
             self.folder / row["geojson"],
-            geojson.points(positions),
+            geojson.points(
+                geojson.as_stored(
+                    positions, field.size, orientation(path, max_pixels=self._max_pixels)
+                )
+            ),
             found,
             self._class_names,
             "nucleus",
@@ -267,14 +276,44 @@ class FieldRows:
     def _row(self, path: str, field: Image.Image, probabilities: np.ndarray) -> dict[str, Any]:
         names = self._class_names
         counts = np.bincount(probabilities.argmax(1), minlength=len(names))
-        worst, probability = self.severity.worst(probabilities, self._options.min_probability)
+        window = self._options.field == "window"
+        counted, each = ("windows", "window") if window else ("nuclei", "nucleus")
         row: dict[str, Any] = {"path": shown(path), "width": field.width, "height": field.height}
-        row |= {"worst": worst, "worst_probability": probability}
-        row |= {f"n_{name}": int(count) for name, count in zip(names, counts, strict=True)}
+        if worst := self._worst(probabilities):
+            name, probability, number = worst
+            # The object's name in the GeoJSON file, where it can be looked at.
+            decided = (name, probability, f"{each} {number + 1}")
+        else:
+            decided = ("", None, "")
+        row |= dict(zip(WORST, (*decided, self._options.min_probability), strict=True))
+        row |= {f"{counted}_{name}": int(count) for name, count in zip(names, counts, strict=True)}
         return row | {
             "heatmap": picture_name(path, ".png"),
             "geojson": picture_name(path, ".geojson"),
         }
+
+    def _worst(self, probabilities: np.ndarray) -> tuple[str, float, int] | None:
+        return self.severity.worst(probabilities, self._options.min_probability)
+
+    def _title(self, path: str, probabilities: np.ndarray, what: str) -> str:
+        parts = [f"{shown(Path(path).name)}, {what}"]
+        if self.severity.known and len(probabilities):
+            least, names = self._options.min_probability, drawable(self._class_names)
+            if found := self._worst(probabilities):
+                name = names[self._class_names.index(found[0])]
+                one = "window" if self._options.field == "window" else "nucleus"
+                framed = ", framed" if one == "window" else ""
+                parts.append(
+                    f"worst that reaches {least:g}: {name} ({found[1]:.2f} in {one} "
+                    f"{found[2] + 1}{framed})"
+                )
+            else:
+                greatest = int(probabilities.max(0).argmax())
+                parts.append(
+                    f"no class reaches {least:g}; most probable: {names[greatest]} "
+                    f"({probabilities[:, greatest].max():.2f})"
+                )
+        return "; ".join(parts)
 
     def _shown(self, probabilities: np.ndarray) -> dict[str, np.ndarray]:
         """What the panels of the picture show of probabilities [..., C]."""
@@ -287,10 +326,3 @@ class FieldRows:
                 f"abnormal: {' or '.join(names)}": probabilities[..., severity.abnormal].sum(-1)
             }
         return {name: probabilities[..., k] for k, name in enumerate(drawn)}
-
-
-def _title(path: str, row: Entry, what: str) -> str:
-    worst = "no class is probable enough"
-    if row["worst"]:
-        worst = f"worst: {row['worst']} ({row['worst_probability']:.2f})"
-    return f"{shown(Path(path).name)}, {what}; {worst}"

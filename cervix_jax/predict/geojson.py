@@ -1,6 +1,8 @@
 """Windows and nuclei as GeoJSON that QuPath opens (File, Import objects from file).
 
-Coordinates are pixels of the field with y downwards, as QuPath counts them.
+Coordinates are pixels of the field as its file stores them, with y downwards. QuPath shows a file
+as it is stored: it does not turn it by its EXIF orientation, as the rest of this package does. So
+what was found in the upright field is turned back here (`as_stored`).
 """
 
 import json
@@ -17,6 +19,34 @@ COLOURS = (
     (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
     (140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207),
 )  # fmt: skip
+
+
+def as_stored(points: np.ndarray, size: tuple[int, int], orientation: int) -> np.ndarray:
+    """Points of an upright image in the frame of its stored pixels.
+
+    Args:
+      points: [n, 2], x and y from the upper left corner (not the centre) of the first pixel.
+      size: width and height of the upright image.
+      orientation: of its file, 1 to 8 as in EXIF.
+
+    Returns:
+      [n, 2], of the same type.
+    """
+    x, y = points[:, 0], points[:, 1]
+    right, down = size[0] - x, size[1] - y
+    columns = {
+        1: (x, y), 2: (right, y), 3: (right, down), 4: (x, down),
+        5: (y, x), 6: (y, right), 7: (down, right), 8: (down, x),
+    }[orientation]  # fmt: skip
+    return np.stack(columns, axis=1)
+
+
+def squares_as_stored(
+    corners: np.ndarray, side: int, size: tuple[int, int], orientation: int
+) -> np.ndarray:
+    """Upper left corners int [n, 2] of squares in the frame of the stored pixels."""
+    opposite = [as_stored(each, size, orientation) for each in (corners, corners + side)]
+    return np.minimum(*opposite)
 
 
 def squares(corners: np.ndarray, side: int) -> list[dict]:

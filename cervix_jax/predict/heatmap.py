@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from cervix_jax.figures import LABEL_SIZE, save
@@ -26,7 +27,11 @@ def shrink(field: Image.Image) -> tuple[Image.Image, float]:
 
 
 def draw_windows(
-    field: Image.Image, maps: Mapping[str, np.ndarray], title: str, path: Path
+    field: Image.Image,
+    maps: Mapping[str, np.ndarray],
+    title: str,
+    path: Path,
+    decided: tuple[float, float, float] | None = None,
 ) -> None:
     """Draw maps over a field, side by side; the field is grey, as stains have colours too.
 
@@ -36,6 +41,8 @@ def draw_windows(
         pixel as it is.
       title: above the figure.
       path: PNG to write.
+      decided: x, y and side, in pixels of `field`, of the window whose probability decided; it is
+        framed, as the map is a mean over windows and does not show that probability.
     """
     pixels = np.asarray(field.convert("L"), np.float64)[..., None] / 255
     figure, panels = _panels(field, len(maps), title)
@@ -44,8 +51,15 @@ def draw_windows(
         colours = _COLOURS(np.where(known, values, 0.0))[..., :3]
         alpha = np.where(known, _OPACITY, 0.0)[..., None]
         axes.imshow(pixels * (1 - alpha) + colours * alpha, interpolation="nearest")
+        if decided is not None:
+            x, y, side = decided
+            for colour, width in (("black", 3.0), ("white", 1.4)):
+                corner = (x - 0.5, y - 0.5)
+                axes.add_patch(
+                    Rectangle(corner, side, side, fill=False, edgecolor=colour, linewidth=width)
+                )
         axes.set_title(name, fontsize=LABEL_SIZE)
-    _legend(figure, panels)
+    _legend(figure, panels, "mean probability of the windows")
     save(figure, path)
 
 
@@ -77,7 +91,7 @@ def draw_nuclei(
             axes.plot(*ring, color=_COLOURS(value), linewidth=1.6)
         axes.set_title(name, fontsize=LABEL_SIZE)
         axes.set(xlim=(-0.5, field.width - 0.5), ylim=(field.height - 0.5, -0.5))
-    _legend(figure, panels)
+    _legend(figure, panels, "probability")
     save(figure, path)
 
 
@@ -94,9 +108,9 @@ def _panels(field: Image.Image, count: int, title: str):
     return figure, panels[:count]
 
 
-def _legend(figure: Figure, panels: np.ndarray) -> None:
+def _legend(figure: Figure, panels: np.ndarray, label: str) -> None:
     from matplotlib.cm import ScalarMappable
 
     colours = ScalarMappable(cmap=_COLOURS)
     colours.set_clim(0, 1)
-    figure.colorbar(colours, ax=panels.tolist(), label="probability", shrink=0.8)
+    figure.colorbar(colours, ax=panels.tolist(), label=label, shrink=0.8)

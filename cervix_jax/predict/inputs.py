@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from io import BufferedIOBase
 
 from cervix_jax.errors import InputError
-from cervix_jax.files.folders import LEFTOVERS
-from cervix_jax.files.images import SUFFIXES
+from cervix_jax.files.folders import Unread, is_leftover
+from cervix_jax.files.images import is_image
 
 STDIN = "-"
 _CHUNK = 1 << 16
@@ -42,7 +42,10 @@ def check_arguments(arguments: Iterable[str]) -> None:
 
 
 def list_images(
-    arguments: Iterable[str], stdin: BufferedIOBase | None = None, separator: bytes = b"\n"
+    arguments: Iterable[str],
+    stdin: BufferedIOBase | None = None,
+    separator: bytes = b"\n",
+    unread: Unread | None = None,
 ) -> Iterator[str]:
     """The paths of the images in the order of the arguments, folders sorted, each path once.
 
@@ -54,12 +57,14 @@ def list_images(
       arguments: files, folders, patterns of `glob`, or "-".
       stdin: where "-" reads paths from.
       separator: what ends each path there.
+      unread: counts the files of folders and patterns that are no images by their suffix.
 
     Raises:
       InputError: a folder cannot be listed.
     """
     seen: set[bytes] = set()
-    for path in _every(arguments, stdin, separator):
+    unread = Unread() if unread is None else unread
+    for path in _every(arguments, stdin, separator, unread):
         digest = hashlib.blake2b(os.fsencode(path), digest_size=16).digest()
         if digest not in seen:
             seen.add(digest)
@@ -67,26 +72,30 @@ def list_images(
 
 
 def _every(
-    arguments: Iterable[str], stdin: BufferedIOBase | None, separator: bytes
+    arguments: Iterable[str], stdin: BufferedIOBase | None, separator: bytes, unread: Unread
 ) -> Iterator[str]:
     for argument in arguments:
         if argument == STDIN:
             if stdin is not None:
                 yield from _split(stdin, separator)
         elif os.path.isdir(argument):
-            yield from _folder(argument)
+            yield from _folder(argument, unread)
         elif os.path.lexists(argument) or not glob.has_magic(argument):
             yield argument
         else:
             for path in sorted(glob.iglob(argument, recursive=True)):
                 if os.path.isdir(path):
                     # `**` gives the folders inside by itself.
-                    yield from () if "**" in argument else _folder(path)
-                elif _is_image(path):
+                    yield from () if "**" in argument else _folder(path, unread)
+                elif is_image(path):
                     yield path
+                else:
+                    unread.add(path)
 
 
-def _folder(folder: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+def _folder(
+    folder: str, unread: Unread, above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[str]:
     """Images below a folder; links to folders are followed unless they lead back."""
     try:
         status = os.stat(folder)
@@ -99,17 +108,15 @@ def _folder(folder: str, above: frozenset[tuple[int, int]] = frozenset()) -> Ite
     if here in above:
         return
     for name in names:
-        if name.startswith(LEFTOVERS):
+        if is_leftover(name):
             continue
         path = os.path.join(folder, name)
         if os.path.isdir(path):
-            yield from _folder(path, above | {here})
-        elif _is_image(path):
+            yield from _folder(path, unread, above | {here})
+        elif is_image(path):
             yield path
-
-
-def _is_image(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES)
+        else:
+            unread.add(path)
 
 
 def _split(stream: BufferedIOBase, separator: bytes) -> Iterator[str]:

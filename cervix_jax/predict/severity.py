@@ -19,22 +19,26 @@ class Severity:
       ranks: int [C], higher is worse; classes may share a rank.
       abnormal: bool [C]; None where nobody says which classes are.
       source: where the order comes from.
+      known: whether there is an order; without one no class is worse than another.
     """
 
     class_names: tuple[str, ...]
     ranks: np.ndarray
     abnormal: np.ndarray | None
     source: str
+    known: bool = True
 
     def text(self) -> str:
         """The order in words, from harmless to worst."""
+        if not self.known:
+            return "unknown, so no class is called the worst; give --severity=harmless,...,worst"
         steps = [
             " = ".join(n for n, r in zip(self.class_names, self.ranks, strict=True) if r == rank)
             for rank in np.unique(self.ranks)
         ]
         return " < ".join(steps)
 
-    def worst(self, probabilities: np.ndarray, least: float) -> tuple[str, float | None]:
+    def worst(self, probabilities: np.ndarray, least: float) -> tuple[str, float, int] | None:
         """The worst class that somewhere is probable enough.
 
         Of classes of one rank the more probable one.
@@ -44,16 +48,21 @@ class Severity:
           least: probability that one of them must give the class.
 
         Returns:
-          The class and its greatest probability; "" and None where no class reaches `least`.
+          The class, its greatest probability, and the row that has it; None where no class reaches
+          `least`, or no order is known.
         """
-        if not len(probabilities):
-            return "", None
+        if not len(probabilities) or not self.known:
+            return None
         greatest = probabilities.max(0)
         reached = np.flatnonzero(greatest >= least)
         if not len(reached):
-            return "", None
+            return None
         worst = max(reached, key=lambda k: (self.ranks[k], greatest[k]))
-        return self.class_names[worst], float(greatest[worst])
+        return (
+            self.class_names[worst],
+            float(greatest[worst]),
+            int(probabilities[:, worst].argmax()),
+        )
 
 
 def severity_of(
@@ -61,8 +70,8 @@ def severity_of(
 ) -> Severity:
     """The order of these classes.
 
-    Without an order of one's own: that of the Bethesda system or of Herlev's numbering, the
-    categories of a data set that the package knows, or the order of the classes as they are.
+    Without an order of one's own: that of the Bethesda system or of Herlev's numbering, or the
+    categories of a data set that the package knows. Other classes have no order.
 
     Args:
       class_names: of the network.
@@ -93,9 +102,7 @@ def severity_of(
         return Severity(names, _ranks(names, found), flags, "the order of the classes' system")
     if known:
         return Severity(names, coarsen(names, known[0])[1], flags, "the data set's categories")
-    return Severity(
-        names, np.arange(len(names)), flags, "no order is known; as the classes are numbered"
-    )
+    return Severity(names, np.zeros(len(names), int), flags, "these classes", known=False)
 
 
 def _ranks(names: Sequence[str], order: Sequence[str]) -> np.ndarray:

@@ -10,8 +10,6 @@ import numpy as np
 from cervix_jax.errors import InputError
 from cervix_jax.statistics.conformal import lac_scores
 
-HOW = "python -m cervix_jax.evaluate makes it where a run has validation images"
-
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
@@ -48,7 +46,10 @@ def read_validation(workdir: Path | None, step: int, coverage: float) -> Validat
     folder = workdir / "evaluate"
     path = folder / "test_decisions.json"
     if not path.is_file():
-        return Validation(missing=f"{path} is not there; {HOW}")
+        return Validation(
+            missing=f"{path} is not there; `python -m cervix_jax.evaluate --workdir={workdir}` "
+            "makes it where the run has enough validation images"
+        )
     try:
         decided_at = json.loads((folder / "test.json").read_text(encoding="utf-8"))["step"]
         decisions = json.loads(path.read_text(encoding="utf-8"))
@@ -63,7 +64,8 @@ def read_validation(workdir: Path | None, step: int, coverage: float) -> Validat
         ) from error
     if decided_at != step:
         return Validation(
-            missing=f"{path} is of step {decided_at} and the weights of step {step}; evaluate again"
+            missing=f"{path} is of step {decided_at} and the weights of step {step}; "
+            f"`python -m cervix_jax.evaluate --workdir={workdir} --step={step}` makes them anew"
         )
     if coverage not in thresholds:
         known = ", ".join(f"{target:g}" for target in sorted(thresholds))

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from cervix_jax.command.preemption import Preempted, StopRequest
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic
+from cervix_jax.files.folders import Unread
 from cervix_jax.files.images import MAX_PIXELS, only_our_checks
 from cervix_jax.predict.field_rows import FieldOptions, FieldRows
 from cervix_jax.predict.groups import write_groups
@@ -43,6 +44,8 @@ class Predicted:
       groups: how many there are.
       ungrouped: images with a row that are of no group.
       maps: folder of the heat maps and GeoJSON of fields, or None for images.
+      unread: files of the folders that are not looked at, by suffix; "" is those without one.
+      no_sets: why a table of images has no column `conformal_set`; "" where it has one.
     """
 
     path: Path
@@ -53,6 +56,8 @@ class Predicted:
     groups: int = 0
     ungrouped: int = 0
     maps: Path | None = None
+    unread: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    no_sets: str = ""
 
     @property
     def skipped(self) -> int:
@@ -171,9 +176,12 @@ def predict_images(
     for name, value in (("group", group), ("overlay", overlay)):
         if field and value:
             raise InputError(f"--{name} is for images, --field for fields; give one of them.")
-    paths, total = _listed(images)
+    unread = Unread()
+    paths, total = _listed(images, unread)
     run = as_run(run, step)
     say = _say if progress else _keep_quiet
+    if len(unread):
+        say(f"{unread.text()}.")
     with only_our_checks(), StopRequest() as stop:
         nuclei = None
         if field == "nuclei":
@@ -192,8 +200,6 @@ def predict_images(
             folder, given = rows.folder, given | of_fields.deciding()
         else:
             rows = ImageRows(network, of_images, validation, max_pixels)
-            if validation.missing:
-                say(f"no conformal sets: {validation.missing}.")
             given |= of_images.deciding() | {"threshold": str(validation.threshold)}
         output = Output(
             table, rows.columns, network.facts() | given, resume=resume, overwrite=overwrite
@@ -219,19 +225,22 @@ def predict_images(
         groups=groups.groups if groups else 0,
         ungrouped=groups.alone if groups else 0,
         maps=folder,
+        unread=unread.counts(),
+        no_sets="" if field else validation.missing,
     )
 
 
-def _listed(images: ImagePaths) -> tuple[Iterator[str], int | None]:
+def _listed(images: ImagePaths, unread: Unread) -> tuple[Iterator[str], int | None]:
     """Paths of the images, and how many there are where that can be known before."""
     if isinstance(images, Iterator):
         return map(os.fspath, images), None
     given = [images] if isinstance(images, str | Path) else images
     arguments = [os.fspath(each) for each in given]
     check_arguments(arguments)
-    total = sum(1 for _ in list_images(arguments))
+    total = sum(1 for _ in list_images(arguments, unread=unread))
     if not total:
-        raise InputError(f"{', '.join(arguments)}: there is no image in it; name one.")
+        held = f" ({unread.text()})" if len(unread) else ""
+        raise InputError(f"{', '.join(arguments)}: there is no image in it{held}; name one.")
     return list_images(arguments), total
 
 

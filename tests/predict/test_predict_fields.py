@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from predicted_rows import probabilities_of, read_rows
+from predicted_rows import glass, probabilities_of, read_rows
 
 from cervix_jax.errors import InputError
 from cervix_jax.files.images import squares_about
@@ -84,9 +84,13 @@ def test_windows_are_what_their_crops_are(predict, workdir, field, field_pixels,
     assert (int(row["windows"]), row["empty"]) == (len(corners), "0")
     classes = [name.removeprefix("p_") for name in rows[0] if name.startswith("p_")]
     for name in classes:
-        assert int(row[f"n_{name}"]) == sum(each["class"] == name for each in rows)
+        assert int(row[f"windows_{name}"]) == sum(each["class"] == name for each in rows)
     greatest = probabilities_of(rows).max(0)
-    assert float(row["worst_probability"]) == greatest[classes.index(row["worst"])] >= 0.2
+    worst = classes.index(row["worst"])
+    assert float(row["worst_probability"]) == greatest[worst] >= 0.2
+    assert row["min_probability"] == "0.2"
+    (decided,) = [f for f in features if f["properties"]["name"] == row["worst_object"]]
+    assert decided["properties"]["measurements"][f"p_{row['worst']}"] == greatest[worst]
     assert sorted(os.listdir(tmp_path / "fields")) == sorted([row["geojson"], row["heatmap"]])
     with Image.open(tmp_path / "fields" / row["heatmap"]) as picture:
         picture.load()
@@ -98,7 +102,9 @@ def test_the_worst_follows_the_order_that_is_given(predict, workdir, field, tmp_
     given = {"workdir": workdir, "field": "window", "window": 50, "overlap": 0.0,
              "min_probability": 0.0, "maps": tmp_path / "maps"}  # fmt: skip
     predict(field, out=tmp_path / "a.csv", **given)
-    classes = [name[2:] for name in read_rows(tmp_path / "a.csv")[0] if name.startswith("n_")]
+    start = "windows_"
+    columns = read_rows(tmp_path / "a.csv")[0]
+    classes = [name.removeprefix(start) for name in columns if name.startswith(start)]
     for number, worst in enumerate(classes[:2]):
         order = [name for name in classes if name != worst] + [worst]
         out = tmp_path / f"{number}.csv"
@@ -106,7 +112,8 @@ def test_the_worst_follows_the_order_that_is_given(predict, workdir, field, tmp_
         assert read_rows(out)[0]["worst"] == worst
     out = tmp_path / "none.csv"
     predict(field, out=out, **given | {"min_probability": 1.0})
-    assert (read_rows(out)[0]["worst"], read_rows(out)[0]["worst_probability"]) == ("", "")
+    (row,) = read_rows(out)
+    assert (row["worst"], row["worst_probability"], row["worst_object"]) == ("", "", "")
 
 
 def test_empty_windows_are_left_out_only_if_asked(predict, workdir, field, field_pixels, tmp_path):
@@ -119,10 +126,10 @@ def test_empty_windows_are_left_out_only_if_asked(predict, workdir, field, field
     assert int(some["windows"]) + int(some["empty"]) == int(every["windows"])
     for feature in features_of(tmp_path / "some" / some["geojson"], 150, 110):
         x, y = feature["geometry"]["coordinates"][0][0]
-        assert np.ptp(field_pixels[y : y + 36, x : x + 36]) > 0
+        assert np.ptp(field_pixels[y : y + 36, x : x + 36]) > 9
     # A field with nothing on it has a row too.
     blank = tmp_path / "blank.png"
-    Image.new("RGB", (60, 60), (230, 230, 230)).save(blank)
+    glass(60, 60).save(blank)
     predict(blank, out=tmp_path / "blank.csv", min_contrast=1.0, **given)
     (row,) = read_rows(tmp_path / "blank.csv")
     assert (row["windows"], row["empty"], row["worst"]) == ("0", "4", "")
@@ -184,7 +191,7 @@ def test_fields_go_on_where_they_were_stopped(predict, workdir, field, tmp_path,
 
 
 def test_fields_that_cannot_be_used_are_passed_over(predict, workdir, field, tmp_path):
-    Image.new("RGB", (39, 90)).save(tmp_path / "narrow.png")
+    glass(39, 90).save(tmp_path / "narrow.png")
     (tmp_path / "text.png").write_text("no image")
     out = tmp_path / "p.csv"
     predict(tmp_path, field, workdir=workdir, out=out, field="window", window=40)

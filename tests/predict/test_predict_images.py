@@ -92,7 +92,7 @@ def test_without_decisions_there_are_no_sets_and_the_command_says_so(
     out = tmp_path / "p.csv"
     predict(cells, workdir=without_decisions, out=out)
     assert "conformal_set" not in read_rows(out)[0]
-    (line,) = [t for t in capsys.readouterr().err.splitlines() if "no conformal sets" in t]
+    (line,) = [t for t in capsys.readouterr().err.splitlines() if "no conformal_set" in t]
     assert "test_decisions.json is not there" in line
     with pytest.raises(InputError, match="--calibrated: there is no temperature"):
         predict(cells, workdir=without_decisions, out=out, calibrated=True, overwrite=True)
@@ -106,7 +106,7 @@ def test_decisions_of_other_weights_are_not_used(predict, without_decisions, wor
     (folder / "test.json").write_text(json.dumps(report | {"step": report["step"] + 1}))
     predict(cells, workdir=without_decisions, out=tmp_path / "p.csv")
     assert "conformal_set" not in read_rows(tmp_path / "p.csv")[0]
-    assert "evaluate again" in capsys.readouterr().err
+    assert "--step=12` makes them anew" in capsys.readouterr().err
     (folder / "test_decisions.json").write_text("{")
     with pytest.raises(InputError, match=r"test_decisions\.json: cannot be used"):
         predict(cells, workdir=without_decisions, out=tmp_path / "q.csv")

@@ -35,10 +35,12 @@ def test_orders_of_known_classes(names, text, abnormal):
     assert {n for n, bad in zip(names, severity.abnormal, strict=True) if bad} == abnormal
 
 
-def test_unknown_classes_are_as_numbered_and_nobody_says_which_are_abnormal():
+def test_of_unknown_classes_none_is_the_worst_and_none_abnormal():
     severity = severity_of(("b", "a"))
-    assert (severity.text(), severity.abnormal) == ("b < a", None)
-    assert "no order is known" in severity.source
+    assert (severity.known, severity.abnormal) == (False, None)
+    assert "give --severity=" in severity.text()
+    assert severity.worst(np.eye(2), 0.0) is None
+    assert severity_of(("b", "a"), ("a", "b")).worst(np.eye(2), 0.5) == ("b", 1.0, 0)
     own = severity_of(("b", "a", "c"), ("c", "a", "b"), ("b",))
     assert own.text() == "c < a < b"
     assert own.abnormal.tolist() == [True, False, False]
@@ -52,16 +54,16 @@ def test_unknown_classes_are_as_numbered_and_nobody_says_which_are_abnormal():
 def test_the_worst_that_is_probable_enough():
     severity = severity_of(CRIC)
     p = one_each(CRIC)
-    assert severity.worst(p, 0.5) == ("SCC", pytest.approx(2 / 3))
+    assert severity.worst(p, 0.5) == ("SCC", pytest.approx(2 / 3), 5)
     assert severity.worst(p[:5], 0.5)[0] == "HSIL"
     assert severity.worst(p[[4]], 0.5)[0] == "NILM"
-    assert severity.worst(p, 0.7) == ("", None)
-    assert severity.worst(p[:0], 0.0) == ("", None)
+    assert severity.worst(p, 0.7) is None
+    assert severity.worst(p[:0], 0.0) is None
     # One window is enough, however many speak for less.
     assert severity.worst(p[[4] * 99 + [1]], 0.5)[0] == "ASC-US"
     shared = severity_of(SIPAKMED)
     two = np.asarray([[0.6, 0.1, 0.1, 0.1, 0.1], [0.05, 0.8, 0.05, 0.05, 0.05]])
-    assert shared.worst(two, 0.5) == ("Koilocytotic", 0.8)
+    assert shared.worst(two, 0.5) == ("Koilocytotic", 0.8, 1)
 
 
 def test_names_are_compared_in_one_form_of_unicode():

@@ -34,7 +34,8 @@ GROUPS = {
     "The run": ["workdir", "step", "batch_size"],
     "Output": ["out", "resume", "overwrite", "strict", "null"],
     "Images": [
-        "coverage", "calibrated", "group", "aggregate", "overlay", "method", "max_pixels",
+        "coverage", "calibrated", "group", "aggregate", "overlay", "method", "feature_map",
+        "max_pixels",
     ],
     "Whole fields": [
         "field", "window", "overlap", "min_contrast", "positions", "positions_width", "crop",
@@ -66,6 +67,7 @@ def main(argv: list[str]) -> int | None:
             aggregate=args.aggregate,
             overlay=args.overlay,
             method=args.method,
+            feature_map=args.feature_map,
             field=args.field,
             window=args.window,
             overlap=args.overlap,
@@ -134,6 +136,10 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("overlay", "", "Folder for a PNG of each image with its explanation.")
     flags.DEFINE_enum("method", ImageOptions.method, list(OVERLAY_METHODS), "What explains.")
+    flags.DEFINE_string(
+        "feature_map", ImageOptions.feature_map,
+        "What Grad-CAM is made of, e.g. stage3; auto: the deepest of at least 7 x 7.",
+    )  # fmt: skip
     flags.DEFINE_enum("field", None, KINDS, "Whole fields: a sliding window, or known nuclei.")
     flags.DEFINE_integer("window", 0, "Side of the window in pixels of the field.")
     flags.DEFINE_float(

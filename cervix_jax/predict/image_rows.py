@@ -10,6 +10,7 @@ import numpy as np
 from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import PREFIX
+from cervix_jax.explain.cam import AUTO
 from cervix_jax.files.images import UnreadableImage, read_rgb
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict.groups import group_rule
@@ -34,6 +35,7 @@ class ImageOptions:
       aggregate: how images make up their group, one of `statistics.aggregation.RULES`.
       overlay: folder for a picture of each image with its explanation; "" for none.
       method: what explains, one of `overlays.OVERLAY_METHODS`.
+      feature_map: that Grad-CAM is made of; "auto" as for `explain.grad_cam`.
 
     Raises:
       InputError: a value cannot be used.
@@ -44,6 +46,7 @@ class ImageOptions:
     aggregate: str = "mean_log_probability"
     overlay: str | Path = ""
     method: str = "grad_cam"
+    feature_map: str = AUTO
 
     def __post_init__(self):
         if not 0 < self.coverage < 1:
@@ -51,6 +54,11 @@ class ImageOptions:
         for name, known in (("aggregate", RULES), ("method", OVERLAY_METHODS)):
             if (value := getattr(self, name)) not in known:
                 raise InputError(f"--{name}={value}: choose one of {', '.join(known)}.")
+        if self.feature_map != AUTO and (not self.overlay or self.method != "grad_cam"):
+            raise InputError(
+                f"--feature_map={self.feature_map} goes with --overlay=FOLDER --method=grad_cam; "
+                "add these, or leave it out."
+            )
         if self.group:
             group_rule(self.group)
 
@@ -61,6 +69,7 @@ class ImageOptions:
             "--group": self.group,
             "--overlay": str(self.overlay),
             "--method": self.method,
+            "--feature_map": self.feature_map,
         }
 
 
@@ -85,7 +94,9 @@ class ImageRows:
             self._group_of = group_rule(options.group)
         self._overlays: Overlays | None = None
         if options.overlay:
-            self._overlays = Overlays(options.overlay, options.method, network, max_pixels)
+            self._overlays = Overlays(
+                options.overlay, options.method, network, max_pixels, options.feature_map
+            )
 
     @property
     def columns(self) -> list[str]:

@@ -89,7 +89,7 @@ def _every(
                     yield from () if "**" in argument else _folder(path, unread)
                 elif is_image(path):
                     yield path
-                else:
+                elif not is_leftover(os.path.basename(path)):
                     unread.add(path)
 
 

@@ -9,6 +9,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from cervix_jax.data.decode import Frame
 from cervix_jax.explain import registry
+from cervix_jax.explain.cam import AUTO, FeatureMap, find_feature_map
 from cervix_jax.explain.measures.maps import reduce_channels
 from cervix_jax.explain.pictures import colour, lay_over, scale_of
 from cervix_jax.files.atomic import replacing
@@ -26,18 +27,34 @@ class Overlays:
     """Writes a PNG of every image, in grey, with the map of its predicted class over it.
 
     Red speaks for the class and blue against it (saliency is red alone). Each map has its own
-    scale, up to the quantile 0.995 of its absolute values; its text field `scale` says which.
+    scale, up to the quantile 0.995 of its absolute values. Text fields of the PNG say `class`,
+    `method`, `scale` and, of Grad-CAM, the `feature_map` and its grid.
 
     Args:
       folder: made if needed.
       method: one of `OVERLAY_METHODS`, which are in `explain.registry`.
       network: what is explained.
       max_pixels: see `files.images.read_image`.
+      feature_map: that Grad-CAM is made of; "auto" as for `explain.grad_cam`.
+
+    Raises:
+      InputError: the network has no such feature map, or the folder cannot be made.
     """
 
-    def __init__(self, folder: str | Path, method: str, network: Network, max_pixels: int):
+    def __init__(
+        self,
+        folder: str | Path,
+        method: str,
+        network: Network,
+        max_pixels: int,
+        feature_map: str = AUTO,
+    ):
         self._folder, self._method = Path(folder), method
         self._network, self._max_pixels = network, max_pixels
+        self._grid: FeatureMap | None = None
+        if registry.METHODS[method].features:
+            shape = (network.image_size, network.image_size, 3)
+            self._grid = find_feature_map(network.run.features_fn, shape, feature_map)
         make_folder("overlay", self._folder)
 
     def write(self, paths: Sequence[str], squares: np.ndarray, targets: np.ndarray) -> list[str]:
@@ -56,6 +73,7 @@ class Overlays:
         raw = registry.explain(
             self._method, run.features_fn, images, np.resize(targets, len(images)),
             input_range=run.input_range,
+            **({"feature_map": self._grid.name} if self._grid else {}),
         )[: len(paths)]  # fmt: skip
         maps = reduce_channels(raw, registry.METHODS[self._method].reduction)
         names = []
@@ -67,6 +85,8 @@ class Overlays:
             facts = PngInfo()
             facts.add_itxt("class", run.class_names[target])
             facts.add_text("method", self._method)
+            if self._grid:
+                facts.add_text("feature_map", str(self._grid))
             facts.add_text("scale", f"{scale:.6g}")
             with replacing(self._folder / names[-1]) as temporary:
                 drawn.save(temporary, "PNG", pnginfo=facts)

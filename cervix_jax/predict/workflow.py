@@ -93,6 +93,7 @@ def predict_images(
     aggregate: str = ImageOptions.aggregate,
     overlay: str | Path = "",
     method: str = ImageOptions.method,
+    feature_map: str = ImageOptions.feature_map,
     field: str | None = None,
     window: int = 0,
     overlap: float = FieldOptions.overlap,
@@ -133,6 +134,7 @@ def predict_images(
       aggregate: how images make up their group.
       overlay: folder for a picture of each image with its explanation.
       method: what explains.
+      feature_map: that Grad-CAM is made of.
       field: None, or how whole fields are looked at: "window" or "nuclei". What follows is of
         fields alone, see `FieldOptions`.
       window: side of the window in pixels.
@@ -157,7 +159,12 @@ def predict_images(
     if max_pixels < 1:
         raise InputError(f"--max_pixels={max_pixels}: give a positive number of pixels.")
     of_images = ImageOptions(
-        coverage=coverage, group=group, aggregate=aggregate, overlay=overlay, method=method
+        coverage=coverage,
+        group=group,
+        aggregate=aggregate,
+        overlay=overlay,
+        method=method,
+        feature_map=feature_map,
     )
     of_fields = FieldOptions(
         field=field,

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from predicted_rows import read_rows
 
+from cervix_jax.errors import InputError
 from cervix_jax.predict.overlays import OVERLAY_METHODS, overlay
 from cervix_jax.predict.picture_names import picture_name, shown
+from cervix_jax.predict.workflow import predict_images
 
 ODD = ["../../etc/passwd", "..", ".", "/", "a/", "C:\\x.png", "CON.png", "é.png", "caf\udce9.png"]
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
@@ -54,6 +56,9 @@ def test_one_overlay_an_image(predict, workdir, cells, tmp_path, method):
         with Image.open(pictures / row["overlay"]) as picture, Image.open(row["path"]) as image:
             assert picture.text["class"] == row["class"]
             assert picture.text["method"] == method
+            # Of 32 pixels the stem has 8 x 8, and the stages 4 x 4.
+            grid = "stem, 8 x 8" if method == "grad_cam" else None
+            assert picture.text.get("feature_map") == grid
             scale = float(picture.text["scale"])
             # Nothing need speak for the class in any place; Grad-CAM is then zero everywhere.
             assert scale > 0 or (method == "grad_cam" and scale == 0)
@@ -78,3 +83,18 @@ def test_a_map_lies_where_the_network_looked(resize):
     assert np.ptp(y) == pytest.approx(side[1], abs=16)
     blank = overlay(image, np.zeros((30, 30)), 0.0, resize)
     np.testing.assert_array_equal(np.asarray(blank), np.asarray(image))
+
+
+def test_a_feature_map_can_be_named(workdir, cells, tmp_path):
+    path = min(cells.rglob("*.png"))
+    given = {"out": tmp_path / "p.csv", "progress": False}
+    predict_images(workdir, path, overlay=tmp_path / "o", feature_map="stage4", **given)
+    (name,) = os.listdir(tmp_path / "o")
+    with Image.open(tmp_path / "o" / name) as picture:
+        assert picture.text["feature_map"] == "stage4, 4 x 4"
+    with pytest.raises(InputError, match="--feature_map=stage4 goes with --overlay"):
+        predict_images(workdir, path, feature_map="stage4", overwrite=True, **given)
+    with pytest.raises(InputError, match="no feature map 'stage9'"):
+        predict_images(
+            workdir, path, overlay=tmp_path / "o", feature_map="stage9", overwrite=True, **given
+        )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -70,10 +71,11 @@ class Overlays:
         """
         run, fill = self._network.run, self._network.fill
         images = np.asarray(run.preprocess(fill(squares)))
+        settings: dict[str, Any] = {"feature_map": self._grid.name} if self._grid else {}
         raw = registry.explain(
             self._method, run.features_fn, images, np.resize(targets, len(images)),
             input_range=run.input_range,
-            **({"feature_map": self._grid.name} if self._grid else {}),
+            **settings,
         )[: len(paths)]  # fmt: skip
         maps = reduce_channels(raw, registry.METHODS[self._method].reduction)
         names = []

@@ -41,7 +41,9 @@ def tree(tmp_path):
         folder = tmp_path / "raw" / f"im_{name}" / "CROPPED"
         folder.mkdir(parents=True)
         for cell in (1, 2):
-            Image.new("RGB", (40, 40), (cell, 80, 90)).save(folder / f"001_{cell:02d}.bmp")
+            image = Image.new("RGB", (40, 40), (cell, 80, 90))
+            image.putpixel((cell, cell), (200, 80, 90))
+            image.save(folder / f"001_{cell:02d}.bmp")
     return tmp_path / "raw"
 
 

@@ -40,7 +40,7 @@ def make_run(attention):
 @pytest.fixture
 def selection():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    dataset = types.SimpleNamespace(name="x/y", class_names=tuple(NAMES))
+    dataset = types.SimpleNamespace(title="x/y", name="x/y", class_names=tuple(NAMES))
     images = pixels.astype(np.float32) / 255
     return types.SimpleNamespace(dataset=dataset, images=images, labels=LABELS)
 

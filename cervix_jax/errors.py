@@ -1,8 +1,11 @@
 """The one error that means "the input is wrong": commands turn it into one line and exit code 2."""
 
 import difflib
+import math
+import numbers
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -33,6 +36,40 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
         raise InputError(
             f"{name}={value!r}{did_you_mean(str(value), names)}: give one of {', '.join(names)}."
         )
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """See that a value is a whole number, Python's or NumPy's, and not too small.
+
+    Args:
+      name: the argument or `--flag`, for the message.
+      value: what was given.
+      least: what it must at least be.
+
+    Raises:
+      InputError: it is not.
+    """
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or int(value) < least:
+        raise InputError(f"{name}={value!r}: give a whole number of at least {least}.")
+
+
+def check_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
+    """See that a value is a finite number in a range.
+
+    Args:
+      name: the argument or `--flag`, for the message.
+      value: what was given.
+      least: what it must at least be.
+      most: what it must at most be.
+
+    Raises:
+      InputError: it is not.
+    """
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not math.isfinite(float(value)) or not least <= float(value) <= most:
+        limits = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
+        raise InputError(f"{name}={value!r}: give a number {limits}.")
 
 
 def shell_command(name: str, *arguments: object, **flags: object) -> str:

@@ -21,8 +21,7 @@ from numpy.typing import ArrayLike
 
 from cervix_jax import rng
 from cervix_jax.data.normalization import InputRange
-from cervix_jax.errors import InputError
-from cervix_jax.explain.function import check_count
+from cervix_jax.errors import InputError, check_count
 
 
 @jax.tree_util.register_dataclass

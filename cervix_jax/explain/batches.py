@@ -25,8 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from cervix_jax.errors import InputError
-from cervix_jax.explain.function import call, check_count, exact_scores
+from cervix_jax.errors import InputError, check_count
+from cervix_jax.explain.function import call, exact_scores
 from cervix_jax.files.threads import map_in_order
 
 # (fn, examples, sample, shared, **options) -> arrays with a leading batch axis. `examples` is a

@@ -167,9 +167,3 @@ def count_classes(fn: LogitsFn, shape: tuple[int, ...]) -> int:
             "image; it must return logits [1, C]."
         )
     return logits.shape[1]
-
-
-def check_count(name: str, value: int, least: int = 1) -> None:
-    """Raises InputError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(f"{name} is {value!r}; give a whole number of at least {least}.")

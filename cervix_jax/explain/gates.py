@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_count
 from cervix_jax.explain.batches import sum_samples
 from cervix_jax.explain.cam import feature_shapes
-from cervix_jax.explain.function import LogitsFn, call, check_count, check_inputs
+from cervix_jax.explain.function import LogitsFn, call, check_inputs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cervix_jax import rng
-from cervix_jax.errors import InputError, check_choice
+from cervix_jax.errors import InputError, check_choice, check_count
 from cervix_jax.explain.baselines import Baselines, attach, gaussian_blur, pick
 from cervix_jax.explain.batches import sum_samples
 from cervix_jax.explain.function import (
     LogitsFn,
     Output,
-    check_count,
     check_inputs,
     gradient,
 )

@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cervix_jax import rng
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_count
 from cervix_jax.explain.baselines import Baselines, attach, pick
 from cervix_jax.explain.batches import score_samples, sum_samples
 from cervix_jax.explain.function import (
     LogitsFn,
     Output,
     call,
-    check_count,
     check_inputs,
     score_of,
 )

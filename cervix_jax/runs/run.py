@@ -21,12 +21,13 @@ from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.data.identity import DataIdentity
 from cervix_jax.data.normalization import InputRange, input_range, normalize
 from cervix_jax.distributed import batch_sharded, make_mesh
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_count
 from cervix_jax.files.images import why_no_picture
 from cervix_jax.files.paths import nfc
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.models.build import build_model
 from cervix_jax.runs import checkpoint, workdir
+from cervix_jax.runs.arguments import Images, check_image, listed_images, run_folder, wanted_step
 from cervix_jax.runs.damage import DamagedCheckpointError
 from cervix_jax.runs.fit import check_fits
 from cervix_jax.runs.inference import (
@@ -37,8 +38,6 @@ from cervix_jax.runs.inference import (
     probabilities_of,
 )
 from cervix_jax.runs.own_data import open_own_data
-
-Images = np.ndarray | Sequence[np.ndarray]
 
 # Fields that reading a run asks for; the others differ between versions.
 NEEDED = (
@@ -155,15 +154,15 @@ class Run:
         """What the model is fed for these images.
 
         Args:
-          images: uint8 [N, H, W, 3], or a sequence of uint8 [H, W, 3] of any sizes.
+          images: uint8 [N, H, W, 3], or a list or iterator of uint8 [H, W, 3] of any sizes.
 
         Returns:
           float32 [N, S, S, 3], resized and normalised as in training.
 
         Raises:
-          InputError: an image is not uint8 RGB.
+          InputError: an image is not uint8 RGB; or the batch size is no positive whole number.
         """
-        return normalize(self._resized(images), self.config.model.normalization)
+        return normalize(self._resized(listed_images(images)), self.config.model.normalization)
 
     @as_in_every_run()
     def predict(self, images: Images, *, batch_size: int = 64) -> np.ndarray:
@@ -173,6 +172,7 @@ class Run:
           InputError: an image is not uint8 RGB, or shows nothing, by the rule for files (see
             `cervix_jax.files.images.why_no_picture`); `logits` takes any pixels.
         """
+        images = listed_images(images)
         logits = self.logits(images, batch_size=batch_size)
         for number, image in enumerate(images):
             if reason := why_no_picture(np.asarray(image)):
@@ -194,8 +194,9 @@ class Run:
           float32 [N, C].
 
         Raises:
-          InputError: an image is not uint8 RGB.
+          InputError: an image is not uint8 RGB; or the batch size is no positive whole number.
         """
+        images = listed_images(images)
         forward = make_forward(self.graphdef, self.config.model.normalization, make_mesh())
         found = [
             np.asarray(forward(self.variables, batch))[:count]
@@ -223,6 +224,9 @@ class Run:
         Raises:
           InputError: an image is not uint8 RGB, or the model has no such feature.
         """
+        images = listed_images(images)
+        if isinstance(names, str):
+            names = [names]
         features = make_features(
             self.graphdef, self.config.model.normalization, make_mesh(), tuple(names)
         )
@@ -251,29 +255,18 @@ class Run:
 
     def _batches(self, images: Images, batch_size: int) -> Iterator[tuple[jax.Array, int]]:
         # Every batch is filled up to one size that the devices can share: one compiled program.
-        if batch_size < 1:
-            raise InputError(f"batch_size={batch_size}: give a positive number of images.")
+        check_count("batch_size", batch_size)
         mesh = make_mesh()
         devices = mesh.devices.size
         size = -(-min(batch_size, max(len(images), 1)) // devices) * devices
         for start in range(0, len(images), size):
-            batch = self._resized(images[start : start + size])
+            batch = self._resized(images[start : start + size], start)
             filled = np.resize(batch, (size, *batch.shape[1:]))
             yield jax.device_put(filled, batch_sharded(mesh)), len(batch)
 
-    def _resized(self, images: Images) -> np.ndarray:
-        for number, image in enumerate(images):
-            if not isinstance(image, np.ndarray | jax.Array):
-                raise InputError(
-                    f"image {number} is a {type(image).__name__}; give arrays, uint8 [H, W, 3] "
-                    "(predict_images takes files)."
-                )
-            uint8 = image.dtype == np.uint8
-            if not uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
-                raise InputError(
-                    f"image {number} is {image.dtype} {list(image.shape)}; "
-                    "give uint8 images of shape [H, W, 3]."
-                )
+    def _resized(self, images: Images, first: int = 0) -> np.ndarray:
+        for number, image in enumerate(images, first):
+            check_image(number, image)
         size, resize = self.config.image_size, self.config.data.resize
         squares = [resize_square(np.asarray(image), size, resize) for image in images]
         return np.stack(squares) if squares else np.zeros((0, size, size, 3), np.uint8)
@@ -295,20 +288,19 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     Raises:
       InputError: there is no run, no such checkpoint, or it cannot be read.
     """
-    folder = Path(folder)
+    folder = run_folder(folder)
+    wanted = wanted_step(step)
     config = workdir.read_config(folder)
     check_types(config, f"{folder / 'config.json'}", NEEDED)
     kept = folder / "checkpoints"
     if not kept.is_dir():
         raise InputError(f"{folder}: has no checkpoint yet; train it first.")
     steps = checkpoint.list_steps(kept)
-    if isinstance(step, str) and step.isdecimal():  # as a flag gives it
-        step = int(step)
     try:
         latest = max(steps, default=None)
         best = checkpoint.find_best_step(kept, config.checkpoint.best_metric) or latest
         named = {"best": best, "latest": latest}
-        chosen = named.get(step, step) if isinstance(step, str) else step
+        chosen = named[wanted] if isinstance(wanted, str) else wanted
         if chosen not in steps:
             raise InputError(
                 f"{kept}: has no checkpoint {step!r}; give best, latest or one of {steps}."

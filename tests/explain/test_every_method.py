@@ -137,7 +137,7 @@ def test_values_that_are_not_finite_are_refused(case):
         ({"targets": 3}, r"target 3 is no class: the model has 0 to 2"),
         ({"targets": [-1, 0, 0, 0, 0]}, r"target -1 is no class"),
         ({"output": "logits"}, r"output='logits'.*: give one of logit, log_probability, prob"),
-        ({"batch_size": 0}, r"batch_size is 0; give a whole number"),
+        ({"batch_size": 0}, r"batch_size=0: give a whole number"),
     ],
 )
 def test_bad_arguments_are_refused(case, change, message):

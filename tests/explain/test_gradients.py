@@ -100,7 +100,7 @@ def test_the_seed_decides_the_noise():
     ("options", "message"),
     [
         ({"kind": "median"}, "kind='median'.*: give one of mean, squared, variance"),
-        ({"samples": 1, "kind": "variance"}, "samples is 1; give a whole number of at least 2"),
+        ({"samples": 1, "kind": "variance"}, "samples=1: give a whole number of at least 2"),
         ({"noise": -1}, "noise is -1; give a share"),
         ({"noise": np.nan}, "noise is nan"),
     ],

@@ -68,7 +68,7 @@ def test_covering_with_several_baselines_is_the_mean_over_them():
     [
         ({"window": 7}, "does not fit 7 x 6 pixels; the window may not exceed the image"),
         ({"window": 2, "stride": 3}, "nor the stride the window"),
-        ({"window": 0}, "window is 0; give a whole number"),
+        ({"window": 0}, "window=0: give a whole number"),
         ({"window": (1, 2, 3)}, r"window is \(1, 2, 3\); give a number of pixels, or two"),
     ],
 )

@@ -260,7 +260,7 @@ def test_figure_and_another_data_set(explained, call, tmp_path, monkeypatch):
 def test_bad_requests_are_refused(trained, call, tmp_path):
     with pytest.raises(InputError, match=r"config\.json: not found"):
         call(tmp_path)
-    with pytest.raises(InputError, match="has no checkpoint 'best2'"):
+    with pytest.raises(InputError, match=r"step='best2'.*did you mean 'best'"):
         call(trained[0], step="best2", out=str(tmp_path))
     with pytest.raises(InputError, match="has no feature map 'stage9'"):
         call(trained[0], feature_map="stage9", method="grad_cam", out=str(tmp_path))

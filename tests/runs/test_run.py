@@ -42,7 +42,7 @@ def test_probabilities_of_images_of_any_size(run, images):
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_holds_an_image(run, images, batch_size):
     for answer in (run.logits, run.features):
-        with pytest.raises(InputError, match=f"batch_size={batch_size}: give a positive"):
+        with pytest.raises(InputError, match=f"batch_size={batch_size}: give a whole"):
             answer(images, batch_size=batch_size)
 
 
@@ -150,9 +150,8 @@ def test_best_and_latest_and_numbered_steps(trained):
     assert load_run(folder).step == report["step"]
     assert load_run(folder, "latest").step == steps[-1] == 9
     assert load_run(folder, steps[0]).step == steps[0]
-    for missing in (5, "newest"):
-        with pytest.raises(InputError, match="has no checkpoint"):
-            load_run(folder, missing)
+    with pytest.raises(InputError, match="has no checkpoint 5"):
+        load_run(folder, 5)
 
 
 def test_best_is_the_best_by_validation_accuracy(trained):

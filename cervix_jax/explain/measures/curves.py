@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.integrate import trapezoid
 
+from cervix_jax.errors import check_count
 from cervix_jax.explain.baselines import Baselines, attach, pick
 from cervix_jax.explain.batches import score_samples
 from cervix_jax.explain.contract import Common, Reduction
-from cervix_jax.explain.function import LogitsFn, Output, check_count
+from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.measures.maps import (
     Ids,
     check_call,

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cervix_jax import rng
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_count
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.batches import score_samples
-from cervix_jax.explain.function import LogitsFn, Output, check_count
+from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.measures.maps import Ids, check_call, checked_ids
 
 # (key, image [H, W, 3]) -> what is taken away from the image, [H, W, 3]; hashable, traceable.

@@ -14,11 +14,11 @@ from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import splu
 from tqdm import tqdm
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_count
 from cervix_jax.explain.baselines import Baselines
 from cervix_jax.explain.batches import as_it_is, score_samples
 from cervix_jax.explain.contract import Reduction
-from cervix_jax.explain.function import LogitsFn, Output, check_count
+from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.measures.maps import (
     Ids,
     check_call,

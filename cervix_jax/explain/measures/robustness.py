@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from cervix_jax import rng
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_count
 from cervix_jax.explain.baselines import Baselines, own_baselines
-from cervix_jax.explain.function import LogitsFn, Output, check_count
+from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.measures.maps import Ids, check_call, checked_ids, checked_maps
 
 MakeMaps = Callable[..., ArrayLike]

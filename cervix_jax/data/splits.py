@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from cervix_jax.errors import InputError, check_choice
+from cervix_jax.errors import InputError, check_choice, check_count
 
 PROTOCOLS = ("paper", "paper_clusters", "random", "cluster", "joined", "block")
 ONE_SPLIT = ("paper", "paper_clusters")  # no folds
@@ -73,7 +73,8 @@ def assign_splits(
         raise InputError("splits: file names occur twice; they must be unique.")
     check_choice("split.protocol", protocol, PROTOCOLS)
     _check_fold(protocol, fold, folds)
-    if not 0 <= seed < 2**32:
+    check_count("split.seed", seed, 0)
+    if seed >= 2**32:
         raise InputError(f"split.seed={seed}: give a whole number from 0 to {2**32 - 1}.")
     order = np.asarray(sorted(range(len(names)), key=lambda i: _stem(names[i])))
     sorted_names = [names[i] for i in order]
@@ -107,9 +108,9 @@ def _check_fold(protocol: str, fold: int, folds: int) -> None:
                 f"split.fold={fold}: the protocol {protocol!r} is one split; use fold 0."
             )
         return
-    if isinstance(folds, bool) or int(folds) != folds or folds < 2:
-        raise InputError(f"split.folds={folds}: give a whole number of at least 2.")
-    if isinstance(fold, bool) or int(fold) != fold or not 0 <= fold < folds:
+    check_count("split.folds", folds, 2)
+    check_count("split.fold", fold, 0)
+    if fold >= folds:
         raise InputError(f"split.fold={fold}: with split.folds={folds} choose 0 to {folds - 1}.")
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from cervix_jax import distributed
 from cervix_jax.data.class_map import ClassMap
-from cervix_jax.errors import InputError
+from cervix_jax.data.splits import SPLITS
+from cervix_jax.errors import InputError, check_choice
 from cervix_jax.evaluate.labels import join_labels, read_labels
 from cervix_jax.evaluate.members import check_members
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
@@ -66,6 +67,7 @@ def evaluate_run(
       InputError: the data cannot be found, are not those of the run or have no such split, or
         nothing can be written.
     """
+    check_choice("--split", split, SPLITS)
     run = as_run(run)
     if out is None and run.workdir is None:
         raise InputError("out: a run that was not loaded from a folder needs one to write to.")

@@ -296,13 +296,14 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
       InputError: one is unknown or a reference map, or there is none.
     """
-    unknown = [name for name in names if name not in EXPLANATIONS]
-    if unknown or not names:
+    given = [names] if isinstance(names, str) else list(names or ())
+    unknown = [name for name in given if name not in EXPLANATIONS]
+    if unknown or not given:
         raise InputError(
             f"{unknown[0] if unknown else 'nothing'} is no method; choose from "
             f"{', '.join(EXPLANATIONS)}, or all."
         )
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(given))
 
 
 def _method(name: str) -> Method:

@@ -1,11 +1,12 @@
 """A run and how it is explained: what `explain.registry` is told for each method."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from jax.tree_util import Partial
 
+from cervix_jax.errors import check_choice, check_count
 from cervix_jax.explain import registry
 from cervix_jax.explain.baselines import Baselines, Several
 from cervix_jax.explain.function import LogitsFn, Output
@@ -39,6 +40,15 @@ class MapSettings:
     feature_map: str | None = None
     seed: int = 0
     batch_size: int = 32
+
+    def __post_init__(self):
+        check_choice("output", self.output, get_args(Output))
+        check_choice("baseline", self.baseline, get_args(Baseline))
+        for name in ("steps", "samples", "masks", "window"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        check_count("seed", self.seed, 0)
+        check_count("batch_size", self.batch_size)
 
     def of(self, name: str) -> dict[str, Any]:
         """A method's own settings."""

@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.class_map import ClassMap
-from cervix_jax.errors import InputError
+from cervix_jax.data.splits import SPLITS
+from cervix_jax.errors import InputError, check_choice, check_count, check_number
 from cervix_jax.explain import registry
 from cervix_jax.explain.cam import AUTO, find_feature_map
 from cervix_jax.explain.rectifiers import has_rectifier
@@ -91,6 +92,13 @@ def explain_run(
     Raises:
       InputError: a method, the data or a file of an earlier start cannot be used.
     """
+    check_choice("--split", split, SPLITS)
+    check_choice("--target", target, get_args(Target))
+    for name, count in (
+        ("images", images), ("sheet_images", sheet_images), ("figure_images", figure_images)
+    ):  # fmt: skip
+        check_count(name, count, 0)
+    check_number("nucleus_radius", nucleus_radius, 0)
     run = as_run(run)
     folder = Path(out or output_folder(run, split, dataset))
     source = open_source(run, split, dataset, manual_dir, data_dir, class_map)

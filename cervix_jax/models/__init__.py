@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_count
 from cervix_jax.models import densenet, efficientnet
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.densenet import DenseNet
@@ -162,6 +162,7 @@ def create(
         not fit.
     """
     _check_options(_check_name(name), options)
+    check_count("num_classes", num_classes)
     model = _FACTORIES[name](num_classes=num_classes, dtype=_check_dtype(dtype), **options)
     for _, module in nnx.iter_modules(model):
         if hasattr(module, "remat"):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
 from cervix_jax.data.decode import resize_square
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_count, check_number
 from cervix_jax.figures import drawable
 from cervix_jax.files.images import UnreadableImage, orientation, read_rgb, squares_about
 from cervix_jax.files.threads import map_in_order
@@ -71,10 +71,10 @@ class FieldOptions:
             raise InputError(f"--field={self.field}: choose one of {', '.join(KINDS)}.")
         if self.heatmap not in HEATMAPS:
             raise InputError(f"--heatmap={self.heatmap}: choose one of {', '.join(HEATMAPS)}.")
-        if not 0 <= self.min_probability <= 1:
-            raise InputError(f"--min_probability={self.min_probability:g}: give 0 to 1.")
-        if not self.min_contrast >= 0:
-            raise InputError(f"--min_contrast={self.min_contrast:g}: give 0 (keep all) or more.")
+        check_number("--min_probability", self.min_probability, 0, 1)
+        check_number("--min_contrast", self.min_contrast, 0)
+        for name in ("window", "positions_width", "crop"):
+            check_count(f"--{name}", getattr(self, name), 0)
         for name, field in (("window", "window"), ("positions", "nuclei"), ("crop", "nuclei")):
             if getattr(self, name) and self.field != field:
                 raise InputError(f"--{name} goes with --field={field}; add that.")
@@ -82,8 +82,6 @@ class FieldOptions:
             check_window(self.window, self.overlap)
         if self.field == "nuclei" and not self.positions:
             raise InputError("--field=nuclei needs --positions=FILE, a table with image, x and y.")
-        if self.crop < 0:
-            raise InputError(f"--crop={self.crop}: give a side in pixels.")
 
     def deciding(self) -> dict[str, object]:
         """The options that decide what rows hold, by their flags."""

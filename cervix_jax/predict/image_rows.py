@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cervix_jax.data.decode import resize_square
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_number
 from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.explain.cam import AUTO
 from cervix_jax.files.images import UnreadableImage, read_rgb
@@ -49,6 +49,7 @@ class ImageOptions:
     feature_map: str = AUTO
 
     def __post_init__(self):
+        check_number("--coverage", self.coverage, 0, 1)
         if not 0 < self.coverage < 1:
             raise InputError(f"--coverage={self.coverage:g}: give a share, e.g. 0.95.")
         for name, known in (("aggregate", RULES), ("method", OVERLAY_METHODS)):

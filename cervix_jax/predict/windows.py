@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_number
 
 MOST_OVERLAP = 0.9
 
@@ -15,8 +15,7 @@ def check_window(window: int, overlap: float) -> None:
     """
     if window < 1:
         raise InputError(f"--window={window}: give its side in pixels of the field, e.g. 100.")
-    if not 0 <= overlap <= MOST_OVERLAP:
-        raise InputError(f"--overlap={overlap:g}: give a share from 0 to {MOST_OVERLAP}.")
+    check_number("--overlap", overlap, 0, MOST_OVERLAP)
 
 
 def starts(length: int, window: int, overlap: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Protocol
 from tqdm import tqdm
 
 from cervix_jax.command.preemption import Preempted, StopRequest
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_count
 from cervix_jax.files import atomic
 from cervix_jax.files.folders import Unread
 from cervix_jax.files.images import MAX_PIXELS, only_our_checks
@@ -156,8 +156,8 @@ def predict_images(
     """
     table = Path(out)
     check_path(table, resume=resume, overwrite=overwrite)
-    if max_pixels < 1:
-        raise InputError(f"--max_pixels={max_pixels}: give a positive number of pixels.")
+    check_count("--max_pixels", max_pixels)
+    check_count("--batch_size", batch_size, 0)
     of_images = ImageOptions(
         coverage=coverage,
         group=group,

@@ -73,6 +73,13 @@ def train_and_evaluate(
       Preempted: SIGTERM came; what was done is saved.
       NonFiniteLossError: the loss is no longer a number.
     """
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise InputError(
+            f"config is a {type(config).__name__}; give a ConfigDict, such as "
+            "cervix_jax.config.base.base_config() makes."
+        )
+    if not str(folder).strip():
+        raise InputError("folder='': give the folder that the run is written to.")
     with StopRequest() as stop:
         return _train_and_evaluate(config, Path(folder), stop, data, profile)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cervix_jax.data.classes import CRIC
 from cervix_jax.errors import InputError
-from cervix_jax.files import tables
+from cervix_jax.files import encoding, tables
 
 # Width in pixels of the published fields, and the side of the square about a nucleus in them.
 PUBLISHED_WIDTH = 1376
@@ -81,7 +81,7 @@ def _table_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        fields = json.loads(tables.read_text(path))
+        fields = json.loads(encoding.read_text(path))
     except InputError:
         raise
     except (ValueError, RecursionError) as error:

@@ -17,6 +17,7 @@ from cervix_jax.data.settings import check_names
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.labels import place_of, read_labels
 from cervix_jax.files import images
+from cervix_jax.files.listed import ListedFiles
 from cervix_jax.files.paths import user_path
 
 FOLDERS = "image_folder/default"
@@ -138,7 +139,8 @@ def _of_folder(root: Path, settings: Mapping[str, Any]) -> LabelledImages:
 
 def _of_list(path: Path) -> LabelledImages:
     rows = read_labels(path)
-    places = [place_of(row.name, path.parent) for row in rows]
+    files = ListedFiles()
+    places = [files.find(place_of(row.name, path.parent)) for row in rows]
     missing = [row for row, place in zip(rows, places, strict=True) if not place.is_file()]
     if missing:
         raise InputError(

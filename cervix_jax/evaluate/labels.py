@@ -65,6 +65,7 @@ def read_labels(path: str | Path) -> list[LabelRow]:
         rows[text] = LabelRow(text, label, row.get("group"), row.where)
     if not rows:
         raise InputError(f"{path}: lists no images.")
+    tables.refuse_same_number([row.label for row in rows.values()], path)
     return list(rows.values())
 
 

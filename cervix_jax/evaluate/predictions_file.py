@@ -19,6 +19,8 @@ SUFFIX = "_predictions.csv"
 FIELDS = ("filename", "group", "label")
 PREFIX = "p_"
 ENERGY = "energy"
+PREDICTED = "predicted"
+_MAX_ROUNDING = 0.1  # in the sum of a row
 
 
 def logits_path(path: Path) -> Path:
@@ -27,15 +29,16 @@ def logits_path(path: Path) -> Path:
 
 
 def write_table(path: Path, table: PredictionTable) -> None:
-    """Write `filename, group, label, p_<class>...`, six digits, and any logits beside it."""
+    """Write `filename, group, label, predicted, p_<class>...`, six digits; any logits beside it."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow([*FIELDS, *(f"{PREFIX}{name}" for name in table.class_names)])
+        rows.writerow([*FIELDS, PREDICTED, *(f"{PREFIX}{name}" for name in table.class_names)])
         for filename, group, label, row in zip(
             table.filenames, table.groups, table.labels, table.probabilities, strict=True
         ):
             name = "" if label == UNKNOWN else table.class_names[label]
-            rows.writerow([filename, group, name, *(f"{p:.6g}" for p in row)])
+            predicted = table.class_names[int(np.argmax(row))]
+            rows.writerow([filename, group, name, predicted, *(f"{p:.6g}" for p in row)])
     if table.logits is not None:
         with replacing(logits_path(path)) as temporary, temporary.open("wb") as file:
             np.save(file, np.asarray(table.logits, np.float32), allow_pickle=False)
@@ -61,12 +64,14 @@ def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
     name = "filename" if "filename" in table.columns else "path"
     columns = _class_columns(table)
     _check_columns(table, columns, labelled)
-    class_names = tuple(column[len(PREFIX) :] for column in columns)
+    class_names = tuple(tables.clean(column[len(PREFIX) :]) for column in columns)
+    _check_classes(path, class_names)
     number = {name: index for index, name in enumerate(class_names)}
     lines: dict[str, int] = {}
     groups: list[str] = []
     labels: list[int] = []
     values, energies = array.array("d"), array.array("d")
+    scale = _Scale()
     for row in table:
         filename, label = row[name], row.get("label")
         if not filename:
@@ -83,11 +88,12 @@ def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
         lines[filename] = row.line
         groups.append(row.get("group") or filename)
         labels.append(number.get(label, UNKNOWN))
-        values.extend(_probabilities(row, columns))
+        values.extend(scale.probabilities(row, columns))
         if ENERGY in table.columns:
             energies.append(_energy(row))
     if not lines:
         raise InputError(f"{path}: holds no predictions.")
+    scale.say(path)
     probabilities = np.asarray(values).reshape(-1, len(columns))
     found = PredictionTable(
         tuple(lines),
@@ -121,21 +127,76 @@ def _check_columns(table: tables.Table, columns: Sequence[str], labelled: bool) 
     if len(columns) == 1:
         raise InputError(f"{table.path}: predictions of one class; give a column {every}.")
     for column in columns:
-        if len(column) == len(PREFIX) or not column.isprintable():
-            kind = "unusual characters in its name" if column[len(PREFIX) :] else "no name"
+        name = tables.clean(column[len(PREFIX) :])
+        if not name or not name.isprintable():
+            kind = "unusual characters in its name" if name else "no name"
             raise InputError(
                 f"{table.path}: the column {column!r}: a class with {kind}; rename it."
             )
 
 
-def _probabilities(row: tables.Row, columns: Sequence[str]) -> list[float]:
-    values = [row.number(column) for column in columns]
-    if not (min(values) >= 0 and abs(sum(values) - 1) < 1e-3):  # not of NaN, either
-        raise InputError(
-            f"{row.where}: {', '.join(f'{p:g}' for p in values)} are no probabilities; they must "
-            "be at least 0 and sum to 1."
-        )
-    return values
+def _check_classes(path: Path, names: Sequence[str]) -> None:
+    """Two columns must not be one class to a reader."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}: the class {twice!r} has two columns; rename one.")
+    tables.refuse_same_number(names, path)
+
+
+class _Scale:
+    """Whether the probabilities of a table are percentages, and how many rows are rounded."""
+
+    def __init__(self) -> None:
+        self._whole, self._rows, self._rounded, self._first = 0.0, 0, 0, ""
+
+    def probabilities(self, row: tables.Row, columns: Sequence[str]) -> list[float]:
+        """Those of a row, as parts of 1; they sum to 1 as well as their digits allow.
+
+        Raises:
+          InputError: they are none, or of another scale than those of the rows before.
+        """
+        values = [row.number(column, percent=True) for column in columns]
+        total = sum(values)
+        whole = 1.0 if abs(total - 1) <= 0.5 else 100.0
+        off = abs(total - whole) / whole
+        if not (min(values) >= 0 and off < 1e-3):  # not of NaN, either
+            allowed = _rounding([row[column] for column in columns], whole)
+            if not (min(values) >= 0 and off <= allowed):
+                raise InputError(
+                    f"{row.where}: {', '.join(f'{p:g}' for p in values)} are no probabilities; "
+                    "they must be at least 0 and sum to 1, or all be percentages that sum to 100."
+                )
+            self._first = self._first or f"{total:g} in line {row.line}"
+            self._rounded += 1
+        if self._whole and whole != self._whole:
+            raise InputError(
+                f"{row.where}: the probabilities sum to {whole:g}, those before to "
+                f"{self._whole:g}; write all as parts of 1, or all in percent."
+            )
+        self._whole, self._rows = whole, self._rows + 1
+        return [value / whole for value in values]
+
+    def say(self, path: Path) -> None:
+        """Warn of what was not taken as it is written."""
+        if self._whole == 100:
+            tables.say_once(f"{path}: probabilities in percent; divided by 100.")
+        if self._rounded:
+            tables.say_once(
+                f"{path}: the probabilities of {self._rounded} of {self._rows} rows sum to "
+                f"{self._whole:g} only within their digits ({self._first}); divided by their sum."
+            )
+
+
+def _rounding(texts: Sequence[str], whole: float) -> float:
+    """How far rounding to the digits that are written may move the sum, as a part of it."""
+    digits = 0
+    for text in texts:
+        mantissa, _, exponent = text.removesuffix("%").strip().lower().partition("e")
+        decimals = len(mantissa.replace(",", ".").partition(".")[2])
+        digits = max(digits, decimals - int(exponent or 0))
+    if whole == 1 and not digits:
+        return 0.0  # 0 and 1 are exact
+    return min(len(texts) * 0.5 * 10.0**-digits / whole, _MAX_ROUNDING) + 1e-9
 
 
 def _energy(row: tables.Row) -> float:

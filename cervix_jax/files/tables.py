@@ -1,29 +1,37 @@
 """The one reader of tables: text files as spreadsheets, analysis programs and scripts write them.
 
 Cells are separated by commas, semicolons or tabs, whichever gives the names that are looked for; a
-first line `sep=;` decides it. UTF-8 and, with its mark, UTF-16; any line ends; blanks round cells
-and rows without content do not count. Texts are in Unicode's form NFC, as names of images are.
+first line `sep=;` decides it. UTF-8 and, with its mark, UTF-16; any line ends; first lines of
+comment (`#`), blanks and invisible characters round cells, and rows without content do not count.
+Texts are in Unicode's form NFC, as names of images are.
 Files are read row by row, whatever their size.
 """
 
-import codecs
 import collections
 import contextlib
 import csv
+import functools
+import itertools
 import math
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cervix_jax.errors import InputError
-from cervix_jax.files.paths import nfc, require_file
+from absl import logging
 
-# Far more than any list of images; what is larger is another file.
-_MAX_BYTES = 200_000_000
+from cervix_jax.errors import InputError
+from cervix_jax.files.encoding import encoding_of, not_text
+from cervix_jax.files.paths import nfc
+
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 # Excel's; programs that write it again put it in quotes or fill its row up with separators.
 _SEPARATOR_LINE = re.compile(r'("?)sep=([,;\t])\1\2*[ \r\n]*', re.IGNORECASE)
 _MAX_SHOWN = 12  # names in a message
+_MAX_COMMENTS = 1000  # lines before the names
+# Marks without width that web pages, chats and editors leave round a text.
+_INVISIBLE = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff" + "".join(
+    map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+)
 
 
 class Table:
@@ -50,15 +58,14 @@ class Table:
 
     def __init__(self, path: str | Path, known: Sequence[str]):
         self.path = Path(path)
-        self._encoding = _encoding(self.path)
+        self._encoding = encoding_of(self.path)
         self._decimal = ""  # "," or ".", once a number has one
-        with contextlib.closing(self._lines()) as lines:
-            first = next(lines, "")
-        given = _SEPARATOR_LINE.fullmatch(first)
-        self._skipped = 1 if given else 0
-        if "\0" in first:
-            raise InputError(f"{self.path}, line 1: is no text; save it as UTF-8.")
-        self.separator, (self._head, cells) = self._divided(given[2] if given else "", known)
+        folded = {name.casefold() for name in known}
+        self._skipped, given = self._before_names(folded)
+        self.separator, (self._head, cells) = self._divided(given, folded)
+        if cells and cells[0].startswith("#"):  # the line of names itself, as a comment
+            bare = clean(cells[0].lstrip("#"))
+            cells = [bare if bare.casefold() in folded else cells[0], *cells[1:]]
         self.columns = _names(cells, known)
         self._place = {name: place for place, name in enumerate(self.columns)}
         counts = collections.Counter(name for name in self.columns if name)
@@ -77,6 +84,11 @@ class Table:
         """The error of a table that lacks columns: names those that were found."""
         found = [name for name in self.columns if name]
         shown = ", ".join(_shown(name) for name in found[:_MAX_SHOWN]) or "none"
+        if "label" in missing and (classes := self._one_hot()):
+            mend = (
+                f"{', '.join(map(_shown, classes[:_MAX_SHOWN]))} hold 0 and 1, a column a class; "
+                "write one column label with the class of each image instead."
+            )
         more = f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
         return InputError(
             f"{self.path}, line {self._head}: no column {', '.join(missing)} (found: "
@@ -105,6 +117,48 @@ class Table:
                     )
                 yield row
 
+    def _one_hot(self) -> list[str]:
+        """Columns of 0 and 1 that have one 1 a row, as far as the first rows show."""
+        truth = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
+        try:
+            rows = list(itertools.islice(self, 50))
+        except InputError:
+            return []
+        found = [
+            name
+            for name in self.columns
+            if name and rows and all(row[name].casefold() in truth for row in rows)
+        ]
+        hot = [sum(truth[row[name].casefold()] for name in found) for row in rows]
+        return found if len(found) > 1 and set(hot) == {1} else []
+
+    def _before_names(self, known: set[str]) -> tuple[int, str]:
+        """How many lines come before that of the names, and the separator that one gives."""
+        skipped, comments, given, last = 0, 0, "", ""
+        with contextlib.closing(self._lines()) as lines:
+            for line in itertools.islice(lines, _MAX_COMMENTS):
+                if "\0" in line:
+                    raise InputError(
+                        f"{self.path}, line {skipped + 1}: is no text; save it as UTF-8."
+                    )
+                if not given and (mark := _SEPARATOR_LINE.fullmatch(line)):
+                    given = mark[2]
+                elif line.lstrip(f'" \t{_INVISIBLE}').startswith("#"):
+                    comments, last = comments + 1, line
+                else:
+                    # `#path,label`, as programs write it, is no comment but the line of names.
+                    if _knows(last, known) and not _knows(line, known):
+                        skipped, comments = skipped - 1, comments - 1
+                    break
+                skipped += 1
+            else:
+                if _knows(last, known):  # a line of names and no rows
+                    skipped, comments = skipped - 1, comments - 1
+        if comments:
+            lines_are = "1 line of comment is" if comments == 1 else f"{comments} lines are"
+            say_once(f"{self.path}: {lines_are} left out before the names of the columns.")
+        return skipped, given
+
     def _lines(self) -> Generator[str, None, None]:
         """Lines with their ends, and one line of error for whatever keeps them from being read."""
         try:
@@ -113,7 +167,7 @@ class Table:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror}).") from error
         except UnicodeError as error:
-            raise _not_text(self.path, self._encoding, error) from error
+            raise not_text(self.path, self._encoding, error) from error
 
     def _records(self, separator: str) -> Generator[tuple[int, list[str]], None, None]:
         """Rows that are not empty, as stripped cells, each with the number of its last line."""
@@ -123,7 +177,7 @@ class Table:
             reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
             try:
                 for cells in reader:
-                    cells = [nfc(cell.strip()) for cell in cells]
+                    cells = [clean(cell) for cell in cells]
                     if any(cells):
                         yield reader.line_num + self._skipped, cells
             except csv.Error as error:
@@ -132,9 +186,8 @@ class Table:
                     f"{self.path}, line {line}: not a CSV row ({error}); repair it."
                 ) from error
 
-    def _divided(self, given: str, known: Sequence[str]) -> tuple[str, tuple[int, list[str]]]:
+    def _divided(self, given: str, folded: set[str]) -> tuple[str, tuple[int, list[str]]]:
         """The separator, and the number and cells of the line of names that it gives."""
-        folded = {name.casefold() for name in known}
         found: dict[str, tuple[int, list[str]]] = {}
         failure: InputError | None = None
         for separator in given or _SEPARATORS:
@@ -148,7 +201,7 @@ class Table:
 
         def fit(separator: str) -> tuple[int, int]:
             cells = found[separator][1]
-            return sum(cell.casefold() in folded for cell in cells), len(cells)
+            return sum(cell.casefold().lstrip("# ") in folded for cell in cells), len(cells)
 
         best = max(found, key=fit)  # the first of equals: commas before the others
         return best, found[best]
@@ -174,19 +227,21 @@ class Row:
         """The text of a cell, "" where there is no such column."""
         return self[name] if name in self._table._place else ""
 
-    def number(self, name: str, *, least: float | None = None) -> float:
+    def number(self, name: str, *, least: float | None = None, percent: bool = False) -> float:
         """The number in a cell; with a decimal comma where the separator is none.
 
         Args:
           name: of the column.
           least: what it must at least be, and finite besides.
+          percent: whether a sign % may follow it, which is then left out: 30 of `30 %`.
 
         Raises:
           InputError: it is no such number.
         """
         text = self[name]
         try:
-            value = number(text, decimal_comma=self._table.separator != ",")
+            bare = clean(text.removesuffix("%")) if percent else text
+            value = number(bare, decimal_comma=self._table.separator != ",")
         except ValueError:
             value = None
         if least is not None and (value is None or not math.isfinite(value) or value < least):
@@ -232,46 +287,47 @@ def number(text: str, *, decimal_comma: bool = False) -> float:
     return float(text)
 
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8 or, with its mark, in UTF-16.
-
-    Raises:
-      InputError: it cannot be read, is too large or is no text.
-    """
-    encoding = _encoding(path)
-    try:
-        return path.read_text(encoding=encoding)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeError as error:
-        raise _not_text(path, encoding, error) from error
+def clean(text: str) -> str:
+    """A text in form NFC, without blanks and invisible characters round it."""
+    if text.isascii():
+        return text.strip()
+    while (less := text.strip().strip(_INVISIBLE)) != text:
+        text = less
+    return nfc(text)
 
 
-def _encoding(path: Path) -> str:
-    """How a text file is encoded, by its mark; raises InputError where it cannot be read."""
-    require_file(path)
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: larger than {_MAX_BYTES:,} bytes; it is another file.")
-        with path.open("rb") as stream:
-            mark = stream.read(2)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    return "utf-16" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+def same_number(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two names that write one number, like 1 and 1.0, which spreadsheets make of each other."""
+    seen: dict[float, str] = {}
+    for name in dict.fromkeys(names):
+        try:
+            value = number(name, decimal_comma=True)
+        except ValueError:
+            continue
+        if seen.setdefault(value, name) != name:
+            return seen[value], name
+    return None
 
 
-def _not_text(path: Path, encoding: str, error: UnicodeError) -> InputError:
-    if encoding == "utf-16":
-        return InputError(f"{path}: is no UTF-16 text ({error}); save it as UTF-8.")
-    with contextlib.suppress(OSError), path.open("rb") as stream:
-        for line, text in enumerate(stream, 1):
-            try:
-                text.decode()
-            except UnicodeDecodeError as here:
-                return InputError(
-                    f"{path}, line {line}: is no UTF-8 text ({here}); save it as UTF-8."
-                )
-    return InputError(f"{path}: is no UTF-8 text ({error}); save it as UTF-8.")
+def refuse_same_number(names: Iterable[str], where: str | Path) -> None:
+    """Raises InputError where two classes of `where` have one number as their name."""
+    if pair := same_number(names):
+        raise InputError(
+            f"{where}: the classes {pair[0]!r} and {pair[1]!r} are one number; write it alike "
+            "everywhere."
+        )
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """Warn of what was taken otherwise than it is written; one that was said is not repeated."""
+    logging.warning("%s", line)
+
+
+def _knows(line: str, known: set[str]) -> bool:
+    """Whether a line has the name of a column that is looked for."""
+    cells = re.split(r"[,;\t]", line)
+    return any(clean(cell.strip('"# \n\r')).casefold() in known for cell in cells)
 
 
 def _names(cells: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

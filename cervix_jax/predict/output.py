@@ -19,6 +19,7 @@ from cervix_jax.predict.picture_names import shown
 SUFFIXES = (".csv", ".jsonl")
 # In place of all columns but the path where an image was left out.
 REASON = "reason"
+EMPTY_SET = "{}"
 Entry = Mapping[str, Any]
 
 
@@ -244,7 +245,8 @@ def csv_text(rows: Iterator[Any] | Sequence[Any]) -> bytes:
 def _cell(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "|".join(value) if isinstance(value, list) else value
+    # A set without classes: an empty cell would be NaN to those who read it.
+    return ("|".join(value) or EMPTY_SET) if isinstance(value, list) else value
 
 
 def _rounded(row: Entry) -> Entry:

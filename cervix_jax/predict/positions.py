@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
@@ -15,6 +16,9 @@ from cervix_jax.files.paths import nfc
 from cervix_jax.predict.picture_names import shown
 
 _COLUMNS = ("image", "x", "y")
+# As QuPath exports measurements of images without and with a pixel size.
+_QUPATH = ("Centroid X px", "Centroid Y px")
+_CALIBRATED = re.compile(r"centroid [xy] (?!px)(\S+)", re.IGNORECASE)
 _CRIC = "image_filename"
 
 
@@ -25,7 +29,8 @@ class Positions:
     copies change it.
 
     Args:
-      path: a table with `image, x, y` and any other columns, or classifications.csv or .json as
+      path: a table with `image, x, y` and any other columns, one of QuPath (`Image`,
+        `Centroid X px`, `Centroid Y px`), or classifications.csv or .json as
         CRIC publishes them. Pixels from the upper left corner.
       width: width of the images that the positions are given in, if they were made smaller or
         larger since; 0 takes them as they are.
@@ -112,10 +117,19 @@ def _read(path: Path) -> Iterator[tuple[str, float, float, str]]:
         for nucleus in read_nuclei(path):
             yield nucleus.image, nucleus.x, nucleus.y, nucleus.where
         return
-    table = tables.Table(path, _COLUMNS)
-    table.require(*_COLUMNS)
+    table = tables.Table(path, (*_COLUMNS, *_QUPATH))
+    columns = _QUPATH if set(_QUPATH) <= set(table.columns) else _COLUMNS[1:]
+    if {"x", "y"} <= set(table.columns):
+        columns = _COLUMNS[1:]
+    units = [match[1] for name in table.columns if (match := _CALIBRATED.fullmatch(name))]
+    if units and not set(columns) <= set(table.columns):
+        raise InputError(
+            f"{path}: positions in {units[0]}, not in pixels; divide them by the size of a pixel "
+            f"(QuPath shows it under Image) and name the columns {', '.join(_COLUMNS)}."
+        )
+    table.require("image", *columns)
     for row in table:
         if not row["image"]:
             raise InputError(f"{row.where}: image is empty; name the file.")
-        x, y = (row.number(name, least=0) for name in "xy")
+        x, y = (row.number(name, least=0) for name in columns)
         yield row["image"], x, y, row.where

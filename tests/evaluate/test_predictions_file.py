@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 
 import numpy as np
@@ -16,7 +17,7 @@ def test_written_and_read_again(tmp_path):
     path = tmp_path / "test_predictions.csv"
     write_table(path, table)
     again = read_table(path)
-    assert path.read_text().splitlines()[0] == "filename,group,label,p_a,p_b,p_c"
+    assert path.read_text().splitlines()[0] == "filename,group,label,predicted,p_a,p_b,p_c"
     assert (again.filenames, again.class_names) == (table.filenames, table.class_names)
     np.testing.assert_array_equal(again.groups, table.groups)
     np.testing.assert_array_equal(again.labels, table.labels)
@@ -140,3 +141,66 @@ def test_absent_folders_and_pictures(tmp_path):
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
     with pytest.raises(InputError, match="is no UTF-8 text"):
         read_table(tmp_path / "picture.png")
+
+
+def test_the_predicted_class_is_written_and_may_be_called_anything(tmp_path):
+    table = dataclasses.replace(random_table(0), class_names=("predicted", "label", "p_x"))
+    path = tmp_path / "t.csv"
+    write_table(path, table)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    best = [table.class_names[k] for k in table.probabilities.argmax(1)]
+    assert [row["predicted"] for row in rows] == best
+    again = read_table(path)
+    assert again.class_names == table.class_names
+    np.testing.assert_array_equal(again.labels, table.labels)
+
+
+THIRDS = "filename,label,p_a,p_b,p_c\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted", "word"),
+    [
+        (THIRDS + "x,a,0.33,0.33,0.33\n", [1 / 3] * 3, "1 of 1 rows sum to 1 only within"),
+        (THIRDS + "x,a,0.3,0.3,0.3\n", [1 / 3] * 3, "(0.9 in line 2)"),
+        (THIRDS + "x,a,0.67,0.17,0.17\n", np.array([67, 17, 17]) / 101, "(1.01 in line 2)"),
+        (THIRDS + "x,a,0.9,0.1,1e-05\n", np.array([0.9, 0.1, 1e-5]) / 1.00001, ""),
+        (THIRDS + "x,a,30,50,20\n", [0.3, 0.5, 0.2], "in percent; divided by 100"),
+        (THIRDS + "x,a,33,33,33\n", [1 / 3] * 3, "sum to 100 only within their digits (99"),
+        (THIRDS + "x,a,30%,50 %,20.0%\n", [0.3, 0.5, 0.2], "in percent"),
+        (THIRDS.replace(",", ";") + "x;a;30,5;49,5;20\n", [0.305, 0.495, 0.2], "in percent"),
+        (THIRDS.replace("p_b", "p_\u200bb ") + "x,b,0,1,0\n", [0, 1, 0], ""),
+    ],
+)
+def test_rounded_probabilities_and_percentages_are_read_with_a_word(
+    tmp_path, content, wanted, word, caplog
+):
+    path = tmp_path / "other.csv"
+    path.write_text(content)
+    table = read_table(path)
+    assert table.class_names == ("a", "b", "c")
+    np.testing.assert_allclose(table.probabilities, [wanted], atol=1e-12)
+    assert word in caplog.text
+    assert bool(caplog.text) == bool(word)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (THIRDS + "x,a,0.333,0.333,0.33\n", "no probabilities"),
+        (THIRDS + "x,a,0.30,0.30,0.31\n", "no probabilities"),
+        (THIRDS + "x,a,1,1,0\n", "no probabilities"),
+        (THIRDS + "x,a,0,0,0\n", "no probabilities"),
+        (THIRDS + "x,a,30,30,30\n", "no probabilities"),
+        (THIRDS + "x,a,-10,60,50\n", "no probabilities"),
+        (THIRDS + "x,a,30,50,20\ny,a,0.3,0.5,0.2\n", "line 3: the probabilities sum to 1, those"),
+        (THIRDS.replace("p_b", "p_ a") + "x,a,0,1,0\n", "the class 'a' has two columns"),
+        ("filename,label,p_1,p_1.0\nx,1,0,1\n", "classes '1' and '1.0' are one number"),
+    ],
+)
+def test_what_digits_do_not_explain_is_refused(tmp_path, content, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"bad\.csv") as error:
+        read_table(path)
+    assert message in str(error.value)

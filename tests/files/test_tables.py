@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from selection import tries
 
 from cervix_jax.errors import InputError
+from cervix_jax.files.encoding import read_text
 from cervix_jax.files.paths import nfc
-from cervix_jax.files.tables import Table, number, read_text
+from cervix_jax.files.tables import Table, number, same_number
 
 KNOWN = ("path", "label", "x")
 PLAIN = "path,label,x\na.png,A,24.5\nb.png,B,-1e-05\n"
@@ -149,7 +150,7 @@ def test_a_missing_column_is_told_with_what_is_there(write):
     )
     for content, message in (
         ("", "no column path, label (found: none, separated by commas)"),
-        ("# by LIMS\npath,label\n", "(found: # by LIMS, separated by commas)"),
+        ("# by LIMS\na,b\n", "line 2: no column path, label (found: a, b, separated by commas)"),
         ("a;b\n", "(found: a, b, separated by semicolons)"),
         ("sep=,\na;b\n", "line 2: no column path, label (found: a;b, separated by commas)"),
         (",".join(f"c{n}" for n in range(40)), "c11 and 28 more, separated"),
@@ -213,7 +214,7 @@ def test_what_is_no_file_or_too_large(tmp_path, write, monkeypatch):
         for read in (lambda path: Table(path, KNOWN), read_text):
             with pytest.raises(InputError, match=r"no such file|is no file"):
                 read(path)
-    monkeypatch.setattr("cervix_jax.files.tables._MAX_BYTES", 10)
+    monkeypatch.setattr("cervix_jax.files.encoding._MAX_BYTES", 10)
     with pytest.raises(InputError, match="larger than 10 bytes; it is another file"):
         Table(write(PLAIN), KNOWN)
 
@@ -243,3 +244,62 @@ def test_texts_are_in_one_form_of_unicode(write, form):
     assert row[composed] == "1"
     assert row["path"] == unicodedata.normalize("NFC", "Zelle ü.png")
     assert row["label"] == composed[2:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "# by LIMS\n" + PLAIN,
+        '"# exported, on Monday";;\n#\nsep=;\n' + DECIMAL_COMMAS,
+        "sep=;\n# of path, label\n" + SEMICOLONS,
+        "#" + PLAIN,
+        "# a comment\n# " + PLAIN.replace(",", "\t"),
+        "#," + PLAIN.replace("\n", "\n1,", 2),
+        "\ufeff# by LIMS\n\u200bpath,label\u2060,x\na.png\u200b,A\u00a0\u200b,24.5\n"
+        "b.png,\u200fB,-1e-05\n",
+    ],
+)
+def test_comments_and_invisible_characters_do_not_count(write, content):
+    assert rows_of(write(content)) == ROWS
+
+
+def test_comments_are_left_out_with_a_word_once(write, caplog):
+    path = write("# one\n# two\n" + PLAIN)
+    for _ in range(2):
+        rows = list(Table(path, KNOWN))
+    assert rows[0].line == 4
+    assert caplog.text.count("2 lines are left out before the names of the columns") == 1
+    # In rows, and as a name without the others, the sign is an ordinary one.
+    assert next(iter(Table(write("path,label\n#1.png,A\n"), KNOWN)))["path"] == "#1.png"
+
+
+def test_a_column_a_class_is_no_label(write):
+    table = Table(write("path,A,B\n1.png,1,0\n2.png,0,1\n"), KNOWN)
+    with pytest.raises(InputError, match="A, B hold 0 and 1, a column a class; write one column"):
+        table.require("path", "label")
+    table = Table(write("path,A,B\n1.png,1,1\n2.png,0,1\n"), KNOWN)
+    with pytest.raises(InputError, match="the first line must name path, label"):
+        table.require("path", "label")
+
+
+def test_another_encoding_is_named_with_the_way_out(write):
+    path = write("path,label\n1.png,A\n2.png,schwere Läsion\n".encode("cp1252"))
+    with pytest.raises(InputError) as error:
+        list(Table(path, KNOWN))
+    assert "line 3: is no UTF-8 text, but probably Windows-1252 (Latin 1): 'Läsion' there" in str(
+        error.value
+    )
+    assert f"iconv -f WINDOWS-1252 -t UTF-8 {path} > new.csv" in str(error.value)
+
+
+def test_names_that_are_one_number():
+    assert same_number(["1", "2", "1.0"]) == ("1", "1.0")
+    assert same_number(["01", "2,0", "1", "2"]) == ("01", "1")
+    assert same_number(["1", "2", "1a", "nan", "NaN", "A", "1", "-1"]) is None
+
+
+def test_numbers_may_have_a_sign_of_percent_where_it_is_asked_for(write):
+    (row,) = Table(write("x;path\n30,5 %;a\n"), KNOWN)
+    assert row.number("x", percent=True) == 30.5
+    with pytest.raises(InputError, match="is not a number"):
+        row.number("x")

@@ -84,6 +84,28 @@ def test_dots_in_names_are_no_suffixes(write):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Image\tObject type\tCentroid X px\tCentroid Y px\nf.png\tDetection\t24.5\t7\n",
+        "Image\tCentroid X px\tCentroid Y px\nf.png\t24,5\t7\n",
+        "Image,Centroid X µm,Centroid X px,Centroid Y px\nf.png,12,24.5,7\n",
+        "Image,Centroid X µm,x,y\nf.png,12,24.5,7\n",
+        "image;x;y\nf.png;24,5;7\n",
+        "image, x, y\nf.png, 24.5, 7\n",
+    ],
+)
+def test_tables_of_qupath_and_spreadsheets(write, text):
+    assert Positions(write(text)).of("f.png", (99, 99)).tolist() == [[24.5, 7]]
+
+
+@pytest.mark.parametrize("unit", ["µm", "\N{GREEK SMALL LETTER MU}m", "um", "mm"])
+def test_positions_in_micrometres_are_no_pixels(write, unit):
+    text = f"Image\tCentroid X {unit}\tCentroid Y {unit}\nf.png\t1\t2\n"
+    with pytest.raises(InputError, match=f"positions in {unit}, not in pixels; divide them by"):
+        Positions(write(text))
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "p.csv"),

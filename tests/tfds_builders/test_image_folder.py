@@ -523,6 +523,50 @@ def test_a_list_and_a_pattern_for_the_same_thing(scans):
     assert "must lie in" in refusal(scans, csv=str(scans / "images.csv"))
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("path,label\n{r}/scans/0.png,A\n{r}/scans/1.png,B\n", ""),
+        ("path,label\n{r}/scans/../scans/0.png,A\nscans/1.png,B\n", None),
+        ("path,label\nscans/0.PNG,A\nSCANS/1.png,B\n", "2 names differ from their files by case"),
+        ("path,label\nscans/0,A\nscans/1,B\n", "e.g. 0 is 0.png; each fits one file"),
+        ("path,label\nscans/0,A\nscans/0.png,B\n", "line 3: scans/0.png is listed already"),
+        ("# by LIMS\npath,label\nscans/0.png,A\u200b\nscans/1.png,B\n", "1 line of comment"),
+    ],
+)
+def test_lists_of_other_programs(scans, text, word, caplog):
+    listed(scans, text.replace("{r}", str(scans)))
+    if word is None or word.startswith("line"):
+        assert (word or "must lie in") in refusal(scans)
+        return
+    listing = find_items(scans)
+    assert [item.filename for item in listing.items] == ["scans/0.png", "scans/1.png"]
+    assert listing.class_names == ("A", "B")
+    assert word in caplog.text
+
+
+def test_a_folder_behind_a_link_is_the_folder(scans, tmp_path):
+    (tmp_path / "link").symlink_to(scans)
+    listed(scans, f"path,label\n{tmp_path}/link/scans/0.png,A\n{scans}/scans/1.png,B\n")
+    for root in (scans, tmp_path / "link"):
+        names = [item.filename for item in find_items(root).items]
+        assert names == ["scans/0.png", "scans/1.png"]
+
+
+def test_a_name_that_fits_several_files_is_refused(scans):
+    for name in ("scans/0.tif", "scans/1.jpg"):
+        save(scans / name)
+    listed(scans, "path,label\nscans/0,A\nscans/1.png,B\n")
+    assert "0.png, 0.tif would fit alike; write the whole name" in refusal(scans)
+    listed(scans, "path,label\nscans/1.png,A\nscans/2.png,B\n")
+    assert find_items(scans).items[0].filename == "scans/1.png"
+
+
+def test_classes_that_are_one_number_are_refused(scans):
+    listed(scans, "path,label\nscans/0.png,1\nscans/1.png,1.0\nscans/2.png,2\n")
+    assert "the classes '1' and '1.0' are one number" in refusal(scans)
+
+
 path_texts = st.one_of(
     st.text(max_size=12),
     st.lists(st.sampled_from(["..", ".", "/", "\\", "scans", "0.png", "C:", "~", " "]), max_size=6)

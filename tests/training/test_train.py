@@ -64,7 +64,7 @@ def test_predictions_csv_agrees_with_the_loaded_run(trained, tiny_config):
     run = load_run(folder)
     assert run.class_names == tuple(report["class_names"])
     header, *lines = (folder / "evaluate" / "test_predictions.csv").read_text().splitlines()
-    assert header.split(",")[:4] == ["filename", "group", "label", "p_Dyskeratotic"]
+    assert header.split(",")[:5] == ["filename", "group", "label", "predicted", "p_Dyskeratotic"]
     from cervix_jax.data import load
 
     data = load(
@@ -75,7 +75,7 @@ def test_predictions_csv_agrees_with_the_loaded_run(trained, tiny_config):
     by_name = {name: index for index, name in enumerate(data.filenames)}
     cells = [line.split(",") for line in lines]
     images = [data.decoded_source[by_name[row[0]]]["image"] for row in cells]
-    written = np.array([[float(p) for p in row[3:]] for row in cells])
+    written = np.array([[float(p) for p in row[4:]] for row in cells])
     np.testing.assert_allclose(run.predict(images, batch_size=4), written, atol=1e-5)
 
 

@@ -9,6 +9,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.files import tables
 from cervix_jax.files.folders import is_leftover
 from cervix_jax.files.images import is_image
+from cervix_jax.files.listed import ListedFiles
 from cervix_jax.files.paths import nfc, on_disk
 
 
@@ -36,11 +37,12 @@ def find_listed(
     lines: dict[str, str] = {}
     table = tables.Table(path, ("path", "label", "group"))
     table.require("path", "label")
+    files = ListedFiles()
     for row in table:
         where, label, group = row.where, nfc(row["label"]), nfc(row.get("group"))
-        image = _inside(root, row["path"], where)
+        listed = _inside(root, _below(root, row["path"]), where)
+        image = files.find(listed)
         name = nfc(image.relative_to(root).as_posix())
-        image = on_disk(image)
         if not label:
             raise InputError(f"{where}: the label of {name} is empty; give its class.")
         if group and has_pattern:
@@ -50,11 +52,24 @@ def find_listed(
         if name in lines:
             raise InputError(f"{where}: {name} is listed already ({lines[name]}); remove one.")
         if not os.path.isfile(image):  # False also for a name that is too long
-            raise InputError(f"{where}: there is no file {image}; complete the folder.")
+            fits = files.several(listed)
+            raise InputError(
+                f"{where}: there is no file {image}, and {', '.join(fits[:5])} would fit alike; "
+                "write the whole name."
+                if fits
+                else f"{where}: there is no file {image}; complete the folder."
+            )
         lines[name] = f"line {row.line}"
         found.append((image, name, label, group))
     if not found:
         raise InputError(f"{path}: lists no images; give columns path, label and perhaps group.")
+    tables.refuse_same_number([label for _, _, label, _ in found], path)
+    if report and files.otherwise:
+        asked, given = files.otherwise[0]
+        tables.say_once(
+            f"{path}: {len(files.otherwise)} names differ from their files by case or lack the "
+            f"suffix, e.g. {asked} is {given}; each fits one file and is taken for it."
+        )
     if report:
         _report(root, path, {image for image, _, _, _ in found})
     return found
@@ -77,12 +92,27 @@ def _report(root: Path, csv: Path, listed: set[Path]) -> None:
         )
 
 
+def _below(root: Path, name: str) -> str:
+    """An absolute path that lies in `root`, as one below it; other names as they are."""
+    path = Path(name)
+    if not path.is_absolute() or "\0" in name:
+        return name
+    for folder, place in (
+        (root.absolute(), path),
+        (root.resolve(), path),
+        (root.resolve(), path.parent.resolve() / path.name),
+    ):
+        if place.is_relative_to(folder):
+            return place.relative_to(folder).as_posix()
+    return name
+
+
 def _inside(root: Path, name: str, where: str) -> Path:
     """The path `name` below `root`, whatever separators it is written with."""
     parts = PureWindowsPath(name)  # understands / and \\
     clean = PurePosixPath(*parts.parts) if parts.parts and not parts.anchor else None
     if clean is None or ".." in clean.parts or "\0" in name:
         raise InputError(
-            f"{where}: the path {name[:80]!r} must lie in {root}: no absolute path and no '..'."
+            f"{where}: the path {name[:80]!r} must lie in {root}: no other folder and no '..'."
         )
     return root.joinpath(*clean.parts)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cervix_jax.errors import InputError
-from cervix_jax.files import folders
+from cervix_jax.files import folders, tables
 from cervix_jax.files.paths import nfc, require_file
 from tfds_builders.image_folder.image_list import find_listed
 from tfds_builders.image_folder.settings import compile_pattern
@@ -116,6 +116,7 @@ def _class_names(labels: Sequence[str], root: Path, fewest: int) -> tuple[str, .
     alike = [name for name in names if folded[name.casefold()] > 1]
     if alike:
         raise InputError(f"{root}: the classes {', '.join(alike)} differ by case only; join them.")
+    tables.refuse_same_number(names, root)
     bad = [name for name in names if not name.isprintable() or name != name.strip()]
     if bad:
         raise InputError(f"{root}: the class {bad[0]!r} has unusual characters; rename it.")

@@ -1,0 +1,70 @@
+"""How text files are encoded: UTF-8 and, with its mark, UTF-16; others are refused by name."""
+
+import codecs
+import contextlib
+import re
+import shlex
+from pathlib import Path
+
+from cervix_jax.errors import InputError
+from cervix_jax.files.paths import require_file
+
+# Far more than any list of images; what is larger is another file.
+_MAX_BYTES = 200_000_000
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8 or, with its mark, in UTF-16.
+
+    Raises:
+      InputError: it cannot be read, is too large or is no text.
+    """
+    encoding = encoding_of(path)
+    try:
+        return path.read_text(encoding=encoding)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeError as error:
+        raise not_text(path, encoding, error) from error
+
+
+def encoding_of(path: Path) -> str:
+    """How a text file is encoded, by its mark; raises InputError where it cannot be read."""
+    require_file(path)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: larger than {_MAX_BYTES:,} bytes; it is another file.")
+        with path.open("rb") as stream:
+            mark = stream.read(2)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    return "utf-16" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def not_text(path: Path, encoding: str, error: UnicodeError) -> InputError:
+    """The error of a file that is no text of its encoding; names the line."""
+    if encoding == "utf-16":
+        return InputError(f"{path}: is no UTF-16 text ({error}); save it as UTF-8.")
+    with contextlib.suppress(OSError), path.open("rb") as stream:
+        for line, text in enumerate(stream, 1):
+            try:
+                text.decode()
+            except UnicodeDecodeError as here:
+                return _of_other_encoding(path, line, text, here)
+    return InputError(f"{path}: is no UTF-8 text ({error}); save it as UTF-8.")
+
+
+def _of_other_encoding(path: Path, line: int, text: bytes, error: UnicodeError) -> InputError:
+    """Names the encoding that is likely. It is not read so: nobody could see a wrong guess."""
+    place = getattr(error, "start", 0)
+    word = text.decode("cp1252", "replace")
+    here = re.search(r"\w*$", word[:place])
+    after = re.match(r"\w*", word[place:])
+    found = (here[0] if here else "") + (after[0] if after else "")
+    if not word[place].isalpha():
+        return InputError(f"{path}, line {line}: is no UTF-8 text ({error}); save it as UTF-8.")
+    return InputError(
+        f"{path}, line {line}: is no UTF-8 text, but probably Windows-1252 (Latin 1): "
+        f"{found[:40]!r} there; save it as UTF-8: in a spreadsheet as 'CSV UTF-8', else "
+        f"{shlex.join(['iconv', '-f', 'WINDOWS-1252', '-t', 'UTF-8', str(path)])} > new.csv"
+    )

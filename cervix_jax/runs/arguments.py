@@ -55,6 +55,11 @@ def check_image(number: int, image: object) -> None:
     if not isinstance(image, np.ndarray | jax.Array):
         kind = type(image)
         if kind.__module__.startswith("PIL."):
+            if str(getattr(image, "mode", "")).startswith(("I", "F")):
+                raise InputError(
+                    f"image {number} is a picture of Pillow with more than 8 bits a channel, which "
+                    "convert('RGB') would clip; scale it to 8 bits by its own range first."
+                )
             raise InputError(
                 f"image {number} is a picture of Pillow; give "
                 "np.asarray(picture.convert('RGB')), uint8 [H, W, 3]."

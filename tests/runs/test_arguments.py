@@ -31,6 +31,7 @@ def run(trained):
         (np.zeros((2, 3, 32, 32), np.uint8), "channels last"),
         ([np.zeros((0, 5, 3), np.uint8)], r"image 0 is uint8 \[0, 5, 3\]"),
         ([Image.fromarray(ONE)], r"picture of Pillow; give np.asarray"),
+        ([Image.fromarray(ONE[..., 0].astype(np.uint16))], "8 bits by its own range first"),
         (Image.fromarray(ONE), "images is a Image"),
         ("a.png", "is a path.*predict_images takes files"),
         (["a.png"], "image 0 is a str"),

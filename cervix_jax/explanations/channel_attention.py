@@ -13,6 +13,8 @@ from cervix_jax.figures import LABEL_SIZE, drawable, save, wrapped
 from cervix_jax.files.atomic import write_text
 from cervix_jax.runs.run import Run
 
+CSV_FIELDS = ("block", "channel", "class", "mean", "deviation", "n")
+
 
 def write_gates(
     run: Run, selection: Selection, folder: Path, *, batch_size: int, progress: str = ""
@@ -40,7 +42,7 @@ def write_gates(
     classes = selection.dataset.class_names
     buffer = io.StringIO()
     rows = csv.writer(buffer, lineterminator="\n")
-    rows.writerow(["block", "channel", "class", "mean", "deviation", "n"])
+    rows.writerow(CSV_FIELDS)
     labels = [wrapped(name) for name in drawable(classes)]
     figure = Figure(figsize=(10, 1.2 + (0.9 + 0.24 * len(classes)) * len(names)),
                     layout="constrained")  # fmt: skip

@@ -106,7 +106,8 @@ def examples_of(
 ) -> tuple[Dataset, Differences]:
     """The examples of a run out of a data set, by their pixels, in the run's order.
 
-    Names and labels are the run's. Groups are those of today, unless they are unknown now.
+    Names and labels are the run's. Groups are those of today where they hold other images than
+    then, unless they are unknown now.
 
     Args:
       identity: the examples of the run.
@@ -129,8 +130,9 @@ def examples_of(
     count = len(identity.filenames)
     same_order = len(dataset) == count and (found.places == np.arange(count)).all()
     own = dataset if same_order else dataset.take(found.places)
-    # Groups that nobody gave any more say less than those of then.
-    groups = own.groups if own.groups_known else identity.groups
+    # Groups that nobody gave any more say less than those of then; of the same groups the names of
+    # then stay, since resamples are drawn in their order.
+    groups = own.groups if own.groups_known and found.regrouped else identity.groups
     named = (identity.class_names, identity.filenames, groups)
     if (own.class_names, own.filenames, own.groups) == named:
         return own, found  # the same object, with what it has read already

@@ -46,7 +46,8 @@ def test_prepare_prints_a_summary(tmp_path):
         folder = tmp_path / "raw" / f"im_{name}" / "CROPPED"
         folder.mkdir(parents=True)
         for cell in range(number):
-            Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(folder / f"001_0{cell}.bmp")
+            pixels = np.random.default_rng(cell).integers(0, 256, (9, 9, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"001_0{cell}.bmp")
     args = ("-m", "cervix_jax.prepare", "--dataset=sipakmed/single_cell")
     args += (f"--manual_dir={tmp_path / 'raw'}", f"--data_dir={tmp_path / 'data'}")
     message = refused(command(*args))

@@ -122,6 +122,7 @@ def herlev(tmp_path_factory):
     """A cell of 20 x 30 pixels in each class, of which only the first has a segmentation."""
     root = tmp_path_factory.mktemp("herlev")
     grey = np.full((20, 30, 3), 90, np.uint8)
+    grey[0, 0] = 91  # images of one colour are refused
     index = np.full((20, 30), 4, np.uint8)
     index[5:15, 10:25], index[8:12, 12:18] = 3, 2
     index[0, 0], index[1, 1] = 0, 1  # neither labelled nor known
@@ -148,7 +149,9 @@ def test_herlev_without_a_segmentation_is_undefined(herlev):
 def test_sipakmed_contours(tmp_path):
     for number, name in enumerate(SIPAKMED.names):
         folder = tmp_path / "raw" / f"im_{name}"
-        save(folder / "CROPPED" / "001_01.bmp", np.full((24, 24, 3), 90 + number, np.uint8))
+        pixels = np.full((24, 24, 3), 90 + number, np.uint8)
+        pixels[0, 0] = 0  # images of one colour are refused
+        save(folder / "CROPPED" / "001_01.bmp", pixels)
     (folder / "CROPPED" / "001_01_cyt.dat").write_text("2,2\n2,20\n20,20\n20,2\n")
     (folder / "CROPPED" / "001_01_nuc.dat").write_text("5,5\n15,5\n15,15\n5,15\n")
     dataset = catalog.load(

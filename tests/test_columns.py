@@ -33,7 +33,7 @@ def _head(path: Path) -> list[str]:
 
 def _predictions(folder: Path) -> list[str]:
     table = PredictionTable(
-        filenames=("a", "b"), groups=("g", "h"), labels=np.array([0, 1]),
+        filenames=("a", "b"), groups=np.array(["g", "h"]), labels=np.array([0, 1]),
         probabilities=np.eye(2), class_names=("A", "B"),
     )  # fmt: skip
     write_table(folder / "x_predictions.csv", table)

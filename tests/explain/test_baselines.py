@@ -70,7 +70,7 @@ def test_uniform_fills_the_range_and_depends_on_the_seed_only():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: baselines.uniform(RANGE, 0), "count is 0"),
+        (lambda: baselines.uniform(RANGE, 0), "count=0:"),
         (lambda: baselines.several(IMAGES[0]), r"give \[count, H, W, 3\]"),
         (lambda: baselines.several(IMAGES[:0]), r"give \[count, H, W, 3\]"),
         (lambda: baselines.several(np.full((1, 4, 4, 3), np.inf)), "not finite"),

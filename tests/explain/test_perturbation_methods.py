@@ -111,8 +111,8 @@ def test_rise_of_a_constant_is_the_constant(keep):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"keep": 0.0}, "keep is 0.0"), ({"keep": 1.5}, "keep is 1.5"), ({"grid": 0}, "grid is 0"),
-     ({"samples": 0}, "samples is 0")],
+    [({"keep": 0.0}, "keep is 0.0"), ({"keep": 1.5}, "keep is 1.5"), ({"grid": 0}, "grid=0:"),
+     ({"samples": 0}, "samples=0:")],
 )  # fmt: skip
 def test_bad_masks_are_refused(options, message):
     with pytest.raises(InputError, match=message):

@@ -109,7 +109,7 @@ def test_square_removal_sets_a_square_anywhere_to_the_value():
 def test_bad_input():
     with pytest.raises(InputError, match="side=7"):
         infidelity(linear, IMAGES, TARGETS, gradients(), perturbation=SquareRemoval(7))
-    with pytest.raises(InputError, match="samples is 0"):
+    with pytest.raises(InputError, match="samples=0:"):
         infidelity(linear, IMAGES, TARGETS, gradients(), samples=0)
     with pytest.raises(InputError, match="multiplied_by"):
         infidelity(linear, IMAGES, TARGETS, gradients(), multiplied_by=np.ones(5))

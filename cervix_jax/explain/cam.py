@@ -204,6 +204,17 @@ def find_feature_map(fn: LogitsFn, shape: tuple[int, ...], feature_map: str = AU
     return FeatureMap(feature_map, *grids[feature_map])
 
 
+def find_fine(fn: LogitsFn, shape: tuple[int, ...], feature_map: str = AUTO) -> FeatureMap | None:
+    """As `find_feature_map`; but None where "auto" finds no grid of at least 7 x 7 to draw."""
+    if feature_map != AUTO:
+        return find_feature_map(fn, shape, feature_map)
+    try:
+        found = find_feature_map(fn, shape)
+    except InputError:
+        return None
+    return found if min(found.height, found.width) >= FINE_ENOUGH else None
+
+
 def feature_shapes(fn: LogitsFn, shape: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
     """Shapes of the features that `fn` returns beside the logits of an image of this shape."""
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)

@@ -20,7 +20,7 @@ from cervix_jax.errors import InputError, check_choice
 from cervix_jax.explain import baselines as colours
 from cervix_jax.explain import references
 from cervix_jax.explain.baselines import Baselines
-from cervix_jax.explain.cam import grad_cam, grad_cam_plus_plus, layer_cam
+from cervix_jax.explain.cam import FeatureMap, grad_cam, grad_cam_plus_plus, layer_cam
 from cervix_jax.explain.contract import Reduction
 from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.gradients import input_x_gradient, saliency, smooth_grad
@@ -86,6 +86,10 @@ class Method:
             for each in parameters
             if each.kind is each.KEYWORD_ONLY and each.name not in CALL
         }
+
+    def titled(self, grid: FeatureMap | None = None) -> str:
+        """The label, of class activation maps with their feature map: "Grad-CAM, stage2, 8 x 8"."""
+        return f"{self.label}, {grid}" if self.features and grid else self.label
 
 
 def _max_sigma() -> float:

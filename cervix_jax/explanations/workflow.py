@@ -127,7 +127,8 @@ def explain_run(
         name: _make_maps(name, selection, explainer, store)
         for name in (*names, *(REFERENCES if effort else ()))
     }
-    _draw_sheets(run, selection.first(sheet_images), {name: maps[name] for name in names}, folder)
+    drawn = {name: maps[name] for name in names}
+    _draw_sheets(run, selection.first(sheet_images), drawn, settings.feature_map, folder)
     if figure_images:
         _draw_figure(run, compare, selection.first(figure_images), store, settings)
     gates = channel_attention.write_gates(
@@ -233,17 +234,25 @@ def _make_maps(name: str, selection: Selection, explainer: Explainer, store: Sto
 
 
 def _draw_sheets(
-    run: Run, selection: Selection, maps: Mapping[str, np.ndarray], folder: Path
+    run: Run,
+    selection: Selection,
+    maps: Mapping[str, np.ndarray],
+    feature_map: str | None,
+    folder: Path,
 ) -> None:
     count = len(selection.indices)
     texts = paper_figure.captions(run, selection)
     for name, found in maps.items() if count else ():
         method = METHODS[name]
+        grid = None
+        if method.features:
+            shape = selection.pixels.shape[1:]
+            grid = find_feature_map(run.features_fn, shape, feature_map or AUTO)
         sheets.contact_sheet(
             selection.pixels,
             found[:count],
             texts,
-            f"{method.label}: {method.description}",
+            f"{method.titled(grid)}: {method.description}",
             folder / "sheets" / f"{name}.png",
         )
 

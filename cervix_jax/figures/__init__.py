@@ -1,7 +1,7 @@
 """Pictures of numbers: plots, the letters that fonts have, and figures that fit their texts."""
 
-from cervix_jax.figures.fitting import LABEL_SIZE, save, wrapped
-from cervix_jax.figures.letters import drawable
+from cervix_jax.figures.fitting import LABEL_SIZE, save, wrap, wrapped
+from cervix_jax.figures.letters import drawable, letter
 from cervix_jax.figures.plots import (
     confusion_matrix,
     grouped_bars,
@@ -18,8 +18,10 @@ __all__ = [
     "grouped_bars",
     "intervals",
     "learning_curves",
+    "letter",
     "reliability",
     "roc_curves",
     "save",
+    "wrap",
     "wrapped",
 ]

@@ -56,10 +56,10 @@ def save(figure: Figure, path: Path) -> None:
 def _wrap_titles(figure: Figure) -> None:
     renderer = FigureCanvasAgg(figure).get_renderer()
     for title, width in _titles(figure):
-        _wrap(title, width, renderer)
+        wrap(title, width, renderer)
 
 
-def _wrap(title: Text, width: float, renderer: RendererBase) -> None:
+def wrap(title: Text, width: float, renderer: RendererBase) -> None:
     """Divide a title into lines of at most so many pixels."""
     told = title.get_text()
     longest = max(map(len, told.split("\n")))
@@ -115,7 +115,7 @@ def _lacking(figure: Figure) -> tuple[float, float]:
         extent, width = title.get_window_extent(renderer), figure.bbox.width
         if extent.x0 < 0 or extent.x1 > width:
             centre = (extent.x0 + extent.x1) / 2
-            _wrap(title, max(2 * min(centre, width - centre), extent.width / 4), renderer)
+            wrap(title, max(2 * min(centre, width - centre), extent.width / 4), renderer)
     box = figure.get_tightbbox(renderer)
     return (
         max(0.0, -box.x0) + max(0.0, box.x1 - figure.get_figwidth()),

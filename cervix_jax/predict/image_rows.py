@@ -149,7 +149,8 @@ class ImageRows:
             )
         )
         sets = self._validation.sets(scores.raw)
-        drawn = self._overlays.write(paths, images, best) if self._overlays else None
+        sure = scores.probabilities.max(-1)
+        drawn = self._overlays.write(paths, images, best, sure) if self._overlays else None
         rows: dict[str, Entry] = {}
         for number, path in enumerate(paths):
             p = scores.probabilities[number]

@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cervix_jax.data.decode import Frame
 from cervix_jax.explain import registry
-from cervix_jax.explain.cam import AUTO, FeatureMap, find_feature_map
+from cervix_jax.explain.cam import AUTO, FINE_ENOUGH, FeatureMap, find_fine
+from cervix_jax.explain.caption import captioned
 from cervix_jax.explain.measures.maps import reduce_channels
 from cervix_jax.explain.pictures import colour, lay_over, scale_of
+from cervix_jax.figures import drawable
 from cervix_jax.files.atomic import replacing
 from cervix_jax.files.images import read_rgb
 from cervix_jax.predict.network import Network
@@ -20,6 +23,8 @@ from cervix_jax.predict.output import make_folder
 from cervix_jax.predict.picture_names import picture_name
 
 OVERLAY_METHODS = ("grad_cam", "integrated_gradients", "saliency")
+# Drawn where the network has no feature map that is fine enough for Grad-CAM.
+INSTEAD = "integrated_gradients"
 # Smaller crops are enlarged, larger fields made smaller.
 _SMALLEST, _LARGEST = 256, 2048
 
@@ -28,8 +33,13 @@ class Overlays:
     """Writes a PNG of every image, in grey, with the map of its predicted class over it.
 
     Red speaks for the class and blue against it (saliency is red alone). Each map has its own
-    scale, up to the quantile 0.995 of its absolute values. Text fields of the PNG say `class`,
-    `method`, `scale` and, of Grad-CAM, the `feature_map` and its grid.
+    scale, up to the quantile 0.995 of its absolute values. Below the image stand the method, of
+    Grad-CAM the feature map and its grid, the class with its probability, and a legend of the
+    colours. Text fields of the PNG say the same: `caption`, `class`, `method`, `scale` and
+    `feature_map`.
+
+    Grad-CAM with the feature map "auto" needs one of at least 7 x 7; integrated gradients are drawn
+    and named where the network has none.
 
     Args:
       folder: made if needed.
@@ -55,16 +65,32 @@ class Overlays:
         self._grid: FeatureMap | None = None
         if registry.METHODS[method].features:
             shape = (network.image_size, network.image_size, 3)
-            self._grid = find_feature_map(network.run.features_fn, shape, feature_map)
+            self._grid = find_fine(network.run.features_fn, shape, feature_map)
+            if self._grid is None:
+                self._method = INSTEAD
+                logging.warning(
+                    "overlay: the network has no feature map of at least %d x %d for %s; %s is "
+                    "drawn instead.",
+                    FINE_ENOUGH, FINE_ENOUGH, registry.METHODS[method].label,
+                    registry.METHODS[INSTEAD].label,
+                )  # fmt: skip
+        self._shown = drawable(network.run.class_names)
         make_folder("overlay", self._folder)
 
-    def write(self, paths: Sequence[str], squares: np.ndarray, targets: np.ndarray) -> list[str]:
+    def write(
+        self,
+        paths: Sequence[str],
+        squares: np.ndarray,
+        targets: np.ndarray,
+        probabilities: np.ndarray,
+    ) -> list[str]:
         """Draw a batch.
 
         Args:
           paths: of n images.
           squares: uint8 [n, S, S, 3], the images as the network takes them.
           targets: int [n], the class each is explained for.
+          probabilities: float [n], of these classes.
 
         Returns:
           The names of the files in the folder.
@@ -77,21 +103,26 @@ class Overlays:
             input_range=run.input_range,
             **settings,
         )[: len(paths)]  # fmt: skip
-        maps = reduce_channels(raw, registry.METHODS[self._method].reduction)
+        method = registry.METHODS[self._method]
+        maps = reduce_channels(raw, method.reduction)
         names = []
-        for path, values, target in zip(paths, maps, targets, strict=True):
+        for path, values, target, p in zip(paths, maps, targets, probabilities, strict=True):
             names.append(picture_name(path, ".png"))
             scale = scale_of(values)
             image = read_rgb(path, max_pixels=self._max_pixels)
             drawn = overlay(image, values, scale, self._network.resize)
+            caption = f"{method.titled(self._grid)}; class {self._shown[target]} {p:.2f}"
+            signed = method.reduction != "sum_absolute"
+            whole = captioned(np.asarray(drawn), caption, scale, signed=signed)
             facts = PngInfo()
+            facts.add_itxt("caption", caption)
             facts.add_itxt("class", run.class_names[target])
             facts.add_text("method", self._method)
             if self._grid:
                 facts.add_text("feature_map", str(self._grid))
             facts.add_text("scale", f"{scale:.6g}")
             with replacing(self._folder / names[-1]) as temporary:
-                drawn.save(temporary, "PNG", pnginfo=facts)
+                Image.fromarray(whole).save(temporary, "PNG", pnginfo=facts)
         return names
 
 
@@ -116,5 +147,5 @@ def overlay(image: Image.Image, values: np.ndarray, scale: float, resize: str) -
     over = Image.fromarray(colour(values, scale)).transform(
         size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR
     )
-    under = image.convert("L").resize(size, Image.Resampling.BICUBIC).convert("RGB")
+    under = image.convert("L").resize(size, Image.Resampling.BILINEAR).convert("RGB")
     return Image.fromarray(lay_over(np.asarray(under), np.asarray(over)))

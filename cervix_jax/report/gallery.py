@@ -4,12 +4,14 @@ import base64
 import dataclasses
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.explain import registry
+from cervix_jax.explain.cam import FeatureMap, find_fine
 from cervix_jax.explain.measures import cell_regions
 from cervix_jax.explain.measures.maps import reduce_channels
 from cervix_jax.explain.pictures import colour, outline, scale_of
@@ -90,6 +92,8 @@ def make_gallery(
 ) -> Gallery:
     """Explain the predicted class of chosen cases.
 
+    A class activation map is left out where the network has no feature map of at least 7 x 7.
+
     Args:
       run: the trained run.
       table: predictions.
@@ -100,14 +104,18 @@ def make_gallery(
     """
     images = np.asarray(run.preprocess(pixels))
     maps, descriptions = {}, {}
+    grid = find_fine(run.features_fn, images.shape[1:])
     for name in METHODS_SHOWN:
         method = registry.METHODS[name]
+        if method.features and grid is None:
+            continue
+        settings: dict[str, Any] = {"feature_map": grid.name} if method.features and grid else {}
         found = registry.explain(
             name, run.features_fn, images, table.predicted[rows], input_range=run.input_range,
-            progress=progress and f"{progress}: {method.label}",
+            progress=progress and f"{progress}: {method.label}", **settings,
         )  # fmt: skip
         maps[method.label] = reduce_channels(found, method.reduction)
-        descriptions[method.label] = describe(method)
+        descriptions[method.label] = describe(method, grid)
     scales = {label: scale_of(found) for label, found in maps.items()}
     cases = []
     for number, row in enumerate(rows):
@@ -129,12 +137,17 @@ def make_gallery(
     return Gallery(cases, scales, descriptions)
 
 
-def describe(method: registry.Method) -> str:
-    """What a method is, in which settings, and what red and blue say."""
-    told = {"baseline": "white"} if method.baseline == "colour" else {}
-    told |= {
-        key: value for key, value in method.settings.items() if key in ("steps", "feature_map")
-    }
+def describe(method: registry.Method, grid: FeatureMap | None = None) -> str:
+    """What a method is, in which settings, and what red and blue say.
+
+    Args:
+      method: the method.
+      grid: what class activation maps are made of.
+    """
+    told: dict[str, Any] = {"baseline": "white"} if method.baseline == "colour" else {}
+    told |= {key: value for key, value in method.settings.items() if key == "steps"}
+    if method.features and grid:
+        told["feature_map"] = grid
     settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items())
     if method.reduction == "sum_absolute":
         colours = "absolute values, added over the channels"

@@ -12,7 +12,8 @@ from jax.tree_util import Partial
 
 from cervix_jax import explain
 from cervix_jax.errors import InputError
-from cervix_jax.explain.cam import find_feature_map
+from cervix_jax.explain.cam import find_feature_map, find_fine
+from cervix_jax.explain.registry import METHODS
 
 IMAGES, TARGETS = normal(4, 6, 5, 3), np.array([2, 0, 1, 1])
 KERNEL = normal(3, 3, seed=1)  # [features, classes]
@@ -88,6 +89,21 @@ def test_a_feature_map_can_be_named():
     assert str(found) == "stage4, 2 x 3"
     with pytest.raises(InputError, match="no feature map 'stage9'; choose one of stage4, stem"):
         find_feature_map(fn, (6, 5, 3), "stage9")
+
+
+def test_what_is_too_coarse_to_draw_is_not_chosen():
+    assert find_fine(_with_grids(stem=16, stage4=7), (6, 5, 3)) == ("stage4", 7, 8)
+    coarse = _with_grids(stem=6, stage4=2)
+    assert find_fine(coarse, (6, 5, 3)) is None
+    assert find_fine(coarse, (6, 5, 3), "stage4") == ("stage4", 2, 3)
+    assert find_fine(lambda images: images.mean((1, 2)), (6, 5, 3)) is None
+
+
+def test_titles_have_the_feature_map_of_class_activation_maps_alone():
+    grid = find_feature_map(_with_grids(stage2=8), (6, 5, 3))
+    assert METHODS["grad_cam"].titled(grid) == "Grad-CAM, stage2, 8 x 9"
+    assert METHODS["grad_cam"].titled() == "Grad-CAM"
+    assert METHODS["saliency"].titled(grid) == "saliency"
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])

@@ -12,6 +12,7 @@ from PIL import Image
 from predicted_rows import read_rows
 
 from cervix_jax.errors import InputError
+from cervix_jax.explain import cam, registry
 from cervix_jax.predict.overlays import OVERLAY_METHODS, overlay
 from cervix_jax.predict.picture_names import picture_name, shown
 from cervix_jax.predict.workflow import predict_images
@@ -62,11 +63,19 @@ def test_one_overlay_an_image(predict, workdir, cells, tmp_path, method):
             scale = float(picture.text["scale"])
             # Nothing need speak for the class in any place; Grad-CAM is then zero everywhere.
             assert scale > 0 or (method == "grad_cam" and scale == 0)
-            assert min(picture.size) >= 256
-            assert picture.width / picture.height == pytest.approx(image.width / image.height, 0.02)
-            grey = image.convert("L").resize(picture.size, Image.Resampling.BICUBIC)
-            plain = grey.convert("RGB")
-            assert np.array_equal(np.asarray(picture), np.asarray(plain)) == (scale == 0)
+            # The caption and the legend stand below the image, which is enlarged.
+            factor = 256 / min(image.size)
+            width, height = round(image.width * factor), round(image.height * factor)
+            assert picture.width == width
+            assert picture.height > height + 30
+            sure = f"class {row['class']} {float(row['confidence']):.2f}"
+            label = registry.METHODS[method].label
+            assert picture.text["caption"] == "; ".join(
+                [f"{label}, {grid}" if grid else label, sure]
+            )
+            grey = image.convert("L").resize((width, height), Image.Resampling.BILINEAR)
+            above = np.asarray(picture)[:height]
+            assert np.array_equal(above, np.asarray(grey.convert("RGB"))) == (scale == 0)
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
@@ -83,6 +92,20 @@ def test_a_map_lies_where_the_network_looked(resize):
     assert np.ptp(y) == pytest.approx(side[1], abs=16)
     blank = overlay(image, np.zeros((30, 30)), 0.0, resize)
     np.testing.assert_array_equal(np.asarray(blank), np.asarray(image))
+
+
+def test_no_class_activation_map_is_made_of_a_coarse_grid(workdir, cells, tmp_path, monkeypatch):
+    monkeypatch.setattr(cam, "FINE_ENOUGH", 9)  # of 32 pixels the finest has 8 x 8
+    some = min(cells.rglob("*.png"))
+    predict_images(
+        workdir, some, out=tmp_path / "p.csv", overlay=tmp_path / "o", method="grad_cam",
+        progress=False,
+    )  # fmt: skip
+    (name,) = os.listdir(tmp_path / "o")
+    with Image.open(tmp_path / "o" / name) as picture:
+        assert picture.text["method"] == "integrated_gradients"
+        assert picture.text["caption"].startswith("integrated gradients; class ")
+        assert "feature_map" not in picture.text
 
 
 def test_a_feature_map_can_be_named(workdir, cells, tmp_path):

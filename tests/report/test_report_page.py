@@ -106,6 +106,8 @@ def test_the_page_is_whole_and_asks_for_nothing_else(page, trained):
     assert f"the accuracy has {low:.3f} to {high:.3f}." in text
     assert "fold 0 of 4" in text
     assert "not for clinical use" in text
+    assert re.search(r"feature map (stem|stage\d), \d+ x \d+", text)
+    assert "feature map auto" not in text
 
 
 def test_what_was_not_made_is_said(page):

@@ -16,6 +16,7 @@ from cervix_jax.command.help import usage, wants_help
 from cervix_jax.config.files import find_config
 from cervix_jax.errors import InputError
 from cervix_jax.files.lock import held
+from cervix_jax.files.paths import user_path
 from cervix_jax.files.storage import storage_problem
 
 EXIT_FAILED = 1
@@ -55,6 +56,7 @@ def run_command(
         start_jax()
         if devices:
             require_devices()
+        _expand_homes()
         with _alone():
             return main(argv)
 
@@ -97,6 +99,14 @@ def run_command(
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _expand_homes() -> None:
+    """`~` in --workdir=~/runs/a and --out=~/a.csv is the home folder; shells leave it as it is."""
+    for name in ("out", "workdir"):
+        given = flags.FLAGS[name].value if name in flags.FLAGS else None
+        if given:
+            flags.FLAGS[name].value = str(user_path(given, f"--{name}"))
 
 
 @contextlib.contextmanager

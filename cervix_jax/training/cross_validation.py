@@ -26,6 +26,7 @@ from cervix_jax.data.splits import ONE_SPLIT
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.report_file import EvaluationReport, read_report
 from cervix_jax.files.atomic import write_json
+from cervix_jax.files.paths import user_path
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.intervals import wilson_interval
@@ -71,8 +72,9 @@ def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dic
       InputError, Preempted, NonFiniteLossError: as `train_and_evaluate`; the runs finished so far
         stay, and the same command goes on with the rest.
     """
-    with StopRequest() as stop, alone(Path(folder)):
-        return _cross_validate(config, Path(folder), stop)
+    folder = user_path(folder, "folder")
+    with StopRequest() as stop, alone(folder):
+        return _cross_validate(config, folder, stop)
 
 
 def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopRequest) -> dict:

@@ -20,6 +20,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.evaluate.write import write_evaluation
 from cervix_jax.files.atomic import storage_named
 from cervix_jax.files.lock import held
+from cervix_jax.files.paths import user_path
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, list_steps
@@ -81,7 +82,7 @@ def train_and_evaluate(
     if not str(folder).strip():
         raise InputError("folder='': give the folder that the run is written to.")
     with StopRequest() as stop:
-        return _train_and_evaluate(config, Path(folder), stop, data, profile)
+        return _train_and_evaluate(config, user_path(folder, "folder"), stop, data, profile)
 
 
 def _train_and_evaluate(

@@ -223,9 +223,11 @@ class FieldRows:
 
     def _by_nuclei(self, path: str, field: Image.Image) -> Entry:
         assert self._positions is not None
-        positions = self._positions.of(path, field.size)
-        if not len(positions):
+        turned = orientation(path, max_pixels=self._max_pixels)
+        stored = self._positions.of(path, geojson.stored_size(field.size, turned))
+        if not len(stored):
             raise UnreadableImage(path, "has no positions", "add some, or leave it out")
+        positions = geojson.as_upright(stored, field.size, turned)
         side = self._options.square_in(self._network.run, field.width)
         found = self._probabilities(squares_about(np.asarray(field), positions, side))
         row = self._row(path, field, found)
@@ -242,11 +244,7 @@ class FieldRows:
         )
         geojson.write_geojson(
             self.folder / row["geojson"],
-            geojson.points(
-                geojson.as_stored(
-                    positions, field.size, orientation(path, max_pixels=self._max_pixels)
-                )
-            ),
+            geojson.points(stored),  # as they were given, to the digit
             found,
             self._class_names,
             "nucleus",

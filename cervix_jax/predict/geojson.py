@@ -1,8 +1,10 @@
 """Windows and nuclei as GeoJSON that QuPath opens (File, Import objects from file).
 
-Coordinates are pixels of the field as its file stores them, with y downwards. QuPath shows a file
-as it is stored: it does not turn it by its EXIF orientation, as the rest of this package does. So
-what was found in the upright field is turned back here (`as_stored`).
+Coordinates are pixels of the field as its file stores them, with y downwards. QuPath reads a JPEG
+by Bio-Formats or javax.imageio, and neither turns it by its EXIF orientation, as the rest of this
+package does (Bio-Formats' `JPEGReader` calls `ImageIO.read`; of that see
+github.com/haraldk/TwelveMonkeys/issues/1075). So what was found in the upright field is turned back
+here (`as_stored`), and positions that are given are turned upright (`as_upright`).
 """
 
 import json
@@ -39,6 +41,17 @@ def as_stored(points: np.ndarray, size: tuple[int, int], orientation: int) -> np
         5: (y, x), 6: (y, right), 7: (down, right), 8: (down, x),
     }[orientation]  # fmt: skip
     return np.stack(columns, axis=1)
+
+
+def as_upright(points: np.ndarray, size: tuple[int, int], orientation: int) -> np.ndarray:
+    """The inverse of `as_stored`; `size` is that of the upright image too."""
+    inverse = {6: 8, 8: 6}.get(orientation, orientation)
+    return as_stored(points, stored_size(size, orientation), inverse)
+
+
+def stored_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Width and height in the file of an image whose upright ones are given."""
+    return (size[1], size[0]) if orientation >= 5 else size
 
 
 def squares_as_stored(

@@ -11,8 +11,9 @@ import numpy as np
 from cervix_jax.data.cric_nuclei import read_nuclei
 from cervix_jax.errors import InputError
 from cervix_jax.files import tables
-from cervix_jax.files.images import SUFFIXES, UnreadableImage, image_size
+from cervix_jax.files.images import SUFFIXES, UnreadableImage, image_size, orientation
 from cervix_jax.files.paths import nfc
+from cervix_jax.predict.geojson import stored_size
 from cervix_jax.predict.picture_names import shown
 
 _COLUMNS = ("image", "x", "y")
@@ -31,9 +32,11 @@ class Positions:
     Args:
       path: a table with `image, x, y` and any other columns, one of QuPath (`Image`,
         `Centroid X px`, `Centroid Y px`), or classifications.csv or .json as
-        CRIC publishes them. Pixels from the upper left corner.
-      width: width of the images that the positions are given in, if they were made smaller or
-        larger since; 0 takes them as they are.
+        CRIC publishes them. Pixels from the upper left corner of the image
+        as its file stores it, not turned by its EXIF orientation: the frame of QuPath and of the
+        GeoJSON that is written.
+      width: width, as stored, of the images that the positions are given in, if they were made
+        smaller or larger since; 0 takes them as they are.
 
     Raises:
       InputError: the file or one of its rows cannot be used.
@@ -54,7 +57,7 @@ class Positions:
 
         Args:
           image: its path.
-          size: its width and height in pixels.
+          size: its width and height in pixels, as stored.
 
         Returns:
           float64 [n, 2], x and y, in the order of the file; n may be 0.
@@ -92,8 +95,9 @@ class Positions:
                 continue
             names[_key(image)].append(image)
             with contextlib.suppress(UnreadableImage):
-                size = image_size(image, max_pixels=max_pixels)
-                self.of(image, size)
+                turned = orientation(image, max_pixels=max_pixels)
+                upright = image_size(image, max_pixels=max_pixels)
+                self.of(image, stored_size(upright, turned))
         if not names:
             raise InputError(f"{self._path}: has positions of none of the images.")
         for key, paths in names.items():

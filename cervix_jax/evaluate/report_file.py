@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, shell_command
 from cervix_jax.files.atomic import read_json
 from cervix_jax.statistics.performance import performance
 from cervix_jax.statistics.resampling import Resamples
@@ -164,9 +164,7 @@ class EvaluationReport:
         """
         missing = [name for name in REQUIRED if values.get(name) is None]
         if missing:
-            raise InputError(
-                f"{where}: has no {missing[0]}; run python -m cervix_jax.evaluate again."
-            )
+            raise InputError(f"{where}: has no {missing[0]}; {_way_out(where)}.")
         own = {f.name for f in dataclasses.fields(cls)} - {"where", "metrics", "per_class"}
         given = {name: values[name] for name in own & values.keys() if values[name] is not None}
         try:
@@ -190,8 +188,8 @@ class EvaluationReport:
             return cls(where=str(where), metrics=metrics, per_class=per_class, **given)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{where}: not as it was written ({type(error).__name__}: {error}); run python -m "
-                "cervix_jax.evaluate again."
+                f"{where}: not as it was written ({type(error).__name__}: {error}); "
+                f"{_way_out(where)}."
             ) from error
 
     @property
@@ -209,8 +207,8 @@ class EvaluationReport:
         if name not in known:
             raise InputError(
                 f"{self.where}: of an earlier version, without "
-                f"{name if class_name is None else f'{name} of {class_name}'}; run python -m "
-                "cervix_jax.evaluate again."
+                f"{name if class_name is None else f'{name} of {class_name}'}; "
+                f"{_way_out(self.where)}."
             )
         return known[name]
 
@@ -223,6 +221,21 @@ def read_report(path: str | Path) -> EvaluationReport | None:
     """
     found = read_json(path)
     return None if found is None else EvaluationReport.of(found, path)
+
+
+def _way_out(where: str | Path) -> str:
+    """How a report is made anew; the command of a run, `<workdir>/evaluate/<split>.json`."""
+    folder, stem = Path(where).parent, Path(where).stem
+    if folder.name != "evaluate" or not (folder.parent / "config.json").exists():
+        return "evaluate again"
+    split = stem.removesuffix("_tta")
+    command = shell_command(
+        "evaluate",
+        workdir=folder.parent,
+        split=None if split == "test" else split,
+        tta=stem != split,
+    )
+    return f"run {command} again"
 
 
 def _pair(interval: Sequence[float] | None) -> Interval | None:

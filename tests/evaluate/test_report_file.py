@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from random_tables import random_table
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, shell_command
 from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.evaluate.report_file import (
     TITLES,
@@ -74,8 +74,27 @@ def test_a_report_of_version_0_1_has_its_facts_and_no_metrics():
     for name in ("dataset", "split", "n", "groups", "protocol", "fold", "leakage", "step"):
         assert getattr(report, name) == old[name], name
     for asked in (("nll",), ("auroc", old["class_names"][0])):
-        with pytest.raises(InputError, match=r"test\.json: of an earlier version.*evaluate again"):
+        with pytest.raises(InputError, match=r"test\.json: of an earlier version") as caught:
             report.metric(*asked)
+        command = f"run {shell_command('evaluate', workdir=OF_0_1.parent)} again."
+        assert str(caught.value).endswith(command)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [("test", {}), ("val", {"split": "val"}), ("test_tta", {"tta": True})],
+)
+def test_the_command_that_makes_a_report_anew_is_exact(tmp_path, name, flags):
+    folder = tmp_path / "my run" / "evaluate"
+    folder.mkdir(parents=True)
+    (folder / f"{name}.json").write_text('{"n": 3}')
+    with pytest.raises(InputError, match=r"has no dataset; evaluate again\.$"):
+        read_report(folder / f"{name}.json")  # of no run
+    (folder.parent / "config.json").write_text("{}")
+    with pytest.raises(InputError) as caught:
+        read_report(folder / f"{name}.json")
+    command = shell_command("evaluate", workdir=folder.parent, **flags)
+    assert str(caught.value).endswith(f"; run {command} again.")
 
 
 def test_a_report_of_version_0_1_and_todays_have_the_same_numbers():

@@ -164,7 +164,7 @@ class EvaluationReport:
         """
         missing = [name for name in REQUIRED if values.get(name) is None]
         if missing:
-            raise InputError(f"{where}: has no {missing[0]}; {_way_out(where)}.")
+            raise InputError(f"{where}: has no {missing[0]}; {way_out(where)}.")
         own = {f.name for f in dataclasses.fields(cls)} - {"where", "metrics", "per_class"}
         given = {name: values[name] for name in own & values.keys() if values[name] is not None}
         try:
@@ -189,7 +189,7 @@ class EvaluationReport:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{where}: not as it was written ({type(error).__name__}: {error}); "
-                f"{_way_out(where)}."
+                f"{way_out(where)}."
             ) from error
 
     @property
@@ -208,7 +208,7 @@ class EvaluationReport:
             raise InputError(
                 f"{self.where}: of an earlier version, without "
                 f"{name if class_name is None else f'{name} of {class_name}'}; "
-                f"{_way_out(self.where)}."
+                f"{way_out(self.where)}."
             )
         return known[name]
 
@@ -223,7 +223,7 @@ def read_report(path: str | Path) -> EvaluationReport | None:
     return None if found is None else EvaluationReport.of(found, path)
 
 
-def _way_out(where: str | Path) -> str:
+def way_out(where: str | Path) -> str:
     """How a report is made anew; the command of a run, `<workdir>/evaluate/<split>.json`."""
     folder, stem = Path(where).parent, Path(where).stem
     if folder.name != "evaluate" or not (folder.parent / "config.json").exists():

@@ -22,6 +22,7 @@ from cervix_jax.evaluate.report_file import (
     interval_text,
     make_report,
     read_report,
+    way_out,
 )
 from cervix_jax.evaluate.sides import members_of, no_predictions
 from cervix_jax.files.atomic import write_json, write_text
@@ -226,7 +227,7 @@ def read_evaluated(path: str | Path, stem: str) -> list[Evaluated]:
         where = folder / "evaluate" / f"{stem}.json"
         report = read_report(where)
         if report is None:
-            raise InputError(f"{where}: there is no such report; evaluate {folder} again.")
+            raise InputError(f"{where}: there is no such report; {way_out(where)}.")
         try:
             config = flatten(read_config(folder).to_dict())
         except InputError:

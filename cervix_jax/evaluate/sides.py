@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cervix_jax.errors import InputError, shell_command
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
-from cervix_jax.evaluate.report_file import EvaluationReport, read_report
+from cervix_jax.evaluate.report_file import EvaluationReport, read_report, way_out
 from cervix_jax.statistics.side_by_side import Member, Side
 
 
@@ -50,10 +50,7 @@ def read_reports(path: str | Path, split: str = "test") -> list[EvaluationReport
         path = folder / "evaluate" / f"{split}.json"
         report = read_report(path)
         if report is None:
-            raise InputError(
-                f"{path}: there is no such report; run "
-                f"{shell_command('evaluate', workdir=folder)} again."
-            )
+            raise InputError(f"{path}: there is no such report; {way_out(path)}.")
         reports.append(report)
     return reports
 

@@ -30,14 +30,14 @@ from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.evaluate.report_file import Metric
 from cervix_jax.evaluate.summary_text import aggregation_summary, decisions_summary, summary
 from cervix_jax.evaluate.write import stem_of
-from cervix_jax.files.atomic import read_json
+from cervix_jax.files.atomic import mark_for_excel, read_json
 from cervix_jax.runs.run import load_run
 from cervix_jax.statistics.aggregation import RULES
 from cervix_jax.statistics.outliers import SCORES
 
 SOURCES = ("workdir", "predictions", "compare", "ensemble")
 GROUPS = {
-    "What to evaluate": [*SOURCES, "on", "name", "labels", "split", "step", "out"],
+    "What to evaluate": [*SOURCES, "on", "name", "labels", "split", "step", "out", "excel"],
     "How": ["tta", "aggregate", "outliers", "validation"],
     "Data": ["class_map", "manual_dir", "data_dir", "setting", "check_counts"],
 }
@@ -65,6 +65,8 @@ def main(argv: list[str]) -> None:
         out = args.out or None
         print(workflow.tabulate_runs(paths, split=args.split, tta=args.tta, out=out).text())
         if out:
+            if args.excel:
+                mark_for_excel(Path(out) / "comparison.csv")
             print(f"written to {out}")
         return
     if others and not args.ensemble:
@@ -129,6 +131,9 @@ def main(argv: list[str]) -> None:
         found = workflow.evaluate_outliers(folder, name, args.outliers)
         for score in SCORES:
             print(f"AUROC against {args.outliers} by {score}: {Metric.of(found[score])}")
+    if args.excel:
+        for path in sorted(folder.glob("*.csv")):
+            mark_for_excel(path)
     print(f"written to {folder}")
 
 
@@ -175,6 +180,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "labels", "", "Labels of a table of predictions: a CSV of path, label and perhaps group."
     )
+    flags.DEFINE_bool("excel", False, "CSV files in the folder get the mark that Excel needs.")
     flags.DEFINE_enum("split", "test", SPLITS, "Which split to evaluate.")
     flags.DEFINE_bool("tta", False, "Mean of the probabilities over 8 turned and mirrored views.")
     flags.DEFINE_string(

@@ -1,5 +1,6 @@
 """Files and folders that are written whole or not at all, and JSON that is read back."""
 
+import codecs
 import contextlib
 import json
 import os
@@ -109,6 +110,14 @@ def write_text(path: Path | str, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def mark_for_excel(path: Path | str) -> None:
+    """Begin a CSV file in UTF-8 with the mark (BOM) by which Excel knows its encoding."""
+    content = Path(path).read_bytes()
+    if not content.startswith(codecs.BOM_UTF8):
+        with replacing(path) as temporary:
+            temporary.write_bytes(codecs.BOM_UTF8 + content)
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -22,6 +22,7 @@ from cervix_jax.command.flags import run_flags
 from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_PREEMPTED, run_command
 from cervix_jax.errors import InputError
+from cervix_jax.files.atomic import mark_for_excel
 from cervix_jax.files.images import MAX_PIXELS
 from cervix_jax.predict import inputs
 from cervix_jax.predict.field_rows import HEATMAPS, KINDS, FieldOptions
@@ -32,7 +33,7 @@ from cervix_jax.statistics.aggregation import RULES
 
 GROUPS = {
     "The run": ["workdir", "step", "batch_size"],
-    "Output": ["out", "resume", "overwrite", "strict", "null"],
+    "Output": ["out", "resume", "overwrite", "strict", "null", "excel"],
     "Images": [
         "coverage", "calibrated", "group", "aggregate", "overlay", "method", "feature_map",
         "max_pixels",
@@ -83,6 +84,10 @@ def main(argv: list[str]) -> int | None:
         )
     except Preempted:
         return EXIT_PREEMPTED
+    if args.excel:
+        for path in (predicted.path, predicted.skipped_path, predicted.groups_path):
+            if path is not None and path.suffix == ".csv":
+                mark_for_excel(path)
     _report(predicted, args.aggregate)
     return None
 
@@ -119,6 +124,7 @@ def define_flags() -> None:
     run_flags("workdir", "step")
     flags.DEFINE_string("out", "", "The table: a .csv or .jsonl file.")
     flags.DEFINE_integer("batch_size", 0, "Images at a time; 0 takes the run's eval_batch_size.")
+    flags.DEFINE_bool("excel", False, "CSV files get the mark (BOM) that Excel needs.")
     flags.DEFINE_bool("null", False, "Paths on standard input end with NUL (find -print0).")
     flags.DEFINE_bool("resume", False, "Go on with a command that was stopped.")
     flags.DEFINE_bool("overwrite", False, "Replace a table, or a part of one, that is there.")

@@ -22,7 +22,7 @@ from cervix_jax.statistics.table import PredictionTable
 
 FLAGS = (
     "workdir", "split", "step", "manual_dir", "data_dir", "predictions", "validation", "compare",
-    "aggregate", "outliers", "tta", "ensemble", "out", "on", "name", "labels", "setting",
+    "aggregate", "outliers", "tta", "ensemble", "out", "excel", "on", "name", "labels", "setting",
     "check_counts",
 )  # fmt: skip
 

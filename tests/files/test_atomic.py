@@ -100,3 +100,11 @@ def test_a_folder_in_a_file_is_bad_input(tmp_path):
         atomic.new_folder(tmp_path / "file" / "a"),
     ):
         pass
+
+
+def test_a_table_for_excel_has_one_mark(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("path,label\nü.png,Läsion\n", encoding="utf-8")
+    for _ in range(2):
+        atomic.mark_for_excel(path)
+    assert path.read_bytes() == "\ufeffpath,label\nü.png,Läsion\n".encode()

@@ -15,8 +15,8 @@ from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.class_map import ClassMap, absent_classes, match_classes
 from cervix_jax.data.experiment import ExperimentData, divide, open_dataset, with_batches
 from cervix_jax.data.identity import DataIdentity, Differences
-from cervix_jax.data.splits import SPLITS
-from cervix_jax.errors import InputError
+from cervix_jax.data.splits import PROTOCOLS, SPLITS
+from cervix_jax.errors import InputError, check_choice
 from cervix_jax.files.paths import user_path
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import list_steps, read_json
@@ -51,6 +51,7 @@ def open_own_data(
     Raises:
       InputError: the data cannot be found, read or divided, or are not those of the run.
     """
+    check_choice("split.protocol", config.split.protocol, PROTOCOLS)  # reports name it
     dataset = open_dataset(
         config,
         manual_dir=manual_dir or _place(config.data.manual_dir, identity and identity.manual_dir),

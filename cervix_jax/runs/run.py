@@ -303,7 +303,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
         chosen = named[wanted] if isinstance(wanted, str) else wanted
         if chosen not in steps:
             raise InputError(
-                f"{kept}: has no checkpoint {step!r}; give best, latest or one of {steps}."
+                f"{kept}: has no checkpoint {wanted!r}; give best, latest or one of {steps}."
             )
         described = kept / str(chosen) / "dataset" / "metadata"
         dataset = checkpoint.read_json(kept, chosen, "dataset")

@@ -292,11 +292,11 @@ def test_changes_reach_the_model(trained, audit, monkeypatch, tmp_path):
     """A model that says 1 for bright images and 0 for others knows what it is shown."""
     shown = []
 
-    def predict(self, images, *, batch_size):
+    def logits(self, images, *, batch_size):
         shown.append(images)
         return np.eye(5)[(images.mean(axis=(1, 2, 3)) > 128).astype(int)]
 
-    monkeypatch.setattr("cervix_jax.runs.run.Run.predict", predict)
+    monkeypatch.setattr("cervix_jax.runs.run.Run.logits", logits)
     audit(workdir=str(trained[0]), out=str(tmp_path), jobs=1)
     images = dict(zip(run_audit.DESCRIPTIONS, shown, strict=True))
     assert all(each.shape[1:] == (32, 32, 3) for each in images.values())

@@ -200,8 +200,8 @@ CASES = [
         "cannot be read",
     ),
     _damaged("no such step", lambda run: None, "no checkpoint 7", "[9, 12]", args=("--step=7",)),
-    _damaged("a step below zero", lambda run: None, "no checkpoint", args=("--step=-1",)),
-    _damaged("a step that is no number", lambda run: None, "no checkpoint '²'", args=("--step=²",)),
+    _damaged("a step below zero", lambda run: None, "step='-1'", args=("--step=-1",)),
+    _damaged("a step that is no number", lambda run: None, "step='²'", args=("--step=²",)),
     _damaged("a split that is none", lambda run: None, "--split=tset", args=("--split=tset",)),
     _damaged(
         "a stray file among checkpoints",

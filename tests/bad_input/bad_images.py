@@ -146,7 +146,10 @@ CASES = [
         "only 2 colours",
     ),
     _refused(
-        "one colour", "A/x.png", encoded(np.full((9, 9, 3), 7, np.uint8), "PNG"), "only 1 colours"
+        "one colour",
+        "A/x.png",
+        encoded(np.full((9, 9, 3), 7, np.uint8), "PNG"),
+        "has one colour only",
     ),
     _kept("grey", "A/x.png", encoded(RGB[..., 0], "PNG"), RGB[..., :1].repeat(3, -1)),
     _kept("a palette", "A/x.png", encoded(PALETTE, "PNG"), np.asarray(PALETTE.convert("RGB"))),

@@ -20,16 +20,11 @@ from cervix_jax.evaluate.write import stored, write_report
 from cervix_jax.runs.inference import make_forward, over_symmetries
 from cervix_jax.statistics.table import PredictionTable
 
-FLAGS = (
-    "workdir", "split", "step", "manual_dir", "data_dir", "predictions", "validation", "compare",
-    "aggregate", "outliers", "tta", "ensemble", "out", "excel", "on", "name", "labels", "setting",
-    "check_counts",
-)  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def command():
     """Calls the command with flags, in this process (which knows the tiny model)."""
+    before = set(flags.FLAGS)
     evaluate.define_flags()
 
     def call(*arguments, **values):
@@ -37,7 +32,7 @@ def command():
             evaluate.main(["evaluate", *arguments])
 
     yield call
-    for name in FLAGS:
+    for name in set(flags.FLAGS) - before:
         delattr(flags.FLAGS, name)
 
 

@@ -20,7 +20,6 @@ from cervix_jax.report import __main__ as command
 from cervix_jax.report.gallery import choose_cases, outlines_of
 from cervix_jax.statistics.table import PredictionTable
 
-FLAGS = ("workdir", "split", "external", "cases", "out", "manual_dir", "data_dir")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -53,6 +52,7 @@ def test_a_data_set_without_masks_has_no_outlines():
 
 @pytest.fixture(scope="module")
 def report():
+    before = set(flags.FLAGS)
     command.define_flags()
 
     def call(**values):
@@ -60,7 +60,7 @@ def report():
             command.main(["report"])
 
     yield call
-    for name in FLAGS:
+    for name in set(flags.FLAGS) - before:
         delattr(flags.FLAGS, name)
 
 

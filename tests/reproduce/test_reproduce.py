@@ -96,7 +96,9 @@ def test_what_cannot_be_had_is_left_out_with_the_reason(reproduce, tmp_path, cap
     missing = f"--sipakmed={tmp_path / 'none'}"
     weights = "--set=own_herlev:model.init_from="
     normalization = "--set=own_herlev:model.normalization=imagenet"
-    arguments = (f"--out={tmp_path / 'out'}", only, missing, weights, normalization)
+    # Where nothing is prepared: prepared data need no raw files.
+    data = f"--data_dir={tmp_path / 'data'}"
+    arguments = (f"--out={tmp_path / 'out'}", only, missing, weights, normalization, data)
     assert reproduce(*arguments, "--dry_run") is None
     shown = capsys.readouterr().out
     reason = next(line for line in shown.splitlines() if line.startswith("baseline2, paper: "))

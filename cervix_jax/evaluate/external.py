@@ -91,7 +91,7 @@ def evaluate_on(
         source, kind = str(place.resolve()), PREDICTIONS
         given: dict[str, Any] = {}
     else:
-        if labels:
+        if labels and (is_data_set(str(on)) or place.exists()):
             raise InputError(
                 f"--labels={labels}: is for a table of predictions; the labels of {on} are its own."
             )

@@ -39,25 +39,31 @@ def leakage(report: EvaluationReport, external: Mapping[str, Any]) -> str:
     seen = external["seen"]
     if not seen["known"]:
         return seen["why"]
-    exact = _made_with(seen["exact"])
+    made_with = seen["made_with"]
     text = f"{report.leakage or 0:.1%}: the run was made with {seen['images']} of {report.n} images"
-    kinds = [f"{exact} to the last pixel"]
+    kinds = [f"{made_with['exact']} to the last pixel"]
     if seen["near"] is None:
         kinds.append("near duplicates were not looked for, as the run's fingerprints.npz is gone")
     else:
-        kinds.append(f"{_made_with(seen['near'])} as near duplicates")
+        kinds.append(f"{made_with['near']} as near duplicates")
     if seen["same_group"]:
-        kinds.append(f"{_made_with(seen['same_group'])} by their group")
+        kinds.append(f"{made_with['same_group']} only by their group")
     text += f" ({', '.join(kinds)})"
     if not external["groups_known"]:
         text += "; by group unknown: no groups were given"
+    elif not seen["run_groups_known"]:
+        text += (
+            "; by group unknown but for groups that hold a copy: the run was trained without groups"
+        )
     if alike := seen["groups_called_alike"]:
         text += (
             f"; {alike} more are of groups called like groups of the run's data: if these are the "
             "same patients or slides, they leak too"
         )
-    if tested := seen["exact"]["test"]:
-        text += f"; {tested} are test images of the run"
+    tested = {kind: (seen[kind] or {}).get("test", 0) for kind in ("exact", "near")}
+    if any(tested.values()):
+        text += f"; {sum(tested.values())} are test images of the run"
+        text += f" ({tested['near']} as near duplicates)" if tested["near"] else ""
     if seen["repeated"]:
         text += f"; {seen['repeated']} are copies of others of these images"
     return text
@@ -71,7 +77,3 @@ def without_seen(external: Mapping[str, Any]) -> list[str]:
         return [SEEN_TOO] if seen["known"] and seen["images"] else []
     accuracy = Metric.of(rest["metrics"]["accuracy"])
     return [f"accuracy on the {rest['n']} images that it was not made with: {accuracy}; {SEEN_TOO}"]
-
-
-def _made_with(counts: Mapping[str, int]) -> int:
-    return counts["train"] + counts["val"]

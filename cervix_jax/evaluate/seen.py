@@ -58,10 +58,12 @@ class Seen:
     Attributes:
       why: why it is not known; "" where it is.
       copies: of images of the run, the same image perhaps several times.
-      in_group: {split: bool [N]}, whether the group of an image is also in that split of the run;
-        empty where the groups are of other data, or unknown.
+      in_group: {split: bool [N]}, whether the group of an image is also in that split of the run:
+        by its name in the run's own data, or because another image of the group is a copy of one
+        of the run; empty where neither can be seen.
       namesakes: bool [N], whether the group of an image is only called like one that the run was
         made with, in other data.
+      run_groups_known: whether the groups of the run's images are known.
       near: whether near duplicates were looked for, too.
       repeated: how many of the images are copies of others of the N.
       count: N.
@@ -71,6 +73,7 @@ class Seen:
     copies: tuple[Copy, ...]
     in_group: dict[str, np.ndarray]
     namesakes: np.ndarray
+    run_groups_known: bool
     near: bool
     repeated: int
     count: int
@@ -108,13 +111,22 @@ class Seen:
         def near(split: str) -> np.ndarray:
             return self.rows(split, exact=False) & ~self.rows(split, exact=True)
 
+        exact, copied = self.rows(*MADE_WITH, exact=True), self.rows(*MADE_WITH)
+        leaked = self.leaked(*MADE_WITH)
         return {
             "known": True,
             "why": "",
-            "images": int(self.leaked(*MADE_WITH).sum()),
+            "images": int(leaked.sum()),
+            # Each image once, by the surest kind: one may be like several of the run.
+            "made_with": {
+                "exact": int(exact.sum()),
+                "near": int((copied & ~exact).sum()),
+                "same_group": int((leaked & ~copied).sum()),
+            },
             "exact": {s: int(self.rows(s, exact=True).sum()) for s in SPLITS},
             "near": {s: int(near(s).sum()) for s in SPLITS} if self.near else None,
             "same_group": {s: int(rows.sum()) for s, rows in self.in_group.items()} or None,
+            "run_groups_known": self.run_groups_known,
             "groups_called_alike": int(self.namesakes.sum()),
             "repeated": self.repeated,
         }
@@ -138,7 +150,7 @@ class Seen:
 
 def unknown(why: str, count: int) -> Seen:
     """Nothing is known of `count` images, for the reason `why`."""
-    return Seen(why, (), {}, np.zeros(count, bool), near=False, repeated=0, count=count)
+    return Seen(why, (), {}, np.zeros(count, bool), False, near=False, repeated=0, count=count)
 
 
 def seen_by(
@@ -184,15 +196,20 @@ def seen_by(
     )
     in_group: dict[str, np.ndarray] = {}
     namesakes = np.zeros(count, bool)
-    known = groups_known(filenames, groups) and groups_known(identity.filenames, identity.groups)
-    if known:
-        own = np.asarray(identity.groups, str)
-        asked = np.asarray(groups, str)
-        if same_data:
+    own_known = groups_known(identity.filenames, identity.groups)
+    if groups_known(filenames, groups):
+        asked, own = np.asarray(groups, str), np.asarray(identity.groups, str)
+        if own_known and same_data:
             in_group = {s: np.isin(asked, own[identity.splits == s]) for s in SPLITS}
-        else:
+        elif own_known:
             namesakes = np.isin(asked, own[np.isin(identity.splits, MADE_WITH)])
-    return Seen("", copies, in_group, namesakes, kept is not None, repeated, count)
+        if copies:
+            for split in SPLITS:  # what shares a group with a copy shares it with the run's image
+                rows = [copy.row for copy in copies if copy.split == split]
+                found = np.isin(asked, asked[rows])
+                in_group[split] = found | in_group.get(split, False)
+            namesakes &= ~(in_group["train"] | in_group["val"])
+    return Seen("", copies, in_group, namesakes, own_known, kept is not None, repeated, count)
 
 
 def _exact(

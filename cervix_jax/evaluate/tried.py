@@ -14,9 +14,9 @@ from cervix_jax.data.decode import resize_square
 from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.labelled_images import LabelledImages
-from cervix_jax.evaluate.labels import join_labels, place_of, read_labels
+from cervix_jax.evaluate.labels import COLUMNS, join_labels, place_of, read_labels
 from cervix_jax.evaluate.predictions_file import read_table
-from cervix_jax.files import images
+from cervix_jax.files import images, tables
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.runs.inference import make_forward, over_symmetries, probabilities_of
 from cervix_jax.runs.run import Run
@@ -159,6 +159,11 @@ def read_predictions(run: Run, path: Path, labels: str | Path, class_map: ClassM
     Raises:
       InputError: a file cannot be used, or the predictions are of other classes than the run's.
     """
+    if not labels and "label" not in tables.Table(path, COLUMNS).columns:
+        raise InputError(
+            f"{path}: has predictions and no column label; give the labels as a CSV of path and "
+            "label, with --labels."
+        )
     table = _in_order_of(run, read_table(path, labelled=not labels), path)
     class_names, notes = run.class_names, []
     if labels:

@@ -1,6 +1,8 @@
 """A run on labelled images from elsewhere: which are found, which of them the run has seen."""
 
+import copy
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -12,6 +14,7 @@ from cervix_jax import evaluate_on, load_run
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.labelled_images import open_labelled
 from cervix_jax.evaluate.predictions_file import read_table
+from cervix_jax.evaluate.seen import Copy, Seen
 from cervix_jax.evaluate.summary_text import summary
 
 
@@ -84,6 +87,54 @@ def test_images_of_the_run_are_found_by_their_pixels(run, hospital):
     )
 
 
+def test_what_shares_a_group_with_a_copy_leaks(run, hospital, tmp_path):
+    """One slide holds a training image and a new one: the run knows the slide."""
+    slides = {"t0.png": "one", "n0.png": "one", "n1.png": "two", "e0.png": "three"}
+    rows = [
+        f"{path},{path.parent.name},{slides[path.name]}"
+        for path in sorted(hospital.rglob("*.png"))
+        if path.name in slides
+    ]
+    (tmp_path / "slides.csv").write_text("\n".join(["path,label,group", *rows]))
+    report = evaluate_on(run, tmp_path / "slides.csv")
+    seen = report["external"]["seen"]
+    assert seen["made_with"] == {"exact": 1, "near": 0, "same_group": 1}
+    assert report["leakage"] == pytest.approx(2 / 4)
+    assert report["external"]["unseen"]["n"] == 2
+    assert "1 only by their group); 1 are test images of the run" in summary(report)
+
+
+def test_an_image_like_several_of_the_run_is_counted_once():
+    copies = tuple(
+        Copy(0, split, "like.png", exact, 0, 1.0, "same pose")
+        for split, exact in (("train", False), ("val", False), ("train", True), ("test", False))
+    )
+    none = np.zeros(2, bool)
+    seen = Seen("", copies, {}, none, False, near=True, repeated=0, count=2).to_json()
+    assert seen["made_with"] == {"exact": 1, "near": 0, "same_group": 0}
+    assert seen["images"] == 1
+
+
+def test_groups_of_a_run_without_groups_are_unknown(run, hospital, tmp_path):
+    names = run.identity.filenames
+    ungrouped = copy.copy(run)
+    ungrouped.identity = dataclasses.replace(run.identity, groups=names)
+    path = next(hospital.rglob("n0.png"))
+    other = path.with_name("n1.png")
+    rows = [f"{place},Parabasal,one" for place in (path, other)]
+    (tmp_path / "grouped.csv").write_text("\n".join(["path,label,group", *rows]))
+    said = summary(evaluate_on(ungrouped, tmp_path / "grouped.csv"))
+    assert "by group unknown but for groups that hold a copy" in said
+
+
+def test_recompressed_test_images_of_the_run_are_said(run, own, tmp_path):
+    for number, (pixels, label) in enumerate(own["test"][:3]):
+        (tmp_path / "again" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "again" / label / f"{number}.jpg", quality=90)
+    said = summary(evaluate_on(run, tmp_path / "again"))
+    assert "3 are test images of the run (3 as near duplicates)" in said
+
+
 def test_probabilities_are_those_of_the_run(run, hospital, tmp_path):
     evaluate_on(run, hospital, out=tmp_path)
     table = read_table(tmp_path / "external_predictions.csv")
@@ -102,7 +153,8 @@ def test_a_list_reads_as_the_folder_does(run, hospital, tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *rows]))
     listed = evaluate_on(run, tmp_path / "list.csv", out=tmp_path / "b")
     assert listed["confusion_matrix"] == whole["confusion_matrix"]
-    assert listed["external"]["seen"] == whole["external"]["seen"]
+    for kind in ("exact", "near", "repeated"):
+        assert listed["external"]["seen"][kind] == whole["external"]["seen"][kind]
     assert (listed["groups"], whole["groups"]) == (3, 12)
     # Paths may also start at the folder of the list.
     rows = [f"{path.relative_to(hospital).as_posix()};{path.parent.name}" for path in paths]
@@ -138,8 +190,10 @@ def test_predictions_join_a_list_of_labels(run, hospital, tmp_path):
     assert "1 predicted images have no label and are left out" in notes
     assert "1 labelled images have no prediction, e.g. other.png" in notes
     assert "joined to predictions by file name" in notes
-    with pytest.raises(InputError, match="label"):
+    with pytest.raises(InputError, match=r"no column label; give the labels .* with --labels"):
         evaluate_on(run, tmp_path / "predicted.csv", name="without")
+    with pytest.raises(InputError, match="there is no such folder, list"):
+        evaluate_on(run, tmp_path / "nowhere.csv", labels=tmp_path / "labels.csv")
 
 
 def test_classes_are_matched_by_name(run, hospital, tmp_path):

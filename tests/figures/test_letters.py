@@ -3,6 +3,7 @@
 import logging as standard_logging
 import shutil
 import warnings
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -71,14 +72,15 @@ def test_names_are_compared_composed():
 @pytest.mark.usefixtures("only_matplotlibs_fonts")
 def test_an_installed_font_that_has_the_letters_is_used(monkeypatch, tmp_path):
     """Matplotlib's own list may be older than the font: a font of symbols stands in for it."""
-    own = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+    # By its file: bold and slanted fonts of the same name have other signs.
+    files = {Path(font.fname).name: font.fname for font in font_manager.fontManager.ttflist}
     sign = "\ue000"  # of the private use area: STIX has it, DejaVu Sans does not
     others = [font for font in font_manager.fontManager.ttflist if not font.name.startswith("STIX")]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", others)
     _forget()
     assert letters.without_font(sign) == {sign}
     newer = tmp_path / "symbols.ttf"
-    shutil.copy(own["STIXNonUnicode"], newer)
+    shutil.copy(files["STIXNonUni.ttf"], newer)
     monkeypatch.setattr(letters.font_manager, "findSystemFonts", lambda: [str(newer)])
     _forget()
     assert letters.without_font(sign) == frozenset()

@@ -104,7 +104,7 @@ def test_an_evaluation_of_other_weights_is_left_out(two_forms, trained, tmp_path
     path.write_text(json.dumps(trained[1] | {"step": two_forms.step + 1}))
     assert make_card(two_forms, tmp_path, 0)["evaluation"] is None
     path.write_text(json.dumps(trained[1] | {"step": two_forms.step, "metrics": {}}))
-    with pytest.raises(InputError, match=r"earlier version.* run python -m cervix_jax\.evaluate"):
+    with pytest.raises(InputError, match=r"earlier version.* evaluate again"):
         make_card(two_forms, tmp_path, 0)
     path.write_text("{")
     with pytest.raises(InputError, match=r"test\.json: cannot be read"):

@@ -7,7 +7,8 @@ import numpy as np
 
 from cervix_jax.audit.baselines import TREES, share_above_chance, shortcut_table
 from cervix_jax.audit.features import DESCRIPTIONS, Measurements, measure
-from cervix_jax.data.catalog import Dataset, find_builder
+from cervix_jax.data.catalog import Dataset
+from cervix_jax.data.divide import divided
 from cervix_jax.data.duplicates import (
     MAX_DISTANCE,
     MIN_CORRELATION,
@@ -18,10 +19,8 @@ from cervix_jax.data.duplicates import (
 )
 from cervix_jax.data.splits import (
     ONE_SPLIT,
-    PAPER_RATIOS,
     SPLITS,
     UNKNOWN_GROUPS,
-    assign_splits,
     leakage,
 )
 from cervix_jax.errors import InputError
@@ -131,18 +130,8 @@ def _all_splits(
 def _folds(
     dataset: Dataset, groups: Sequence[str], protocol: str, folds: int, seed: int
 ) -> list[np.ndarray]:
-    ratios = getattr(find_builder(dataset.name), "PAPER_RATIOS", PAPER_RATIOS)
     return [
-        assign_splits(
-            dataset.filenames,
-            dataset.labels,
-            groups,
-            protocol=protocol,
-            fold=fold,
-            folds=folds,
-            seed=seed,
-            ratios=ratios,
-        )
+        divided(dataset, groups, protocol=protocol, fold=fold, folds=folds, seed=seed)
         for fold in range(1 if protocol in ONE_SPLIT else max(folds, 1))
     ]
 

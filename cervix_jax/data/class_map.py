@@ -1,12 +1,12 @@
 """Which class of a run each class of a data set is: by name, never by position."""
 
 import shlex
-import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from cervix_jax.errors import InputError
+from cervix_jax.files.paths import nfc
 
 ClassMap = Mapping[str, str | Sequence[str]]
 """Class of the run to its name, or its names, in the data set."""
@@ -37,8 +37,8 @@ def match_classes(
       InputError: a class of the data set is none of the run's, or `class_map` names a class that
         is not there; the message has both lists.
     """
-    own = {_nfc(name): label for label, name in enumerate(run_classes)}
-    theirs = [_nfc(name) for name in data_classes]
+    own = {nfc(name): label for label, name in enumerate(run_classes)}
+    theirs = [nfc(name) for name in data_classes]
     both = (
         f"the run's classes are {', '.join(run_classes)}, those of the data set "
         f"{', '.join(data_classes)}"
@@ -46,19 +46,19 @@ def match_classes(
     mapped: dict[str, int] = {}
     for run_name, given in (class_map or {}).items():
         names = [given] if isinstance(given, str) else list(given)
-        if _nfc(run_name) not in own:
+        if nfc(run_name) not in own:
             raise InputError(f"{_flag(run_name, names[0])}: {run_name!r} is no class; {both}.")
         for name in names:
-            if _nfc(name) not in theirs:
+            if nfc(name) not in theirs:
                 raise InputError(f"{_flag(run_name, name)}: {name!r} is no class; {both}.")
-            label = own[_nfc(run_name)]
-            if mapped.setdefault(_nfc(name), label) != label:
+            label = own[nfc(run_name)]
+            if mapped.setdefault(nfc(name), label) != label:
                 raise InputError(
                     f"{_flag(run_name, name)}: {name!r} is already "
-                    f"{run_classes[mapped[_nfc(name)]]!r}; give each class one meaning."
+                    f"{run_classes[mapped[nfc(name)]]!r}; give each class one meaning."
                 )
     found = {name: mapped.get(name, own.get(name)) for name in theirs}
-    unknown = [name for name in data_classes if found[_nfc(name)] is None]
+    unknown = [name for name in data_classes if found[nfc(name)] is None]
     if unknown:
         left = [name for label, name in enumerate(run_classes) if label not in found.values()]
         # One class more is most often a new class, one for another most often a new name.
@@ -101,10 +101,10 @@ def parse_class_map(given: Sequence[str], run_classes: Sequence[str]) -> dict[st
     Raises:
       InputError: a text is of another form, or does not begin with a class of the run.
     """
-    own = {_nfc(name): name for name in run_classes}
+    own = {nfc(name): name for name in run_classes}
     found: dict[str, list[str]] = {}
     for text in given:
-        parts = _nfc(text).split("=")
+        parts = nfc(text).split("=")
         cuts = [cut for cut in range(1, len(parts)) if "=".join(parts[:cut]).strip() in own]
         if not cuts or not "=".join(parts[cuts[-1] :]).strip():
             raise InputError(
@@ -118,7 +118,3 @@ def parse_class_map(given: Sequence[str], run_classes: Sequence[str]) -> dict[st
 
 def _flag(run_name: str, name: str) -> str:
     return f"--class_map={shlex.quote(f'{run_name}={name}')}"
-
-
-def _nfc(name: str) -> str:
-    return unicodedata.normalize("NFC", str(name))

@@ -37,18 +37,8 @@ def split_dataset(
     Returns:
       array [N] of "train", "val" or "test", in the order of the data set.
     """
-    builder_cls = catalog.find_builder(dataset.name)
     groups = dataset.joined_groups if protocol == "joined" else dataset.groups
-    splits = assign_splits(
-        dataset.filenames,
-        dataset.labels,
-        groups,
-        protocol=protocol,
-        fold=fold,
-        folds=folds,
-        seed=seed,
-        ratios=getattr(builder_cls, "PAPER_RATIOS", PAPER_RATIOS),
-    )
+    splits = divided(dataset, groups, protocol=protocol, fold=fold, folds=folds, seed=seed)
     units = dataset.filenames if protocol == "random" else groups
     for text in absences(
         splits,
@@ -61,6 +51,40 @@ def split_dataset(
     ):
         _say_once(text)
     return np.where(splits == "val", "train", splits) if refit else splits
+
+
+def divided(
+    dataset: catalog.Dataset,
+    groups: Sequence[str],
+    *,
+    protocol: str,
+    fold: int = 0,
+    folds: int = 5,
+    seed: int = 0,
+) -> np.ndarray:
+    """`assign_splits` of a data set by given groups, with the shares of its builder for "paper".
+
+    Args:
+      dataset: the prepared data set.
+      groups: [N], in the order of the data set.
+      protocol: see `assign_splits`, as all that follow.
+      fold: see there.
+      folds: see there.
+      seed: see there.
+
+    Returns:
+      array [N] of "train", "val" or "test".
+    """
+    return assign_splits(
+        dataset.filenames,
+        dataset.labels,
+        groups,
+        protocol=protocol,
+        fold=fold,
+        folds=folds,
+        seed=seed,
+        ratios=getattr(catalog.find_builder(dataset.name), "PAPER_RATIOS", PAPER_RATIOS),
+    )
 
 
 def absences(

@@ -5,7 +5,6 @@ again under another name, in another folder, and among others that were added si
 """
 
 import dataclasses
-import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from cervix_jax.data.class_map import ClassMap, match_classes
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError
-from cervix_jax.files.paths import user_path
+from cervix_jax.files.paths import nfc, user_path
 
 if TYPE_CHECKING:
     from cervix_jax.data.experiment import ExperimentData
@@ -180,7 +179,7 @@ class DataIdentity:
         """
         match, unknown = _known_classes(self.class_names, dataset.class_names, class_map)
         labels = match[np.asarray(dataset.labels, np.int64)]
-        names, there = [_nfc(n) for n in self.filenames], [_nfc(n) for n in dataset.filenames]
+        names, there = [nfc(n) for n in self.filenames], [nfc(n) for n in dataset.filenames]
         digests, found = self.digests, tuple(dataset.digests)
         own, theirs = self.labels.tolist(), labels.tolist()
         places = _places(
@@ -283,8 +282,8 @@ def _known_classes(
     except InputError:
         if class_map:
             raise
-    known = {_nfc(name): label for label, name in enumerate(own)}
-    match = [known.get(_nfc(name), ABSENT) for name in theirs]
+    known = {nfc(name): label for label, name in enumerate(own)}
+    match = [known.get(nfc(name), ABSENT) for name in theirs]
     unknown = tuple(n for n, label in zip(theirs, match, strict=True) if label == ABSENT)
     return np.asarray(match, np.int64), unknown
 
@@ -335,7 +334,3 @@ def _regrouped(before: np.ndarray, now: np.ndarray) -> np.ndarray:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _nfc(name: str) -> str:
-    return unicodedata.normalize("NFC", name)

@@ -185,15 +185,7 @@ def _in_order_of(run: Run, table: PredictionTable, path: Path) -> PredictionTabl
             f"{path}: has predictions of the classes {', '.join(table.class_names)}, and the run's "
             f"are {', '.join(run.class_names)}; give predictions of this run."
         )
-    columns = np.asarray([table.class_names.index(name) for name in run.class_names])
-    labels = np.where(table.labels < 0, table.labels, np.argsort(columns)[table.labels])
-    return dataclasses.replace(
-        table,
-        labels=labels,
-        probabilities=table.probabilities[:, columns],
-        class_names=run.class_names,
-        logits=None if table.logits is None else table.logits[:, columns],
-    )
+    return table.in_order_of(run.class_names)
 
 
 def _prints_of_files(filenames: Sequence[str], table: Path) -> Fingerprints | None:

@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
+from cervix_jax.files.paths import nfc
+
 LONGEST_NAME = 240  # characters; a longer name is numbered too
 # It has a box with the block's name for every letter there is, and shows none.
 _NO_LETTERS = "Last Resort"
@@ -45,10 +47,9 @@ def drawable(names: Sequence[str]) -> tuple[str, ...]:
 
 def plain(text: str) -> str:
     """Composed letters (NFC), a space for every sign of control but a line break."""
-    composed = unicodedata.normalize("NFC", text)
     return "".join(
         " " if unicodedata.category(letter) == "Cc" and letter != "\n" else letter
-        for letter in composed
+        for letter in nfc(text)
     )
 
 

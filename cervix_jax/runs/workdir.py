@@ -1,5 +1,6 @@
 """What lies in a run's folder besides checkpoints: its config, its environment, and whose it is."""
 
+import contextlib
 import json
 import platform
 import subprocess
@@ -152,10 +153,15 @@ def split_dataset_item(
 def write_fingerprints(workdir: Path, fingerprints: Fingerprints) -> None:
     """Keep what identifies the examples of a run, so that copies of them are found elsewhere.
 
-    With several processes only the first writes.
+    A run that goes on has them already. With several processes only the first writes.
     """
-    if distributed.is_main_process():
-        fingerprints.save(workdir / FINGERPRINTS_FILE)
+    if not distributed.is_main_process():
+        return
+    path = workdir / FINGERPRINTS_FILE
+    with contextlib.suppress(FileNotFoundError, InputError):  # a damaged file is made anew
+        if Fingerprints.load(path).digests == fingerprints.digests:
+            return
+    fingerprints.save(path)
 
 
 def read_fingerprints(workdir: Path, identity: DataIdentity) -> Fingerprints | None:

@@ -56,6 +56,18 @@ class PredictionTable:
         """The same images, predicted otherwise."""
         return dataclasses.replace(self, probabilities=probabilities, logits=None)
 
+    def in_order_of(self, class_names: Sequence[str]) -> "PredictionTable":
+        """The same predictions, with the classes in another order; all C of them are named."""
+        columns = np.asarray([self.class_names.index(name) for name in class_names])
+        labels = np.where(self.labels == UNKNOWN, UNKNOWN, np.argsort(columns)[self.labels])
+        return dataclasses.replace(
+            self,
+            labels=labels,
+            probabilities=self.probabilities[:, columns],
+            class_names=tuple(class_names),
+            logits=None if self.logits is None else self.logits[:, columns],
+        )
+
     def coarsen(self, level: int) -> "PredictionTable":
         """Joined classes, whose probabilities are sums; see `cervix_jax.data.classes`."""
         names, index = classes.coarsen(self.class_names, level)
@@ -92,21 +104,14 @@ def align(first: PredictionTable, second: PredictionTable, names: Sequence[str])
             "tested on the same images: one protocol, fold and data set."
         )
     second = second.take(np.asarray([place[name] for name in first.filenames]))
-    columns = np.asarray([second.class_names.index(name) for name in first.class_names])
-    labels = np.argsort(columns)[second.labels]
-    differing = np.flatnonzero(labels != first.labels)
+    second = second.in_order_of(first.class_names)
+    differing = np.flatnonzero(second.labels != first.labels)
     if len(differing):
         raise InputError(
             f"{a} and {b} label {len(differing)} images differently, "
             f"{first.filenames[differing[0]]} first; one of the two is wrong."
         )
-    return dataclasses.replace(
-        second,
-        labels=labels,
-        probabilities=second.probabilities[:, columns],
-        class_names=first.class_names,
-        logits=None if second.logits is None else second.logits[:, columns],
-    )
+    return second
 
 
 def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:

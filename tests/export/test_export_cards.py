@@ -100,11 +100,12 @@ def test_the_code_in_the_model_card_runs(
 
 def test_an_evaluation_of_other_weights_is_left_out(two_forms, trained, tmp_path):
     (tmp_path / "evaluate").mkdir()
+    (tmp_path / "config.json").write_text("{}")  # a run's folder, whose command can be named
     path = tmp_path / "evaluate" / "test.json"
     path.write_text(json.dumps(trained[1] | {"step": two_forms.step + 1}))
     assert make_card(two_forms, tmp_path, 0)["evaluation"] is None
     path.write_text(json.dumps(trained[1] | {"step": two_forms.step, "metrics": {}}))
-    with pytest.raises(InputError, match=r"earlier version.* evaluate again"):
+    with pytest.raises(InputError, match=r"earlier version.* run python -m cervix_jax\.evaluate"):
         make_card(two_forms, tmp_path, 0)
     path.write_text("{")
     with pytest.raises(InputError, match=r"test\.json: cannot be read"):

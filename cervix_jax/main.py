@@ -126,4 +126,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    run_command(main, groups=GROUPS, devices=False)
+    run_command(main, groups=GROUPS, devices=False, alone=False)

@@ -33,6 +33,7 @@ def run_command(
     positional: bool = False,
     groups: Mapping[str, Sequence[str]] | None = None,
     devices: bool = True,
+    alone: bool = True,
 ) -> None:
     """Parse the flags of `sys.argv`, call `main(argv)` and exit.
 
@@ -48,6 +49,8 @@ def run_command(
       groups: how `--help` orders the flags, by title.
       devices: whether to see that the devices which JAX_PLATFORMS asks for are there; not where
         the processes of a run must connect first.
+      alone: whether to hold what the command writes; not where the processes of a run hold it
+        together, as training does.
     """
 
     def begin(argv: list[str]) -> Any:
@@ -57,7 +60,7 @@ def run_command(
         if devices:
             require_devices()
         _expand_homes()
-        with _alone():
+        with _alone() if alone else contextlib.nullcontext():
             return main(argv)
 
     _quieten_libraries()
@@ -111,10 +114,7 @@ def _expand_homes() -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Holds what this command writes: its `--out`, or its part of the `--workdir`.
-
-    Training holds its workdir by itself, also where Python starts it.
-    """
+    """Holds what this command writes: its `--out`, or its part of the `--workdir`."""
     given = {
         name: str(flags.FLAGS[name].value or "")
         for name in ("out", "workdir")

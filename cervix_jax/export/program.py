@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
+from cervix_jax import target
 from cervix_jax.data.normalization import normalize
-from cervix_jax.models.cpu import convolution
 from cervix_jax.runs.inference import apply_weights
 from cervix_jax.runs.run import Run
 
@@ -56,7 +56,7 @@ def trace(run: Run, platforms: Sequence[str] = PLATFORMS) -> jax_export.Exported
     (batch,) = jax_export.symbolic_shape("b")
     size = run.config.image_size
     images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)
-    on_cpu, elsewhere = (classify(run, own_forms) for own_forms in (True, False))
+    on_cpu, elsewhere = (classify(run, platform) for platform in ("cpu", "tpu"))
 
     def by_platform(weights: Weights, images: jax.Array) -> jax.Array:
         return jax.lax.platform_dependent(weights, images, cpu=on_cpu, default=elsewhere)
@@ -77,15 +77,15 @@ def _without_locations() -> Iterator[None]:
         jax.config.update("jax_traceback_in_locations_limit", before)
 
 
-def classify(run: Run, own_forms: bool) -> Callable[[Weights, jax.Array], jax.Array]:
-    """The function that `trace` traces, with the CPU's own forms of layers or with XLA's."""
+def classify(run: Run, platform: str) -> Callable[[Weights, jax.Array], jax.Array]:
+    """The function that `trace` traces, with the forms of layers for one of `target.PLATFORMS`."""
     treedef = jax.tree.structure(run.variables)
     names = list(named_weights(run))  # in the order of the leaves
 
     def probabilities(weights: Weights, images: jax.Array) -> jax.Array:
         variables = jax.tree.unflatten(treedef, [weights[name] for name in names])
         wanted = normalize(images, run.config.model.normalization)
-        with convolution.prefer(own_forms):
+        with target.tracing_for(platform):
             logits, _ = apply_weights(run.graphdef, variables, wanted)
         return jax.nn.softmax(logits, axis=-1)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from cervix_jax import models
+from cervix_jax import models, target
 from cervix_jax.errors import check_choice
 from cervix_jax.models.classifier import Classifier
 
@@ -45,5 +45,5 @@ def compute_dtype(name: str) -> jnp.dtype:
     """
     check_choice("model.dtype", name, DTYPES)
     if name == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        name = "float32" if target.platform() == "cpu" else "bfloat16"
     return jnp.dtype(name)

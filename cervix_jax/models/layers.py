@@ -19,6 +19,7 @@ from flax import nnx
 from jax import core, lax
 from jax.typing import DTypeLike
 
+from cervix_jax import target
 from cervix_jax.models.cpu import convolution
 
 Init = Literal["fan_in", "fan_out", "torch"]
@@ -76,7 +77,7 @@ class Conv(nnx.Module):
         """Convolve float [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         x = x.astype(self.dtype)
         kernel = self.kernel[...].astype(self.dtype)
-        convolve = convolution.conv_fastest if convolution.preferred() else convolution.conv
+        convolve = convolution.conv_fastest if target.platform() == "cpu" else convolution.conv
         y = convolve(x, kernel, self.stride)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 

@@ -28,7 +28,7 @@ def test_any_number_of_images(program, two_forms, count):
 def test_both_forms_of_every_layer_agree(two_forms):
     run = portable(two_forms)
     weights = named_weights(run)
-    ours, general = (jax.jit(classify(run, own)) for own in (True, False))
+    ours, general = (jax.jit(classify(run, platform)) for platform in ("cpu", "tpu"))
     np.testing.assert_allclose(
         ours(weights, images(3)), general(weights, images(3)), rtol=1e-5, atol=1e-6
     )

@@ -30,18 +30,3 @@ def test_every_form_of_convolution_has_the_same_value_and_gradients(size, side, 
     )
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-
-
-def test_the_forms_that_a_trace_takes_can_be_chosen():
-    def nested():
-        with convolution.prefer(True):
-            assert convolution.preferred()
-            raise RuntimeError("inside")
-
-    assert convolution.preferred(), "the tests run on the CPU"
-    with convolution.prefer(False):
-        assert not convolution.preferred()
-        with pytest.raises(RuntimeError, match="inside"):
-            nested()
-        assert not convolution.preferred()
-    assert convolution.preferred()

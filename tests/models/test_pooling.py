@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 from selection import few
 
-from cervix_jax.models.cpu import convolution, pooling
+from cervix_jax import target
+from cervix_jax.models.cpu import pooling
 
 
 def flax_max_pool(x):
@@ -33,11 +34,11 @@ def test_max_pooling_has_the_same_value_and_gradient_also_among_equals(size, lev
     )
 
 
-def test_pooling_keeps_bfloat16_and_takes_flax_form_where_the_cpus_is_not_preferred():
+def test_pooling_keeps_bfloat16_and_takes_flax_form_for_other_platforms():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 3)), jnp.bfloat16)
     for pool in (pooling.max_pool, pooling.average_pool):
         assert pool(x).dtype == jax.grad(lambda x, p=pool: p(x).sum())(x).dtype == jnp.bfloat16
     # A new function each time, since JAX keeps what it has traced.
     assert "reduce_window" not in str(jax.make_jaxpr(lambda x: pooling.max_pool(x))(x))
-    with convolution.prefer(False):
+    with target.tracing_for("tpu"):
         assert "reduce_window" in str(jax.make_jaxpr(lambda x: pooling.max_pool(x))(x))

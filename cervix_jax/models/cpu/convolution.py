@@ -5,36 +5,12 @@ To fewer rows or columns than the kernel has, XLA does not convolve by its fast 
 1.4 to 2.9 times as long as those of a matrix product (benchmarks/README.md, jaxlib 0.12).
 """
 
-import contextlib
-import contextvars
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-
-_forced: contextvars.ContextVar[bool | None] = contextvars.ContextVar("forced", default=None)
-
-
-def preferred() -> bool:
-    """Whether what is traced now takes the CPU's own forms; else it takes XLA's."""
-    forced = _forced.get()
-    return jax.default_backend() == "cpu" if forced is None else forced
-
-
-@contextlib.contextmanager
-def prefer(own_forms: bool) -> Iterator[None]:
-    """In the block, traced models take the CPU's own forms or XLA's, whatever the backend is.
-
-    For programs that are traced here and run elsewhere. JAX does not know of this choice: a
-    function that it has traced before is not traced again because of it.
-    """
-    token = _forced.set(own_forms)
-    try:
-        yield
-    finally:
-        _forced.reset(token)
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

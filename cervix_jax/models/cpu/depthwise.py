@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
+from cervix_jax import target
 from cervix_jax.models.cpu import convolution
 from cervix_jax.models.layers import Conv
 
@@ -134,6 +135,6 @@ class DepthwiseConv(Conv):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve float [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), C]."""
-        convolve = depthwise_shifted if convolution.preferred() else depthwise_grouped
+        convolve = depthwise_shifted if target.platform() == "cpu" else depthwise_grouped
         kernel = self.kernel[...][:, :, 0].astype(self.dtype)
         return convolve(x.astype(self.dtype), kernel, self.stride)

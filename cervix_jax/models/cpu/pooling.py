@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from cervix_jax import target
 from cervix_jax.models.cpu import convolution
 
 
 def max_pool(x: jax.Array) -> jax.Array:
     """3x3 maxima at stride 2 with a border of minus infinity: [B, H, W, C] to ceil(H / 2)."""
-    if convolution.preferred():
+    if target.platform() == "cpu":
         return max_pool_by_place(x)
     # Flax's annotation knows padding only as a word; its documentation takes pairs too.
     return nnx.max_pool(x, (3, 3), (2, 2), cast(Any, ((1, 1), (1, 1))))

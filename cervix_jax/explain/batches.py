@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from cervix_jax import target
 from cervix_jax.errors import InputError, check_count
 from cervix_jax.explain.function import call, exact_scores
 from cervix_jax.files.threads import map_in_order
@@ -120,7 +121,7 @@ def sum_samples(
     fixed, count = tuple(sorted(options.items())), len(examples["images"])
 
     def start(own: dict[str, np.ndarray], pairs: tuple) -> Any:
-        return _sum(method, fixed, samples, fn, own, pairs, shared)
+        return _sum(method, fixed, samples, target.platform(), fn, own, pairs, shared)
 
     totals: Any = None
     # One sample needs no float64 to be added up in.
@@ -237,8 +238,9 @@ def _run(
     )  # fmt: skip
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _sum(method, options, samples, fn, examples, pairs, shared):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _sum(method, options, samples, platform, fn, examples, pairs, shared):
+    del platform  # the network's forms depend on it, and so its program is another
     local, sample, valid = pairs
     gathered = jax.tree.map(lambda x: x[local], examples)
     values = method(fn, gathered, sample, shared, **dict(options))
@@ -278,7 +280,7 @@ def divide(rows: int, batch_size: int) -> tuple[int, int]:
       rows: of all batches together, at least 1.
       batch_size: most rows under way at any time, at least 1.
     """
-    at_once = min(_cores(), batch_size) if jax.default_backend() == "cpu" else 1
+    at_once = min(_cores(), batch_size) if target.platform() == "cpu" else 1
     return min(batch_size // at_once, -(-rows // at_once)), at_once
 
 

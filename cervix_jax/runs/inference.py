@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from cervix_jax import distributed
+from cervix_jax import distributed, target
 from cervix_jax.data.augment.geometry import dihedral
 from cervix_jax.data.normalization import normalize
 from cervix_jax.data.pipeline import Pipeline
@@ -42,13 +42,18 @@ def apply_weights(
     return model(images, **options)
 
 
-@functools.lru_cache(maxsize=8)
 def make_forward(graphdef: nnx.GraphDef, normalization: str, mesh: Mesh) -> Forward:
     """A jitted `forward(variables, images uint8 [B, S, S, 3]) -> logits float32 [B, C]`.
 
     The logits lie whole on every device. The same arguments give the same function, so that folds
     and seeds share one program.
     """
+    return _make_forward(graphdef, normalization, mesh, target.platform())
+
+
+@functools.lru_cache(maxsize=8)
+def _make_forward(graphdef: nnx.GraphDef, normalization: str, mesh: Mesh, platform: str) -> Forward:
+    del platform  # the network's forms depend on it, and so its program is another
 
     def forward(variables: Variables, images: jax.Array) -> jax.Array:
         return apply_weights(graphdef, variables, normalize(images, normalization))[0]

@@ -19,7 +19,7 @@ from flax import nnx
 from jax import lax
 from jax.sharding import Mesh
 
-from cervix_jax import distributed, rng
+from cervix_jax import distributed, rng, target
 from cervix_jax.data.augment import make_augment, parse_settings
 from cervix_jax.data.normalization import normalize
 from cervix_jax.data.pipeline import Batch
@@ -82,12 +82,23 @@ def init_state(
       start_from: parameters and statistics by path that take the place of those drawn, see
         `start.starting_values`.
     """
-    graphdef, init = _make_init(_compiled_part(config), num_classes, mesh)
+    graphdef, init = _make_init(_compiled_part(config), num_classes, mesh, target.platform())
     return graphdef, init(np.uint32(config.seed), dict(start_from or {}))
 
 
+def abstract_state(
+    config: ml_collections.ConfigDict, num_classes: int, mesh: Mesh
+) -> tuple[nnx.GraphDef, State]:
+    """As `init_state`, with shapes in place of arrays: for devices that are not there."""
+    graphdef, init = _make_init(_compiled_part(config), num_classes, mesh, target.platform())
+    return graphdef, jax.eval_shape(init, np.uint32(0), {})
+
+
 @functools.lru_cache(maxsize=4)
-def _make_init(config: ml_collections.FrozenConfigDict, num_classes: int, mesh: Mesh):
+def _make_init(
+    config: ml_collections.FrozenConfigDict, num_classes: int, mesh: Mesh, platform: str
+):
+    del platform  # the network's forms depend on it, and so its programs are others
     optimizer = optim.make_optimizer(config)
 
     def build(seed) -> nnx.Module:
@@ -133,13 +144,21 @@ def make_train_step(
     """
     settings = parse_settings(config.augment.to_dict())
     margin = settings.margin(config.image_size, config.data.resize)
-    return _make_train_step(graphdef, _compiled_part(config), num_classes, mesh, margin)
+    return _make_train_step(
+        graphdef, _compiled_part(config), num_classes, mesh, margin, target.platform()
+    )
 
 
 @functools.lru_cache(maxsize=4)
 def _make_train_step(
-    graphdef, config: ml_collections.FrozenConfigDict, num_classes: int, mesh: Mesh, margin: int
+    graphdef,
+    config: ml_collections.FrozenConfigDict,
+    num_classes: int,
+    mesh: Mesh,
+    margin: int,
+    platform: str,
 ) -> TrainStep:
+    del platform  # as in `_make_init`
     augment = make_augment(config.augment.to_dict(), margin)
     optimizer = optim.make_optimizer(config)
 
@@ -157,34 +176,39 @@ def _make_train_step(
 
     def step(state: State, batch: Batch, inputs: dict[str, jax.Array]) -> State:
         number, seed = state["step"], inputs["seed"]
-        images, targets = augment(
-            rng.stream(seed, "augment", number), batch["image"], batch["label"], num_classes
-        )
-        images = normalize(images, config.model.normalization)
+        # The scopes name the parts of a step in profiles and in `cervix_jax.compile`.
+        with jax.named_scope("augmentation"):
+            images, targets = augment(
+                rng.stream(seed, "augment", number), batch["image"], batch["label"], num_classes
+            )
+            images = normalize(images, config.model.normalization)
         dropout = rng.stream(seed, "dropout", number)
         loss, stats, logits, grads = accumulated(
             state["params"], state["stats"], images, targets, dropout, inputs["class_weights"]
         )
-        updates, opt = optimizer.update(
-            grads,
-            state["opt"],
-            state["params"],
-            learning_rate=inputs["learning_rate"],
-            head_only=inputs["head_only"],
-        )
-        params = optax.apply_updates(state["params"], updates)
+        with jax.named_scope("optimiser"):
+            updates, opt = optimizer.update(
+                grads,
+                state["opt"],
+                state["params"],
+                learning_rate=inputs["learning_rate"],
+                head_only=inputs["head_only"],
+            )
+            params = optax.apply_updates(state["params"], updates)
         now = LoopMetrics.single_from_model_output(loss=loss, logits=logits, labels=batch["label"])
         new = {"params": params, "stats": stats, "opt": opt, "metrics": state["metrics"].merge(now)}
         if config.ema_decay:
             # Early on a shorter memory, or the first random weights would linger.
             share = 1 - jnp.minimum(config.ema_decay, (1.0 + number) / (10.0 + number))
             moved = {"params": params, "stats": stats}
-            new["ema"] = optax.incremental_update(moved, state["ema"], share)
-        # The parameters too: a finite gradient may still overflow them.
-        finite = jnp.isfinite(jnp.stack([loss, optax.tree.norm(grads), optax.tree.norm(params)]))
-        finite = finite.all()
-        old = {name: state[name] for name in new}
-        new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, old)
+            with jax.named_scope("optimiser"):
+                new["ema"] = optax.incremental_update(moved, state["ema"], share)
+        with jax.named_scope("optimiser"):
+            # The parameters too: a finite gradient may still overflow them.
+            norms = [loss, optax.tree.norm(grads), optax.tree.norm(params)]
+            finite = jnp.isfinite(jnp.stack(norms)).all()
+            old = {name: state[name] for name in new}
+            new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, old)
         counts = _count_nonfinite(state["nonfinite"], finite)
         return new | {"step": number + 1, "nonfinite": counts}
 

@@ -119,6 +119,13 @@ def batch_sharded(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
+def first_of_share(size: int) -> jax.Array | int:
+    """Number in the whole batch of the first of a device's `size` rows; 0 outside `shard_map`."""
+    if DATA_AXIS in jax.sharding.get_abstract_mesh().manual_axes:
+        return size * jax.lax.axis_index(DATA_AXIS)
+    return 0
+
+
 def check_divides(field: str, batch_size: int, mesh: Mesh) -> None:
     """Refuse a batch that the devices cannot share equally.
 

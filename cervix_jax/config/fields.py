@@ -114,6 +114,12 @@ FIELDS: dict[str, Setting] = {
     "model.remat": Setting(
         False, "Compute again what lies inside a block, to save memory in training"
     ),
+    "model.norm_groups": Setting(
+        0,
+        "Images of a group whose batch statistics a normalisation takes; 0 is the whole batch",
+        0,
+        MANY,
+    ),
     "model.dtype": Setting(
         "auto",
         "Arithmetic of the network; auto is bfloat16 on accelerators and float32 on the CPU",

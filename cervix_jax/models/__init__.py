@@ -23,7 +23,7 @@ from cervix_jax.models import densenet, efficientnet
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.models.efficientnet import EfficientNet
-from cervix_jax.models.layers import initialise
+from cervix_jax.models.layers import BatchNorm, initialise
 from cervix_jax.models.residual_attention import ResidualAttentionNetwork
 from cervix_jax.models.resnet import ResNet
 from cervix_jax.models.weights import port as port
@@ -127,6 +127,7 @@ def create(
     rngs: nnx.Rngs | None = None,
     dtype: DTypeLike = jnp.float32,
     remat: bool = False,
+    norm_groups: int = 0,
     weights: str | Path | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Classifier:
@@ -145,6 +146,8 @@ def create(
       dtype: type of the computation, such as `jnp.bfloat16` or `"bfloat16"`; parameters and
         batch statistics are float32.
       remat: spend time to save memory in training: see `layers.rematerialised`.
+      norm_groups: in training, images of a group that a normalisation takes its statistics of,
+        see `layers.BatchNorm`; 0 takes the whole batch.
       weights: a file, `package:<name>` or `hf:<repo>` as `weights.read.read_state_dict` takes
         them; or a torch state dict as arrays by name; or {"params", "stats"} of a run. The
         classifier stays fresh where theirs has another number of classes, and so does
@@ -159,7 +162,7 @@ def create(
 
     Raises:
       InputError: unknown name, option or value of an option; weights that cannot be read or do
-        not fit.
+        not fit; `norm_groups` for a network with normalisations that are no `layers.BatchNorm`.
     """
     _check_options(_check_name(name), options)
     check_count("num_classes", num_classes)
@@ -167,6 +170,8 @@ def create(
     for _, module in nnx.iter_modules(model):
         if hasattr(module, "remat"):
             cast(Any, module).remat = remat
+    if norm_groups:
+        _set_norm_groups(name, model, norm_groups)
     initialise(model, (rngs or nnx.Rngs(0)).params())
     if weights is not None:
         port.assign(model, _match(model, weights).values)
@@ -179,6 +184,19 @@ def _match(model: Classifier, weights: str | Path | Mapping[str, Any]) -> port.M
     if weights.keys() == {"params", "stats"}:
         return port.match_variables(model, weights, replace_head="if_needed")
     return port.match_state_dict(model, weights, replace_head="if_needed")
+
+
+def _set_norm_groups(name: str, model: Classifier, images: int) -> None:
+    for path, module in nnx.iter_modules(model):
+        own = any(isinstance(value, nnx.BatchStat) for value in vars(module).values())
+        if own and not isinstance(module, BatchNorm):
+            raise InputError(
+                f"model {name}: its {'/'.join(map(str, path))} is a {type(module).__name__}, which "
+                f"knows no groups of norm_groups={images} images; use "
+                "cervix_jax.models.layers.BatchNorm there, or norm_groups=0."
+            )
+        if hasattr(module, "norm_groups"):
+            cast(Any, module).norm_groups = images
 
 
 def _check_name(name: str) -> str:

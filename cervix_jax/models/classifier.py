@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from cervix_jax import distributed
 from cervix_jax.errors import InputError
 from cervix_jax.models.cpu.pooling import global_average_pool
 from cervix_jax.models.layers import Linear
@@ -26,9 +27,11 @@ class Classifier(nnx.Module):
       num_classes: length of the logits.
       minimum_size: smallest height and width in pixels.
       dtype: type of the computation; pooling and logits are float32.
+      norm_groups: see `layers.BatchNorm`; each image then has a key of its own for dropout.
     """
 
     minimum_size = 32
+    norm_groups = 0
 
     def __init__(self, *, num_classes: int, dropout_rate: float, dtype: DTypeLike):
         if num_classes < 1:
@@ -81,8 +84,17 @@ class Classifier(nnx.Module):
                     f"{type(self).__name__} has dropout {self.dropout.rate} and is in training: "
                     "call it with rngs=nnx.Rngs(dropout=key), or call eval() on it first"
                 )
-            pooled = self.dropout(pooled, rngs=rngs)
+            pooled = self._drop(pooled, rngs)
         return self.linear(pooled)
+
+    def _drop(self, pooled: jax.Array, rngs: nnx.Rngs) -> jax.Array:
+        if not self.norm_groups:
+            return self.dropout(pooled, rngs=rngs)
+        # With groups, `shard_map` may show each device its own images alone: their keys come from
+        # their numbers in the whole batch, so that they do not depend on the number of devices.
+        numbers = distributed.first_of_share(len(pooled)) + jnp.arange(len(pooled))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(rngs.dropout(), numbers)
+        return jax.vmap(lambda image, key: self.dropout(image, rngs=key))(pooled, keys)
 
     def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """Every output but `pre_logits`, from images in the compute type.

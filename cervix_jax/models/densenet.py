@@ -75,14 +75,15 @@ class DenseBlock(nnx.Module):
         gates = None
         layers = [getattr(self, f"denselayer{index + 1}") for index in range(self.layers)]
         training = not layers[0].norm1.use_running_average
-        moments = batch_moments(x) if training else None
+        group = layers[0].norm1.norm_groups
+        moments = batch_moments(x, group) if training else None
         for layer in layers:
             new = layer(x, moments)
             if layer is layers[-1] and self.attention is not None:
                 new, gates = self.attention(new)
             x = lax.concatenate([x, new], 3)
             if moments is not None:
-                moments = concatenate_moments([moments, batch_moments(new)])
+                moments = concatenate_moments([moments, batch_moments(new, group)])
         return x, moments, gates
 
 

@@ -20,6 +20,7 @@ from jax import core, lax
 from jax.typing import DTypeLike
 
 from cervix_jax import target
+from cervix_jax.errors import InputError
 from cervix_jax.models.cpu import convolution
 
 Init = Literal["fan_in", "fan_out", "torch"]
@@ -97,15 +98,23 @@ class Linear(nnx.Module):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Mean and biased variance per channel, float32 [C], and the number of values behind each."""
+    """Mean and biased variance per channel, and the number of values behind each.
+
+    Attributes:
+      mean: float32 [C], or [B, C] where the moments of an image are those of its group.
+      var: the same.
+      size: how many values each was taken of.
+    """
 
     mean: jax.Array
     var: jax.Array
     size: int = dataclasses.field(metadata={"static": True})
 
 
-def batch_moments(x: jax.Array) -> Moments:
+def batch_moments(x: jax.Array, group: int = 0) -> Moments:
     """Moments of [B, H, W, C] over all but the channels, in float32 and in one pass.
+
+    With `group` they are those of each `group` consecutive images, repeated for each of them.
 
     The variance is the mean square less the squared mean, which loses digits where the mean is many
     deviations from zero: its relative error is about 1e-7 (mean / deviation)^2, that is 1e-5 at 10
@@ -113,18 +122,42 @@ def batch_moments(x: jax.Array) -> Moments:
     own, would be right to 4e-7 at any mean, but takes 0 to 25 % more of a CPU's time for a
     convolution and its normalisation, forth and back. A trained RCAN has means of at most 3
     deviations in all of its 121 normalisations.
+
+    Raises:
+      InputError: the batch does not divide into groups.
     """
-    axes = tuple(range(x.ndim - 1))
     x = x.astype(jnp.float32)
+    if group and group != x.shape[0]:
+        return _group_moments(x, group)
+    axes = tuple(range(x.ndim - 1))
     mean = x.mean(axes)
     var = jnp.maximum(jnp.square(x).mean(axes) - jnp.square(mean), 0.0)
     return Moments(mean, var, math.prod(x.shape[:-1]))
 
 
+def _group_moments(x: jax.Array, group: int) -> Moments:
+    images, channels = x.shape[0], x.shape[-1]
+    if images % group:
+        raise InputError(
+            f"{images} images do not divide into groups of norm_groups={group}; "
+            f"use a multiple of {group}."
+        )
+
+    def mean_of_groups(values: jax.Array) -> jax.Array:
+        # Images first: what is as large as `x` keeps its shape, and with it its layout.
+        of_images = values.mean(tuple(range(1, values.ndim - 1)))
+        of_groups = of_images.reshape(-1, group, channels).mean(1)
+        return jnp.repeat(of_groups, group, axis=0, total_repeat_length=images)
+
+    mean = mean_of_groups(x)
+    var = jnp.maximum(mean_of_groups(jnp.square(x)) - jnp.square(mean), 0.0)
+    return Moments(mean, var, group * math.prod(x.shape[1:-1]))
+
+
 def concatenate_moments(parts: Sequence[Moments]) -> Moments:
     """Moments of a concatenation along the channels from those of its parts."""
-    mean = jnp.concatenate([p.mean for p in parts])
-    return Moments(mean, jnp.concatenate([p.var for p in parts]), parts[0].size)
+    mean = jnp.concatenate([p.mean for p in parts], -1)
+    return Moments(mean, jnp.concatenate([p.var for p in parts], -1), parts[0].size)
 
 
 class BatchNorm(nnx.Module):
@@ -135,12 +168,21 @@ class BatchNorm(nnx.Module):
     model choose between batch and running statistics. In a `jax.jit` over several devices the
     batch is the global one.
 
+    Where the attribute `norm_groups` is n > 0, each n consecutive images of the batch are
+    normalised by their own moments (ghost batch normalisation: Hoffer et al., "Train longer,
+    generalize better", NIPS 2017), and the running statistics follow the means over the G groups:
+
+      mean <- momentum * mean + (1 - momentum) / G * sum_g mean_g
+      var <- momentum * var + (1 - momentum) / G * sum_g var_g * m / (m - 1),  m = n H W
+
     Args:
       features: channels.
       momentum: weight of the old running value (torch's momentum is one minus this).
       epsilon: added to the variance.
       dtype: type of the output.
     """
+
+    norm_groups = 0
 
     def __init__(
         self,
@@ -164,7 +206,7 @@ class BatchNorm(nnx.Module):
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
-            moments = moments or batch_moments(x)
+            moments = moments or batch_moments(x, self.norm_groups)
             mean, var = moments.mean, moments.var
             unbiased = var * (moments.size / max(moments.size - 1, 1))
             # `variable[...] = value` would compare shardings, which under a trace costs seconds.
@@ -173,9 +215,13 @@ class BatchNorm(nnx.Module):
         # One multiplication and one addition for each value, so that XLA keeps little to undo.
         gain = self.scale[...] * lax.rsqrt(var + self.epsilon)
         shift = self.bias[...] - mean * gain
+        if gain.ndim == 2:  # of each image
+            gain, shift = (jnp.expand_dims(v, tuple(range(1, x.ndim - 1))) for v in (gain, shift))
         return (x.astype(jnp.float32) * gain + shift).astype(self.dtype)
 
     def _running(self, old: jax.Array, new: jax.Array) -> jax.Array:
+        if new.ndim == 2:
+            new = new.mean(0)
         return self.momentum * old + (1 - self.momentum) * lax.stop_gradient(new)
 
 

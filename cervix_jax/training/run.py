@@ -246,12 +246,14 @@ def training_mesh(config: ml_collections.ConfigDict) -> Mesh:
     Raises:
       InputError: several processes cannot share it.
     """
-    size = config.batch_size // config.accumulation_steps
+    unit = config.accumulation_steps * max(config.model.norm_groups, 1)
+    size = config.batch_size // unit
     mesh = distributed.make_mesh(size)
-    distributed.check_divides("batch_size / accumulation_steps", size, mesh)
+    groups = " / model.norm_groups" if config.model.norm_groups else ""
+    distributed.check_divides(f"batch_size / accumulation_steps{groups}", size, mesh)
     used, there = mesh.devices.size, jax.device_count()
     if used < there and distributed.is_main_process():
-        more = -(-size // there) * there * config.accumulation_steps
+        more = -(-size // there) * there * unit
         logging.warning(
             "%d of %d devices are used, since %d do not share batch_size=%d equally; "
             "--config.batch_size=%d uses all.",
@@ -273,6 +275,13 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"batch_size={config.batch_size} does not divide into accumulation_steps={parts}; "
             f"use a multiple of {parts}."
+        )
+    group = config.model.norm_groups
+    if group and config.batch_size % (parts * group):
+        of_part = f" in each of accumulation_steps={parts}" if parts > 1 else ""
+        raise InputError(
+            f"batch_size={config.batch_size} does not divide into groups of model.norm_groups="
+            f"{group} images{of_part}; use a multiple of {parts * group}."
         )
     if config.early_stopping_epochs and config.split.refit:
         raise InputError(

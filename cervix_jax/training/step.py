@@ -16,7 +16,6 @@ import ml_collections
 import numpy as np
 import optax
 from flax import nnx
-from jax import lax
 from jax.sharding import Mesh
 
 from cervix_jax import distributed, rng, target
@@ -27,6 +26,7 @@ from cervix_jax.models.build import build_model
 from cervix_jax.models.weights.port import assign
 from cervix_jax.runs.inference import Variables
 from cervix_jax.training import losses, optim
+from cervix_jax.training.gradient import make_gradient
 from cervix_jax.training.metrics import LoopMetrics
 
 State = dict[str, Any]
@@ -171,8 +171,12 @@ def _make_train_step(
         ).mean()
         return loss, (nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))), logits)
 
-    gradient = jax.value_and_grad(loss_fn, has_aux=True)
-    accumulated = _accumulate(gradient, config.accumulation_steps)
+    gradient = make_gradient(
+        jax.value_and_grad(loss_fn, has_aux=True),
+        config.accumulation_steps,
+        config.model.get("norm_groups", 0),
+        mesh,
+    )
 
     def step(state: State, batch: Batch, inputs: dict[str, jax.Array]) -> State:
         number, seed = state["step"], inputs["seed"]
@@ -183,7 +187,7 @@ def _make_train_step(
             )
             images = normalize(images, config.model.normalization)
         dropout = rng.stream(seed, "dropout", number)
-        loss, stats, logits, grads = accumulated(
+        loss, stats, logits, grads = gradient(
             state["params"], state["stats"], images, targets, dropout, inputs["class_weights"]
         )
         with jax.named_scope("optimiser"):
@@ -219,47 +223,6 @@ def _make_train_step(
         in_shardings=(everywhere, split, everywhere),
         out_shardings=everywhere,
     )
-
-
-def _accumulate(gradient, parts: int):
-    """`(loss, stats, logits, gradients)` of a batch, computed in `parts` equal parts in turn.
-
-    Each part is normalised by its own moments, and the running statistics take one after the
-    other. Part i holds every `parts`-th example from i on, so that each device has its share.
-    """
-
-    def whole(params, stats, images, targets, dropout, class_weights):
-        (loss, (stats, logits)), grads = gradient(
-            params, stats, images, targets, dropout, class_weights
-        )
-        return loss, stats, logits, grads
-
-    def in_parts(params, stats, images, targets, dropout, class_weights):
-        def one(carry, part):
-            loss, stats, grads = carry
-            own_loss, stats, logits, own = whole(
-                params,
-                stats,
-                part["images"],
-                part["targets"],
-                jax.random.fold_in(dropout, part["number"]),
-                class_weights,
-            )
-            return (loss + own_loss / parts, stats, _add(grads, own, 1 / parts)), logits
-
-        def divide(x: jax.Array) -> jax.Array:
-            return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
-
-        split = {"images": divide(images), "targets": divide(targets), "number": jnp.arange(parts)}
-        start = (jnp.float32(0), stats, jax.tree.map(jnp.zeros_like, params))
-        (loss, stats, grads), logits = lax.scan(one, start, split)
-        return loss, stats, logits.swapaxes(0, 1).reshape(-1, logits.shape[-1]), grads
-
-    return whole if parts == 1 else in_parts
-
-
-def _add(total: Any, more: Any, share: float) -> Any:
-    return jax.tree.map(lambda a, b: a + share * b, total, more)
 
 
 def _count_nonfinite(counts: dict[str, jax.Array], finite: jax.Array) -> dict[str, jax.Array]:

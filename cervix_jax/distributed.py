@@ -10,10 +10,12 @@ import os
 from collections.abc import Iterator, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cervix_jax import peers
 from cervix_jax.errors import InputError
 
 DATA_AXIS = "data"
@@ -64,7 +66,7 @@ def initialize(
     if mode == "auto" and not (any(given) or cluster or tpu):
         return
     try:
-        jax.distributed.initialize(address, count, own)
+        peers.connect(address, count, own)
     except (ValueError, TypeError, RuntimeError) as error:
         if mode == "auto" and not (any(given) or cluster):
             return  # libtpu is installed, but this machine is not part of a TPU pod
@@ -149,6 +151,19 @@ def is_main_process() -> bool:
 def wait_for_all(name: str) -> None:
     """Wait until every process has come to the point of that name."""
     multihost_utils.sync_global_devices(name)
+
+
+def meet(mesh: Mesh) -> None:
+    """Have the processes connect their devices now, while none of them is busy.
+
+    The first sum over the devices connects them, and on the CPU a process waits 30 seconds for the
+    others. Left to the first step, they come to it when each has compiled it.
+    """
+    if jax.process_count() == 1:
+        return
+    local = np.ones(mesh.local_mesh.devices.size, np.float32)
+    ones = jax.make_array_from_process_local_data(batch_sharded(mesh), local)
+    jax.block_until_ready(jax.jit(jnp.sum, out_shardings=replicated(mesh))(ones))
 
 
 def gather_text(text: str) -> list[str]:

@@ -8,7 +8,8 @@ The first needs no data. The same command again resumes, or says that the run is
 are rcan, densenet121, resnet50, ran92, efficientnet_lite0 and transfer_herlev; `configs/NAME.py`
 means this package's own where the working directory has no such file. What follows the colon is
 the data set. Every field can be set with --config.<field>=<value>; --help together with --config
-lists them. Exit code 75 means stopped by SIGTERM after saving; the same command goes on.
+lists them. Exit code 75 means stopped by SIGTERM after saving, or that another process of the run
+is gone; the same command goes on.
 """
 
 import datetime
@@ -17,10 +18,11 @@ import sys
 from pathlib import Path
 
 import jax
+import ml_collections
 from absl import flags, logging
 from ml_collections import config_flags
 
-from cervix_jax import distributed
+from cervix_jax import distributed, peers
 from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED, run_command
 from cervix_jax.command.startup import require_devices
@@ -65,6 +67,11 @@ def main(argv: list[str]) -> int | None:
     distributed.initialize(
         args.distributed, args.coordinator_address, args.num_processes, args.process_id
     )
+    with peers.ended_with_the_others():
+        return _run(args, given)
+
+
+def _run(args: flags.FlagValues, given: str) -> int | None:
     require_devices()
     # The first process's, since the name of the default says when it was started.
     own = args.workdir or str(default_workdir(given))
@@ -76,14 +83,7 @@ def main(argv: list[str]) -> int | None:
         jax.__version__, jax.local_devices(), jax.process_index(), jax.process_count(),
     )  # fmt: skip
     try:
-        if args.config.cross_validation.seeds:
-            if args.profile:
-                raise InputError(
-                    f"--profile={args.profile} records one run: leave cross_validation.seeds out."
-                )
-            text = cross_validation.table(cross_validation.cross_validate(args.config, folder))
-        else:
-            text = summary(train_and_evaluate(args.config, folder, profile=args.profile))
+        text = _train(args.config, folder, args.profile)
     except Preempted as error:
         logging.warning("Preempted: %s. The same command goes on from there.", error)
         _say_how_to_go_on(folder)
@@ -99,6 +99,14 @@ def main(argv: list[str]) -> int | None:
         print(text)
         print(f"run written to {folder}")
     return None
+
+
+def _train(config: ml_collections.ConfigDict, folder: Path, profile: str) -> str:
+    if not config.cross_validation.seeds:
+        return summary(train_and_evaluate(config, folder, profile=profile))
+    if profile:
+        raise InputError(f"--profile={profile} records one run: leave cross_validation.seeds out.")
+    return cross_validation.table(cross_validation.cross_validate(config, folder))
 
 
 def define_flags() -> None:

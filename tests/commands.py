@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -31,16 +32,40 @@ def start(folder: Path, data: Path, *arguments: str, prefix=(), **environment: s
     )  # fmt: skip
 
 
-def start_two(folder: Path, data: Path, *arguments: str, data_of_second: Path | None = None):
-    """Two processes of one run on this machine."""
+def devices(number: int) -> dict[str, str]:
+    """The environment of a process that has so many devices."""
+    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={number}"}
+
+
+def start_all(
+    folder: Path,
+    data: Path,
+    *arguments: str,
+    processes: int = 2,
+    each: int = 1,
+    data_of_last: Path | None = None,
+):
+    """Processes of one run on this machine, of `each` devices."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    common = (*arguments, f"--coordinator_address=localhost:{port}", "--num_processes=2")
+    common = (
+        *arguments, f"--coordinator_address=localhost:{port}", f"--num_processes={processes}"
+    )  # fmt: skip
+    places = [data] * (processes - 1) + [data_of_last or data]
     return [
-        start(folder, place, *common, f"--process_id={process}")
-        for process, place in enumerate((data, data_of_second or data))
+        start(folder, place, *common, f"--process_id={process}", **devices(each))
+        for process, place in enumerate(places)
     ]
+
+
+def wait_for_step(processes: list[subprocess.Popen], folder: Path, step: int) -> None:
+    """Until the run in `folder` has a checkpoint of that step, or of a later one."""
+    end = time.monotonic() + TIMEOUT
+    while max(list_steps(folder / "checkpoints"), default=0) < step:
+        if processes[0].poll() is not None or time.monotonic() > end:
+            finish_all(processes, -1)  # says what they printed
+        time.sleep(0.001)
 
 
 def finish(process: subprocess.Popen, code: int = 0) -> str:

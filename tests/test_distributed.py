@@ -100,7 +100,7 @@ def test_eight_devices_give_the_same_losses(trained, prepared, tmp_path):
         return [[row["train/loss"], row["val/loss"]] for row in rows]
 
     # Rounding differs, and where it moves a value across the kink of a ReLU, a gradient jumps. How
-    # near the runs stay without kinks, and on two processes, is in test_devices.py.
+    # near the runs stay without kinks, and on four processes, is in test_devices.py.
     np.testing.assert_allclose(losses(tmp_path), losses(folder), rtol=2e-4)
 
 
@@ -111,7 +111,7 @@ def connections(monkeypatch):
                  "SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     made = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda *args: made.append(args))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *args, **options: made.append(args))
     monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: None)
     return made
 
@@ -148,7 +148,7 @@ def test_half_of_a_connection_is_bad_input(connections, monkeypatch):
 
 
 def test_a_connection_that_must_be_made_and_cannot(connections, monkeypatch):
-    def fail(*args):
+    def fail(*args, **options):
         raise ValueError("coordinator_address should be defined.")
 
     monkeypatch.setattr(jax.distributed, "initialize", fail)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # A room may import those of lower levels only.
 LEVELS = [
-    {"errors", "jax_settings", "rng", "target"},
+    {"errors", "jax_settings", "peers", "rng", "target"},
     {"distributed", "files"},
     {"data", "figures", "models"},
     {"config", "statistics"},

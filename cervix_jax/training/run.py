@@ -119,6 +119,7 @@ def _train_and_evaluate(
         train_step = make_train_step(graphdef, config, len(names), mesh)
         forward = make_forward(graphdef, config.model.normalization, mesh)
     _require_same_data(data)
+    distributed.meet(mesh)
 
     described = workdir.dataset_item(data.describe(), identity)
     items = {"config": config.to_dict(), "dataset": described, "history": []}

@@ -1,4 +1,4 @@
-"""One device, eight devices, two processes: the same run, and each goes on with another's."""
+"""One device, eight devices, four processes: the same run, and each goes on with another's."""
 
 import json
 import os
@@ -11,13 +11,25 @@ import time
 
 import numpy as np
 import pytest
-from commands import ENVIRONMENT, TESTS, error_line, finish, finish_all, losses, start, start_two
+from commands import (
+    ENVIRONMENT,
+    TESTS,
+    devices,
+    error_line,
+    finish,
+    finish_all,
+    losses,
+    start,
+    start_all,
+    wait_for_step,
+)
 from small import get_config
 
+from cervix_jax import peers
 from cervix_jax.runs.checkpoint import list_steps
 from cervix_jax.training import run as train
 
-EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+EIGHT = devices(8)
 # Float32 has 6e-8; the sums over a batch run in another order on other devices.
 TOLERANCE = 1e-5
 EPOCHS = ["--config.num_epochs=12"]
@@ -50,18 +62,17 @@ def eight(tmp_path_factory, data, one):
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory, data, one):
-    """Two processes of one device; one of them is asked to stop, and both stop, in the middle."""
-    folder = tmp_path_factory.mktemp("two")
-    processes = start_two(folder, data, *EPOCHS)
-    while max(list_steps(folder / "checkpoints"), default=0) < 12:
-        assert processes[0].poll() is None, processes[0].communicate()[0]
-        time.sleep(0.001)
+def four(tmp_path_factory, data, one):
+    """Four processes of two devices; one is asked to stop in the middle, and all do."""
+    folder = tmp_path_factory.mktemp("four")
+    processes = start_all(folder, data, *EPOCHS, processes=4, each=2)
+    wait_for_step(processes, folder, 12)
     processes[1].terminate()
     stopped = finish_all(processes, 75)
     (said,) = {line.partition("Preempted: ")[2] for line in "".join(stopped).splitlines()} - {""}
     assert "saved" in said
-    assert json.loads((folder / "env.json").read_text())["processes"] == 2
+    environment = json.loads((folder / "env.json").read_text())
+    assert (environment["processes"], len(environment["devices"])) == (4, 8)
     return folder
 
 
@@ -81,13 +92,13 @@ def test_eight_devices_give_the_same_losses(one, eight):
     assert_same_losses(eight, one)
 
 
-def test_two_processes_give_the_same_losses(one, two):
-    assert 4 <= len(losses(two)) < 12
-    assert_same_losses(two, one)
+def test_four_processes_give_the_same_losses(one, four):
+    assert 4 <= len(losses(four)) < 12
+    assert_same_losses(four, one)
 
 
-def test_eight_devices_go_on_from_two_processes(one, two, data, tmp_path):
-    shutil.copytree(two, tmp_path / "run")
+def test_eight_devices_go_on_from_four_processes(one, four, data, tmp_path):
+    shutil.copytree(four, tmp_path / "run")
     assert "Resuming from" in finish(start(tmp_path / "run", data, *EPOCHS, **EIGHT))
     assert len(losses(tmp_path / "run")) == 12
     assert_same_losses(tmp_path / "run", one)
@@ -95,7 +106,7 @@ def test_eight_devices_go_on_from_two_processes(one, two, data, tmp_path):
 
 def test_two_processes_go_on_from_one_device(one, data, tmp_path):
     folder = without_last_epoch(one, tmp_path / "run")
-    first, second = finish_all(start_two(folder, data, *EPOCHS))
+    first, second = finish_all(start_all(folder, data, *EPOCHS))
     assert "Resuming from step 33" in first
     assert "test accuracy" in first
     assert "process 1 of 2" in second
@@ -104,18 +115,54 @@ def test_two_processes_go_on_from_one_device(one, data, tmp_path):
     assert_same_losses(folder, one)
 
 
-@pytest.mark.parametrize("source", ["eight", "two"])
-def test_one_device_goes_on_from(source, one, data, tmp_path, request):
-    folder = request.getfixturevalue(source)
-    if source == "eight":
-        folder = without_last_epoch(folder, tmp_path / "run")
-    else:
-        folder = shutil.copytree(folder, tmp_path / "run")
+def test_one_device_goes_on_from_eight(one, eight, data, tmp_path):
+    folder = without_last_epoch(eight, tmp_path / "run")
     config = get_config(str(data))
     config.num_epochs = 12
     train.train_and_evaluate(config, folder)
     assert len(losses(folder)) == 12
     assert_same_losses(folder, one)
+
+
+GROUPED = {"num_epochs": 24, "batch_size": 16}
+
+
+def kill(processes, victim):
+    """Kill one as the kernel does that is out of memory; the others must end, and say why."""
+    processes[victim].kill()
+    killed = time.monotonic()
+    (*others,) = (process for process in processes if process is not processes[victim])
+    for output in finish_all(others, peers.EXIT_LOST):
+        line = error_line(output)
+        assert "another process of the run is gone" in line
+        assert output.rstrip().endswith(line)
+        assert "stack trace" not in output
+    assert time.monotonic() - killed < 4 * peers.HEARTBEAT_SECONDS
+    processes[victim].communicate()
+
+
+def test_killed_processes_end_the_others_and_other_numbers_go_on(data, tmp_path):
+    """Four processes lose one, two go on and lose the first, one device goes on to the end."""
+    config = get_config(str(data))
+    config.update_from_flattened_dict(GROUPED)
+    train.train_and_evaluate(config.copy_and_resolve_references(), tmp_path / "one")
+
+    folder = tmp_path / "run"
+    flags = [f"--config.{name}={value}" for name, value in GROUPED.items()]
+    four = start_all(folder, data, *flags, processes=4, each=2)
+    wait_for_step(four, folder, 4)
+    kill(four, 2)
+    reached = list_steps(folder / "checkpoints")[-1]
+    assert reached < 24
+
+    two = start_all(folder, data, *flags, each=4)
+    wait_for_step(two, folder, reached + 2)
+    kill(two, 0)
+    assert list_steps(folder / "checkpoints")[-1] < 24
+
+    train.train_and_evaluate(config, folder)
+    assert len(losses(folder)) == 24
+    assert_same_losses(folder, tmp_path / "one")
 
 
 def test_processes_with_different_data_are_refused(one, data, tmp_path):
@@ -125,7 +172,7 @@ def test_processes_with_different_data_are_refused(one, data, tmp_path):
     examples = json.loads(index.read_text())
     examples["labels"][3] = (examples["labels"][3] + 1) % 5
     index.write_text(json.dumps(examples))
-    for output in finish_all(start_two(tmp_path / "run", data, data_of_second=other), 2):
+    for output in finish_all(start_all(tmp_path / "run", data, data_of_last=other), 2):
         line = error_line(output)
         assert "labels of the examples" in line
         assert "file names" not in line

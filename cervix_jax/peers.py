@@ -1,0 +1,133 @@
+"""The other processes of a run: how to connect to them, and what to do when one is gone.
+
+Without a process the others wait for it in their next sum over devices. JAX sees that after a
+while and aborts them, with a page of C++. Here each says one line and ends with a code that means
+"start again" instead.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax._src import distributed as jax_distributed
+
+# A process counts as gone when it was silent for so long: a thread of JAX's, which no computation
+# holds up, gives a sign of life in half of that time. JAX's own 100 seconds leave all chips idle.
+HEARTBEAT_SECONDS = 30
+# How long a process that ends waits for the others; they end together, or one has failed.
+SHUTDOWN_SECONDS = 60
+EXIT_LOST = 75  # the same command goes on (EX_TEMPFAIL), as after SIGTERM
+# What JAX says of a process that went away: in sums on the CPU, on GPUs, and in agreements.
+_LOSS = re.compile(
+    r"gloo|nccl|connection (reset|closed|refused)|socket closed|unavailable|heartbeat|barrier"
+    r"|coordination_?service",
+    re.IGNORECASE,
+)
+_POINTER = ctypes.sizeof(ctypes.c_void_p)
+_kept: list[Any] = []  # what C++ holds a pointer to
+
+
+def connect(address: str | None, count: int | None, own: int | None) -> None:
+    """`jax.distributed.initialize` for a run that ends when one of its processes is gone.
+
+    Raises:
+      ValueError, TypeError, RuntimeError: no connection comes about.
+    """
+    with _clients_that_tell():
+        jax.distributed.initialize(
+            address, count, own,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+        )  # fmt: skip
+    if jax_distributed.global_state.num_processes > 1:
+        with contextlib.suppress(OSError, AttributeError):  # another C++ than Linux has
+            _handle_bad_casts()
+
+
+@contextlib.contextmanager
+def ended_with_the_others() -> Iterator[None]:
+    """A block in which what fails for the loss of another process ends this one, with one line.
+
+    Any other failure passes through; with several processes it should be raised on all of them.
+    """
+    try:
+        yield
+    except Exception as error:
+        if jax_distributed.global_state.num_processes > 1 and _is_loss(error):
+            end_process()
+        raise
+
+
+def _is_loss(error: BaseException | None) -> bool:
+    """Whether JAX raised it, or what it came of, for the loss of a process."""
+    if error is None:
+        return False
+    # JAX raises some of these as ValueError; they too begin with a status in capitals.
+    text = str(error)
+    status = isinstance(error, jax.errors.JaxRuntimeError) or re.match(r"[A-Z_]+: ", text)
+    return bool(status and _LOSS.search(text)) or _is_loss(error.__cause__ or error.__context__)
+
+
+def end_process(*unused: Any) -> None:
+    """Say that another process is gone, and end this one at once.
+
+    Nothing is waited for: neither the others, of whom one is missing, nor a checkpoint that is
+    being written, since the next start does not take one that is not whole.
+    """
+    try:
+        state = jax_distributed.global_state
+        line = (
+            f"error: process {state.process_id} of {state.num_processes} ends, since another "
+            "process of the run is gone or cannot be reached; what that one printed says why. The "
+            "last checkpoint is kept: start all processes again, as many as you like, with the "
+            "same command and --workdir."
+        )
+        # Not `print`: another thread may be writing, perhaps a bar of progress.
+        os.write(2, f"\n{line}\n".encode())
+    finally:
+        os._exit(EXIT_LOST)
+
+
+@contextlib.contextmanager
+def _clients_that_tell() -> Iterator[None]:
+    """A block in which a connection that is made calls `end_process` where JAX would abort.
+
+    The client has an argument for that, and `jax.distributed.initialize` has none.
+    """
+    library: Any = jax_distributed._jax  # pyright: ignore[reportPrivateImportUsage]
+    make = library.get_distributed_runtime_client
+
+    def make_telling(*args: Any, **options: Any) -> Any:
+        return make(*args, missed_heartbeat_callback=end_process, **options)
+
+    library.get_distributed_runtime_client = make_telling
+    try:
+        yield
+    finally:
+        library.get_distributed_runtime_client = make
+
+
+def _handle_bad_casts() -> None:
+    """Have `std::bad_cast`, where nothing in C++ catches it, end the process as a loss does.
+
+    Up to jaxlib 0.12 that is how the client's call of `end_process` fails: nanobind cannot hand an
+    `absl::Status` to Python. Any other exception goes where it went before.
+    """
+    library = ctypes.CDLL("libstdc++.so.6")
+    handler_type = ctypes.CFUNCTYPE(None)
+    kind, set_handler = library.__cxa_current_exception_type, library._ZSt13set_terminatePFvvE
+    kind.restype, set_handler.restype = ctypes.c_void_p, handler_type
+
+    def handle() -> None:
+        info = kind()  # std::type_info: a pointer to its methods, a pointer to its name
+        if info and ctypes.c_char_p.from_address(info + _POINTER).value == b"St8bad_cast":
+            end_process()
+        previous()
+
+    handler = handler_type(handle)
+    previous = set_handler(handler)
+    _kept.append(handler)

@@ -1,0 +1,68 @@
+"""What a process does when another one of its run is gone; with real runs, in test_devices.py."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from cervix_jax import peers
+
+ROOT = Path(__file__).parents[1]
+GLOO = "UNKNOWN: Gloo AllGather failed: Read error [127.0.0.1]:43443: Connection reset by peer"
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """How often the process would have ended; it is one of four."""
+    times = []
+    monkeypatch.setattr(peers, "end_process", lambda: times.append(1))
+    monkeypatch.setattr(peers.jax_distributed.global_state, "num_processes", 4)
+    return times
+
+
+def wrapped(error):
+    try:
+        raise RuntimeError("a checkpoint could not be written") from error
+    except RuntimeError as outer:
+        return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "count"),
+    [
+        (jax.errors.JaxRuntimeError(GLOO), 1),
+        (ValueError(GLOO), 1),
+        (wrapped(jax.errors.JaxRuntimeError("UNAVAILABLE: Barrier failed")), 1),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 0),
+        (ValueError("barrier=3 is too high"), 0),
+    ],
+)
+def test_only_the_loss_of_a_process_ends_this_one(ended, error, count):
+    with pytest.raises(type(error)), peers.ended_with_the_others():
+        raise error
+    assert len(ended) == count
+
+
+def test_alone_a_process_is_never_ended_for_another(ended, monkeypatch):
+    monkeypatch.setattr(peers.jax_distributed.global_state, "num_processes", 1)
+    with pytest.raises(ValueError, match="Gloo"), peers.ended_with_the_others():
+        raise ValueError(GLOO)
+    assert not ended
+
+
+END = """
+from cervix_jax import peers
+peers.jax_distributed.global_state.num_processes = 4
+peers.end_process()
+"""
+
+
+def test_a_process_ends_with_one_line():
+    done = subprocess.run(
+        [sys.executable, "-c", END], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == peers.EXIT_LOST
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: process 0 of 4 ends, since another process of the run is gone")

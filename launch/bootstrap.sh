@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # On each machine: install this checkout, and see that JAX finds the accelerator.
 #   bash launch/bootstrap.sh tpu|cuda|cpu
-# UV_EXCLUDE_NEWER (a time) keeps packages that are newer out, so that every machine, and one that
-# comes in place of another days later, has the same versions.
+# The versions are those of launch/constraints.txt, so that every machine, and one that comes in place
+# of another days later, has the same. CERVIX_PYTHON is the Python, 3.13 unless it is set.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,10 +16,11 @@ esac
 # The images have Python 3.10, which is too old for JAX; uv brings its own.
 export PATH="$HOME/.local/bin:$PATH"
 if ! command -v uv >/dev/null; then
-  env -u UV_EXCLUDE_NEWER python3 -m pip install --quiet --user uv
+  python3 -m pip install --quiet --user uv
 fi
-uv venv --quiet --allow-existing --python "${CERVIX_PYTHON:-3.12}" .venv
-uv pip install --quiet --python .venv/bin/python --editable "$package"
+uv venv --quiet --allow-existing --python "${CERVIX_PYTHON:-3.13}" .venv
+uv pip install --quiet --python .venv/bin/python --constraint launch/constraints.txt \
+  --editable "$package"
 
 # A slice of several machines has its devices only when all of them ask.
 timeout 600 .venv/bin/python - "$expected" <<'PYTHON'

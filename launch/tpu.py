@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from babysit import Actions, Babysitter
+from config_check import check_overrides, config_file
 from gcloud import HOME, MARK, NOT_FOUND, CommandError, Runner, Slice, bucket_location
 from tpu_types import LaunchError, TpuType, parse_type
 
@@ -68,14 +69,14 @@ class Launch:
         self.runner.run(self.slice.on_hosts(["mkdir", "-p", folder]))
         self.runner.run(self.slice.on_hosts(["tar", "-xzf", archive, "-C", folder]))
         self.runner.run(self.slice.on_hosts(["ln", "-sfn", commit[:12], f"{HOME}/current"]))
-        install = ["env", f"UV_EXCLUDE_NEWER={self.commit_time()}", "bash"]
-        self.runner.run(self.slice.on_hosts([*install, f"{folder}/launch/bootstrap.sh", "tpu"]))
+        self.runner.run(self.slice.on_hosts(["bash", f"{folder}/launch/bootstrap.sh", "tpu"]))
         return 0
 
     def run(self) -> int:
         """Start training on every host, detached from this terminal."""
         self.check_key()
         self.check_regions()
+        self.check_config()
         self.start()
         return 0
 
@@ -122,6 +123,11 @@ class Launch:
         self.check_key()
         _ = self.commit  # before there are machines, which cost
         self.check_regions()
+        path = self.check_config()
+        if not self._git("ls-tree", "--name-only", self.commit, path):
+            raise LaunchError(
+                f"--config={path} is not committed, so the machines would not get it."
+            )
 
         def start() -> None:
             self.sync()
@@ -201,6 +207,17 @@ class Launch:
                     "--allow_cross_region."
                 )
 
+    def check_config(self) -> str:
+        """The config file, once it is seen to be one.
+
+        Raises:
+          LaunchError: it is none, or the package refuses what is said of it.
+        """
+        path = config_file(ROOT, self.args.arguments)
+        workdir = [f"--workdir={self.args.workdir}"]
+        check_overrides(ROOT, [*self.args.arguments, *workdir])
+        return path
+
     def check_key(self) -> None:
         """Without a key gcloud would stop and ask for a passphrase."""
         if not self.args.dry_run and not SSH_KEY.expanduser().exists():
@@ -221,10 +238,6 @@ class Launch:
                 "to run the last commit without them."
             )
         return self._git("rev-parse", "HEAD")
-
-    def commit_time(self) -> str:
-        """When the code was committed: newer packages are not installed, on any host."""
-        return self._git("show", "-s", "--format=%cI", self.commit)
 
     def _git(self, *arguments: str) -> str:
         asked = subprocess.run(

@@ -4,7 +4,9 @@ import json
 import subprocess
 
 import pytest
+import tpu
 from babysit import judge
+from config_check import check_overrides, config_file
 from gcloud import Runner
 from tpu import Launch, main, parser
 from tpu_types import LaunchError, parse_type
@@ -40,8 +42,10 @@ NOT_FOUND = "ERROR NOT_FOUND: rcan"
 
 @pytest.fixture
 def committed(monkeypatch):
+    """A clean checkout of a commit, and a package that is not asked: that takes seconds."""
+    monkeypatch.setattr(tpu, "check_overrides", lambda root, arguments: False)
+    monkeypatch.setattr(Launch, "_git", lambda self, *arguments: arguments[-1])
     monkeypatch.setattr(Launch, "commit", "0123456789abcdef")
-    monkeypatch.setattr(Launch, "commit_time", lambda self: "2026-01-02T03:04:05+00:00")
 
 
 def dry(capsys, *argv):
@@ -80,12 +84,11 @@ def test_sync_installs_the_same_on_every_host(capsys, committed):
         f"{SSH} '--command=mkdir -p {home}'",
         f"{SSH} '--command=tar -xzf 0123456789ab.tar.gz -C {home}'",
         f"{SSH} '--command=ln -sfn 0123456789ab cervix_jax/current'",
-        f"{SSH} '--command=env UV_EXCLUDE_NEWER=2026-01-02T03:04:05+00:00 bash "
-        f"{home}/launch/bootstrap.sh tpu'",
+        f"{SSH} '--command=bash {home}/launch/bootstrap.sh tpu'",
     ]
 
 
-def test_run_logs_and_down(capsys):
+def test_run_logs_and_down(capsys, committed):
     assert dry(capsys, "run", *TRAIN) == [
         BUCKET, f"{RUN} --workdir=gs://b/rcan --config=configs/rcan.py'",
     ]  # fmt: skip
@@ -106,8 +109,10 @@ def test_babysit_in_a_dry_run(capsys, committed):
     assert all(word in line for word, line in zip(said, lines, strict=True))
 
 
-def test_words_with_spaces_and_quotes_stay_words(capsys):
-    (line,) = dry(capsys, "run", "--workdir=/nfs/run", "--", "--config.x=a 'b'; rm -rf $HOME")[-1:]
+def test_words_with_spaces_and_quotes_stay_words(capsys, committed):
+    (line,) = dry(
+        capsys, "run", "--workdir=/nfs/run", *TRAIN[1:], "--config.x=a 'b'; rm -rf $HOME"
+    )[-1:]
     command = subprocess.run(
         ["bash", "-c", f"set -- {line}; printf '%s\n' \"${{@: -1}}\""],
         capture_output=True, text=True, check=True,
@@ -238,6 +243,69 @@ def test_what_hosts_report_together():
     assert judge(["running 1", "exit 75"]) == "running"
     assert judge(["running 1", "exit 1"]) == "failed 1"
     assert judge(["exit 0", "none"]) == "restart"
+
+
+@pytest.mark.parametrize("command", ["run", "babysit"])
+@pytest.mark.parametrize("dry_run", [[], ["--dry_run"]])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the training has no --config; give it after --"),
+        (["--config=configs/rcnn.py"], "--config=configs/rcnn.py: there is no such file in"),
+        (["--config=/tmp/rcan.py"], "the machines have the files of the checkout alone"),
+        (["--config=README.md"], "--config=README.md is no Python file"),
+        (["--config=tests/selection.py:x"], "--config=tests/selection.py:x defines no get_config"),
+    ],
+)
+def test_a_config_that_is_none_costs_nothing(gcloud, capsys, command, dry_run, arguments, message):
+    where = ["--workdir=gs://b/rcan", "--allow_cross_region"]
+    code, calls = gcloud(command, *dry_run, *where, "--", *arguments)
+    assert (code, calls) == (2, [])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_a_config_that_is_not_committed(gcloud, monkeypatch, capsys):
+    monkeypatch.setattr(Launch, "_git", lambda self, *arguments: "")
+    assert gcloud("babysit", *TRAIN, bucket=["US-CENTRAL1"])[0] == 2
+    assert "--config=configs/rcan.py is not committed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["--config=configs/rcan.py:herlev"], ["--config", "configs/rcan.py"], ["--config=rcan.py"]],
+)
+def test_configs_that_are_found(given):
+    assert config_file(tpu.ROOT, given) == "configs/rcan.py"
+
+
+def test_every_config_of_the_package_is_one():
+    for path in (tpu.ROOT / "configs").glob("*.py"):
+        assert config_file(tpu.ROOT, [f"--config={path.name}"]) == f"configs/{path.name}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.batch_size=96", ""),
+        ("--config.batchsize=96", "has no field 'batchsize'"),
+        ("--config.batch_size=-1", "batch_size"),
+        ("--confg=1", "Unknown command line flag"),
+    ],
+)
+def test_the_package_reads_the_overrides(override, message):
+    arguments = ["--config=configs/rcan.py", override, "--workdir=gs://b/rcan"]
+    if not message:
+        assert check_overrides(tpu.ROOT, arguments)
+        return
+    with pytest.raises(LaunchError, match=message):
+        check_overrides(tpu.ROOT, arguments)
+
+
+def test_without_the_package_overrides_are_not_read(monkeypatch):
+    monkeypatch.setattr("config_check.importlib.util.find_spec", lambda name: None)
+    assert not check_overrides(tpu.ROOT, ["--config.batchsize=96"])
 
 
 def test_down_twice_is_no_error(gcloud, capsys):

@@ -12,8 +12,15 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from cervix_jax import target
+from cervix_jax.data.augment import planar, separable
 from cervix_jax.data.augment.colour import random_blur, random_stain, stain
-from cervix_jax.data.augment.geometry import random_affine, random_dihedral, warp
+from cervix_jax.data.augment.geometry import (
+    check_square,
+    random_affine,
+    random_dihedral,
+    warp,
+)
 from cervix_jax.data.augment.mixing import cutout, mix
 from cervix_jax.data.augment.settings import PRESETS, AugmentSettings, parse_settings
 from cervix_jax.data.normalization import unit_range
@@ -65,11 +72,20 @@ def make_augment(settings: Mapping[str, Any], margin: int = 0) -> Augment:
     Raises:
       InputError: for an unknown name or a value out of range.
     """
-    return partial(_augment, parse_settings(settings), margin)
+    parsed = parse_settings(settings)
+
+    def augment(
+        key: jax.Array, images: jax.Array, labels: jax.Array, num_classes: int
+    ) -> tuple[jax.Array, jax.Array]:
+        _check_batch(images, labels, margin)
+        form = _in_rows if target.platform() == "cpu" else _in_planes
+        return form(parsed, margin, key, images, labels, num_classes)
+
+    return augment
 
 
-@partial(jax.jit, static_argnums=(0, 1, 5), static_argnames=("num_classes",))
-def _augment(
+@partial(jax.jit, static_argnums=(0, 1, 5))
+def _in_planes(
     settings: AugmentSettings,
     margin: int,
     key: jax.Array,
@@ -77,7 +93,36 @@ def _augment(
     labels: jax.Array,
     num_classes: int,
 ) -> tuple[jax.Array, jax.Array]:
-    _check_batch(images, labels, margin)
+    """The form for GPU and TPU, equal to `_in_rows` but for the rounding that `planar` states."""
+    batch, height, width = images.shape[0], *(side - 2 * margin for side in images.shape[1:3])
+    symmetry, affine, dyes, focus, cover, pairs = jax.random.split(key, 6)
+    if settings.rot90:
+        check_square(images)
+    if settings.warps:
+        planes = images.transpose(0, 3, 1, 2)
+        pixels = planar.random_warp(symmetry, affine, planes, (height, width), settings)
+    else:
+        if settings.flip or settings.rot90:
+            images = random_dihedral(symmetry, images, flip=settings.flip, rot90=settings.rot90)
+        pixels = unit_range(images).transpose(0, 3, 1, 2)
+        pixels = pixels[:, :, margin : height + margin, margin : width + margin]
+    if settings.recolours:
+        pixels = planar.stain(pixels, *random_stain(dyes, batch, settings))
+    if settings.blur_sigma:
+        pixels = separable.random_blur(focus, pixels, settings.blur_sigma)
+    pixels = pixels.transpose(0, 2, 3, 1)
+    return _cover_and_mix(settings, cover, pairs, pixels, labels, num_classes)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 5))
+def _in_rows(
+    settings: AugmentSettings,
+    margin: int,
+    key: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    num_classes: int,
+) -> tuple[jax.Array, jax.Array]:
     batch, height, width = images.shape[0], *(side - 2 * margin for side in images.shape[1:3])
     # A stream for every part, drawn whether or not it is on: switching one part on leaves the
     # random numbers of the others as they were.
@@ -94,6 +139,17 @@ def _augment(
         pixels = stain(pixels, *random_stain(dyes, batch, settings))
     if settings.blur_sigma:
         pixels = random_blur(focus, pixels, settings.blur_sigma)
+    return _cover_and_mix(settings, cover, pairs, pixels, labels, num_classes)
+
+
+def _cover_and_mix(
+    settings: AugmentSettings,
+    cover: jax.Array,
+    pairs: jax.Array,
+    pixels: jax.Array,
+    labels: jax.Array,
+    num_classes: int,
+) -> tuple[jax.Array, jax.Array]:
     if settings.cutout:
         pixels = cutout(cover, pixels, settings.cutout)
     targets = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)

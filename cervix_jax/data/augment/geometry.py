@@ -37,23 +37,43 @@ def random_dihedral(
     Raises:
       InputError: if `rot90` and the images are not square.
     """
-    batch, height, width, _ = images.shape
-    if rot90 and height != width:
+    if rot90:
+        check_square(images)
+    batch = images.shape[0]
+    left_right, up_down, transposed = (
+        bit[:, None, None, None] for bit in dihedral_bits(key, batch, flip=flip, rot90=rot90)
+    )
+    if rot90:
+        images = jnp.where(transposed, images.swapaxes(1, 2), images)
+    images = jnp.where(left_right, images[:, :, ::-1], images)
+    return jnp.where(up_down, images[:, ::-1], images)
+
+
+def check_square(images: jax.Array) -> None:
+    """Raises `InputError` unless images `[B, H, W, C]` can be turned by 90 degrees."""
+    height, width = images.shape[1:3]
+    if height != width:
         raise InputError(
             f"augment.rot90 needs square images, these are {height} x {width}:"
             " turn it off or resize to a square"
         )
-    bits = uniform_per_example(key, batch, 3) < 0.5
-    left_right, up_down, transposed = (bits[:, i, None, None, None] for i in range(3))
+
+
+def dihedral_bits(
+    key: jax.Array, batch: int, *, flip: bool = True, rot90: bool = True
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Draws the symmetries of `random_dihedral`.
+
+    Returns:
+      bool `[batch]` each: mirror left-right, mirror up-down, and transpose before both.
+    """
+    left_right, up_down, transposed = (uniform_per_example(key, batch, 3) < 0.5).T
     if not rot90:
         transposed = jnp.zeros_like(transposed)
     if not flip:
         # A turn by 90 or 270 degrees is a transposition and one mirror; by 0 or 180, none or two.
         up_down = left_right ^ transposed
-    if rot90:
-        images = jnp.where(transposed, images.swapaxes(1, 2), images)
-    images = jnp.where(left_right, images[:, :, ::-1], images)
-    return jnp.where(up_down, images[:, ::-1], images)
+    return left_right, up_down, transposed
 
 
 def dihedral(images: jax.Array, number: int) -> jax.Array:

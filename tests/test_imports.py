@@ -17,7 +17,7 @@ LEVELS = [
     {"command", "explain", "runs"},
     {"audit", "evaluate", "explanations", "prepare"},
     {"export", "predict", "report", "training"},
-    {"__main__", "main", "reproduce"},
+    {"__main__", "compile", "main", "reproduce"},
 ]
 FORBIDDEN = {"tensorflow", "torch", "pickle", "keras"}
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 COMMANDS = (
-    "prepare", "audit", "main", "evaluate", "predict", "explain", "report", "export", "reproduce",
+    "prepare", "audit", "main", "evaluate", "predict", "explain", "report", "export", "compile",
+    "reproduce",
 )  # fmt: skip
 TOOLS = ("config.page",)  # run with -m too, but for whoever develops this package
 _MEANT = {

@@ -115,6 +115,10 @@ CRIC = ClassSystem(
 SYSTEMS = (
     SIPAKMED, SIPAKMED_CATEGORIES, HERLEV, HERLEV_BETHESDA, CRIC, CRIC_GRADES, NORMAL_ABNORMAL
 )  # fmt: skip
+BUILT: Mapping[str, ClassSystem] = {
+    "cervix_phantom": SIPAKMED, "cric": CRIC, "herlev": HERLEV, "sipakmed": SIPAKMED,
+}  # fmt: skip
+"""The classes of each builder; those of `image_folder` are the user's own."""
 
 
 def order_of(class_names: Sequence[str]) -> tuple[str, ...] | None:

@@ -121,7 +121,7 @@ def sum_samples(
     fixed, count = tuple(sorted(options.items())), len(examples["images"])
 
     def start(own: dict[str, np.ndarray], pairs: tuple) -> Any:
-        return _sum(method, fixed, samples, target.platform(), fn, own, pairs, shared)
+        return sum_batch(method, fixed, samples, target.platform(), fn, own, pairs, shared)
 
     totals: Any = None
     # One sample needs no float64 to be added up in.
@@ -239,7 +239,8 @@ def _run(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _sum(method, options, samples, platform, fn, examples, pairs, shared):
+def sum_batch(method, options, samples, platform, fn, examples, pairs, shared):
+    """The program of `sum_samples`: the sums of one chunk by image, and which pairs are finite."""
     del platform  # the network's forms depend on it, and so its program is another
     local, sample, valid = pairs
     gathered = jax.tree.map(lambda x: x[local], examples)

@@ -1,17 +1,17 @@
 """Gradients along a path from a baseline to the image; they share out the rise of the score."""
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cervix_jax import rng
+from cervix_jax import rng, target
 from cervix_jax.errors import InputError, check_choice, check_count
 from cervix_jax.explain.baselines import Baselines, attach, gaussian_blur, pick
-from cervix_jax.explain.batches import sum_samples
+from cervix_jax.explain.batches import divide, plan, sum_batch, sum_samples
 from cervix_jax.explain.function import (
     LogitsFn,
     Output,
@@ -68,22 +68,51 @@ def integrated_gradients(
     """
     del seed
     fn, examples = check_inputs(fn, images, targets, output)
+    examples, shared, samples = _lines(examples, baselines, quadrature, steps)
+    return sum_samples(
+        _line, fn, examples, shared,
+        samples=samples, batch_size=batch_size, progress=progress, output=output,
+    )  # fmt: skip
+
+
+def lower_integrated_gradients(
+    fn: LogitsFn,
+    images: ArrayLike,
+    targets: ArrayLike,
+    *,
+    baselines: Baselines = None,
+    steps: int = 50,
+    quadrature: Quadrature = "gauss_legendre",
+    output: Output = "logit",
+    batch_size: int = 32,
+) -> jax.stages.Lowered:
+    """The program that `integrated_gradients` runs for each batch, lowered and not run.
+
+    Arguments as there; the arrays of `fn` may be `jax.ShapeDtypeStruct`s, whose sharding then says
+    for which device it is lowered.
+    """
+    fn, examples = check_inputs(fn, images, targets, output)
+    examples, shared, samples = _lines(examples, baselines, quadrature, steps)
+    size, _ = divide(len(examples["images"]) * samples, batch_size)
+    chunk = next(plan(len(examples["images"]), samples, size))
+    own = {name: values[chunk.images] for name, values in examples.items()}
+    return sum_batch.lower(
+        _line, (("output", output),), samples, target.platform(), fn, own, chunk[2:], shared
+    )
+
+
+def _lines(
+    examples: dict[str, np.ndarray], baselines: Baselines, quadrature: Quadrature, steps: int
+) -> tuple[dict[str, np.ndarray], dict[str, Any], int]:
+    """The examples with their baselines, what all lines share, and points on them per image."""
     nodes, weights = nodes_and_weights(quadrature, steps)
     examples, several, count = attach(examples, baselines)
-    return sum_samples(
-        _line,
-        fn,
-        examples,
-        {
-            "nodes": np.float32(nodes),
-            "weights": np.float32(weights / count),
-            "baselines": several,
-        },
-        samples=count * steps,
-        batch_size=batch_size,
-        progress=progress,
-        output=output,
-    )
+    shared = {
+        "nodes": np.float32(nodes),
+        "weights": np.float32(weights / count),
+        "baselines": several,
+    }
+    return examples, shared, count * steps
 
 
 def expected_gradients(

@@ -10,7 +10,7 @@ from flax import nnx
 
 from cervix_jax import explain, models
 from cervix_jax.config.base import base_config
-from cervix_jax.explain.batches import _sum
+from cervix_jax.explain.batches import sum_batch
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.runs import run
 
@@ -90,9 +90,9 @@ def test_runs_of_one_network_share_a_program_which_holds_no_weights(make_run, ui
     one, two = make_run(0), make_run(1)
     images = np.asarray(one.preprocess(uint8_images))
     first = explain.saliency(one.logits_fn, images, 1)
-    compiled = _sum._cache_size()
+    compiled = sum_batch._cache_size()
     assert not np.allclose(explain.saliency(two.logits_fn, images, 1), first)
-    assert _sum._cache_size() == compiled
+    assert sum_batch._cache_size() == compiled
     program = jax.make_jaxpr(lambda fn, images: fn(images))(one.logits_fn, images)
     assert sum(np.size(const) for const in program.consts) < 1000
 

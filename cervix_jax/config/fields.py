@@ -72,9 +72,10 @@ FIELDS: dict[str, Setting] = {
     "data.manual_dir": Setting("", "Folder of the raw files, for sets downloaded by hand"),
     "data.data_dir": Setting("", "Folder of prepared data; empty is the default of TFDS"),
     "data.placement": Setting(
-        "device",
-        "Where decoded images lie: device memory, or host for sets that do not fit there",
-        choices=_table("data.pipeline", "PLACEMENTS"),
+        "auto",
+        "Where decoded images lie: device memory, or host, which decodes every batch anew; auto is "
+        "device where they take at most a quarter of its memory",
+        choices=_table("data.placement", "PLACEMENTS"),
     ),
     "data.resize": Setting(
         "stretch",

@@ -150,12 +150,15 @@ def with_batches(
       progress: show a bar while decoding.
     """
     settings = parse_settings(config.augment.to_dict() if augmented else {})
+    placement = config.data.placement
+    if not augmented and placement == "device":
+        placement = "auto"  # a finished run is also read on machines with less memory
     pipeline = Pipeline(
         dataset,
         mesh,
         image_size=config.image_size,
         resize=config.data.resize,
-        placement=config.data.placement,
+        placement=placement,
         margin=settings.margin(config.image_size, config.data.resize),
         fill=settings.fill,
         progress=progress,

@@ -2,8 +2,9 @@
 
 The batch at step s is a pure function of (seed, s): Grain's index shuffle says which examples it
 holds, so there is no iterator state to save. With `placement="device"` the decoded uint8 set lies
-in device memory and a batch is a gather; with "host" Grain decodes ahead in threads. Both give the
-same batches.
+in device memory and a batch is a gather; with "host" Grain decodes ahead, and of several processes
+each decodes its share of every batch; "auto" is the first where memory allows it. All give the same
+batches.
 """
 
 import functools
@@ -17,13 +18,12 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from cervix_jax import distributed
+from cervix_jax.data import placement as places
 from cervix_jax.data.catalog import Dataset
-from cervix_jax.data.decode import RESIZE_MODES, decode_square
-from cervix_jax.errors import InputError, check_choice
+from cervix_jax.data.decode import RESIZE_MODES
+from cervix_jax.data.streaming import THREADS, WORTHWHILE, Reader, stream, worker_count
+from cervix_jax.errors import InputError, check_choice, check_count
 from cervix_jax.files.threads import map_in_order
-
-PLACEMENTS = ("device", "host")
-DECODE_THREADS = 4
 
 Batch = dict[str, jax.Array]
 
@@ -44,17 +44,19 @@ class Pipeline:
       mesh: devices that share each batch; None takes all of them.
       image_size: S, in pixels.
       resize: see `cervix_jax.data.decode.resize_square`.
-      placement: "device" or "host".
+      placement: "device" or "host", or "auto", which chooses: see `cervix_jax.data.placement`.
       margin: pixels on each side of training images, with `resize="crop"`; the augmentation that
         asks for it (`AugmentSettings.margin`) cuts it off.
       fill: what the margin has where an image has ended, see `decode.crop_with_margin`.
+      workers: processes that decode long streams from the host; 0 takes threads, None what pays.
       progress: show a bar while decoding.
 
     Attributes:
       mesh: the devices.
 
     Raises:
-      InputError: `placement` or `resize` is unknown, or `image_size` is no size.
+      InputError: `placement` or `resize` is unknown, `image_size` is no size, or `placement` is
+        "device" and the images do not fit there.
     """
 
     def __init__(
@@ -64,21 +66,45 @@ class Pipeline:
         *,
         image_size: int,
         resize: str = "stretch",
-        placement: str = "device",
+        placement: str = "auto",
         margin: int = 0,
         fill: str = "black",
+        workers: int | None = None,
         progress: bool = True,
     ):
-        check_choice("data.placement", placement, PLACEMENTS)
+        check_choice("data.placement", placement, places.PLACEMENTS)
         check_choice("data.resize", resize, RESIZE_MODES)
         if image_size < 1:
             raise InputError(f"image_size={image_size}: give a number of pixels.")
-        self._dataset, self.mesh = dataset, mesh or distributed.make_mesh()
-        self._image_size, self._resize = image_size, resize
-        self._placement, self._progress = placement, progress
-        self._margin, self._fill = margin if resize == "crop" else 0, fill
+        if workers is not None:
+            check_count("workers", workers, least=0)
+        self.mesh = mesh or distributed.make_mesh()
+        self._image_size, self._margin = image_size, margin if resize == "crop" else 0
         self._labels = np.asarray(dataset.labels, np.int32)
+        # Not the data set, which holds more than a worker process needs.
+        self._read = Reader(
+            dataset.source, self._labels, dataset.filenames,
+            size=image_size, resize=resize, margin=self._margin, fill=fill,
+        )  # fmt: skip
+        self._placement, self._workers, self._progress = placement, workers, progress
         self._sharding = distributed.batch_sharded(self.mesh)
+        if placement == "device":
+            places.require_room(self._decoded_bytes, self.mesh)
+
+    @functools.cached_property
+    def placement(self) -> places.Placement:
+        """Where the decoded images lie; decided at the first use, which is every process's."""
+        if self._placement == "auto":
+            return places.choose(self._decoded_bytes, self.mesh)
+        return places.Placement(self._placement, self._decoded_bytes)
+
+    @property
+    def _decoded_bytes(self) -> int:
+        return len(self._labels) * 3 * self._side**2
+
+    @property
+    def _side(self) -> int:
+        return self._image_size + 2 * self._margin
 
     def train_batches(
         self, indices: np.ndarray, batch_size: int, *, seed: int, start: int = 0
@@ -115,7 +141,7 @@ class Pipeline:
 
     def images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """A few examples on the host, uint8 [N, S, S, 3], without decoding the others."""
-        found = [self._centre(self._load(int(index))["image"][None])[0] for index in indices]
+        found = [self._centre(self._read(int(index))["image"][None])[0] for index in indices]
         size = self._image_size
         return np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)
 
@@ -130,13 +156,21 @@ class Pipeline:
         def batched(examples: grain.MapDataset) -> grain.MapDataset:
             return examples.batch(local, drop_remainder=True)[process::processes][start:]
 
-        if self._placement == "device":
+        if self.placement.kind == "device":
             images, labels, gather = self._resident
             for index in batched(order):
                 yield gather(images, labels, self._place(index))
         else:
-            ahead = grain.ReadOptions(num_threads=DECODE_THREADS, prefetch_buffer_size=4)
-            for examples in batched(order.map(self._load)).to_iter_dataset(ahead):
+            decoded = batched(order.map(self._read))
+            workers = self._workers
+            if workers is None:
+                long = len(decoded) * local >= WORTHWHILE
+                workers = worker_count(self.mesh) if long else 0
+            # Arrays of the CPU would lie in memory that workers share and Grain takes back.
+            copied = workers and self.mesh.local_devices[0].platform == "cpu"
+            for examples in stream(decoded, workers):
+                if copied:
+                    examples = {name: np.array(values) for name, values in examples.items()}
                 yield {name: self._place(values) for name, values in examples.items()}
 
     def _centre(self, images: Any) -> Any:
@@ -151,25 +185,15 @@ class Pipeline:
     def _place(self, values: np.ndarray) -> jax.Array:
         return jax.make_array_from_process_local_data(self._sharding, values)
 
-    def _load(self, index: int) -> dict[str, np.ndarray]:
-        name = self._dataset.filenames[index]
-        encoded = self._dataset.encoded_image(index)
-        image = decode_square(
-            encoded, self._image_size, self._resize,
-            margin=self._margin, fill=self._fill, name=name,
-        )  # fmt: skip
-        return {"image": image, "label": self._labels[index]}
-
     @functools.cached_property
     def _resident(self):
-        count = len(self._labels)
-        side = self._image_size + 2 * self._margin
+        count, side = len(self._labels), self._side
         images = np.empty((count, side, side, 3), np.uint8)
         bar = tqdm(
             total=count, desc="decoding", unit="image", disable=not self._progress, leave=False
         )
         with bar:
-            loaded = map_in_order(self._load, range(count), workers=DECODE_THREADS)
+            loaded = map_in_order(self._read, range(count), workers=THREADS)
             for index, example in enumerate(loaded):
                 images[index] = example["image"]
                 bar.update()

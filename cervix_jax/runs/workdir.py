@@ -104,8 +104,16 @@ def claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
         write_json(workdir / "config.json", ours)
 
 
-def write_environment(workdir: Path, dataset: dict[str, Any]) -> None:
-    """Write env.json: versions, devices, git commit, data set; for whoever repeats the run."""
+def write_environment(
+    workdir: Path, dataset: dict[str, Any], placement: dict[str, Any] | None = None
+) -> None:
+    """Write env.json: versions, devices, git commit, data; for whoever repeats the run.
+
+    Args:
+      workdir: the run's folder.
+      dataset: what `ExperimentData.describe` says of the data set.
+      placement: the fields of `cervix_jax.data.placement.Placement`.
+    """
     if not distributed.is_main_process():
         return
     write_json(
@@ -120,6 +128,7 @@ def write_environment(workdir: Path, dataset: dict[str, Any]) -> None:
             "processes": jax.process_count(),
             "git_commit": _git_commit(),
             "dataset": dataset,
+            "placement": placement,
         },
     )
 

@@ -1,6 +1,7 @@
 """Training: `train_and_evaluate(config, workdir)`, from a config to a test report."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,7 @@ def _train_and_evaluate(
         forward = make_forward(graphdef, config.model.normalization, mesh)
     _require_same_data(data)
     distributed.meet(mesh)
+    placement = data.pipeline.placement  # the processes agree on it
 
     described = workdir.dataset_item(data.describe(), identity)
     items = {"config": config.to_dict(), "dataset": described, "history": []}
@@ -130,7 +132,7 @@ def _train_and_evaluate(
     with _storage_errors(folder), alone(folder):
         with distributed.all_or_none():
             workdir.claim(folder, config)
-            workdir.write_environment(folder, data.describe())
+            workdir.write_environment(folder, data.describe(), dataclasses.asdict(placement))
             workdir.write_fingerprints(folder, data.dataset.fingerprints())
         distributed.require_same(
             {"config.json of the --workdir": workdir.config_text(folder)},

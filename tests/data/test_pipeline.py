@@ -25,11 +25,11 @@ def dataset():
     return SimpleNamespace(
         labels=np.arange(COUNT) % 5,
         filenames=[f"{index}.png" for index in range(COUNT)],
-        encoded_image=lambda index: files[index],
+        source=[{"image": file} for file in files],
     )
 
 
-def pipeline(dataset, placement="device"):
+def pipeline(dataset, placement="auto"):
     return Pipeline(dataset, image_size=SIZE, placement=placement, progress=False)
 
 
@@ -37,7 +37,7 @@ def held(batch) -> list[int]:
     return np.asarray(batch["image"])[:, 0, 0, 0].tolist()
 
 
-@pytest.mark.parametrize("placement", ["device", "host"])
+@pytest.mark.parametrize("placement", ["auto", "device", "host"])
 def test_epochs_are_different_permutations_without_repeats(dataset, placement):
     train = np.arange(3, COUNT)
     batches = pipeline(dataset, placement).train_batches(train, 4, seed=1)
@@ -101,7 +101,7 @@ def test_only_training_images_have_the_margin(placement):
     wide = SimpleNamespace(
         labels=np.zeros(6, int),
         filenames=[f"{index}.png" for index in range(6)],
-        encoded_image=lambda index: files[index],
+        source=[{"image": file} for file in files],
     )
     options = {"image_size": SIZE, "placement": placement, "progress": False}
     plain = Pipeline(wide, resize="crop", **options)

@@ -57,8 +57,9 @@ def test_checkpoints_without_a_config_are_refused(tmp_path):
 
 
 def test_environment_says_versions_devices_and_data(tmp_path):
-    workdir.write_environment(tmp_path, {"name": "some/set"})
+    workdir.write_environment(tmp_path, {"name": "some/set"}, {"kind": "host"})
     written = json.loads((tmp_path / "env.json").read_text())
     assert written["backend"] == "cpu"
     assert written["dataset"] == {"name": "some/set"}
+    assert written["placement"] == {"kind": "host"}
     assert {"jax", "flax", "optax", "cervix_jax"} <= set(written["versions"])

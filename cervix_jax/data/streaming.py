@@ -1,0 +1,178 @@
+"""Batches that are decoded ahead, in threads or in Grain's worker processes.
+
+Pillow decodes and resizes in threads side by side, but what Python does for an image it does in one
+thread at a time, so many cores are kept busy by processes only. These are fresh interpreters: they
+get the reader of the examples by pickle, import neither the user's script nor a network, touch no
+device, and end when the process that they work for does, however that ends.
+"""
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from absl import flags, logging
+from jax.sharding import Mesh
+
+from cervix_jax.data.decode import decode_square
+from cervix_jax.errors import InputError
+
+THREADS = 4
+# Processes of a stream: as many as keep a fast accelerator busy with small images, and no more than
+# what the batches that they make ahead may take of the host's memory.
+WORKERS_PER_DEVICE, MOST_WORKERS = 8, 32
+# A process takes seconds to start, in which threads decode thousands of images.
+WORTHWHILE = 10_000
+_START_SECONDS = 10
+_starting = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Decodes examples of a prepared data set; picklable.
+
+    Attributes:
+      source: dicts whose "image" are the bytes of a file.
+      labels: int32 [N].
+      filenames: N names, for errors.
+      size: side of the square, in pixels.
+      resize: see `decode.resize_square`.
+      margin: pixels to keep on each side of it.
+      fill: what the margin has where an image has ended.
+    """
+
+    source: Sequence[Mapping[str, Any]]
+    labels: np.ndarray
+    filenames: Sequence[str]
+    size: int
+    resize: str
+    margin: int
+    fill: str
+
+    def __call__(self, index: int) -> dict[str, np.ndarray]:
+        """One example: image uint8 [S, S, 3], margin included, and label int32 []."""
+        image = decode_square(
+            self.source[int(index)]["image"], self.size, self.resize,
+            margin=self.margin, fill=self.fill, name=self.filenames[index],
+        )  # fmt: skip
+        return {"image": image, "label": self.labels[index]}
+
+
+def worker_count(mesh: Mesh) -> int:
+    """How many processes pay for the devices of this one; 0 stands for threads.
+
+    On the CPU they would take the cores from the network, which is far slower than decoding.
+    """
+    devices = mesh.local_devices
+    if devices[0].platform == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    wanted = min(WORKERS_PER_DEVICE * len(devices), MOST_WORKERS, (cores or 1) - 1)
+    return wanted if wanted > 1 else 0  # one does no more than threads
+
+
+def stream(batches: grain.MapDataset, workers: int) -> Iterator[dict[str, np.ndarray]]:
+    """The elements of a data set in order, made ahead.
+
+    Where processes cannot be started, or one of them dies, threads go on from there.
+
+    Args:
+      batches: picklable where there are workers.
+      workers: processes; 0 takes threads of this one.
+
+    Raises:
+      InputError: an image is damaged.
+    """
+    done = 0
+    if workers := min(workers, len(batches)):
+        try:
+            with contextlib.closing(_from_processes(batches, workers)) as made:
+                for batch in made:
+                    yield batch
+                    done += 1
+            return
+        except InputError:
+            raise
+        except Exception as error:  # of the system, of pickle, of Grain where a process has died
+            logging.warning(
+                "Images are decoded in threads from here on, since worker processes fail here "
+                "(%s: %s); batches stay the same.",
+                type(error).__name__, " ".join(str(error).split()),
+            )  # fmt: skip
+    ahead = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=4)
+    yield from batches[done:].to_iter_dataset(ahead)
+
+
+def _from_processes(
+    batches: grain.MapDataset, workers: int
+) -> Generator[dict[str, np.ndarray], None, None]:
+    _let_grain_read_its_flags()
+    one_ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
+    iterator = iter(batches.to_iter_dataset(one_ahead).mp_prefetch(options, _begin_worker))
+    try:
+        with _without_main(workers):
+            batch = next(iterator, None)
+        while batch is not None:
+            yield batch
+            batch = next(iterator, None)
+    finally:
+        iterator.close()
+
+
+def _let_grain_read_its_flags() -> None:
+    """Gives Grain its flags' defaults where nobody has parsed any, as in a notebook or a test."""
+    if not flags.FLAGS.is_parsed():
+        for name in flags.FLAGS:
+            if name.startswith("grain_"):
+                flags.FLAGS[name].present = 1
+
+
+@contextlib.contextmanager
+def _without_main(workers: int) -> Iterator[None]:
+    """A block in which processes are started that do not run the script of this one again.
+
+    Python would import it in each of them: a script of a few lines without `if __name__ ==
+    "__main__"` would train there too, and a command would drag its network in.
+    """
+    with _starting:
+        main, before = sys.modules["__main__"], set(multiprocessing.active_children())
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+            # Grain starts the first one in time for the first batch, and the others in threads.
+            latest = time.monotonic() + _START_SECONDS
+            while len({*multiprocessing.active_children()} - before) < workers:
+                if time.monotonic() > latest:
+                    break
+                time.sleep(0.01)
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _begin_worker(number: int, count: int) -> None:
+    """Makes a fresh process a worker that touches no device and outlives nobody."""
+    del number, count
+    # What asks a run to stop is sent to all its processes, and the run still wants a batch to end
+    # its step. When it needs no more it says so by Grain's own means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    jax.config.update("jax_platforms", "cpu")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

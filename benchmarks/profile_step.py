@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax
 import matplotlib.pyplot as plt
-from throughput import jax_job
+from steps import jax_job
 
 STEPS = 3
 # The first pattern that the operation's HLO contains names it.
@@ -38,13 +38,16 @@ def main() -> None:
     parser.add_argument("--picture", default="", help="a PNG file for the bars")
     args = parser.parse_args()
     job = {"model": args.model, "task": "train", "batch_size": args.batch_size}
-    run, about = jax_job(job | {"size": args.image_size})
+    job |= {"size": args.image_size, "precision": "auto"}
+    run, wait, about = jax_job(job)
     with tempfile.TemporaryDirectory() as folder:
         dumped = Path(folder, "trace")
         run()
+        wait()
         with jax.profiler.trace(str(dumped)):
             for _ in range(STEPS):
                 run()
+            wait()
         times = operation_times(dumped)
     kinds = collections.Counter()
     bodies = computations(about["program"]())

@@ -12,11 +12,13 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
+from cervix_jax import target
 from cervix_jax.errors import InputError
 from cervix_jax.models.attention import ResidualChannelAttentionBlock
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
 from cervix_jax.models.cpu.depthwise import DepthwiseConv
 from cervix_jax.models.layers import BatchNorm, Conv, Linear, rematerialised
+from cervix_jax.models.space_to_depth import conv_by_depth
 
 Attention = Literal["none", "head"]
 EPSILON = 1e-3
@@ -54,12 +56,12 @@ class StemConv(Conv):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve images [B, H, W, 3] to [B, ceil(H / 2), ceil(W / 2), features]."""
+        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        odd = {size % 2 for size in x.shape[1:3]}
+        if target.platform() == "tpu" and len(odd) == 1:
+            return conv_by_depth(x, kernel, odd.pop())
         return lax.conv_general_dilated(
-            x.astype(self.dtype),
-            self.kernel[...].astype(self.dtype),
-            (2, 2),
-            "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            x, kernel, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
 

@@ -22,6 +22,7 @@ from jax.typing import DTypeLike
 from cervix_jax import target
 from cervix_jax.errors import InputError
 from cervix_jax.models.cpu import convolution
+from cervix_jax.models.space_to_depth import conv_by_depth
 
 Init = Literal["fan_in", "fan_out", "torch"]
 
@@ -78,8 +79,12 @@ class Conv(nnx.Module):
         """Convolve float [B, H, W, in] to [B, ceil(H / stride), ceil(W / stride), out]."""
         x = x.astype(self.dtype)
         kernel = self.kernel[...].astype(self.dtype)
-        convolve = convolution.conv_fastest if target.platform() == "cpu" else convolution.conv
-        y = convolve(x, kernel, self.stride)
+        if target.platform() == "cpu":
+            y = convolution.conv_fastest(x, kernel, self.stride)
+        elif target.platform() == "tpu" and self.stride == 2 and x.shape[-1] == 3:
+            y = conv_by_depth(x, kernel, self.kernel_size // 2)
+        else:
+            y = convolution.conv(x, kernel, self.stride)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 

@@ -91,6 +91,12 @@ class Subject:
         return Run(self.config, {"class_names": names}, zeros, step=0)
 
     @property
+    def unit(self) -> int:
+        """What the images of a chip in a training step are a multiple of."""
+        config = self.config
+        return int(config.accumulation_steps * max(config.model.norm_groups, 1))
+
+    @property
     def one_chip(self) -> SingleDeviceSharding:
         """The first chip; explanations and exported programs run on one."""
         return SingleDeviceSharding(self.mesh.devices.flat[0])
@@ -104,12 +110,14 @@ class Subject:
 def _train(subject: Subject) -> Program:
     config, mesh, classes = subject.config, subject.mesh, subject.num_classes
     size = subject.images_a_chip * mesh.devices.size or int(config.batch_size)
-    parts = int(config.accumulation_steps)
-    if size % parts:
+    distributed.check_divides("batch_size", size, mesh)
+    unit = subject.unit
+    if size // mesh.devices.size % unit:
         raise InputError(
-            f"batch_size={size} does not divide into accumulation_steps={parts}; use a multiple."
+            f"batch_size={size}: the {size // mesh.devices.size} images of a chip do not divide "
+            f"into accumulation_steps and groups of model.norm_groups, {unit} images; use a "
+            f"multiple of {unit * mesh.devices.size}."
         )
-    distributed.check_divides("batch_size / accumulation_steps", size // parts, mesh)
     everywhere, split = distributed.replicated(mesh), distributed.batch_sharded(mesh)
     graphdef, state = abstract_state(config, classes, mesh)
     step: Any = make_train_step(graphdef, config, classes, mesh)

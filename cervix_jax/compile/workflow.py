@@ -76,6 +76,10 @@ def compile_config(
             f"--batch_size={batch_size} does not divide by the {place.chips} chips of "
             f"{place.name}; use a multiple of {place.chips}, e.g. {near}."
         )
+    config = config.copy_and_resolve_references()
+    if batch_size:
+        with config.unlocked():
+            config.batch_size = batch_size
     check_config(config)
     mesh = slice_mesh(place)
     subject = Subject(config, num_classes or _classes(config), mesh, batch_size // place.chips)
@@ -127,7 +131,7 @@ def _largest(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """The largest batch of all chips together that fits, and how it was found."""
-    parts = int(subject.config.accumulation_steps)
+    parts = subject.unit
     own, memory = program.images_a_chip, found["memory"]
     least = largest_batch(memory, own, program.batch_bytes / program.chips)
     if how == "estimate" or (not memory["fits"] and own <= parts):

@@ -1,0 +1,93 @@
+"""The package's own programs, compiled for a TPU that is not there; skipped without libtpu."""
+
+import json
+
+import pytest
+from small import get_config
+
+from cervix_jax.compile import devices
+from cervix_jax.compile.workflow import compile_config
+from cervix_jax.config.base import base_config
+from cervix_jax.errors import InputError
+
+BATCH = 64
+ALL_REDUCES = 5
+
+needs_libtpu = pytest.mark.skipif(devices.libtpu_version() is None, reason="no libtpu")
+
+
+def config_of(name: str = "small"):
+    config = get_config()
+    config.model.name = name
+    return config
+
+
+@needs_libtpu
+def test_a_training_step_meets_seldom_and_gathers_no_pixels():
+    config = config_of()
+    config.model.norm_groups = 4
+    config.augment.rotation_degrees = 20.0  # so that there is a warp
+    report = compile_config(config, "v5e:2x4", batch_size=BATCH, programs=["train"])
+    found = report["programs"]["train"]
+    assert found["memory"]["fits"]
+    assert found["messages"]["all-reduce"]["count"] <= ALL_REDUCES
+    assert set(found["messages"]) == {"all-reduce"}
+    pixels = BATCH // 8 * config.image_size**2
+    assert max(found["gathers"], default=0) < pixels, "a gather of pixels"
+    cycles = found["cycles"]
+    assert all(cycles[phase] for phase in ("augmentation", "forward", "backward", "optimiser"))
+    assert found["largest_batch"]["images"] > BATCH
+    assert found["weak_scaling"]["v5e:2x4"]["efficiency"] == 1
+    json.dumps(report, allow_nan=False)
+
+
+@needs_libtpu
+def test_evaluation_and_the_exported_program_compile_for_a_tpu():
+    pytest.importorskip("flatbuffers")
+    report = compile_config(
+        config_of(), "v6e:2x2", batch_size=8, programs=["evaluate", "predict", "export"]
+    )
+    found = report["programs"]
+    assert found["predict"]["same_as"] == "evaluate"
+    assert (found["export"]["chips"], found["export"]["images"]) == (1, 2)
+    for name in ("evaluate", "export"):
+        cycles = found[name]["cycles"]
+        assert cycles["forward"] == sum(cycles.values()) > 0
+
+
+@needs_libtpu
+def test_integrated_gradients_compile_for_a_tpu():
+    report = compile_config(
+        config_of(), "v5e:2x2", batch_size=16, programs=["integrated_gradients"]
+    )
+    found = report["programs"]["integrated_gradients"]
+    assert (found["chips"], found["images"]) == (1, 4)
+    assert found["cycles"]["backward"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 12}, "--batch_size=12 does not divide by the 8 chips of v5e:2x4; .* 8"),
+        ({"programs": ["trian"]}, "--programs='trian' .did you mean 'train'"),
+        ({"largest": "exact"}, "--largest_batch='exact'"),
+        ({"num_classes": -1}, "--num_classes=-1"),
+    ],
+)
+def test_what_cannot_be_compiled_is_one_line(arguments, message):
+    with pytest.raises(InputError, match=message):
+        compile_config(config_of(), "v5e:2x4", **arguments)
+
+
+def test_without_the_compiler_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(devices, "libtpu_version", lambda: None)
+    with pytest.raises(InputError, match=r"run pip install 'cervix_jax\[tpu\]'"):
+        compile_config(config_of(), "v5e:2x4", batch_size=BATCH)
+
+
+@needs_libtpu
+def test_own_classes_are_asked_for():
+    config = base_config("image_folder/cells")
+    config.model.name = "resnet50"
+    with pytest.raises(InputError, match="give --num_classes"):
+        compile_config(config, "v5e:2x4", batch_size=BATCH)

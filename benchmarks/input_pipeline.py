@@ -6,6 +6,9 @@ r"""What the data cost a training step: batches of a real data set beside one ba
 Turns of a few steps on batches as training draws them (`data.placement=device`, then `host`) and
 on one batch that stays on the device, interleaved. Then what a checkpoint costs the loop: the time
 until `save` returns, and the time until it is on disk.
+
+With --decoding no network runs: images a second of processor time on one core, and streamed by
+threads (0) and by one and two worker processes.
 """
 
 import itertools
@@ -21,8 +24,10 @@ from ml_collections import config_flags
 
 from cervix_jax import distributed
 from cervix_jax.command.run import run_command
+from cervix_jax.data.decode import resize_square
 from cervix_jax.data.experiment import open_data
-from cervix_jax.data.pipeline import PLACEMENTS, steps_per_epoch
+from cervix_jax.data.pipeline import Pipeline, steps_per_epoch
+from cervix_jax.files import images
 from cervix_jax.runs.checkpoint import Checkpoints
 from cervix_jax.training import losses, optim
 from cervix_jax.training.step import RunInputs, init_state, make_train_step
@@ -33,8 +38,11 @@ def main(argv: list[str]) -> None:
     del argv
     args = flags.FLAGS
     config, mesh = args.config, distributed.make_mesh()
+    if args.decoding:
+        print(decoding_rates(open_data(config, mesh).dataset, config, args.rounds))
+        return
     streams = {}
-    for placement in PLACEMENTS:
+    for placement in ("device", "host"):
         with config.unlocked():
             config.data.placement = placement
         data = open_data(config, mesh)
@@ -83,6 +91,44 @@ def main(argv: list[str]) -> None:
           f"{config.image_size} px")  # fmt: skip
 
 
+def decoding_rates(dataset, config, rounds: int, count: int = 512) -> str:
+    """Images a second of each part on one core, and of whole streams with 0, 1 and 2 workers."""
+    size, mode = config.image_size, config.data.resize
+    numbers = np.random.default_rng(0).permutation(len(dataset))[:count]
+    rates = {name: [] for name in ("read", "decode", "resize", "whole")}
+    for _ in range(rounds):
+        marks = [time.thread_time()]
+        encoded = [dataset.source[int(index)]["image"] for index in numbers]
+        marks.append(time.thread_time())
+        decoded = [images.rgb(images.decode(data, "image")) for data in encoded]
+        marks.append(time.thread_time())
+        for picture in decoded:
+            resize_square(picture, size, mode)
+        marks.append(time.thread_time())
+        spans = [*np.diff(marks), marks[-1] - marks[0]]
+        for name, seconds in zip(rates, spans, strict=True):
+            rates[name].append(len(numbers) / seconds)
+    for workers in (0, 1, 2):
+        pipeline = Pipeline(
+            dataset, image_size=size, resize=mode, placement="host", workers=workers, progress=False
+        )
+        batches = pipeline.train_batches(np.arange(len(dataset)), config.batch_size, seed=0)
+        next(batches)
+        turns, steps = rates.setdefault(f"streamed, {workers} workers", []), 20
+        for _ in range(rounds):
+            began = time.perf_counter()
+            for _ in range(steps):
+                next(batches)
+            turns.append(steps * config.batch_size / (time.perf_counter() - began))
+        del batches  # ends its workers
+    rows = [
+        f"| {name} | {np.median(found):,.0f} ({min(found):,.0f} to {max(found):,.0f}) |"
+        for name, found in rates.items()
+    ]
+    head = ["| part | images/s (median, lowest to highest) |", "|---|---|"]
+    return "\n".join([*head, *rows, f"{dataset.name}, {size} px, resize {mode}"])
+
+
 def checkpoint_cost(state, rounds: int) -> str:
     """How long a save holds the loop up, and how long it takes in all."""
     returned, finished = [], []
@@ -106,5 +152,6 @@ if __name__ == "__main__":
     config_flags.DEFINE_config_file("config", None, "A config file.", lock_config=True)
     flags.DEFINE_integer("rounds", 7, "Turns of each kind of batch.")
     flags.DEFINE_integer("steps", 5, "Steps a turn.")
+    flags.DEFINE_bool("decoding", False, "Only measure reading, decoding and resizing.")
     flags.mark_flag_as_required("config")
     run_command(main)

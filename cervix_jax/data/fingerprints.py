@@ -61,22 +61,27 @@ class Fingerprints:
           workers: threads; 0 takes one a core, at most 8.
           progress: show a bar.
         """
-        found = list(
-            tqdm(
-                map_in_order(_fingerprint, images, workers=workers),
-                total=total,
-                desc="fingerprints",
-                unit="image",
-                leave=False,
-                disable=not progress,
-            )
+        found = tqdm(
+            map_in_order(_fingerprint, images, workers=workers),
+            total=total,
+            desc="fingerprints",
+            unit="image",
+            leave=False,
+            disable=not progress,
         )
-        side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-        return cls(
-            digests=tuple(digest for digest, _, _ in found),
-            hashes=np.asarray([bits for _, bits, _ in found], bool).reshape(-1, HASH_BITS),
-            thumbnails=np.asarray([small for _, _, small in found], np.uint8).reshape(-1, *side),
-        )
+        # Of large sets these are most of the memory: filled in place, never kept one by one.
+        digests: list[str] = []
+        hashes = np.empty((total or 64, HASH_BITS), bool)
+        thumbnails = np.empty((total or 64, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+        for index, (digest, bits, small) in enumerate(found):
+            if index == len(hashes):
+                for column in (hashes, thumbnails):
+                    column.resize((2 * index, *column.shape[1:]), refcheck=False)
+            digests.append(digest)
+            hashes[index], thumbnails[index] = bits, small
+        for column in (hashes, thumbnails):
+            column.resize((len(digests), *column.shape[1:]), refcheck=False)
+        return cls(tuple(digests), hashes, thumbnails)
 
     def take(self, indices: np.ndarray) -> "Fingerprints":
         """The fingerprints at positions int [n], in their order."""

@@ -124,7 +124,7 @@ def test_one_device_goes_on_from_eight(one, eight, data, tmp_path):
     assert_same_losses(folder, one)
 
 
-GROUPED = {"num_epochs": 24, "batch_size": 16}
+GROUPED = {"num_epochs": 24, "batch_size": 16, "model.norm_groups": 2}
 
 
 def kill(processes, victim):

@@ -28,7 +28,7 @@ if [ -z "$REHEARSE" ]; then
   row_size=() counts=() slower=1
 else
   # A CPU of few cores takes long to compile, even with little optimisation, so the limits are wider.
-  export JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES='' XLA_FLAGS=--xla_backend_optimization_level=0
+  export JAX_PLATFORMS=cpu CUDA_VISIBLE_DEVICES='' OMP_NUM_THREADS=1 XLA_FLAGS=--xla_backend_optimization_level=0
   slower=20
   size=(--batch_sizes=2 --steps=1 --rounds=2 --torch_compile=eager --image_size=64 --together)
   explained=(--images=2 --baselines=2 --steps=3 --batch_sizes=4 --loop_images=1 --rounds=1 --image_size=64)

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import fit_check
 from babysit import Actions, Babysitter
 from config_check import check_overrides, config_file
 from gcloud import HOME, MARK, NOT_FOUND, CommandError, Runner, Slice, bucket_location
@@ -46,7 +47,18 @@ class Launch:
                 f"`{self.command('down')}`, or give another --name."
             )
         self.create()
+        self.check_fit()  # while the request waits: the machines are not kept from coming
         return 0
+
+    def check_fit(self) -> None:
+        """Warn where the training of a config does not fit into memory; stops nothing."""
+        args = self.args
+        if not args.arguments or not args.check_minutes:
+            return
+        if args.dry_run:
+            self.runner.run(["python", *fit_check.command(args.type, args.arguments, "fit.json")])
+        elif fit_check.check_fit(ROOT, args.type, args.arguments, args.check_minutes) is False:
+            print(f"To take the request back: {self.command('down')}")
 
     def create(self) -> None:
         """Ask for the machines."""
@@ -288,6 +300,12 @@ def _add_flags(one: argparse.ArgumentParser, name: str) -> None:
         one.add_argument("--valid_hours", type=int, default=6, help="how long a request waits")
     if name in ("sync", "babysit"):
         one.add_argument("--dirty", action="store_true", help="leave uncommitted changes out")
+    if name == "up":
+        one.add_argument(
+            "--check_minutes", type=float, default=10,
+            help="see whether the training of a --config after -- fits into memory, for at most so "
+            "long, while the request waits; 0 does not look; default %(default)s",
+        )  # fmt: skip
     if name == "logs":
         one.add_argument("--worker", default="0", help="which host, default %(default)s")
         one.add_argument("--follow", action="store_true")
@@ -295,7 +313,7 @@ def _add_flags(one: argparse.ArgumentParser, name: str) -> None:
         one.add_argument("--max_restarts", type=int, default=20)
         one.add_argument("--max_hours", type=float, default=24, help="then all is given back")
         one.add_argument("--poll_seconds", type=float, default=60)
-    if name in ("run", "babysit"):
+    if name in ("up", "run", "babysit"):
         one.add_argument("arguments", nargs="*", help="after --: flags of cervix_jax.main")
 
 

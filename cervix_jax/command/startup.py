@@ -1,5 +1,6 @@
 """What every command sets up before it begins."""
 
+import importlib.util
 import os
 import platform
 import sys
@@ -11,16 +12,38 @@ from absl import logging
 from cervix_jax import jax_settings
 from cervix_jax.errors import InputError
 
+# What libtpu asks the metadata of a TPU's machine for, and for minutes where there is none.
+NO_TPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_WORKER_ID": "0",
+}
+
 
 def start_jax() -> None:
     """Have JAX as every command has it, whatever the environment says; starts no device."""
     report_failures_once()
     cache_compilations()
+    quieten_absent_tpu()
     if changed := jax_settings.reset():
         logging.warning(
             "Not used: %s. Every command has JAX's defaults, so that runs can be compared.",
             ", ".join(changed),
         )
+
+
+def quieten_absent_tpu(buses: Path = Path("/sys/bus/pci/devices")) -> None:
+    """Keep libtpu from complaining, where it is installed on a machine without a TPU.
+
+    It serves `cervix_jax.compile` there. JAX loads it all the same, and it prints errors on what it
+    cannot learn of machines that are not there.
+    """
+    vendors = {file.read_text().strip() for file in buses.glob("*/vendor")}
+    if importlib.util.find_spec("libtpu") is None or "0x1ae0" in vendors:  # Google's
+        return
+    for name, value in NO_TPU.items():
+        os.environ.setdefault(name, value)
 
 
 def require_devices() -> None:

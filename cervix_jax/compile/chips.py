@@ -31,7 +31,7 @@ class Chip:
         operations a cycle of the compiler's estimates (see docs/accelerators.md).
       axes: dimensions of its network.
       ring: axes whose length is a multiple of this are rings; shorter ones are lines.
-      accelerator: a type that libtpu knows, so that it does not ask the machine for its own.
+      accelerator: the smallest type of Cloud TPU, as the vendor names it.
       config: the compiler's name for how the cores of a chip work; two cores work as one.
       cores: what the number in the vendor's name of a type counts, a chip.
       topologies: shapes that can be had.

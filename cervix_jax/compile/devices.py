@@ -1,28 +1,26 @@
 """The chips of a slice that is not there, as JAX's devices for compilation alone."""
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 from jax.sharding import AxisType, Mesh
 
+from cervix_jax.command.startup import NO_TPU
 from cervix_jax.compile.chips import Slice
 from cervix_jax.distributed import DATA_AXIS
 from cervix_jax.errors import InputError
 
 INSTALL = "pip install 'cervix_jax[tpu]'"
-# Else libtpu asks the machine for a TPU, for minutes where there is none, and refuses a second
-# process that has loaded it.
-_ENVIRONMENT = {
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_WORKER_ID": "0",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-}
+# libtpu refuses a second process that has loaded it, which is for TPUs that are there.
+_SHARED = {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 
 
 def libtpu_version() -> str | None:
@@ -45,7 +43,7 @@ def slice_mesh(place: Slice) -> Mesh:
     """
     if libtpu_version() is None:
         raise InputError(f"compiling for a TPU needs its compiler, libtpu; run {INSTALL}")
-    for name, value in (_ENVIRONMENT | {"TPU_ACCELERATOR_TYPE": place.chip.accelerator}).items():
+    for name, value in (NO_TPU | _SHARED).items():
         os.environ.setdefault(name, value)
     options: dict[str, Any] = {}
     if place.chip.config != "default":
@@ -63,6 +61,22 @@ def slice_mesh(place: Slice) -> Mesh:
             "try another, or another version of jax[tpu]."
         ) from error
     return Mesh(np.array(found), (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+@contextlib.contextmanager
+def not_cached() -> Iterator[None]:
+    """A block whose compilations JAX does not keep.
+
+    It writes programs for a TPU that is not there into its cache, and cannot read them again.
+    """
+    before = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def use_cpu() -> None:

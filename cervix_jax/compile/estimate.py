@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from cervix_jax.compile.chips import Slice, slices
+from cervix_jax.compile.devices import not_cached
 from cervix_jax.compile.hlo import COLLECTIVES, Module
 from cervix_jax.compile.programs import Program
 
@@ -65,7 +66,8 @@ def compile_for_memory(
 ) -> tuple[dict[str, Any], jax.stages.Compiled | None]:
     """Compile, and the memory of a chip; None for the program where it does not fit."""
     try:
-        compiled = program.lowered.compile()
+        with not_cached():
+            compiled = program.lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         text = " ".join(str(error).split())
         if "RESOURCE_EXHAUSTED" not in text:

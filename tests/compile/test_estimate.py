@@ -31,7 +31,7 @@ def test_times_follow_from_cycles_and_messages():
     assert found["images_per_second"] == pytest.approx(32 / seconds["total"])
     assert found["share_of_peak"] == pytest.approx(1e6 / seconds["total"] / PLACE.chip.flops)
     scaling = found["weak_scaling"]
-    assert list(scaling)[0] == "v5e:2x4"
+    assert next(iter(scaling)) == "v5e:2x4"
     assert list(scaling)[-1] == "v5e:16x16"
     assert scaling["v5e:2x4"]["efficiency"] == 1 > scaling["v5e:16x16"]["efficiency"]
 

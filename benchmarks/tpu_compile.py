@@ -143,8 +143,8 @@ def draw(before: dict, after: dict, path: Path) -> None:
                     left += width
         axes.set(title=f"{chip}:2x4", xlabel="estimated cycles of a step, million")
         axes.set_yticks(range(len(NETWORKS)), NETWORKS, fontsize=figures.LABEL_SIZE)
-        axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].invert_yaxis()  # which both share
     handles = [figure.axes[0].barh(0, 0, color=colour) for colour in COLOURS]
     figure.legend(
         handles, PHASES, loc="outside lower center", ncols=len(PHASES),

@@ -8,10 +8,11 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
+from cervix_jax import target
 from cervix_jax.errors import InputError
 from cervix_jax.models.attention import ChannelAttention, ResidualChannelAttentionBlock
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
-from cervix_jax.models.cpu.pooling import average_pool, max_pool
+from cervix_jax.models.cpu.pooling import average_pool
 from cervix_jax.models.layers import (
     BatchNorm,
     Conv,
@@ -21,10 +22,26 @@ from cervix_jax.models.layers import (
     concatenate_moments,
     rematerialised,
 )
+from cervix_jax.models.stem import pooled_stem
 
 Attention = Literal["none", "last_layer", "blocks"]
 GROWTH = 32
 BOTTLENECK = 4 * GROWTH
+
+
+@jax.custom_vjp
+def gradient_apart(x: jax.Array) -> jax.Array:
+    """`x`; its gradient from here is complete before it is added to those from elsewhere.
+
+    Without, a TPU's compiler adds the gradient of a dense layer's input within the convolution that
+    gives it, and then reads all of it once more for the sums of the normalisation.
+    """
+    return x
+
+
+gradient_apart.defvjp(
+    lambda x: (x, None), lambda _, gradient: (lax.optimization_barrier(gradient),)
+)
 
 
 class DenseLayer(nnx.Module):
@@ -41,6 +58,8 @@ class DenseLayer(nnx.Module):
     @rematerialised
     def __call__(self, x: jax.Array, moments: Moments | None) -> jax.Array:
         """Map [B, H, W, in] with its moments (training only) to the new [B, H, W, 32]."""
+        if target.platform() == "tpu":
+            x = gradient_apart(x)
         x = self.conv1(jax.nn.relu(self.norm1(x, moments)))
         return self.conv2(jax.nn.relu(self.norm2(x)))
 
@@ -128,7 +147,7 @@ class Features(nnx.Module):
 
     def __call__(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """Map images [B, H, W, 3] to the outputs named in `Classifier.__call__`."""
-        x = perturb("stem", max_pool(jax.nn.relu(self.norm0(self.conv0(images)))))
+        x = perturb("stem", pooled_stem(self.conv0, self.norm0, images))
         out, gates, moments = {"stem": x}, {}, None
         for stage in range(1, len(self.blocks) + 1):
             name = f"denseblock{stage}"

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
 from cervix_jax.models.cpu.pooling import max_pool
 from cervix_jax.models.layers import BatchNorm, Conv, Linear, rematerialised
+from cervix_jax.models.stem import pooled_stem
 
 
 class ResidualUnit(nnx.Module):
@@ -146,7 +147,9 @@ class ResidualAttentionNetwork(Classifier):
     def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """See `Classifier.__call__`."""
         conv, norm = self.conv1
-        x = perturb("stem", max_pool(jax.nn.relu(norm(conv(images)))))
+        assert isinstance(conv, Conv)
+        assert isinstance(norm, BatchNorm)
+        x = perturb("stem", pooled_stem(conv, norm, images))
         out, masks = {"stem": x}, {}
         stages = (
             (self.residual_block1, [self.attention_module1]),

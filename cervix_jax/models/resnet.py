@@ -6,8 +6,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
-from cervix_jax.models.cpu.pooling import max_pool
 from cervix_jax.models.layers import BatchNorm, Conv, Linear, rematerialised
+from cervix_jax.models.stem import pooled_stem
 
 EXPANSION = 4
 
@@ -76,7 +76,7 @@ class ResNet(Classifier):
 
     def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """See `Classifier.__call__`; `stage4` and `pre_logits_2d` are the same here."""
-        x = perturb("stem", max_pool(jax.nn.relu(self.bn1(self.conv1(images)))))
+        x = perturb("stem", pooled_stem(self.conv1, self.bn1, images))
         out = {"stem": x}
         for stage in range(1, 5):
             for block in getattr(self, f"layer{stage}"):

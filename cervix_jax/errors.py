@@ -1,5 +1,6 @@
 """The one error that means "the input is wrong": commands turn it into one line and exit code 2."""
 
+import copyreg
 import difflib
 import math
 import numbers
@@ -17,6 +18,10 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__(" ".join(str(message).split()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Worker processes raise them, and subclasses are made from other arguments than a message.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

@@ -69,10 +69,6 @@ class UnreadableImage(InputError):
     def __init__(self, name: Path | str, reason: str, way_out: str):
         super().__init__(f"{name}: {reason}; {way_out}.")
         self.reason = " ".join(reason.split())
-        self._parts = name, reason, way_out
-
-    def __reduce__(self):
-        return type(self), self._parts  # worker processes raise it
 
 
 def is_image(path: Path | str) -> bool:

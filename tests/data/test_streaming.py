@@ -1,10 +1,12 @@
 """Worker processes give the batches that threads give, and end with whom they work for."""
 
+import contextlib
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +22,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.files.images import UnreadableImage
 
 ROOT = Path(__file__).parents[2]
+TIMEOUT = 240
 # A script as users write them: without `if __name__ == "__main__"`. Every line that it prints would
 # come twice if a worker ran it again.
 SCRIPT = """
@@ -95,13 +98,22 @@ while True:
 )
 
 
-def start(script: str, folder: Path, **options) -> subprocess.Popen:
+@contextlib.contextmanager
+def running(script: str, folder: Path, **options):
+    """A process that runs the script; whoever reads from it waits no longer than the time limit."""
     (folder / "script.py").write_text(script)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "script.py"], cwd=folder, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
-    )  # fmt: skip
+    ) as process:  # fmt: skip
+        limit = threading.Timer(TIMEOUT, process.kill)
+        limit.start()
+        try:
+            yield process
+        finally:
+            limit.cancel()
+            process.kill()
 
 
 def ended(pids, seconds: float = 60) -> bool:
@@ -116,11 +128,8 @@ def ended(pids, seconds: float = 60) -> bool:
 
 @pytest.mark.slow
 def test_processes_give_the_same_batches_to_a_bare_script(tmp_path):
-    process = start(SAME, tmp_path)
-    try:
-        output, _ = process.communicate(timeout=240)
-    finally:
-        process.kill()
+    with running(SAME, tmp_path) as process:
+        output, _ = process.communicate()
     assert process.returncode == 0, output
     # Python's tracker says so where it frees what lay ready for a stream that was given up.
     said = [line for line in output.splitlines() if "resource_tracker" not in line]
@@ -134,8 +143,7 @@ def test_processes_give_the_same_batches_to_a_bare_script(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "interrupted"])
 def test_workers_end_with_their_parent(tmp_path, how):
-    process = start(ENDLESS, tmp_path, start_new_session=True)
-    try:
+    with running(ENDLESS, tmp_path, start_new_session=True) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         assert next(lines) == "begun\n"
@@ -153,8 +161,6 @@ def test_workers_end_with_their_parent(tmp_path, how):
         if how == "interrupted":
             assert "in threads from here on" not in output
             assert output.count("KeyboardInterrupt") == 1, output
-    finally:
-        process.kill()
 
 
 def test_a_stream_goes_on_in_threads_where_workers_fail(dataset, monkeypatch, caplog):  # noqa: F811

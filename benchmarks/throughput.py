@@ -9,7 +9,8 @@ whose logits differ says so, and the command ends with exit code 1. On an NVIDIA
 in bfloat16 (PyTorch by autocast, channels_last and torch.compile); on the CPU in float32
 (channels_last). A training step is forward, backward and AdamW. PyTorch runs with and without huge
 pages of memory on the CPU, and the faster counts. The time is that of the clock; beside it there is
-the processor's, which other jobs on the machine disturb less.
+the processor's. Other jobs disturb the latter less here, but not in PyTorch, whose threads spin
+while they wait for each other: its ratio means something on a quiet machine only.
 """
 
 import argparse

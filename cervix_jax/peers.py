@@ -37,7 +37,7 @@ def connect(address: str | None, count: int | None, own: int | None) -> None:
     Raises:
       ValueError, TypeError, RuntimeError: no connection comes about.
     """
-    with _clients_that_tell():
+    with _clients_that_end_the_process():
         jax.distributed.initialize(
             address, count, own,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
@@ -93,7 +93,7 @@ def end_process(*unused: Any) -> None:
 
 
 @contextlib.contextmanager
-def _clients_that_tell() -> Iterator[None]:
+def _clients_that_end_the_process() -> Iterator[None]:
     """A block in which a connection that is made calls `end_process` where JAX would abort.
 
     The client has an argument for that, and `jax.distributed.initialize` has none.
@@ -101,10 +101,10 @@ def _clients_that_tell() -> Iterator[None]:
     library: Any = jax_distributed._jax  # pyright: ignore[reportPrivateImportUsage]
     make = library.get_distributed_runtime_client
 
-    def make_telling(*args: Any, **options: Any) -> Any:
+    def make_ending(*args: Any, **options: Any) -> Any:
         return make(*args, missed_heartbeat_callback=end_process, **options)
 
-    library.get_distributed_runtime_client = make_telling
+    library.get_distributed_runtime_client = make_ending
     try:
         yield
     finally:

@@ -219,9 +219,9 @@ class Module:
         """What an instruction is, with what a fusion holds that decides its cost."""
         for name in each.called.get("calls", ()):
             inside = {within.opcode for within in self._computations.get(name, {}).values()}
-            for telling in ("gather", "scatter", "sort", "convolution", "reduce-window", "dot"):
-                if telling in inside:
-                    return telling
+            for kind in ("gather", "scatter", "sort", "convolution", "reduce-window", "dot"):
+                if kind in inside:
+                    return kind
         return each.opcode
 
 

@@ -10,8 +10,9 @@ Differences to `geometry.warp` at 224 px, in grey levels of 255, over all fills 
 each kind: on single cells of SIPaKMeD 0.2 to 0.3 on average and 5 at most; on whole fields, which
 are sharper, about 1 on average for random maps and 2.3 where bilinear sampling hits pixels and so
 softens nothing, 37 at most.
-A v5e's compiler estimates 1.1 million cycles for all augmentation
-of 32 images with the preset `cytology`, a v6e's 0.7 million.
+
+A v5e's compiler estimates 1.1 million cycles for all augmentation of 32 images with the preset
+`cytology`, a v6e's 0.7 million.
 """
 
 import math

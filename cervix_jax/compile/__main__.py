@@ -9,6 +9,7 @@ estimates their time: docs/accelerators.md explains every line. A large network 
 each program. Every field can be set with --config.<field>=<value>.
 """
 
+import contextlib
 import sys
 
 from absl import flags
@@ -20,7 +21,7 @@ from cervix_jax.compile.printed import table
 from cervix_jax.compile.programs import PROGRAMS
 from cervix_jax.compile.workflow import LARGEST, compile_config
 from cervix_jax.config.fields import check_fields
-from cervix_jax.files.atomic import write_json
+from cervix_jax.files.atomic import replacing, write_json
 
 GROUPS = {
     "What is compiled": ["config", "programs", "batch_size", "num_classes"],
@@ -36,19 +37,22 @@ def main(argv: list[str]) -> None:
     args = flags.FLAGS
     given = args["config"].config_filename  # pyright: ignore[reportAttributeAccessIssue]
     check_fields(args.config, f"--config={given}")
-    report = compile_config(
-        args.config,
-        args.topology,
-        batch_size=args.batch_size,
-        num_classes=args.num_classes,
-        programs=args.programs,
-        largest=args.largest_batch,
-        texts=args.texts,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
-    )
-    report = {"config": given} | report
-    if args.out:
-        write_json(args.out, report)
+    with contextlib.ExitStack() as stack:
+        # Before the minutes that compilations take it is seen that the file can be written.
+        out = stack.enter_context(replacing(args.out)) if args.out else None
+        report = compile_config(
+            args.config,
+            args.topology,
+            batch_size=args.batch_size,
+            num_classes=args.num_classes,
+            programs=args.programs,
+            largest=args.largest_batch,
+            texts=args.texts,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+        report = {"config": given} | report
+        if out:
+            write_json(out, report)
     print(table(report))
 
 
@@ -68,7 +72,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("num_classes", 0, "Classes; default those of the data set.")
     flags.DEFINE_enum(
         "largest_batch", "estimate", LARGEST,
-        "The largest batch that fits: estimated from the one compilation, verified by up to three "
+        "The largest batch that fits: estimated from the one compilation, verified by a few "
         "more, or not looked for.",
     )  # fmt: skip
     flags.DEFINE_string("out", "", "A JSON file for all that was found.")

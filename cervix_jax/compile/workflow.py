@@ -23,6 +23,7 @@ from cervix_jax.compile.programs import PROGRAMS, Program, Subject
 from cervix_jax.config.fields import MANY
 from cervix_jax.data.classes import BUILT
 from cervix_jax.errors import InputError, check_choice, check_count
+from cervix_jax.files.atomic import replacing
 from cervix_jax.training.run import check_config
 
 LARGEST = ("estimate", "verify", "off")
@@ -51,8 +52,8 @@ def compile_config(
         programs run on one chip, and take a chip's share.
       num_classes: length of the logits; 0 takes the classes of the data set.
       programs: names, of `programs.PROGRAMS`.
-      largest: how the largest batch is found: "estimate" from the one compilation, "verify" by up
-        to three more of the training step, "off" not at all.
+      largest: how the largest batch is found: "estimate" from the one compilation, "verify" by a
+        few more of the training step, "off" not at all.
       texts: a folder that the compiled texts are written to, `<program>.hlo.gz`; "" writes none.
       say: is given a line before each compilation.
 
@@ -62,9 +63,9 @@ def compile_config(
 
     Raises:
       InputError: libtpu is not installed, there is no such slice, or the config or the batch
-        cannot be used.
+        cannot be used, or `texts` cannot be made.
     """
-    for name in programs:
+    for name in programs or [""]:
         check_choice("--programs", name, PROGRAMS)
     check_choice("--largest_batch", largest, LARGEST)
     check_count("--batch_size", batch_size, 0)
@@ -81,6 +82,13 @@ def compile_config(
         with config.unlocked():
             config.batch_size = batch_size
     check_config(config)
+    if texts:  # before the minutes that compilations take
+        try:
+            Path(texts).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"--texts={texts}: cannot be made ({error.strerror}); choose another folder."
+            ) from error
     mesh = slice_mesh(place)
     subject = Subject(config, num_classes or _classes(config), mesh, batch_size // place.chips)
     report: dict[str, Any] = {
@@ -117,8 +125,8 @@ def compile_config(
             found["largest_batch"] = _largest(subject, program, found, place, largest, say)
         report["programs"][name] = found
         if texts and kept:
-            Path(texts).mkdir(parents=True, exist_ok=True)
-            Path(texts, f"{name}.hlo.gz").write_bytes(gzip.compress(kept[0].encode()))
+            with replacing(Path(texts, f"{name}.hlo.gz")) as file:
+                file.write_bytes(gzip.compress(kept[0].encode()))
     return report
 
 
@@ -143,14 +151,15 @@ def _largest(
     tried = own
     while len(points) < 2 and tried > parts:
         tried = max(parts, (min(points, default=tried) // 2) // parts * parts)
-        if tried in points:
-            break
         points |= _fitting(subject, tried, place, say)
+    if own == parts:  # nothing is smaller
+        points |= _fitting(subject, 2 * own, place, say)
     if len(points) < 2:
         best = max(points, default=0)
         return {"images": best * place.chips, "how": "of those that were compiled"}
     guess = min(from_two(points, place.chip.hbm), MANY // place.chips) // parts * parts
-    points |= _fitting(subject, guess, place, say)
+    if guess not in points:
+        points |= _fitting(subject, guess, place, say)
     images = max(points) * place.chips
     verified = "compiled and fits" if guess in points else "fits; one estimated larger does not"
     return {"images": images, "how": verified}

@@ -1,9 +1,14 @@
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from test_hlo import TEXT
 
+from cervix_jax.compile import workflow
 from cervix_jax.compile.chips import parse_topology
 from cervix_jax.compile.estimate import facts, from_two, largest_batch, memory_facts
 from cervix_jax.compile.printed import table
+from cervix_jax.compile.programs import Program
 
 PLACE = parse_topology("v5e:2x4")
 
@@ -20,6 +25,37 @@ def test_the_largest_batch():
     assert largest_batch(memory, 8, 100) == int((2500 - 900) / 700 * 8)
     assert largest_batch({"total": None, "fits": False}, 8, 100) is None
     assert from_two({8: {"total": 1600}, 4: {"total": 1400}}, 2500) == 26
+
+
+@pytest.mark.parametrize(
+    ("compiled", "unit", "most", "images", "how", "tried"),
+    [
+        (16, 1, 40, 40, "compiled and fits", [8, 40]),
+        (16, 1, 16, 16, "compiled and fits", [8]),
+        (1, 1, 40, 40, "compiled and fits", [2, 40]),  # nothing is smaller than one image
+        (4, 4, 43, 40, "compiled and fits", [8, 40]),
+        (1, 1, 1, 1, "of those that were compiled", [2]),
+        (16, 4, 9, 8, "compiled and fits", [8, 4]),
+    ],
+)
+def test_the_largest_batch_is_compiled(monkeypatch, compiled, unit, most, images, how, tried):
+    """A chip holds `most` images; memory is 100 bytes for each and what is left over besides."""
+    room, asked = PLACE.chip.hbm, []
+
+    def memory(count: int):
+        return {"total": room - 100 * (most - count), "fits": count <= most}
+
+    def fitting(subject, count, *_):
+        asked.append(count)
+        return {count: memory(count)} if count <= most else {}
+
+    monkeypatch.setattr(workflow, "_fitting", fitting)
+    subject: Any = SimpleNamespace(unit=unit)
+    program = Program(lowered=None, images=8 * compiled, chips=8, batch_bytes=0)  # pyright: ignore[reportArgumentType]
+    found = {"memory": memory(compiled)}
+    said = workflow._largest(subject, program, found, PLACE, "verify", print)
+    assert said == {"images": 8 * images, "how": how}
+    assert asked == tried
 
 
 def test_times_follow_from_cycles_and_messages():

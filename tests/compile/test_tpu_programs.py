@@ -1,11 +1,12 @@
 """The package's own programs, compiled for a TPU that is not there; skipped without libtpu."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from small import get_config
 
-from cervix_jax.compile import devices
+from cervix_jax.compile import __main__, devices
 from cervix_jax.compile.workflow import compile_config
 from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
@@ -69,6 +70,8 @@ def test_integrated_gradients_compile_for_a_tpu():
     ("arguments", "message"),
     [
         ({"batch_size": 12}, "--batch_size=12 does not divide by the 8 chips of v5e:2x4; .* 8"),
+        ({"programs": []}, "--programs=''"),
+        ({"texts": __file__}, "--texts=.*test_tpu_programs.py: cannot be made"),
         ({"programs": ["trian"]}, "--programs='trian' .did you mean 'train'"),
         ({"largest": "exact"}, "--largest_batch='exact'"),
         ({"num_classes": -1}, "--num_classes=-1"),
@@ -77,6 +80,24 @@ def test_integrated_gradients_compile_for_a_tpu():
 def test_what_cannot_be_compiled_is_one_line(arguments, message):
     with pytest.raises(InputError, match=message):
         compile_config(config_of(), "v5e:2x4", **arguments)
+
+
+class Flags(SimpleNamespace):
+    """Flags as a command line gives them."""
+
+    def __getitem__(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(config_filename=f"{name}.py")
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_compiled(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(__main__, "compile_config", lambda *_, **__: compiled.append(1))
+    monkeypatch.setattr(__main__, "use_cpu", lambda: None)
+    given = Flags(config=config_of(), out=f"{__file__}/found.json")
+    monkeypatch.setattr(__main__, "flags", SimpleNamespace(FLAGS=given))
+    with pytest.raises(InputError, match=r"found\.json: cannot be written"):
+        __main__.main([])
+    assert not compiled
 
 
 def test_without_the_compiler_it_says_how_to_get_it(monkeypatch):

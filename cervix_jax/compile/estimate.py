@@ -28,18 +28,17 @@ ASSUMPTIONS = (
 )
 
 
-def program_facts(program: Program, place: Slice, *, phase: str, keep_text: list[str]) -> dict:
+def program_facts(program: Program, place: Slice, *, phase: str) -> tuple[dict[str, Any], str]:
     """Compile a program, and what the result says, JSON-ready; see `facts` and `memory_facts`.
 
     Args:
       program: lowered.
       place: the slice it is lowered for.
       phase: of what does not say its part of a step.
-      keep_text: the compiled text is appended to it.
 
     Returns:
       `images`, `images_a_chip`, `chips`, `compile_seconds`, `memory`, and, where it fits,
-      everything of `facts`.
+      everything of `facts`; and the compiled text, "" where it does not fit.
     """
     start = time.perf_counter()
     memory, compiled = compile_for_memory(program, place)
@@ -51,14 +50,15 @@ def program_facts(program: Program, place: Slice, *, phase: str, keep_text: list
         "memory": memory,
     }
     if compiled is None:
-        return found
-    keep_text.append(compiled.as_text() or "")
+        return found, ""
+    text = compiled.as_text() or ""
     cost = compiled.cost_analysis() or {}
     where = place if program.chips == place.chips else Slice(place.chip, (1,) * len(place.shape))
-    return found | facts(
-        keep_text[-1], where, images_a_chip=program.images_a_chip,
+    found |= facts(
+        text, where, images_a_chip=program.images_a_chip,
         flops=cost.get("flops", 0.0), accessed=cost.get("bytes accessed", 0.0), phase=phase,
     )  # fmt: skip
+    return found, text
 
 
 def compile_for_memory(

@@ -21,6 +21,7 @@ from cervix_jax.export.program import named_weights, portable, trace
 from cervix_jax.models.build import build_model
 from cervix_jax.runs.inference import make_forward
 from cervix_jax.runs.run import Run
+from cervix_jax.training.run import batch_unit
 from cervix_jax.training.step import (
     RunInputs,
     abstract_state,
@@ -91,12 +92,6 @@ class Subject:
         return Run(self.config, {"class_names": names}, zeros, step=0)
 
     @property
-    def unit(self) -> int:
-        """What the images of a chip in a training step are a multiple of."""
-        config = self.config
-        return int(config.accumulation_steps * max(config.model.norm_groups, 1))
-
-    @property
     def one_chip(self) -> SingleDeviceSharding:
         """The first chip; explanations and exported programs run on one."""
         return SingleDeviceSharding(self.mesh.devices.flat[0])
@@ -111,7 +106,7 @@ def _train(subject: Subject) -> Program:
     config, mesh, classes = subject.config, subject.mesh, subject.num_classes
     size = subject.images_a_chip * mesh.devices.size or int(config.batch_size)
     distributed.check_divides("batch_size", size, mesh)
-    unit = subject.unit
+    unit = batch_unit(config)
     if size // mesh.devices.size % unit:
         raise InputError(
             f"batch_size={size}: the {size // mesh.devices.size} images of a chip do not divide "

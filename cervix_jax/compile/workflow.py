@@ -24,7 +24,7 @@ from cervix_jax.config.fields import MANY
 from cervix_jax.data.classes import BUILT
 from cervix_jax.errors import InputError, check_choice, check_count
 from cervix_jax.files.atomic import replacing
-from cervix_jax.training.run import check_config
+from cervix_jax.training.run import batch_unit, check_config
 
 LARGEST = ("estimate", "verify", "off")
 
@@ -118,15 +118,14 @@ def compile_config(
             report["programs"][name] = shape | {"same_as": same}
             continue
         say(f"{name}: compiling for {place.name}, which takes minutes for a large network")
-        kept: list[str] = []
         phase = "rest" if name == "train" else "forward"
-        found = program_facts(program, place, phase=phase, keep_text=kept)
+        found, compiled = program_facts(program, place, phase=phase)
         if name == "train" and largest != "off":
             found["largest_batch"] = _largest(subject, program, found, place, largest, say)
         report["programs"][name] = found
-        if texts and kept:
-            with replacing(Path(texts, f"{name}.hlo.gz")) as file:
-                file.write_bytes(gzip.compress(kept[0].encode()))
+        if texts and compiled:
+            with replacing(Path(texts, f"{name}.hlo.gz")) as temporary:
+                temporary.write_bytes(gzip.compress(compiled.encode()))
     return report
 
 
@@ -139,7 +138,7 @@ def _largest(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """The largest batch of all chips together that fits, and how it was found."""
-    parts = subject.unit
+    parts = batch_unit(subject.config)
     own, memory = program.images_a_chip, found["memory"]
     least = largest_batch(memory, own, program.batch_bytes / program.chips)
     if how == "estimate" or (not memory["fits"] and own <= parts):

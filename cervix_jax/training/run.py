@@ -249,7 +249,7 @@ def training_mesh(config: ml_collections.ConfigDict) -> Mesh:
     Raises:
       InputError: several processes cannot share it.
     """
-    unit = config.accumulation_steps * max(config.model.norm_groups, 1)
+    unit = batch_unit(config)
     size = config.batch_size // unit
     mesh = distributed.make_mesh(size)
     groups = " / model.norm_groups" if config.model.norm_groups else ""
@@ -263,6 +263,11 @@ def training_mesh(config: ml_collections.ConfigDict) -> Mesh:
             used, there, there, config.batch_size, more,
         )  # fmt: skip
     return mesh
+
+
+def batch_unit(config: ml_collections.ConfigDict) -> int:
+    """Images that a batch, and each device's share of it, is a multiple of."""
+    return int(config.accumulation_steps * max(config.model.norm_groups, 1))
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -280,11 +285,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             f"use a multiple of {parts}."
         )
     group = config.model.norm_groups
-    if group and config.batch_size % (parts * group):
+    if config.batch_size % batch_unit(config):
         of_part = f" in each of accumulation_steps={parts}" if parts > 1 else ""
         raise InputError(
             f"batch_size={config.batch_size} does not divide into groups of model.norm_groups="
-            f"{group} images{of_part}; use a multiple of {parts * group}."
+            f"{group} images{of_part}; use a multiple of {batch_unit(config)}."
         )
     if config.early_stopping_epochs and config.split.refit:
         raise InputError(

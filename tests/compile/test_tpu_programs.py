@@ -1,5 +1,6 @@
 """The package's own programs, compiled for a TPU that is not there; skipped without libtpu."""
 
+import gzip
 import json
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import pytest
 from small import get_config
 
 from cervix_jax.compile import __main__, devices
+from cervix_jax.compile.hlo import Module
 from cervix_jax.compile.workflow import compile_config
 from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
@@ -57,13 +59,17 @@ def test_evaluation_and_the_exported_program_compile_for_a_tpu():
 
 
 @needs_libtpu
-def test_integrated_gradients_compile_for_a_tpu():
+def test_integrated_gradients_compile_for_a_tpu(tmp_path):
     report = compile_config(
-        config_of(), "v5e:2x2", batch_size=16, programs=["integrated_gradients"]
+        config_of(), "v5e:2x2", batch_size=16, programs=["integrated_gradients"], texts=tmp_path
     )
     found = report["programs"]["integrated_gradients"]
     assert (found["chips"], found["images"]) == (1, 4)
     assert found["cycles"]["backward"] > 0
+    (text,) = tmp_path.iterdir()
+    assert text.name == "integrated_gradients.hlo.gz"
+    compiled = gzip.decompress(text.read_bytes()).decode()
+    assert Module(compiled, "forward").cycles() == found["cycles"]
 
 
 @pytest.mark.parametrize(

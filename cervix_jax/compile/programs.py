@@ -92,6 +92,11 @@ class Subject:
         return Run(self.config, {"class_names": names}, zeros, step=0)
 
     @property
+    def unit(self) -> int:
+        """What the images of a chip in a training step are a multiple of."""
+        return batch_unit(self.config)
+
+    @property
     def one_chip(self) -> SingleDeviceSharding:
         """The first chip; explanations and exported programs run on one."""
         return SingleDeviceSharding(self.mesh.devices.flat[0])
@@ -106,7 +111,7 @@ def _train(subject: Subject) -> Program:
     config, mesh, classes = subject.config, subject.mesh, subject.num_classes
     size = subject.images_a_chip * mesh.devices.size or int(config.batch_size)
     distributed.check_divides("batch_size", size, mesh)
-    unit = batch_unit(config)
+    unit = subject.unit
     if size // mesh.devices.size % unit:
         raise InputError(
             f"batch_size={size}: the {size // mesh.devices.size} images of a chip do not divide "

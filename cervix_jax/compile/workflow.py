@@ -24,7 +24,7 @@ from cervix_jax.config.fields import MANY
 from cervix_jax.data.classes import BUILT
 from cervix_jax.errors import InputError, check_choice, check_count
 from cervix_jax.files.atomic import replacing
-from cervix_jax.training.run import batch_unit, check_config
+from cervix_jax.training.run import check_config
 
 LARGEST = ("estimate", "verify", "off")
 
@@ -138,7 +138,7 @@ def _largest(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     """The largest batch of all chips together that fits, and how it was found."""
-    parts = batch_unit(subject.config)
+    parts = subject.unit
     own, memory = program.images_a_chip, found["memory"]
     least = largest_batch(memory, own, program.batch_bytes / program.chips)
     if how == "estimate" or (not memory["fits"] and own <= parts):

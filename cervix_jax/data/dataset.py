@@ -11,7 +11,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from cervix_jax.data.fingerprints import Fingerprints
-from cervix_jax.data.prepared import Taken, features_of, load_fingerprints, load_joined_groups
+from cervix_jax.data.prepared import (
+    Taken,
+    features_of,
+    load_fingerprints,
+    load_joined_groups,
+    stored_digests,
+)
 from cervix_jax.data.splits import groups_known
 
 
@@ -78,10 +84,11 @@ class Dataset:
         counts = Counter(label for label, _ in pairs)
         return {name: counts[label] for label, name in enumerate(self.class_names)}
 
-    @property
+    @functools.cached_property
     def digests(self) -> tuple[str, ...]:
         """Digest of the pixels of every example, see `fingerprints.content_digest`."""
-        return self.fingerprints().digests
+        stored = None if "_fingerprints" in vars(self) else stored_digests(self.source)
+        return self.fingerprints().digests if stored is None else stored
 
     @functools.cached_property
     def _fingerprints(self) -> Fingerprints:
@@ -117,8 +124,9 @@ class Dataset:
     def described(self, **columns: Any) -> "Dataset":
         """The same images with other `class_names`, `labels`, `filenames` or `groups`."""
         other = dataclasses.replace(self, **columns)
-        if "_fingerprints" in vars(self):
-            vars(other)["_fingerprints"] = self.fingerprints()
+        for name in ("_fingerprints", "digests"):
+            if name in vars(self):
+                vars(other)[name] = vars(self)[name]
         return other
 
     def encoded_image(self, index: int) -> bytes:

@@ -5,10 +5,11 @@ Two images with one digest are the same to the last pixel. The perceptual hash (
 see `cervix_jax.data.duplicates`.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -106,22 +107,44 @@ class Fingerprints:
           FileNotFoundError: there is no such file.
           InputError: it is damaged; names it.
         """
-        try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                digests = tuple(digest.decode("ascii") for digest in arrays["digests"].tolist())
-                hashes = np.unpackbits(arrays["hashes"], axis=-1).astype(bool)
-                thumbnails = np.asarray(arrays["thumbnails"], np.uint8)
+        with _arrays(path) as arrays:
+            digests = _digests(arrays)
+            hashes = np.unpackbits(arrays["hashes"], axis=-1).astype(bool)
+            thumbnails = np.asarray(arrays["thumbnails"], np.uint8)
             count, side = len(digests), THUMBNAIL_SIDE
             if hashes.shape != (count, HASH_BITS) or thumbnails.shape != (count, side, side):
                 raise ValueError("its arrays do not match")
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{path}: is damaged or no file of fingerprints ({error}); remove it, and it is "
-                "made anew where the images are."
-            ) from error
         return cls(digests, hashes, thumbnails)
+
+
+def load_digests(path: Path) -> tuple[str, ...]:
+    """The digests of what `Fingerprints.save` wrote, without reading the rest, nearly all of it.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      InputError: it is damaged; names it.
+    """
+    with _arrays(path) as arrays:
+        return _digests(arrays)
+
+
+@contextlib.contextmanager
+def _arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of a file, each read when it is taken; a block whose errors name the file."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            yield arrays
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: is damaged or no file of fingerprints ({error}); remove it, and it is made "
+            "anew where the images are."
+        ) from error
+
+
+def _digests(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    return tuple(digest.decode("ascii") for digest in arrays["digests"].tolist())
 
 
 def content_digest(image: np.ndarray) -> str:

@@ -17,7 +17,7 @@ from cervix_jax.data.duplicates import (
     find_duplicates,
     joined_groups,
 )
-from cervix_jax.data.fingerprints import THUMBNAIL_SIDE, Fingerprints
+from cervix_jax.data.fingerprints import THUMBNAIL_SIDE, Fingerprints, load_digests
 from cervix_jax.data.sources import SourceFiles
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic, images
@@ -183,6 +183,17 @@ def load_fingerprints(
         except InputError:
             logging.info("%s is read-only; its images are compared anew each time.", path.parent)
     return made
+
+
+def stored_digests(source: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """The digests of every example, where `load_fingerprints` has stored them; else None."""
+    if not isinstance(source, Records):
+        return None
+    try:
+        stored = load_digests(source.path / FINGERPRINTS_FILE)
+    except (FileNotFoundError, InputError):
+        return None
+    return stored if len(stored) == len(source) else None
 
 
 def load_joined_groups(

@@ -6,7 +6,7 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import ml_collections
@@ -14,11 +14,14 @@ from flax.traverse_util import flatten_dict
 
 from cervix_jax import __version__, distributed
 from cervix_jax.config.fields import FIELDS, with_new_names
-from cervix_jax.data.fingerprints import Fingerprints
+from cervix_jax.data.fingerprints import Fingerprints, load_digests
 from cervix_jax.data.identity import DataIdentity
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import write_json
 from cervix_jax.runs.damage import DamagedCheckpointError
+
+if TYPE_CHECKING:  # it imports TensorFlow Datasets, which takes a second
+    from cervix_jax.data.dataset import Dataset
 
 # Fields that may change between two starts of one run, because no result depends on them.
 FREE_FIELDS = ("data.manual_dir", "data.data_dir", "data.placement", "checkpoint.every_steps")
@@ -159,18 +162,19 @@ def split_dataset_item(
     return (item if identity is None else item | {"examples": identity.counts()}), identity
 
 
-def write_fingerprints(workdir: Path, fingerprints: Fingerprints) -> None:
+def write_fingerprints(workdir: Path, dataset: "Dataset") -> None:
     """Keep what identifies the examples of a run, so that copies of them are found elsewhere.
 
-    A run that goes on has them already. With several processes only the first writes.
+    A run that goes on has them already, and then the digests alone are read. With several processes
+    only the first writes.
     """
     if not distributed.is_main_process():
         return
     path = workdir / FINGERPRINTS_FILE
     with contextlib.suppress(FileNotFoundError, InputError):  # a damaged file is made anew
-        if Fingerprints.load(path).digests == fingerprints.digests:
+        if load_digests(path) == dataset.digests:
             return
-    fingerprints.save(path)
+    dataset.fingerprints().save(path)
 
 
 def read_fingerprints(workdir: Path, identity: DataIdentity) -> Fingerprints | None:

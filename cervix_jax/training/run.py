@@ -133,7 +133,7 @@ def _train_and_evaluate(
         with distributed.all_or_none():
             workdir.claim(folder, config)
             workdir.write_environment(folder, data.describe(), dataclasses.asdict(placement))
-            workdir.write_fingerprints(folder, data.dataset.fingerprints())
+            workdir.write_fingerprints(folder, data.dataset)
         distributed.require_same(
             {"config.json of the --workdir": workdir.config_text(folder)},
             "Give a --workdir on storage that all processes share.",

@@ -3,7 +3,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from cervix_jax.data.fingerprints import Fingerprints, content_digest, perceptual_hashes
+from cervix_jax.data.fingerprints import (
+    Fingerprints,
+    content_digest,
+    load_digests,
+    perceptual_hashes,
+)
 from cervix_jax.errors import InputError
 
 
@@ -48,6 +53,7 @@ def test_what_is_saved_is_loaded(tmp_path, count):
     made = Fingerprints.of(images(count))
     made.save(tmp_path / "prints.npz")
     assert same(Fingerprints.load(tmp_path / "prints.npz"), made)
+    assert load_digests(tmp_path / "prints.npz") == made.digests
     assert [path.name for path in tmp_path.iterdir()] == ["prints.npz"]
 
 
@@ -59,8 +65,9 @@ def test_damaged_files_are_named(tmp_path):
     whole = path.read_bytes()
     for content in (b"", b"PK", whole[: len(whole) // 2], whole[:-7], b"x" * 999):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"prints\.npz: is damaged"):
-            Fingerprints.load(path)
+        for read in (Fingerprints.load, load_digests):
+            with pytest.raises(InputError, match=r"prints\.npz: is damaged"):
+                read(path)
     np.savez(path, digests=np.array(["a"], "S64"))
     with pytest.raises(InputError, match=r"prints\.npz: is damaged"):
         Fingerprints.load(path)

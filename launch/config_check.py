@@ -8,6 +8,7 @@ import ast
 import importlib.util
 import itertools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,8 @@ def config_file(root: Path, arguments: Sequence[str]) -> str:
     Raises:
       LaunchError: there is none, or it is no config.
     """
-    given = _given(arguments)
+    given = dict(word.split("=", 1) for word in config_flags(arguments) if "=" in word)
+    given = given.get("--config")
     if not given:
         raise LaunchError(
             "the training has no --config; give it after --, e.g. -- --config=configs/rcan.py."
@@ -83,15 +85,28 @@ def check_overrides(root: Path, arguments: Sequence[str]) -> bool:
         cwd=root, env=os.environ | {"JAX_PLATFORMS": "cpu"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    said = error_line(done.stderr)
     if done.returncode == 2 and said:
-        raise LaunchError(said[-1].removeprefix("error: "))
+        raise LaunchError(said)
     return done.returncode == 0
 
 
-def _given(arguments: Sequence[str]) -> str:
+def config_flags(arguments: Sequence[str]) -> list[str]:
+    """`--config=...` and the overrides of its fields among arguments, each as one word.
+
+    Their values may also follow as words of their own, and switches have none.
+    """
+    found = []
     for argument, following in itertools.pairwise([*arguments, ""]):
-        option, equals, value = argument.partition("=")
-        if option in ("--config", "-config"):
-            return value if equals else following
-    return ""
+        name, equals, _ = argument.lstrip("-").partition("=")
+        if not argument.startswith("-") or not re.fullmatch(r"(no)?config(\..*)?", name):
+            continue
+        apart = not equals and following and not following.startswith("-")
+        found.append(f"--{argument.lstrip('-')}" + (f"={following}" if apart else ""))
+    return found
+
+
+def error_line(stderr: str) -> str:
+    """The line with which a command of the package refuses bad input, or ""."""
+    said = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    return said[-1].removeprefix("error: ") if said else ""

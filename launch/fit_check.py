@@ -13,21 +13,22 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from config_check import config_flags, error_line
+
 NEEDED = ("jax", "flax", "ml_collections", "libtpu")
 
 
 def command(kind: str, arguments: Sequence[str], out: str) -> list[str]:
-    """What Python is told to compile the training step.
+    """The arguments with which Python compiles the training step.
 
     Args:
       kind: the type of Cloud TPU, such as v5litepod-8.
       arguments: those of `cervix_jax.main`; its `--config` and the fields of it are taken.
       out: the JSON file that it writes.
     """
-    taken = [each for each in arguments if each.lstrip("-").startswith(("config=", "config."))]
     return [
         "-m", "cervix_jax.compile", f"--topology={kind}", "--programs=train",
-        f"--out={out}", *taken,
+        f"--out={out}", *config_flags(arguments),
     ]  # fmt: skip
 
 
@@ -60,9 +61,7 @@ def check_fit(
             say(f"memory: not checked, since compiling took more than {minutes:g} minutes.")
             return None
         if done.returncode or not out.is_file():
-            said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-            reason = said[-1].removeprefix("error: ") if said else "the compiler failed"
-            say(f"memory: not checked: {reason}")
+            say(f"memory: not checked: {error_line(done.stderr) or 'the compiler failed'}")
             return None
         found = json.loads(out.read_text(encoding="utf-8"))["programs"]["train"]
     memory, images = found["memory"], found["images"]

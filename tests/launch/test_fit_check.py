@@ -54,6 +54,15 @@ def test_the_command_has_the_config_alone(compiler, tmp_path):
     assert "--workdir=x" not in argv
 
 
+def test_values_may_be_words_of_their_own():
+    given = ["--config", "configs/rcan.py:herlev", "--workdir", "x", "--config.model.remat"]
+    given += ["-config.batch_size", "64", "--noconfig.data.check_counts", "--configuration=1"]
+    assert fit_check.command("v6e-8", given, "o")[5:] == [
+        "--config=configs/rcan.py:herlev", "--config.model.remat", "--config.batch_size=64",
+        "--noconfig.data.check_counts",
+    ]  # fmt: skip
+
+
 def test_what_does_not_fit_is_said_with_the_way_out(compiler, tmp_path):
     compiler(TOO_LARGE)
     fits, lines = check(tmp_path)

@@ -32,6 +32,7 @@ from sides import (
     PRECISIONS,
     Side,
     answer,
+    is_cpu,
     jax_memory,
     machine,
     messages,
@@ -142,7 +143,7 @@ def choose(name: str, side: Side, sizes: list[int], job: list[int], args) -> dic
 def check(record: dict, name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
     """Write into the record how well another side's maps agree with ours."""
     ours = ours[: len(theirs)]
-    row, on_cpu = record["sides"][name], " cores of " in record["sides"]["here"]["machine"]
+    row, on_cpu = record["sides"][name], is_cpu(record["sides"]["here"]["machine"])
     row["error"] = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
     row["correlation"] = float(np.corrcoef(ours.ravel(), theirs.ravel())[0, 1])
     exact = on_cpu and record["precision"] == "float32"

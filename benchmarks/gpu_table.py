@@ -18,7 +18,7 @@ from typing import Any
 
 import explain
 import throughput
-from sides import write_json
+from sides import is_cpu, write_json
 
 # What is aimed at: task of throughput.py to the least ratio to PyTorch.
 GOALS = {"train": 1.2, "infer": 1.0}
@@ -86,12 +86,12 @@ def report(results: Path) -> str:
     rows = [*(read("throughput_train.json") or []), *(read("throughput_infer.json") or [])]
     if rows:
         parts.append(throughput.table(rows))
-        if " cores of " not in rows[0]["device"]:  # of a rehearsal no goal can be asked
+        if not is_cpu(rows[0]["device"]):  # of a rehearsal no goal can be asked
             parts.append("\n".join(goals_of_speed(rows)))
     for name in ("explain.json", "explain_bfloat16.json"):
         if (record := read(name)) and all(s["seconds_an_image"] for s in record["sides"].values()):
             parts.append(explain.table(record))
-            if " cores of " not in record["sides"]["here"]["machine"]:
+            if not is_cpu(record["sides"]["here"]["machine"]):
                 parts.append("\n".join(goals_of_maps(record)))
     runs: dict[str, dict[str, Any]] = {}
     for name in ("runs_1.tgz", "runs_2.tgz"):  # the second knows how the first went on

@@ -13,6 +13,7 @@ HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 ON_DEMAND = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 COMPILERS = ("auto", "inductor", "eager", "none")
 PRECISIONS = ("auto", "float32", "bfloat16")
+_CORES = " cores of "
 
 
 class Side:
@@ -115,7 +116,12 @@ def machine(device) -> str:
         return device.device_kind
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     name = next((line.split(":")[1].strip() for line in lines if "model name" in line), "CPU")
-    return f"{len(os.sched_getaffinity(0))} cores of {name}"
+    return f"{len(os.sched_getaffinity(0))}{_CORES}{name}"
+
+
+def is_cpu(name: str) -> bool:
+    """Whether a name that `machine` gave is a CPU's."""
+    return _CORES in name
 
 
 def peak_memory() -> float:

@@ -8,7 +8,6 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from cervix_jax import target
 from cervix_jax.errors import InputError
 from cervix_jax.models.attention import ChannelAttention, ResidualChannelAttentionBlock
 from cervix_jax.models.classifier import Classifier, Endpoints, Perturb
@@ -29,21 +28,6 @@ GROWTH = 32
 BOTTLENECK = 4 * GROWTH
 
 
-@jax.custom_vjp
-def gradient_apart(x: jax.Array) -> jax.Array:
-    """`x`; its gradient from here is complete before it is added to those from elsewhere.
-
-    Without, a TPU's compiler adds the gradient of a dense layer's input within the convolution that
-    gives it, and then reads all of it once more for the sums of the normalisation.
-    """
-    return x
-
-
-gradient_apart.defvjp(
-    lambda x: (x, None), lambda _, gradient: (lax.optimization_barrier(gradient),)
-)
-
-
 class DenseLayer(nnx.Module):
     """Normalise, 1x1 convolution to 128 channels, normalise, 3x3 to 32 new channels."""
 
@@ -58,8 +42,6 @@ class DenseLayer(nnx.Module):
     @rematerialised
     def __call__(self, x: jax.Array, moments: Moments | None) -> jax.Array:
         """Map [B, H, W, in] with its moments (training only) to the new [B, H, W, 32]."""
-        if target.platform() == "tpu":
-            x = gradient_apart(x)
         x = self.conv1(jax.nn.relu(self.norm1(x, moments)))
         return self.conv2(jax.nn.relu(self.norm2(x)))
 

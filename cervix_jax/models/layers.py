@@ -152,7 +152,10 @@ def _group_moments(x: jax.Array, group: int) -> Moments:
         # Images first: what is as large as `x` keeps its shape, and with it its layout.
         of_images = values.mean(tuple(range(1, values.ndim - 1)))
         of_groups = of_images.reshape(-1, group, channels).mean(1)
-        return jnp.repeat(of_groups, group, axis=0, total_repeat_length=images)
+        # Not `jnp.repeat`, which gathers.
+        return jnp.broadcast_to(of_groups[:, None], (images // group, group, channels)).reshape(
+            images, channels
+        )
 
     mean = mean_of_groups(x)
     var = jnp.maximum(mean_of_groups(jnp.square(x)) - jnp.square(mean), 0.0)

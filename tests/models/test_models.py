@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from selection import few
 
-from cervix_jax import models, target
+from cervix_jax import models
 from cervix_jax.errors import InputError
 from cervix_jax.models import densenet, layers, resnet
 
@@ -316,20 +316,3 @@ def test_create_refuses_bad_arguments(arguments, message):
 def test_models_refuse_bad_images(case, batch, message):
     with pytest.raises(InputError, match=message):
         abstract(case)(batch)
-
-
-def test_a_dense_layer_keeps_its_input_gradient_apart_on_a_tpu():
-    layer = densenet.DenseLayer(8, dtype=jnp.float32)
-    layers.initialise(layer, jax.random.key(0))
-    layer.eval()
-    x = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float32)
-
-    def gradient(platform):
-        with target.tracing_for(platform):
-            loss = jax.grad(lambda x: jnp.square(layer(x, None)).sum() + (x * x).sum())
-            return loss(x), str(jax.make_jaxpr(loss)(x))
-
-    (expected, plain), (found, apart) = gradient("cpu"), gradient("tpu")
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    assert "optimization_barrier" in apart
-    assert "optimization_barrier" not in plain

@@ -115,7 +115,8 @@ def write_environment(
     Args:
       workdir: the run's folder.
       dataset: what `ExperimentData.describe` says of the data set.
-      placement: the fields of `cervix_jax.data.placement.Placement`.
+      placement: where the decoded images lie: `kind` and `decoded_bytes` of
+        `data.placement.Placement`.
     """
     if not distributed.is_main_process():
         return

@@ -1,7 +1,6 @@
 """Training: `train_and_evaluate(config, workdir)`, from a config to a test report."""
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,7 +131,9 @@ def _train_and_evaluate(
     with _storage_errors(folder), alone(folder):
         with distributed.all_or_none():
             workdir.claim(folder, config)
-            workdir.write_environment(folder, data.describe(), dataclasses.asdict(placement))
+            # Not its limit, which is another one at every start.
+            kept = {"kind": placement.kind, "decoded_bytes": placement.decoded_bytes}
+            workdir.write_environment(folder, data.describe(), kept)
             workdir.write_fingerprints(folder, data.dataset)
         distributed.require_same(
             {"config.json of the --workdir": workdir.config_text(folder)},

@@ -84,9 +84,13 @@ class Dataset:
         counts = Counter(label for label, _ in pairs)
         return {name: counts[label] for label, name in enumerate(self.class_names)}
 
-    @functools.cached_property
+    @property
     def digests(self) -> tuple[str, ...]:
         """Digest of the pixels of every example, see `fingerprints.content_digest`."""
+        return self._digests
+
+    @functools.cached_property
+    def _digests(self) -> tuple[str, ...]:
         stored = None if "_fingerprints" in vars(self) else stored_digests(self.source)
         return self.fingerprints().digests if stored is None else stored
 
@@ -124,7 +128,7 @@ class Dataset:
     def described(self, **columns: Any) -> "Dataset":
         """The same images with other `class_names`, `labels`, `filenames` or `groups`."""
         other = dataclasses.replace(self, **columns)
-        for name in ("_fingerprints", "digests"):
+        for name in ("_fingerprints", "_digests"):
             if name in vars(self):
                 vars(other)[name] = vars(self)[name]
         return other

@@ -170,9 +170,9 @@ def test_sigterm_outside_of_steps(
         if moment == "data":
             terminate_at(patch, train, "open_data", 1)
         elif moment == "decoding":
-            from cervix_jax.data import pipeline
+            from cervix_jax.data import streaming
 
-            terminate_at(patch, pipeline, "decode_square", 20)
+            terminate_at(patch, streaming, "decode_square", 20)
         else:
             batches = {"validation": 3, "last validation": 7, "evaluation": 10}
             make_forward_terminating_at(patch, batches[moment])

@@ -27,6 +27,8 @@ BEST_METRICS = ("accuracy", "balanced_accuracy", "loss")
 
 # Fields that older runs and commands call otherwise.
 RENAMED = {"split.seeds": "cross_validation.seeds"}
+# Fields that the oldest runs lack; what these did is today's default.
+ADDED = ("split.refit", "model.remat", "model.norm_groups")
 MANY = 1_000_000  # more than anyone means
 
 
@@ -271,12 +273,16 @@ def meant_field(name: str, known: Sequence[str], flag: str = "") -> str:
     return f"; did you mean {flag}{close[0]}?" if close else f"; fields: {', '.join(known)}"
 
 
-def with_new_names(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an older run, nested, under the names that they have now."""
+def as_of_today(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an older run, nested: under today's names, and with those of `ADDED`."""
     config = copy.deepcopy(fields)
     for old, new in RENAMED.items():
         (section, key), (new_section, new_key) = old.split("."), new.split(".")
         found = config.get(section)
         if isinstance(found, dict) and key in found:
             config.setdefault(new_section, {}).setdefault(new_key, found.pop(key))
+    for name in ADDED:
+        section, key = name.split(".")
+        if isinstance(config.get(section), dict):
+            config[section].setdefault(key, FIELDS[name].default)
     return config

@@ -174,5 +174,5 @@ def divide(dataset: catalog.Dataset, config: ml_collections.ConfigDict) -> np.nd
         fold=config.split.fold,
         folds=config.split.folds,
         seed=config.split.seed,
-        refit=config.split.get("refit", False),  # absent from the oldest runs
+        refit=config.split.refit,
     )

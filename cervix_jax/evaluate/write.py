@@ -61,7 +61,7 @@ def write_evaluation(
         "protocol": config.split.protocol,
         "fold": config.split.fold,
         "folds": config.split.folds,
-        "refit": config.split.get("refit", False),
+        "refit": config.split.refit,
         "leakage": seen.share,
         "leakage_train": seen.share_in_train,
         "step": step,

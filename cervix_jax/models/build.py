@@ -29,8 +29,8 @@ def build_model(
         rngs=nnx.Rngs(jax.random.key(seed)),
         dtype=compute_dtype(config.model.dtype),
         dropout_rate=config.model.dropout,
-        remat=config.model.get("remat", False),  # absent from the oldest runs, as is norm_groups
-        norm_groups=config.model.get("norm_groups", 0),
+        remat=config.model.remat,
+        norm_groups=config.model.norm_groups,
         **options,
     )
 

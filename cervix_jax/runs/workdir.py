@@ -13,7 +13,7 @@ import ml_collections
 from flax.traverse_util import flatten_dict
 
 from cervix_jax import __version__, distributed
-from cervix_jax.config.fields import FIELDS, with_new_names
+from cervix_jax.config.fields import FIELDS, as_of_today
 from cervix_jax.data.fingerprints import Fingerprints, load_digests
 from cervix_jax.data.identity import DataIdentity
 from cervix_jax.errors import InputError
@@ -57,7 +57,7 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(fields, dict):
             raise ValueError("it holds no fields")
-        return ml_collections.ConfigDict(with_new_names(fields))
+        return ml_collections.ConfigDict(as_of_today(fields))
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: not found, so {workdir} is not the folder of a run; give the --workdir that "

@@ -131,8 +131,8 @@ def make_train_step(
     """A jitted `step(state, batch, inputs) -> state`; the old state's memory goes to the new one.
 
     Randomness (augmentation, dropout) depends only on the seed and the step, so the same batches
-    give the same run however often it is resumed. An update with a loss, gradient or result that is
-    not finite is left out: parameters, statistics and metrics stay as they were, and
+    give the same run however often it is resumed. An update with a loss or gradient that is not
+    finite is left out: parameters, statistics and metrics stay as they were, and
     `state["nonfinite"]` counts it ("total", "current" run of such steps, "longest" run).
 
     Args:
@@ -174,7 +174,7 @@ def _make_train_step(
     gradient = make_gradient(
         jax.value_and_grad(loss_fn, has_aux=True),
         config.accumulation_steps,
-        config.model.get("norm_groups", 0),
+        config.model.norm_groups,
         mesh,
     )
 
@@ -208,9 +208,8 @@ def _make_train_step(
             with jax.named_scope("optimiser"):
                 new["ema"] = optax.incremental_update(moved, state["ema"], share)
         with jax.named_scope("optimiser"):
-            # The parameters too: a finite gradient may still overflow them.
-            norms = [loss, optax.tree.norm(grads), optax.tree.norm(params)]
-            finite = jnp.isfinite(jnp.stack(norms)).all()
+            # Finite gradients give finite parameters, as `optim.check_rates` sees to.
+            finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
             old = {name: state[name] for name in new}
             new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, old)
         counts = _count_nonfinite(state["nonfinite"], finite)

@@ -10,13 +10,13 @@ from ml_collections import config_flags
 from cervix_jax.config.base import base_config
 from cervix_jax.config.fields import (
     FIELDS,
+    as_of_today,
     check_fields,
     check_types,
     check_values,
     fields_of,
     leaves,
     meant_field,
-    with_new_names,
 )
 from cervix_jax.data import catalog
 from cervix_jax.data.settings import REGISTERED, settings_of
@@ -136,12 +136,17 @@ def test_what_may_be_meant():
     assert meant_field("xyzzy", ["a", "b"]) == "; fields: a, b"
 
 
-def test_fields_of_older_runs_get_their_new_names():
-    old = {"split": {"fold": 1, "seeds": 2}, "seed": 0}
-    new = {"split": {"fold": 1}, "seed": 0, "cross_validation": {"seeds": 2}}
-    assert with_new_names(old) == with_new_names(new) == new
+def test_fields_of_older_runs_get_their_new_names_and_those_that_came_later():
+    old = {"split": {"fold": 1, "seeds": 2}, "model": {"remat": True}, "seed": 0}
+    new = {
+        "split": {"fold": 1, "refit": False},
+        "model": {"remat": True, "norm_groups": 0},
+        "seed": 0,
+        "cross_validation": {"seeds": 2},
+    }
+    assert as_of_today(old) == as_of_today(new) == new
     assert old["split"]["seeds"] == 2
-    assert with_new_names({"split": "damaged"}) == {"split": "damaged"}
+    assert as_of_today({"split": "damaged"}) == {"split": "damaged"}
 
 
 def another(setting):

@@ -40,6 +40,8 @@ class Launch:
     def up(self) -> int:
         """Ask for the machines; they are there once `status` says ACTIVE and READY."""
         self.check_regions()
+        if self.args.arguments:
+            self.check_config()
         state = self.queue_state()
         if state:
             raise LaunchError(
@@ -226,7 +228,7 @@ class Launch:
           LaunchError: it is none, or the package refuses what is said of it.
         """
         path = config_file(ROOT, self.args.arguments)
-        workdir = [f"--workdir={self.args.workdir}"]
+        workdir = [f"--workdir={self.args.workdir}"] if self.args.workdir else []
         check_overrides(ROOT, [*self.args.arguments, *workdir])
         return path
 

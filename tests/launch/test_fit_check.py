@@ -1,11 +1,12 @@
 """`up` warns where a config does not fit into memory, and stops for nothing."""
 
+import importlib.util
 import json
 import subprocess
 
 import fit_check
 import pytest
-from tpu import main
+from tpu import ROOT, main
 
 SLICE = ["--name=rcan", "--zone=us-central1-a"]
 TRAIN = ["--config=configs/rcan.py", "--config.batch_size=4096", "--workdir=x"]
@@ -91,6 +92,19 @@ def test_without_the_compiler_one_line_says_so(monkeypatch, tmp_path):
     assert check(tmp_path) == (
         None, ["memory: not checked, since no_such_package is not installed here."],
     )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="no libtpu")
+def test_the_compiler_itself_says_what_fits():
+    """No stand-in: a small network, as a launch would compile it."""
+    given = ["--config=tests/small.py:/tmp/none", "--config.image_size=512", "--workdir=x"]
+    for images, fits in ((64, True), (2**17, False)):
+        lines = []
+        batch = f"--config.batch_size={images}"
+        found = fit_check.check_fit(ROOT, "v5litepod-8", [*given, batch], 10, lines.append)
+        assert found is fits, lines
+        assert f"batch_size={images} {'fits' if fits else 'does not fit'}" in lines[-1]
 
 
 def test_up_shows_the_command_after_the_request(capsys):

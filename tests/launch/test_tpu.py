@@ -245,16 +245,25 @@ def test_what_hosts_report_together():
     assert judge(["exit 0", "none"]) == "restart"
 
 
-@pytest.mark.parametrize("command", ["run", "babysit"])
+NO_CONFIG = ([], "the training has no --config; give it after --")
+
+
 @pytest.mark.parametrize("dry_run", [[], ["--dry_run"]])
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "the training has no --config; give it after --"),
-        (["--config=configs/rcnn.py"], "--config=configs/rcnn.py: there is no such file in"),
-        (["--config=/tmp/rcan.py"], "the machines have the files of the checkout alone"),
-        (["--config=README.md"], "--config=README.md is no Python file"),
-        (["--config=tests/selection.py:x"], "--config=tests/selection.py:x defines no get_config"),
+    ("command", "arguments", "message"),
+    [("run", *NO_CONFIG), ("babysit", *NO_CONFIG)]
+    + [
+        (command, *case)
+        for command in ("up", "run", "babysit")
+        for case in (
+            (["--config=configs/rcnn.py"], "--config=configs/rcnn.py: there is no such file in"),
+            (["--config=/tmp/rcan.py"], "the machines have the files of the checkout alone"),
+            (["--config=README.md"], "--config=README.md is no Python file"),
+            (
+                ["--config=tests/selection.py:x"],
+                "--config=tests/selection.py:x defines no get_config",
+            ),
+        )
     ],
 )
 def test_a_config_that_is_none_costs_nothing(gcloud, capsys, command, dry_run, arguments, message):

@@ -91,10 +91,10 @@ def choose(decoded_bytes: int, mesh: Mesh) -> Placement:
     kind = "device" if decoded_bytes <= least else "host"
     if distributed.is_main_process():
         logging.info(
-      "The decoded images take %s; the limit is %s, %.0f %% of the memory %s: %s.",
-      _gib(decoded_bytes), _gib(least), 100 * AUTO_SHARE, where,
-      "they stay in device memory" if kind == "device" else "they are streamed from the host",
-    )  # fmt: skip
+            "The decoded images take %s; the limit is %s, %.0f %% of the memory %s: %s.",
+            _gib(decoded_bytes), _gib(least), 100 * AUTO_SHARE, where,
+            "they stay in device memory" if kind == "device" else "they are streamed from the host",
+        )  # fmt: skip
     return Placement(kind, decoded_bytes, least, where)
 
 

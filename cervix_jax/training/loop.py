@@ -2,10 +2,13 @@
 
 import sys
 import time
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 from absl import logging
 from tqdm import tqdm
 
@@ -28,7 +31,7 @@ REPORT_EVERY_STEPS = 10
 
 
 class NonFiniteLossError(Exception):
-    """The loss became infinite or not a number; no checkpoint after that was written."""
+    """The loss or a weight became infinite or not a number; no checkpoint after it was written."""
 
 
 class Loop:
@@ -194,12 +197,14 @@ class Loop:
         return bool(values) and len(values) - 1 - int(np.argmax(values)) >= patience
 
     def _check_finite(self, state: State, step: int) -> None:
-        """See that no more updates in a row were left out than `skip_nonfinite` allows."""
+        """See that the weights are finite, and few enough updates in a row were left out."""
+        finite = bool(_finite(state["params"]))
         total, longest = (int(state["nonfinite"][name]) for name in ("total", "longest"))
         since, self._checked = self._checked, step
-        if longest > self._config.optimizer.skip_nonfinite:
+        if longest > self._config.optimizer.skip_nonfinite or not finite:
+            what = "the loss or its gradient" if finite else "a weight"
             raise NonFiniteLossError(
-                f"the loss or its gradient was not finite between steps {since} and {step}; "
+                f"{what} was not finite between steps {since} and {step}; "
                 f"checkpoints kept: {self._checkpoints.steps()}. Try a lower learning_rate."
             )
         if total > self._left_out:
@@ -208,6 +213,11 @@ class Loop:
                 total - self._left_out, since, step,
             )  # fmt: skip
             self._left_out = total
+
+
+@jax.jit
+def _finite(params: Any) -> jax.Array:
+    return jnp.isfinite(optax.tree.norm(params))
 
 
 def stoppable(forward: Forward, stop: StopRequest, stage: str) -> Forward:

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from cervix_jax.config.fields import OPTIMIZERS, SCHEDULES
-from cervix_jax.errors import InputError, check_choice
+from cervix_jax.errors import check_choice
 from cervix_jax.models.stages import HEAD, stage_of
 
 
@@ -83,26 +83,6 @@ def scale_by_learning_rates(
         return jax.tree.map(scaled, stages(updates), updates), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), scale)
-
-
-def check_rates(config: ml_collections.ConfigDict) -> None:
-    """See that no finite gradients can carry a weight beyond float32, however long a run is.
-
-    A training step relies on it, so that it need not look at all new weights before it takes them.
-    While the norm of a gradient is finite, each of its numbers is below 2e19. So a step moves a
-    weight by at most 100 (the largest learning rate) times 2e19 / (1 - 0.9999) (the largest
-    momentum), 2e25, and with Adam, whose direction is below 10, by 1000. That adds up to infinity
-    in no run; but a decay that takes more than the whole weight would multiply it at each step.
-
-    Raises:
-      InputError: `learning_rate` times `optimizer.weight_decay` is above 1.
-    """
-    rate, decay = config.learning_rate, config.optimizer.weight_decay
-    if rate * decay > 1:
-        raise InputError(
-            f"learning_rate={rate:g} times optimizer.weight_decay={decay:g} is {rate * decay:g}: "
-            "decay would take more than the whole weight at each step; keep it at most 1."
-        )
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformationExtraArgs:

@@ -292,7 +292,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             f"batch_size={config.batch_size} does not divide into groups of model.norm_groups="
             f"{group} images{of_part}; use a multiple of {batch_unit(config)}."
         )
-    optim.check_rates(config)
     if config.early_stopping_epochs and config.split.refit:
         raise InputError(
             f"early_stopping_epochs={config.early_stopping_epochs} has nothing to watch with "

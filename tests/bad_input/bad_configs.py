@@ -125,12 +125,6 @@ CASES = [
         expected=("c.py",),
         make=lambda tmp: (tmp / "c.py").write_bytes(bytes(range(256))),
     ),
-    _main(
-        "a decay of more than the whole weight",
-        "--config.learning_rate=0.1",
-        "--config.optimizer.weight_decay=20",
-        expected=("learning_rate=0.1", "optimizer.weight_decay=20"),
-    ),
     _main("profile", "--profile=9:1", expected=("--profile=9:1",)),
     _main("profile text", "--profile=all", expected=("--profile=all",)),
     _main("a stray argument", "stray", expected=("unexpected argument 'stray'",)),

@@ -174,6 +174,19 @@ def test_loss_that_is_not_a_number_stops_and_keeps_the_checkpoints(
     assert list_steps(tmp_path / "checkpoints") == []
 
 
+def test_weights_that_a_finite_gradient_made_infinite_are_not_saved(
+    tiny_config, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        train.optim, "learning_rates", lambda schedule, steps: np.full(steps, 3e38, np.float32)
+    )
+    config = tiny_config()
+    config.checkpoint.every_steps = 1
+    with pytest.raises(NonFiniteLossError, match="a weight was not finite between steps 0 and 1"):
+        train.train_and_evaluate(config, tmp_path)
+    assert list_steps(tmp_path / "checkpoints") == []
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

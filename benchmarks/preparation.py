@@ -10,7 +10,6 @@ Files take about 5 kB each and are deleted at the end.
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -39,11 +38,8 @@ def main() -> None:
     print("| images | step | s by the clock | s of the processor | peak, MiB | on disk, MB |")
     print("|---|---|---|---|---|---|")
     for count in map(int, args.counts.split(",")):
-        folder = Path(tempfile.mkdtemp(dir=args.folder or None))
-        try:
-            row(folder, count, args.image_size)
-        finally:
-            shutil.rmtree(folder)
+        with tempfile.TemporaryDirectory(dir=args.folder or None) as folder:
+            row(Path(folder), count, args.image_size)
 
 
 def row(folder: Path, count: int, side: int) -> None:

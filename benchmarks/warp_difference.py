@@ -8,24 +8,15 @@ the preset `cytology`). Images are spread over what the pattern finds.
 
 import argparse
 import glob
+from pathlib import Path
 
 import jax
 import numpy as np
-from PIL import Image
 
 from cervix_jax import target
 from cervix_jax.data.augment import PRESETS, make_augment
-
-GEOMETRY = (
-    "flip",
-    "rot90",
-    "rotation_degrees",
-    "scale",
-    "translate",
-    "crop_area",
-    "aspect",
-    "fill",
-)
+from cervix_jax.data.augment.settings import GEOMETRY
+from cervix_jax.data.decode import decode_square
 
 
 def main() -> None:
@@ -40,8 +31,7 @@ def main() -> None:
     if not paths:
         raise SystemExit(f"--images={args.images}: no file is called so.")
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, args.count).astype(int)]
-    side = (args.image_size, args.image_size)
-    images = np.stack([np.asarray(Image.open(p).convert("RGB").resize(side)) for p in chosen])
+    images = np.stack([decode_square(Path(p).read_bytes(), args.image_size) for p in chosen])
     preset = PRESETS["cytology"]
     augment = make_augment({name: preset[name] for name in GEOMETRY if name in preset})
     labels = np.zeros(len(images), np.int32)

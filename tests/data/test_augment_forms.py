@@ -11,21 +11,11 @@ from selection import few, tries
 
 from cervix_jax import target
 from cervix_jax.data.augment import PRESETS, colour, geometry, make_augment, planar, separable
-from cervix_jax.data.augment.settings import FILLS, AugmentSettings
+from cervix_jax.data.augment.settings import FILLS, GEOMETRY, AugmentSettings
 from cervix_jax.data.augment.spectral import reach
 from cervix_jax.data.normalization import unit_range
 from cervix_jax.errors import InputError
 
-GEOMETRY = (
-    "flip",
-    "rot90",
-    "rotation_degrees",
-    "scale",
-    "translate",
-    "crop_area",
-    "aspect",
-    "fill",
-)
 CYTOLOGY = {name: PRESETS["cytology"][name] for name in PRESETS["cytology"] if name in GEOMETRY}
 STRONG = {"rotation_degrees": 180, "scale": 0.5, "translate": 0.3, "aspect": 0.5, "flip": True}
 EXTREME = {

@@ -8,6 +8,18 @@ from typing import Any
 from cervix_jax.data.settings import check_names, check_settings, setting, settings_of
 from cervix_jax.errors import check_choice
 
+# Fields of `AugmentSettings` that say where pixels go and what comes in from beyond the border.
+GEOMETRY = (
+    "flip",
+    "rot90",
+    "rotation_degrees",
+    "scale",
+    "translate",
+    "crop_area",
+    "aspect",
+    "fill",
+)
+# What may come in.
 FILLS = ("reflect", "edge", "black", "white")
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -218,6 +218,7 @@ class FieldRows:
             found,
             self._class_names,
             "window",
+            source=row["path"],
         )
         return row
 
@@ -248,6 +249,7 @@ class FieldRows:
             found,
             self._class_names,
             "nucleus",
+            source=row["path"],
         )
         return row
 

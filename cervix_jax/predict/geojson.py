@@ -1,4 +1,14 @@
-"""Windows and nuclei as GeoJSON that QuPath opens (File, Import objects from file).
+"""Windows, nuclei and cells as GeoJSON that QuPath opens (File, Import objects from file).
+
+What is written is what QuPath 0.4 and later write themselves (QuPath's `QuPathTypeAdapters`,
+`ROITypeAdapters` and `GsonTools.PathClassTypeAdapter`): a Feature of `objectType` "detection" with
+a UUID, a classification with its colour, and measurements as an object of numbers. `isLocked` is
+left out, as QuPath writes it of locked objects alone. QuPath divides a class at ": " into a class
+and what is derived from it, and shows it as it was.
+
+A cell is a circle of a nominal radius, as QuPath's detections are small areas: they are coloured by
+their class, outlined and filled, and measured. The circle is a polygon for every reader, and
+`isEllipse` makes QuPath take it for the ellipse of its bounding box. The radius is no measurement.
 
 Coordinates are pixels of the field as its file stores them, with y downwards. QuPath reads a JPEG
 by Bio-Formats or javax.imageio, and neither turns it by its EXIF orientation, as the rest of this
@@ -8,7 +18,9 @@ here (`as_stored`), and positions that are given are turned upright (`as_upright
 """
 
 import json
-from collections.abc import Sequence
+import math
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +33,11 @@ COLOURS = (
     (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
     (140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207),
 )  # fmt: skip
+# The nucleus of an intermediate squamous cell, by which the Bethesda system measures others, has
+# about 35 um^2, a radius of 3.3 um (Nayar and Wilbur 2015); the circle shall not hide its edge.
+NUCLEUS_MICRONS = 4.0
+_CORNERS = 16  # a polygon of so many lies within 2 % of its circle
+_DECIMALS = 2  # of coordinates, as in QuPath's own files
 
 
 def as_stored(points: np.ndarray, size: tuple[int, int], orientation: int) -> np.ndarray:
@@ -83,40 +100,73 @@ def points(positions: np.ndarray) -> list[dict]:
     return [{"type": "Point", "coordinates": [x, y]} for x, y in positions.tolist()]
 
 
+def circles(positions: np.ndarray, radius: float) -> Iterator[dict]:
+    """Circles about positions float [n, 2], x and y, one at a time; coordinates as QuPath's."""
+    angles = np.arange(_CORNERS + 1) % _CORNERS * (2 * np.pi / _CORNERS)  # the last is the first
+    ring = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for position in positions:
+        corners = ((position + ring).round(_DECIMALS) + 0.0).tolist()  # no -0.0
+        yield {"type": "Polygon", "coordinates": [corners], "isEllipse": True}
+
+
+def nucleus_radius(mpp: float) -> float:
+    """Nominal radius of a nucleus in pixels of `mpp` micrometres."""
+    return NUCLEUS_MICRONS / mpp
+
+
 def write_geojson(
     path: Path,
-    geometries: Sequence[dict],
+    geometries: Iterable[dict],
     probabilities: np.ndarray,
     class_names: Sequence[str],
     kind: str,
+    *,
+    source: str,
+    measurements: Mapping[str, Sequence[float] | np.ndarray] | None = None,
 ) -> None:
     """Write a FeatureCollection of detections with their most probable class.
+
+    Features are written one by one, so that the file may be larger than the memory; it is there
+    whole or not at all.
 
     Args:
       path: the file.
       geometries: n of them.
       probabilities: float [n, C]; they become measurements.
       class_names: C names.
-      kind: what each is called, e.g. "window".
+      kind: what each is called, e.g. "window"; numbers follow, from 1 on.
+      source: the field or slide as the table names it. Object identifiers are made of it and the
+        number, so that writing again gives the same ones.
+      measurements: further ones, by name n numbers. What is not finite is left out.
+
+    Raises:
+      InputError: the file cannot be written.
     """
-    features = [
-        {
-            "type": "Feature",
-            "geometry": geometry,
-            "properties": {
-                "objectType": "detection",
-                "name": f"{kind} {number}",
-                "classification": {
-                    "name": class_names[best := int(p.argmax())],
-                    "color": list(COLOURS[best % len(COLOURS)]),
-                },
-                "measurements": {
-                    f"{PREFIX}{name}": float(f"{value:.6g}")
-                    for name, value in zip(class_names, p, strict=True)
-                },
-            },
-        }
-        for number, (geometry, p) in enumerate(zip(geometries, probabilities, strict=True), 1)
+    columns = {f"{PREFIX}{name}": probabilities[:, k] for k, name in enumerate(class_names)}
+    columns |= {name: np.asarray(values) for name, values in (measurements or {}).items()}
+    classes = [
+        {"name": name, "color": list(COLOURS[k % len(COLOURS)])}
+        for k, name in enumerate(class_names)
     ]
-    text = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False)
-    atomic.write_text(path, text + "\n")
+    best = probabilities.argmax(1)
+    with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for row, geometry in zip(range(len(best)), geometries, strict=True):
+            name = f"{kind} {row + 1}"
+            feature = {
+                "type": "Feature",
+                "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{source}#{name}")),
+                "geometry": geometry,
+                "properties": {
+                    "objectType": "detection",
+                    "name": name,
+                    "classification": classes[best[row]],
+                    "measurements": {
+                        column: float(f"{values[row]:.6g}")
+                        for column, values in columns.items()
+                        if math.isfinite(values[row])
+                    },
+                },
+            }
+            file.write((",\n" if row else "\n") + json.dumps(feature, ensure_ascii=False))
+        file.write("\n]}\n")

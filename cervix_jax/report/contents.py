@@ -1,6 +1,5 @@
 """What the page says, read from a run's folder; what is absent is left out, and said so."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from cervix_jax.errors import InputError, shell_command
 from cervix_jax.evaluate.external import FOLDER, SPLIT
 from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, interval_text, read_report
 from cervix_jax.explanations import summary
+from cervix_jax.figures.html import encoded_uri
 from cervix_jax.files.atomic import read_json
 from cervix_jax.report.external import external_contents, external_reports, read_externals
 from cervix_jax.runs import workdir
@@ -182,11 +182,7 @@ def _pictures(folder: Path, stem: str) -> list[tuple[str, str]]:
 
 def _drawn(files: list[tuple[Path, str]]) -> list[tuple[str, str]]:
     """Those of the pictures that are there, as data URIs, and what they show."""
-    return [
-        (f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}", text)
-        for path, text in files
-        if path.is_file()
-    ]
+    return [(encoded_uri(path.read_bytes()), text) for path, text in files if path.is_file()]
 
 
 def _changes(audit: dict | None, step: int | None) -> list[tuple[str, str, str]]:

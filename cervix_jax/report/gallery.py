@@ -1,13 +1,10 @@
 """Right and wrong cases as pictures, with explanations and outlines to lay over them."""
 
-import base64
 import dataclasses
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.explain import registry
@@ -16,6 +13,7 @@ from cervix_jax.explain.measures import cell_regions
 from cervix_jax.explain.measures.maps import reduce_channels
 from cervix_jax.explain.pictures import colour, outline, scale_of
 from cervix_jax.explanations.selection import choose
+from cervix_jax.figures.html import data_uri
 from cervix_jax.runs.run import Run
 from cervix_jax.statistics.table import PredictionTable
 
@@ -126,9 +124,9 @@ def make_gallery(
                 table.class_names[table.predicted[row]],
                 float(table.probabilities[row].max()),
                 float(table.probabilities[row, table.labels[row]]),
-                _uri(pixels[number], "JPEG"),
+                data_uri(pixels[number], "JPEG"),
                 {
-                    label: _uri(colour(found[number], scales[label]))
+                    label: data_uri(colour(found[number], scales[label]))
                     for label, found in maps.items()
                 },
                 outlines[number],
@@ -164,14 +162,6 @@ def outlines_of(
         return [""] * len(indices)
     regions = cell_regions(dataset, indices, size=size, resize=resize)
     return [
-        _uri(outline(dict(zip(regions.names, masks, strict=True)))) if marked else ""
+        data_uri(outline(dict(zip(regions.names, masks, strict=True)))) if marked else ""
         for masks, marked in zip(regions.masks, regions.marked, strict=True)
     ]
-
-
-def _uri(pixels: np.ndarray, kind: str = "PNG") -> str:
-    buffer = io.BytesIO()
-    options = {"quality": 92, "subsampling": 0} if kind == "JPEG" else {"optimize": True}
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/{kind.lower()};base64,{encoded}"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from cervix_jax.data.decode import resize_square
@@ -12,6 +11,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.evaluate.labelled_images import open_labelled
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.tried import PREDICTIONS
+from cervix_jax.figures.html import template
 from cervix_jax.files.atomic import read_json, write_text
 from cervix_jax.report.contents import evaluation_of, read_contents
 from cervix_jax.report.gallery import Gallery, choose_cases, make_gallery, outlines_of
@@ -114,12 +114,6 @@ def render(contents: dict[str, Any], gallery: Gallery | None) -> str:
       contents: from `read_contents`.
       gallery: from `make_gallery`; None shows none.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("cervix_jax.report", ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
+    return template("cervix_jax.report", "page.html.j2").render(
         **contents, gallery=gallery, sections=SECTIONS
     )

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"errors", "jax_settings", "peers", "rng", "target"},
     {"distributed", "files"},
-    {"data", "figures", "models"},
+    {"data", "figures", "models", "slides"},
     {"config", "statistics"},
     {"command", "explain", "runs"},
     {"audit", "evaluate", "explanations", "prepare"},

@@ -1,0 +1,126 @@
+"""Opens a whole slide or a plain image.
+
+The tests make and read these: SVS in Aperio's page layout, tiled pyramidal TIFF with its levels in
+pages and in sub-IFDs, DICOM (VL whole slide microscopy), and the plain formats of `files.images`.
+NDPI, MRXS, SCN, BIF, CZI, VMS and others are read by OpenSlide as its authors say; no file of a
+scanner is at hand to test them with.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from cervix_jax.errors import InputError
+from cervix_jax.files.colour import is_plain
+from cervix_jax.files.images import MAX_PIXELS, UnreadableImage, orientation, read_rgb
+from cervix_jax.files.paths import on_disk, why_no_file
+from cervix_jax.slides.formats import needs_openslide
+from cervix_jax.slides.regions import Level
+from cervix_jax.slides.resolution import check_mpp, mpp_of
+from cervix_jax.slides.slide import Slide
+
+if TYPE_CHECKING:
+    import openslide
+
+_WAY_OUT = "copy it again, or save it as a tiled pyramidal TIFF"
+
+
+def open_slide(path: Path | str, mpp: float | None = None, max_pixels: int = MAX_PIXELS) -> Slide:
+    """Open a whole slide by OpenSlide, or a plain image by `files.images.read_rgb`.
+
+    Args:
+      path: a file, or the folder of a DICOM slide; of several slides in it, the first is read.
+      mpp: micrometres a level-0 pixel, 0.05 to 10, where the file says nothing or a wrong value.
+        Plain images need it: the resolution in them is a printer's.
+      max_pixels: the most that a plain image may have; slides may have any number.
+
+    Returns:
+      The slide, a context manager. Its last pixel of every level has been read, so that a
+      truncated file is found here and not after an hour.
+
+    Raises:
+      UnreadableImage: absent, no slide, damaged, or a plain image that cannot be used.
+      InputError: `mpp` or the micrometres a pixel in the file cannot be believed, or OpenSlide is
+        not installed.
+    """
+    check_mpp(mpp)
+    path = on_disk(path)
+    if not path.is_dir() and (reason := why_no_file(path)):
+        raise UnreadableImage(path, reason, "remove it from the list or the folder")
+    if needs_openslide(path, max_pixels):
+        return _open_whole(path, mpp)
+    image = read_rgb(path, max_pixels=max_pixels)
+    turned = orientation(path, max_pixels=max_pixels)
+
+    def crop(left: int, top: int, right: int, bottom: int) -> Image.Image:
+        return image.crop((left, top, right, bottom))
+
+    level = Level(*image.size, 1.0, crop)
+    return Slide(path, image.size, mpp, "image", turned, [level], None, lambda: None)
+
+
+def _open_whole(path: Path, mpp: float | None) -> Slide:
+    try:
+        import openslide
+    except (ImportError, OSError) as error:  # OSError: the package without its C library
+        raise InputError(
+            f"{path}: OpenSlide reads whole slides; run pip install 'cervix_jax[slides]'."
+        ) from error
+    file = _first_dicom(path) if path.is_dir() else path
+    try:
+        if openslide.OpenSlide.detect_format(file) is None:
+            raise UnreadableImage(path, "is no whole slide that OpenSlide reads", _WAY_OUT)
+        opened = openslide.OpenSlide(file)
+    except openslide.OpenSlideError as error:
+        raise UnreadableImage(path, f"is damaged (OpenSlide: {error})", _WAY_OUT) from error
+    try:
+        levels = [_level(path, opened, number) for number in range(opened.level_count)]
+        for level in levels:
+            level.fetch(level.width - 1, level.height - 1, level.width, level.height)
+        if mpp is None:
+            mpp = mpp_of(path, opened.properties)
+        profile = _profile_to_apply(opened)
+    except BaseException:
+        opened.close()
+        raise
+    return Slide(path, opened.dimensions, mpp, "slide", 1, levels, profile, opened.close)
+
+
+def _level(path: Path, opened: "openslide.OpenSlide", number: int) -> Level:
+    import openslide
+
+    downsample = opened.level_downsamples[number]
+
+    def fetch(left: int, top: int, right: int, bottom: int) -> Image.Image:
+        corner = round(left * downsample), round(top * downsample)
+        try:
+            region = opened.read_region(corner, number, (right - left, bottom - top))
+        except openslide.OpenSlideError as error:
+            raise UnreadableImage(
+                path, f"is damaged about pixel {corner} (OpenSlide: {error})", _WAY_OUT
+            ) from error
+        if region.getchannel("A").getextrema() == (255, 255):
+            return region.convert("RGB")
+        white = Image.new("RGB", region.size, "white")
+        white.paste(region, mask=region)
+        return white
+
+    return Level(*opened.level_dimensions[number], downsample, fetch)
+
+
+def _profile_to_apply(opened: "openslide.OpenSlide") -> bytes | None:
+    """The ICC profile; None where there is none, or it changes nothing."""
+    profile = opened.color_profile
+    if profile is None:
+        return None
+    sample = Image.new("RGB", (1, 1))
+    sample.info["icc_profile"] = profile.tobytes()
+    return None if is_plain(sample) else profile.tobytes()
+
+
+def _first_dicom(folder: Path) -> Path:
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".dcm")
+    if not found:
+        raise UnreadableImage(folder, "is a folder without .dcm files", "give a slide")
+    return found[0]

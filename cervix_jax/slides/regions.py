@@ -1,0 +1,118 @@
+"""Rectangles of a pyramid: level by resolution, antialiasing, mirrored borders, bounded memory."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom; pixel i covers i to i + 1."""
+
+# A region of more pixels is fetched in blocks, which are reduced one by one.
+_MOST_PIXELS = 16_000_000
+_BLOCK = 4096
+# A level counts as fine enough where it is coarser than asked by rounding only: the sides of a
+# level are whole pixels, so that a fourth of a slide may be 4.0003 times coarser.
+_TOLERANCE = 1.01
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """An image at one resolution.
+
+    Attributes:
+      width: in pixels of the level.
+      height: in pixels of the level.
+      downsample: level-0 pixels a pixel of the level, along either side.
+      fetch: (left, top, right, bottom) in whole pixels within the level -> the region in RGB;
+        several threads may call it.
+    """
+
+    width: int
+    height: int
+    downsample: float
+    fetch: Callable[[int, int, int, int], Image.Image]
+
+
+def read_box(levels: Sequence[Level], box: Box, size: tuple[int, int]) -> Image.Image:
+    """Resample a rectangle to a size from the coarsest level that is at least as fine as asked.
+
+    Args:
+      levels: of rising downsample; the first is level 0.
+      box: in level-0 pixels; beyond the border the image is mirrored about the outermost pixel.
+      size: (width, height) of the result in pixels.
+
+    Returns:
+      RGB, by a triangle filter as wide as an output pixel where it shrinks (Pillow's bilinear).
+
+    Raises:
+      ValueError: the box or the size is empty.
+    """
+    if not (box[0] < box[2] and box[1] < box[3] and min(size) > 0):
+        raise ValueError(f"box={box}, size={size}: neither may be empty")
+    asked = min((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
+    finer = [coarse for coarse in levels[1:] if coarse.downsample <= asked * _TOLERANCE]
+    level = [levels[0], *finer][-1]
+    left, top, right, bottom = (edge / level.downsample for edge in box)
+    if (right - left) * (bottom - top) > _MOST_PIXELS:
+        level = in_blocks(level, max(1, int(asked / level.downsample + 1e-6)))
+        left, top, right, bottom = (edge / level.downsample for edge in box)
+    first_x, last_x = _reach(left, right, size[0], level.width)
+    first_y, last_y = _reach(top, bottom, size[1], level.height)
+    region = _mirrored(level, first_x, first_y, last_x, last_y)
+    inside = (left - first_x, top - first_y, right - first_x, bottom - first_y)
+    return region.resize(size, Image.Resampling.BILINEAR, box=inside)
+
+
+def in_blocks(level: Level, factor: int) -> Level:
+    """The level made coarser by a whole factor; it holds one block at a time in memory."""
+    factor = min(factor, _BLOCK)
+    step = _BLOCK // factor
+
+    def fetch(left: int, top: int, right: int, bottom: int) -> Image.Image:
+        whole = Image.new("RGB", (right - left, bottom - top))
+        for y in range(top, bottom, step):
+            for x in range(left, right, step):
+                part = level.fetch(
+                    x * factor,
+                    y * factor,
+                    min(min(x + step, right) * factor, level.width),
+                    min(min(y + step, bottom) * factor, level.height),
+                )
+                whole.paste(part.reduce(factor), (x - left, y - top))
+        return whole
+
+    width, height = -(-level.width // factor), -(-level.height // factor)
+    return Level(width, height, level.downsample * factor, fetch)
+
+
+def _reach(first: float, last: float, count: int, length: int) -> tuple[int, int]:
+    """The whole pixels that a side needs, with those the filter looks at besides.
+
+    Where the side stays within the image, the filter ends at the border as Pillow's does.
+    """
+    scale = (last - first) / count
+    exact = scale == 1 and first == int(first)
+    support = 0 if exact else math.ceil(max(1.0, scale)) + 1
+    start, stop = math.floor(first), math.ceil(last)
+    return max(start - support, min(start, 0)), min(stop + support, max(stop, length))
+
+
+def _mirrored(level: Level, left: int, top: int, right: int, bottom: int) -> Image.Image:
+    """A region that may reach beyond the level, as `numpy.pad` of mode "reflect" fills it."""
+    if left >= 0 and top >= 0 and right <= level.width and bottom <= level.height:
+        return level.fetch(left, top, right, bottom)
+    columns = _reflected(np.arange(left, right), level.width)
+    rows = _reflected(np.arange(top, bottom), level.height)
+    x, y = int(columns.min()), int(rows.min())
+    part = np.asarray(level.fetch(x, y, int(columns.max()) + 1, int(rows.max()) + 1))
+    return Image.fromarray(part[rows[:, None] - y, columns[None] - x])
+
+
+def _reflected(indices: np.ndarray, length: int) -> np.ndarray:
+    if length == 1:
+        return np.zeros_like(indices)
+    folded = np.abs(indices) % (2 * length - 2)
+    return np.where(folded < length, folded, 2 * length - 2 - folded)

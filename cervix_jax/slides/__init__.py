@@ -1,9 +1,7 @@
 """Whole slides and plain images behind one reader: regions, resolution, tiles without glass.
 
-with open_slide("slide.svs") as slide:
-    for row in tile_rows(slide, mpp=0.5):
-        for tile in row:
-            pixels = slide.read(tile.box, tile.size)  # uint8 [h, w, 3]
+A caller opens a slide (`open_slide`), goes through its tiles (`tile_rows`) and reads the pixels of
+each (`slide.read(tile.box, tile.size)`), or of any other rectangle.
 """
 
 from cervix_jax.slides.formats import SLIDE_SUFFIXES, is_slide

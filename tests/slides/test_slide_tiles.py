@@ -44,9 +44,9 @@ def test_a_small_field_is_one_tile_of_its_size(tmp_path):
 
 
 def test_resolution_is_needed(tmp_path):
-    with open_slide(image(tmp_path / "a.png", make_slides.drawn(64, 64))) as slide:
-        with pytest.raises(InputError, match=r"--mpp=0\.25"):
-            tile_rows(slide)
+    path = image(tmp_path / "a.png", make_slides.drawn(64, 64))
+    with open_slide(path) as slide, pytest.raises(InputError, match=r"--mpp=0\.25"):
+        tile_rows(slide)
 
 
 @pytest.mark.parametrize("colour", GLASS.values(), ids=GLASS)

@@ -25,9 +25,10 @@ def pyramid(pixels: np.ndarray, factors: tuple[int, ...] = (1, 4)) -> list[np.nd
 
 def tiles(pixels: np.ndarray, quality: int = 95) -> Iterator[bytes]:
     """JPEG tiles, row by row, filled up with white."""
-    for top in range(0, len(pixels), TILE):
+    for top in range(0, pixels.shape[0], TILE):
+        strip = pixels[top : top + TILE]  # of what makes its pixels when they are asked for
         for left in range(0, pixels.shape[1], TILE):
-            part = pixels[top : top + TILE, left : left + TILE]
+            part = strip[:, left : left + TILE]
             whole = np.full((TILE, TILE, 3), 255, np.uint8)
             whole[: len(part), : part.shape[1]] = part
             yield jpeg(whole, quality)

@@ -13,6 +13,7 @@ from cervix_jax.audit.features import has_masks
 from cervix_jax.audit.perturbations import StainStatistics
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.experiment import ExperimentData
+from cervix_jax.data.resolution import network_scale
 from cervix_jax.files.background import remove_background
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.runs.run import Run, as_run
@@ -66,6 +67,7 @@ def audit_run(
     indices, source = data.indices(split), data.dataset.decoded_source
     labels = data.dataset.labels[indices]
     majority = float(np.bincount(labels).max() / len(labels))
+    scale = network_scale(run.config.data, data.dataset.microns_per_pixel, data.dataset.name)
     changes = _changes(_training_stain(run, data, progress))
     correct: dict[str, np.ndarray] = {}
     described: dict[str, dict] = {}
@@ -73,7 +75,7 @@ def audit_run(
 
         def square(index: int, change: Change = change) -> np.ndarray:
             changed = change(source[int(index)], int(index))
-            return resize_square(changed, run.config.image_size, run.config.data.resize)
+            return resize_square(changed, run.config.image_size, run.config.data.resize, scale)
 
         images = tqdm(
             map_in_order(square, indices, workers=jobs),

@@ -28,7 +28,7 @@ BEST_METRICS = ("accuracy", "balanced_accuracy", "loss")
 # Fields that older runs and commands call otherwise.
 RENAMED = {"split.seeds": "cross_validation.seeds"}
 # Fields that the oldest runs lack; what these did is today's default.
-ADDED = ("split.refit", "model.remat", "model.norm_groups")
+ADDED = ("split.refit", "model.remat", "model.norm_groups", "data.microns_per_pixel")
 MANY = 1_000_000  # more than anyone means
 
 
@@ -81,8 +81,16 @@ FIELDS: dict[str, Setting] = {
     ),
     "data.resize": Setting(
         "stretch",
-        "How an image becomes square: stretched, cut to its centre, or padded",
+        "How an image becomes square: stretched, cut to its centre, padded, or brought to "
+        "data.microns_per_pixel and then cut or filled with its reflection",
         choices=_table("data.decode", "RESIZE_MODES"),
+    ),
+    "data.microns_per_pixel": Setting(
+        0.0,
+        "Micrometres that a pixel of the network's square measures, of data.resize=scale alone; 0 "
+        "with the others",
+        0,
+        10,
     ),
     "data.check_counts": Setting(True, "Insist on the official number of images in every class"),
     "split.protocol": Setting(

@@ -19,6 +19,7 @@ from google.protobuf import json_format
 from cervix_jax.data.dataset import Dataset
 from cervix_jax.data.preparation import ManualDir, check_files, is_prepared, prepare
 from cervix_jax.data.prepared import Records, encoded_records, load_index
+from cervix_jax.data.resolution import same_size, sampled_sizes
 from cervix_jax.data.settings import REGISTERED, BuilderSettings, Setting
 from cervix_jax.errors import InputError, did_you_mean
 from cervix_jax.files.damaged import DamagedFiles
@@ -220,6 +221,7 @@ def _open(name: str, builder, manual: ManualDir) -> Dataset:
             "delete that folder and run again."
         ) from error
     check_files(name, builder, index, manual)
+    sizes = sampled_sizes(source)
     return Dataset(
         name=name,
         class_names=tuple(nfc(name) for name in builder.info.features["label"].names),
@@ -232,6 +234,8 @@ def _open(name: str, builder, manual: ManualDir) -> Dataset:
         group_feature=builder.GROUP_FEATURE,
         info=builder.info,
         path=path,
+        microns_per_pixel=builder.microns_per_pixel(sizes),
+        image_size=same_size(sizes),
     )
 
 

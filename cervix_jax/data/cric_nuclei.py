@@ -18,6 +18,8 @@ from cervix_jax.files import encoding, tables
 # Width in pixels of the published fields, and the side of the square about a nucleus in them.
 PUBLISHED_WIDTH = 1376
 DEFAULT_SIDE = 100
+MICRONS_PER_PIXEL = 0.228
+"""Of the published fields; copies of another width show the same part of the slide."""
 _SPELLINGS = {
     "negativeforintraepitheliallesion": "NILM",
     "negativeforintraepitheliallesionormalignancy": "NILM",

@@ -37,6 +37,10 @@ class Dataset:
       group_feature: name of the feature that holds the groups.
       info: the TFDS description (features, citation).
       path: folder of the prepared data.
+      microns_per_pixel: of the images, as prepared; None where it is unknown, as in copies that
+        were brought to another size.
+      image_size: width and height of the images; None where they differ. A few of them are looked
+        at.
     """
 
     name: str
@@ -50,6 +54,8 @@ class Dataset:
     group_feature: str
     info: tfds.core.DatasetInfo
     path: Path
+    microns_per_pixel: float | None = None
+    image_size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.filenames)

@@ -1,6 +1,7 @@
 """Encoded image bytes to square uint8 arrays, on the host; where masks and points lie on them."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -8,10 +9,14 @@ from PIL import Image, ImageOps
 from cervix_jax.errors import check_choice
 from cervix_jax.files import images
 
-RESIZE_MODES = ("stretch", "crop", "pad")
+RESIZE_MODES = ("stretch", "crop", "pad", "scale")
+# Those that cut a square out of the image, so that there is something beside it.
+MARGINS = ("crop", "scale")
 
 
-def resize_square(image: np.ndarray | Image.Image, size: int, mode: str = "stretch") -> np.ndarray:
+def resize_square(
+    image: np.ndarray | Image.Image, size: int, mode: str = "stretch", scale: float | None = None
+) -> np.ndarray:
     """Resize one image to a square, with antialiasing.
 
     Args:
@@ -19,7 +24,11 @@ def resize_square(image: np.ndarray | Image.Image, size: int, mode: str = "stret
       size: side of the result in pixels.
       mode: "stretch" changes the aspect ratio; "crop" scales the shorter side and cuts the
         centre, as the paper does; "pad" scales the longer side and fills the rest with the
-        median colour of the border, which hides neither aspect ratio nor size class.
+        median colour of the border, which hides neither aspect ratio nor size class; "scale"
+        resamples the image by `scale` about its centre, cuts what leaves the square and fills
+        what is missing by reflection, so that a micrometre has one length in all squares.
+      scale: pixels of the result per pixel of the image; of "scale", which needs it, alone. At 1
+        no pixel is resampled.
 
     Returns:
       uint8 [size, size, 3].
@@ -29,6 +38,8 @@ def resize_square(image: np.ndarray | Image.Image, size: int, mode: str = "stret
     """
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
+    if mode == "scale":
+        return _scaled(image, size, scale, Image.Resampling.BILINEAR, "reflect")
     colour = None
     if mode == "pad":
         pixels = np.asarray(image)
@@ -44,6 +55,27 @@ _FILLS = {
     "black": {"constant_values": 0},
     "white": {"constant_values": 255},
 }
+
+
+def scale_with_margin(
+    image: np.ndarray | Image.Image, size: int, margin: int, scale: float | None
+) -> np.ndarray:
+    """The centre that `resize_square(..., "scale")` gives, with what lies about it.
+
+    Args:
+      image: uint8 [H, W, 3], or a PIL image.
+      size: side of the centre in pixels.
+      margin: pixels on each side of it; where the image has ended, its reflection.
+      scale: see `resize_square`.
+
+    Returns:
+      uint8 [size + 2 margin, size + 2 margin, 3].
+    """
+    pixels = resize_square(image, size + 2 * margin, "scale", scale).copy()
+    # Pillow rounds the box, which moves a few pixels by one grey level.
+    centre = slice(margin, margin + size)
+    pixels[centre, centre] = resize_square(image, size, "scale", scale)
+    return pixels
 
 
 def crop_with_margin(
@@ -79,13 +111,16 @@ def crop_with_margin(
     return np.pad(pixels, ((y, y), (x, x), (0, 0)), **_FILLS[fill])
 
 
-def resize_labels(labels: np.ndarray, size: int, mode: str = "stretch") -> np.ndarray:
+def resize_labels(
+    labels: np.ndarray, size: int, mode: str = "stretch", scale: float | None = None
+) -> np.ndarray:
     """Resize a map of labels to lie over the image that `resize_square` gives.
 
     Args:
       labels: uint8 [H, W].
       size: side of the result in pixels.
-      mode: as for the image; "pad" fills the rest with 0.
+      mode: as for the image; "pad" and "scale" fill the rest with 0.
+      scale: as for the image.
 
     Returns:
       uint8 [size, size], each pixel the label nearest to its middle.
@@ -93,6 +128,8 @@ def resize_labels(labels: np.ndarray, size: int, mode: str = "stretch") -> np.nd
     Raises:
       InputError: `mode` is unknown.
     """
+    if mode == "scale":
+        return _scaled(Image.fromarray(labels), size, scale, Image.Resampling.NEAREST, "constant")
     return _squared(Image.fromarray(labels), size, mode, Image.Resampling.NEAREST, 0)
 
 
@@ -112,19 +149,29 @@ class Frame:
     offset: np.ndarray
 
     @classmethod
-    def of(cls, image_size: tuple[int, int], size: int, mode: str = "stretch") -> "Frame":
+    def of(
+        cls,
+        image_size: tuple[int, int],
+        size: int,
+        mode: str = "stretch",
+        scale: float | None = None,
+    ) -> "Frame":
         """The frame of an image.
 
         Args:
           image_size: its width and height in pixels.
           size: side of the resized image in pixels.
           mode: see `resize_square`.
+          scale: see there.
 
         Raises:
           InputError: `mode` is unknown.
         """
         check_mode(mode)
         sides = np.asarray(image_size, np.float64)
+        if mode == "scale":
+            scale = _given(scale)
+            return cls(np.full(2, scale), -_corner(sides, size, scale) * scale)
         if mode == "stretch":
             scaled = np.full(2, float(size))
         elif mode == "crop":
@@ -145,6 +192,41 @@ def _squared(image: Image.Image, size: int, mode: str, resampling, colour) -> np
     return np.asarray(ImageOps.pad(image, (size, size), resampling, color=colour))
 
 
+def _given(scale: float | None) -> float:
+    if scale is None or not scale > 0:  # a caller forgot it; no user's input gets here
+        raise ValueError(f'scale={scale}: resize mode "scale" needs a positive one')
+    return scale
+
+
+def _corner(sides: np.ndarray, size: int, scale: float) -> np.ndarray:
+    """Upper left corner of the square about the centre, float64 [2], in pixels of the image."""
+    corner = (sides - size / scale) / 2
+    return np.floor(corner) if scale == 1 else corner  # half a pixel would blur the copy
+
+
+def _scaled(
+    image: Image.Image, size: int, scale: float | None, resampling: Image.Resampling, fill: str
+) -> np.ndarray:
+    """The square about the centre: what pixels with their middle on the image show, and a fill."""
+    scale = _given(scale)
+    sides = np.asarray(image.size, np.float64)
+    corner = _corner(sides, size, scale)
+    first = np.clip(np.ceil(-corner * scale - 0.5), 0, (size - 1) // 2).astype(int)
+    last = np.clip(np.floor((sides - corner) * scale + 0.5), first + 1, size).astype(int)
+    start, end = corner + first / scale, corner + last / scale
+    # The outermost pixels may reach beyond the image by half their width.
+    beyond = np.ceil(np.maximum(0, np.maximum(-start, end - sides))).astype(int)
+    options: Any = {"mode": fill}
+    if beyond.any():
+        pixels, (x, y) = np.asarray(image), beyond.tolist()
+        image = Image.fromarray(np.pad(pixels, ((y, y), (x, x), (0, 0))[: pixels.ndim], **options))
+    box = (*(start + beyond).tolist(), *(end + beyond).tolist())
+    wide, high = (last - first).tolist()
+    found = np.asarray(image.resize((wide, high), resampling, box=box))
+    (left, top), (right, bottom) = first.tolist(), (size - last).tolist()
+    return np.pad(found, ((top, bottom), (left, right), (0, 0))[: found.ndim], **options)
+
+
 def check_mode(mode: str) -> None:
     """Raises InputError unless `mode` is one of `RESIZE_MODES`."""
     check_choice("data.resize", mode, RESIZE_MODES)
@@ -155,6 +237,7 @@ def decode_square(
     size: int,
     mode: str = "stretch",
     *,
+    scale: float | None = None,
     margin: int = 0,
     fill: str = "black",
     name: str = "",
@@ -165,9 +248,10 @@ def decode_square(
       encoded: the file's bytes.
       size: side of the result in pixels.
       mode: see `resize_square`.
-      margin: pixels to keep on each side of the square where `mode` is "crop", see
-        `crop_with_margin`.
-      fill: what the margin has where the image has ended.
+      scale: see there.
+      margin: pixels to keep on each side of the square where `mode` is "crop" or "scale", see
+        `crop_with_margin` and `scale_with_margin`.
+      fill: what the margin of "crop" has where the image has ended.
       name: what to call the image in an error.
 
     Returns:
@@ -179,4 +263,6 @@ def decode_square(
     upright = images.rgb(images.decode(encoded, name or "image"))
     if margin and mode == "crop":
         return crop_with_margin(upright, size, margin, fill)
-    return resize_square(upright, size, mode)
+    if margin and mode == "scale":
+        return scale_with_margin(upright, size, margin, scale)
+    return resize_square(upright, size, mode, scale)

@@ -10,6 +10,7 @@ from cervix_jax.data import catalog
 from cervix_jax.data.augment.settings import parse_settings
 from cervix_jax.data.divide import split_dataset
 from cervix_jax.data.pipeline import Pipeline
+from cervix_jax.data.resolution import network_scale
 from cervix_jax.data.splits import SPLITS, Leakage, leakage
 from cervix_jax.errors import InputError
 from cervix_jax.files.paths import user_path
@@ -73,6 +74,8 @@ class ExperimentData:
             "version": self.dataset.version,
             "class_names": list(self.dataset.class_names),
             "group_feature": self.dataset.group_feature,
+            "microns_per_pixel": self.dataset.microns_per_pixel,
+            "image_size": self.dataset.image_size and list(self.dataset.image_size),
             "examples": {split: int((self.splits == split).sum()) for split in SPLITS},
             "leakage": self.leakage("test").share,
         }
@@ -158,6 +161,7 @@ def with_batches(
         mesh,
         image_size=config.image_size,
         resize=config.data.resize,
+        scale=network_scale(config.data, dataset.microns_per_pixel, dataset.name),
         placement=placement,
         margin=settings.margin(config.image_size, config.data.resize),
         fill=settings.fill,

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cervix_jax import distributed
 from cervix_jax.data import placement as places
 from cervix_jax.data.catalog import Dataset
-from cervix_jax.data.decode import RESIZE_MODES
+from cervix_jax.data.decode import MARGINS, RESIZE_MODES
 from cervix_jax.data.streaming import THREADS, WORTHWHILE, Reader, stream, worker_count
 from cervix_jax.errors import InputError, check_choice, check_count
 from cervix_jax.files.threads import map_in_order
@@ -44,9 +44,10 @@ class Pipeline:
       mesh: devices that share each batch; None takes all of them.
       image_size: S, in pixels.
       resize: see `cervix_jax.data.decode.resize_square`.
+      scale: see there.
       placement: "device" or "host", or "auto", which chooses: see `cervix_jax.data.placement`.
-      margin: pixels on each side of training images, with `resize="crop"`; the augmentation that
-        asks for it (`AugmentSettings.margin`) cuts it off.
+      margin: pixels on each side of training images, with `resize="crop"` or "scale"; the
+        augmentation that asks for it (`AugmentSettings.margin`) cuts it off.
       fill: what the margin has where an image has ended, see `decode.crop_with_margin`.
       workers: processes that decode long streams from the host; 0 takes threads, None what pays.
       progress: show a bar while decoding.
@@ -66,6 +67,7 @@ class Pipeline:
         *,
         image_size: int,
         resize: str = "stretch",
+        scale: float | None = None,
         placement: str = "auto",
         margin: int = 0,
         fill: str = "black",
@@ -79,12 +81,12 @@ class Pipeline:
         if workers is not None:
             check_count("workers", workers, least=0)
         self.mesh = mesh or distributed.make_mesh()
-        self._image_size, self._margin = image_size, margin if resize == "crop" else 0
+        self._image_size, self._margin = image_size, margin if resize in MARGINS else 0
         self._labels = np.asarray(dataset.labels, np.int32)
         # Not the data set, which holds more than a worker process needs.
         self._read = Reader(
             dataset.source, self._labels, dataset.filenames,
-            size=image_size, resize=resize, margin=self._margin, fill=fill,
+            size=image_size, resize=resize, scale=scale, margin=self._margin, fill=fill,
         )  # fmt: skip
         self._placement, self._workers, self._progress = placement, workers, progress
         self._sharding = distributed.batch_sharded(self.mesh)

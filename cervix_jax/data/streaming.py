@@ -47,6 +47,7 @@ class Reader:
       filenames: N names, for errors.
       size: side of the square, in pixels.
       resize: see `decode.resize_square`.
+      scale: see there.
       margin: pixels to keep on each side of it.
       fill: what the margin has where an image has ended.
     """
@@ -58,12 +59,13 @@ class Reader:
     resize: str
     margin: int
     fill: str
+    scale: float | None = None
 
     def __call__(self, index: int) -> dict[str, np.ndarray]:
         """One example: image uint8 [S, S, 3], margin included, and label int32 []."""
         image = decode_square(
             self.source[int(index)]["image"], self.size, self.resize,
-            margin=self.margin, fill=self.fill, name=self.filenames[index],
+            scale=self.scale, margin=self.margin, fill=self.fill, name=self.filenames[index],
         )  # fmt: skip
         return {"image": image, "label": self.labels[index]}
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cervix_jax.data import catalog
+from cervix_jax.data.resolution import check_microns
 from cervix_jax.data.settings import check_names
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.labels import place_of, read_labels
@@ -22,6 +23,7 @@ from cervix_jax.files.paths import user_path
 
 FOLDERS = "image_folder/default"
 """The data set of the catalogue whose rules hold for any folder of images."""
+_MICRONS = "microns_per_pixel"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,7 @@ class LabelledImages:
       labels: int64 [N].
       groups: N names; that of the image itself where no group is known.
       load: the image at a position, upright and in RGB; raises `images.UnreadableImage`.
+      microns_per_pixel: of the images; None where it is unknown.
     """
 
     title: str
@@ -47,6 +50,7 @@ class LabelledImages:
     labels: np.ndarray
     groups: tuple[str, ...]
     load: Callable[[int], Image.Image]
+    microns_per_pixel: float | None = None
 
     def __len__(self) -> int:
         return len(self.filenames)
@@ -69,7 +73,8 @@ def open_labelled(
       manual_dir: raw files of a data set, see `cervix_jax.data.catalog.load`; so are
         `data_dir` and `check_counts`.
       data_dir: see there.
-      settings: of the data set; of a folder those of `image_folder/default`.
+      settings: of the data set; of a folder those of `image_folder/default`, and of a list
+        `microns_per_pixel` of these.
       check_counts: see there.
 
     Raises:
@@ -99,9 +104,11 @@ def open_labelled(
         )
     if path.is_dir():
         return _of_folder(path.resolve(), given)
-    if given:
-        raise InputError(f"--setting={next(iter(given))}: a list takes no settings; leave it out.")
-    return _of_list(path.resolve())
+    if other := [name for name in given if name != _MICRONS]:
+        raise InputError(
+            f"--setting={other[0]}: a list takes no setting but {_MICRONS}; leave it out."
+        )
+    return _of_list(path.resolve(), given.get(_MICRONS))
 
 
 def is_data_set(text: str) -> bool:
@@ -117,14 +124,14 @@ def _of_data_set(dataset: catalog.Dataset, name: str) -> LabelledImages:
 
     return LabelledImages(
         name, name, "data set", dataset.class_names, dataset.filenames, dataset.labels,
-        dataset.groups, load,
+        dataset.groups, load, dataset.microns_per_pixel,
     )  # fmt: skip
 
 
 def _of_folder(root: Path, settings: Mapping[str, Any]) -> LabelledImages:
     check_names(settings, list(catalog.known_settings(FOLDERS)), "image_folder setting ")
     builder = cast(Any, catalog.find_builder(FOLDERS))
-    kept = {name: value for name, value in settings.items() if name != "name"}
+    kept = {name: value for name, value in settings.items() if name not in ("name", _MICRONS)}
     listing = builder.list_folder(root, fewest_classes=1, **kept)
     return _of_files(
         root,
@@ -134,10 +141,11 @@ def _of_folder(root: Path, settings: Mapping[str, Any]) -> LabelledImages:
         [item.filename for item in listing.items],
         [item.label for item in listing.items],
         [item.group for item in listing.items],
+        settings.get(_MICRONS),
     )
 
 
-def _of_list(path: Path) -> LabelledImages:
+def _of_list(path: Path, microns_per_pixel: float | None) -> LabelledImages:
     rows = read_labels(path)
     files = ListedFiles()
     places = [files.find(place_of(row.name, path.parent)) for row in rows]
@@ -158,6 +166,7 @@ def _of_list(path: Path) -> LabelledImages:
         [row.name for row in rows],
         [number[row.label] for row in rows],
         [row.group or row.name for row in rows],
+        microns_per_pixel,
     )
 
 
@@ -169,6 +178,7 @@ def _of_files(
     filenames: Sequence[str],
     labels: Sequence[int],
     groups: Sequence[str],
+    microns_per_pixel: float | None,
 ) -> LabelledImages:
     return LabelledImages(
         source.name or str(source),
@@ -179,4 +189,5 @@ def _of_files(
         np.asarray(labels, np.int64),
         tuple(groups),
         lambda index: images.read_rgb(paths[index]),
+        check_microns(f"--setting={_MICRONS}", microns_per_pixel) if microns_per_pixel else None,
     )

@@ -12,6 +12,7 @@ from cervix_jax import distributed
 from cervix_jax.data.class_map import ClassMap, match_classes
 from cervix_jax.data.decode import resize_square
 from cervix_jax.data.fingerprints import Fingerprints
+from cervix_jax.data.resolution import network_scale
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.labelled_images import LabelledImages
 from cervix_jax.evaluate.labels import COLUMNS, join_labels, place_of, read_labels
@@ -107,6 +108,7 @@ class _Reader:
     def __init__(self, run: Run, found: LabelledImages, *, tta: bool, progress: bool):
         self._run, self._found, self._progress = run, found, progress
         self._mesh = distributed.make_mesh()
+        self._scale = network_scale(run.config.data, found.microns_per_pixel, found.title)
         forward = make_forward(run.graphdef, run.config.model.normalization, self._mesh)
         self._forward = over_symmetries(forward) if tta else forward
         self._size = distributed.filled_up(run.config.eval_batch_size, self._mesh)
@@ -126,7 +128,7 @@ class _Reader:
                 self.skipped.append((self._found.filenames[index], image.reason))
                 continue
             self.kept.append(index)
-            squares.append(resize_square(image, config.image_size, config.data.resize))
+            squares.append(resize_square(image, config.image_size, config.data.resize, self._scale))
             if len(squares) == self._size:
                 self._predict(squares)
                 squares = []

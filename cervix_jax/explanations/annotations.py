@@ -28,25 +28,26 @@ class Annotations:
 
 
 def read_annotations(
-    selection: Selection, *, resize: str, nucleus_radius: float
+    selection: Selection, *, resize: str, scale: float | None = None, nucleus_radius: float
 ) -> Annotations | None:
     """The regions of cells, or discs about the positions of nuclei; None if there is neither.
 
     Args:
       selection: the images.
       resize: how they were resized.
+      scale: pixels of the squares per pixel of the images, where `resize` is "scale".
       nucleus_radius: of a disc about a position, in pixels of the stored image.
     """
     dataset, size = selection.dataset, selection.images.shape[1]
     features = dataset.features
     if "nucleus_mask" in features:
-        regions = cell_regions(dataset, selection.indices, size=size, resize=resize)
+        regions = cell_regions(dataset, selection.indices, size=size, resize=resize, scale=scale)
         if not regions.marked.any():  # copies of a data set may lack the contours
             return None
         return Annotations(regions.names, regions.masks, {"regions": list(regions.names)})
     if "nucleus_positions" in features:
         discs = nucleus_discs(
-            dataset, selection.indices, size=size, resize=resize, radius=nucleus_radius
+            dataset, selection.indices, size=size, resize=resize, scale=scale, radius=nucleus_radius
         ).any(axis=1)
         masks = np.stack([discs, ~discs], axis=1)
         return Annotations(

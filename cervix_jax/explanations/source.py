@@ -8,6 +8,7 @@ from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.class_map import ClassMap
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.data.pipeline import Pipeline
+from cervix_jax.data.resolution import network_scale
 from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Several, several
 from cervix_jax.runs.own_data import with_classes
@@ -78,8 +79,14 @@ def open_pipeline(run: Run, dataset: Dataset) -> Pipeline:
         dataset,
         image_size=run.config.image_size,
         resize=run.config.data.resize,
+        scale=scale_in(run, dataset),
         progress=False,
     )
+
+
+def scale_in(run: Run, dataset: Dataset) -> float | None:
+    """Pixels of the run's squares per pixel of a data set's images, see `network_scale`."""
+    return network_scale(run.config.data, dataset.microns_per_pixel, dataset.name)
 
 
 def training_images(run: Run, source: Source, seed: int) -> Several:

@@ -29,7 +29,13 @@ from cervix_jax.explanations.measuring import (
     measure,
 )
 from cervix_jax.explanations.selection import Selection, Target, select, selection_of
-from cervix_jax.explanations.source import Source, open_pipeline, open_source, training_images
+from cervix_jax.explanations.source import (
+    Source,
+    open_pipeline,
+    open_source,
+    scale_in,
+    training_images,
+)
 from cervix_jax.explanations.store import Store
 from cervix_jax.runs.run import Run, as_run
 
@@ -114,7 +120,10 @@ def explain_run(
         references = training_images(run, source, settings.seed)
     explainer = Explainer(run, settings, references)
     annotations = read_annotations(
-        selection, resize=run.config.data.resize, nucleus_radius=nucleus_radius
+        selection,
+        resize=run.config.data.resize,
+        scale=scale_in(run, source.dataset),
+        nucleus_radius=nucleus_radius,
     )
     if effort and not source.own and annotations is None:
         raise InputError(

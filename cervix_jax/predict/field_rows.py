@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
-from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError, check_count, check_number
 from cervix_jax.figures import drawable
 from cervix_jax.files.images import UnreadableImage, orientation, read_rgb, squares_about
@@ -256,13 +255,9 @@ class FieldRows:
     def _probabilities(self, squares: Iterator[np.ndarray]) -> np.ndarray:
         """Probabilities float64 [n, C] of uint8 squares, resized in threads, a batch at a time."""
         network = self._network
-
-        def resized(square: np.ndarray) -> np.ndarray:
-            return resize_square(square, network.image_size, network.resize)
-
         found = [np.zeros((0, len(self._class_names)))]
         batch: list[np.ndarray] = []
-        for square in map_in_order(resized, squares):
+        for square in map_in_order(network.square, squares):
             batch.append(square)
             if len(batch) == network.batch_size:
                 found.append(network(np.stack(batch)).probabilities)

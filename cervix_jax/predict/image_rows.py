@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError, check_number
 from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.explain.cam import AUTO
@@ -123,7 +123,7 @@ class ImageRows:
           A row for every image that can be read, and a reason for every other.
         """
         network = self._network
-        squares = read_squares(paths, network.image_size, network.resize, self._max_pixels)
+        squares = read_squares(paths, network.square, self._max_pixels)
         for batch in grouped(squares, network.batch_size):
             read = {path: x for path, x in batch if not isinstance(x, UnreadableImage)}
             rows = self._rows(list(read), np.stack(list(read.values()))) if read else {}
@@ -170,22 +170,23 @@ class ImageRows:
 Found = tuple[str, np.ndarray | UnreadableImage]
 
 
-def read_squares(paths: Iterable[str], size: int, resize: str, max_pixels: int) -> Iterator[Found]:
+def read_squares(
+    paths: Iterable[str], square: Callable[[Image.Image], np.ndarray], max_pixels: int
+) -> Iterator[Found]:
     """The images as the network takes them, in order, decoded a few ahead in threads.
 
     Args:
       paths: files; taken from their iterator as they are needed.
-      size: side of the result in pixels.
-      resize: see `cervix_jax.data.decode.resize_square`.
+      square: makes uint8 [S, S, 3] of an RGB image.
       max_pixels: see `cervix_jax.files.images.read_image`.
 
     Yields:
-      The path with uint8 [size, size, 3], or with what is wrong with it.
+      The path with uint8 [S, S, 3], or with what is wrong with it.
     """
 
     def load(path: str) -> Found:
         try:
-            return path, resize_square(read_rgb(path, max_pixels=max_pixels), size, resize)
+            return path, square(read_rgb(path, max_pixels=max_pixels))
         except UnreadableImage as error:
             return path, error
 

@@ -3,12 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from scipy.special import softmax
 
 from cervix_jax import distributed
+from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
 from cervix_jax.runs.inference import probabilities_of
 from cervix_jax.runs.run import Run
+from cervix_jax.runs.squares import image_scale
 
 
 class ClassScores(NamedTuple):
@@ -30,15 +33,23 @@ class Network:
 
     Args:
       run: the trained run.
+      mpp: micrometres that a pixel of the images measures, for a run that brings them to one
+        resolution; None takes that of its data set.
       batch_size: images at a time, raised to what the devices share equally; the default is that
         of the run's own evaluation, so that both run the same program.
       temperature: what the logits are divided by, or None.
 
     Raises:
-      InputError: the batch size is negative.
+      InputError: the batch size is negative, or nobody says the resolution that is needed.
     """
 
-    def __init__(self, run: Run, batch_size: int = 0, temperature: float | None = None):
+    def __init__(
+        self,
+        run: Run,
+        batch_size: int = 0,
+        temperature: float | None = None,
+        mpp: float | None = None,
+    ):
         self.run, self.temperature = run, temperature
         wanted: int = batch_size or run.config.eval_batch_size
         if wanted < 1:
@@ -46,6 +57,11 @@ class Network:
         self.batch_size = distributed.filled_up(wanted, distributed.make_mesh())
         self.image_size: int = run.config.image_size
         self.resize: str = run.config.data.resize
+        self.scale = image_scale(run.config, run.dataset, mpp)
+
+    def square(self, image: np.ndarray | Image.Image) -> np.ndarray:
+        """An image as the network takes it, uint8 [S, S, 3]; the image uint8 [H, W, 3] or RGB."""
+        return resize_square(image, self.image_size, self.resize, self.scale)
 
     def __call__(self, images: np.ndarray) -> ClassScores:
         """Scores of uint8 [n, S, S, 3], n from 1 to the batch size."""
@@ -72,6 +88,7 @@ class Network:
             "class_names": list(self.run.class_names),
             "image_size": self.image_size,
             "resize": self.resize,
+            **({} if self.scale is None else {"scale": self.scale}),
             "normalization": self.run.config.model.normalization,
             "batch_size": self.batch_size,
             "temperature": self.temperature,

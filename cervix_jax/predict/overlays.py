@@ -110,7 +110,7 @@ class Overlays:
             names.append(picture_name(path, ".png"))
             scale = scale_of(values)
             image = read_rgb(path, max_pixels=self._max_pixels)
-            drawn = overlay(image, values, scale, self._network.resize)
+            drawn = overlay(image, values, scale, self._network.resize, self._network.scale)
             caption = f"{method.titled(self._grid)}; class {self._shown[target]} {p:.2f}"
             signed = method.reduction != "sum_absolute"
             whole = captioned(np.asarray(drawn), caption, scale, signed=signed)
@@ -126,7 +126,13 @@ class Overlays:
         return names
 
 
-def overlay(image: Image.Image, values: np.ndarray, scale: float, resize: str) -> Image.Image:
+def overlay(
+    image: Image.Image,
+    values: np.ndarray,
+    scale: float,
+    resize: str,
+    zoom: float | None = None,
+) -> Image.Image:
     """The image in grey with a map over it, where the network's square lies on the image.
 
     Grey, as a red cell under a map in red and blue would pass for a part of it.
@@ -135,14 +141,15 @@ def overlay(image: Image.Image, values: np.ndarray, scale: float, resize: str) -
       image: RGB.
       values: float [S, S], signed.
       scale: absolute value of the strongest colour.
-      resize: how the square was made of the image; what "crop" cut off stays grey.
+      resize: how the square was made of the image; what was cut off stays grey.
+      zoom: pixels of the square per pixel of the image, where `resize` is "scale".
     """
     sides = np.asarray(image.size, np.float64)
     factor = max(1.0, _SMALLEST / sides.min())
     factor = min(factor, _LARGEST / sides.max())
     width, height = (max(1, round(side * factor)) for side in image.size)
     size = (width, height)
-    frame = Frame.of(size, len(values), resize)
+    frame = Frame.of(size, len(values), resize, zoom and zoom / factor)
     place = (frame.scale[0], 0, frame.offset[0], 0, frame.scale[1], frame.offset[1])
     over = Image.fromarray(colour(values, scale)).transform(
         size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR

@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import ml_collections
 import numpy as np
 
 from cervix_jax.data.catalog import Dataset
+from cervix_jax.data.resolution import network_scale
 from cervix_jax.explain import registry
 from cervix_jax.explain.cam import FeatureMap, find_fine
 from cervix_jax.explain.measures import cell_regions
@@ -155,12 +157,17 @@ def describe(method: registry.Method, grid: FeatureMap | None = None) -> str:
 
 
 def outlines_of(
-    dataset: Dataset, indices: Sequence[int] | np.ndarray, size: int, resize: str
+    dataset: Dataset, indices: Sequence[int] | np.ndarray, config: ml_collections.ConfigDict
 ) -> list[str]:
-    """Outlines of examples as data URIs; "" for those, or a whole data set, that nobody marked."""
+    """Outlines of examples as data URIs, over the squares that a run of `config` makes of them.
+
+    "" stands for those, or a whole data set, that nobody marked.
+    """
     if "nucleus_mask" not in dataset.features:
         return [""] * len(indices)
-    regions = cell_regions(dataset, indices, size=size, resize=resize)
+    resize, size = config.data.resize, config.image_size
+    scale = network_scale(config.data, dataset.microns_per_pixel, dataset.name)
+    regions = cell_regions(dataset, indices, size=size, resize=resize, scale=scale)
     return [
         data_uri(outline(dict(zip(regions.names, masks, strict=True)))) if marked else ""
         for masks, marked in zip(regions.masks, regions.marked, strict=True)

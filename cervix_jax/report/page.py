@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from cervix_jax.data.decode import resize_square
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.labelled_images import open_labelled
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
@@ -75,8 +74,7 @@ def write_page(
             data = run.open_data(manual_dir=manual_dir, data_dir=data_dir, progress=True)
             indices = _positions(names, data.dataset.filenames, folder)
             pixels = np.asarray(data.pipeline.images(indices))
-            config = run.config
-            outlines = outlines_of(data.dataset, indices, config.image_size, config.data.resize)
+            outlines = outlines_of(data.dataset, indices, run.config)
         if pixels is not None:
             gallery = make_gallery(run, table, rows, pixels, outlines, progress="explaining")
     path = Path(out) if out else (place if external else folder) / "report.html"
@@ -101,10 +99,9 @@ def _external_pixels(run: Run, path: Path, names: Sequence[str]) -> np.ndarray |
         facts["source"], manual_dir=facts["manual_dir"], data_dir=facts["data_dir"],
         settings=facts["settings"], check_counts=facts["check_counts"],
     )  # fmt: skip
-    size, resize = run.config.image_size, run.config.data.resize
     indices = _positions(names, source.filenames, Path(facts["source"]))
-    squares = [resize_square(source.load(int(index)), size, resize) for index in indices]
-    return np.stack(squares) if squares else np.zeros((0, size, size, 3), np.uint8)
+    loaded = [np.asarray(source.load(int(index))) for index in indices]
+    return run.squares(loaded, mpp=source.microns_per_pixel)
 
 
 def render(contents: dict[str, Any], gallery: Gallery | None) -> str:

@@ -13,23 +13,20 @@ import numpy as np
 from flax import nnx
 from jax.tree_util import Partial
 
-from cervix_jax.config.fields import check_types
 from cervix_jax.data.class_map import ClassMap
-from cervix_jax.data.decode import resize_square
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.data.identity import DataIdentity
 from cervix_jax.data.normalization import InputRange, input_range, normalize
+from cervix_jax.data.resolution import field_of_view
 from cervix_jax.distributed import batch_sharded, make_mesh
 from cervix_jax.errors import InputError, check_count
 from cervix_jax.files.images import why_no_picture
 from cervix_jax.files.paths import nfc
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.models.build import build_model
-from cervix_jax.runs import checkpoint, workdir
-from cervix_jax.runs.arguments import Images, check_image, listed_images, run_folder, wanted_step
-from cervix_jax.runs.damage import DamagedCheckpointError
-from cervix_jax.runs.fit import check_fits
+from cervix_jax.runs import workdir
+from cervix_jax.runs.arguments import Images, listed_images, run_folder, wanted_step
 from cervix_jax.runs.inference import (
     Variables,
     apply_weights,
@@ -38,15 +35,8 @@ from cervix_jax.runs.inference import (
     probabilities_of,
 )
 from cervix_jax.runs.own_data import open_own_data
-
-# Fields that reading a run asks for; the others differ between versions.
-NEEDED = (
-    "image_size", "eval_batch_size", "checkpoint.best_metric",
-    *(f"data.{name}" for name in (
-        "dataset", "manual_dir", "data_dir", "placement", "resize", "check_counts")),
-    *(f"split.{name}" for name in ("protocol", "fold", "folds", "seed")),
-    *(f"model.{name}" for name in ("name", "attention", "dropout", "dtype", "normalization")),
-)  # fmt: skip
+from cervix_jax.runs.reading import read_run
+from cervix_jax.runs.squares import make_squares
 
 
 class Run:
@@ -63,7 +53,7 @@ class Run:
       class_names: C names, in the order of the logits.
       step: the training step of the weights.
       dataset: what the checkpoint says of its data set (name, version, class names, group feature,
-        number of examples in each split, leakage).
+        micrometres a pixel, number of examples in each split, leakage).
       identity: the examples that it was made with; None for runs of earlier versions, which did not
         record them, and for runs made in memory.
       workdir: the folder that it was loaded from; None for a run made in memory.
@@ -150,11 +140,18 @@ class Run:
         return workdir.read_fingerprints(self.workdir, self.identity)
 
     @as_in_every_run()
-    def preprocess(self, images: Images) -> jax.Array:
+    def squares(self, images: Images, *, mpp: float | None = None) -> np.ndarray:
+        """Images as the network sees them, uint8 [N, S, S, 3]; arguments as for `preprocess`."""
+        return make_squares(listed_images(images), self.config, self.dataset, mpp)
+
+    @as_in_every_run()
+    def preprocess(self, images: Images, *, mpp: float | None = None) -> jax.Array:
         """What the model is fed for these images.
 
         Args:
           images: uint8 [N, H, W, 3], or a list or iterator of uint8 [H, W, 3] of any sizes.
+          mpp: micrometres that a pixel of them measures, for `data.resize=scale`; None takes that
+            of the run's data set, but an array [N, S, S, 3] as it is, see `squares.make_squares`.
 
         Returns:
           float32 [N, S, S, 3], resized and normalised as in training.
@@ -162,10 +159,12 @@ class Run:
         Raises:
           InputError: an image is not uint8 RGB; or the batch size is no positive whole number.
         """
-        return normalize(self._resized(listed_images(images)), self.config.model.normalization)
+        return normalize(self.squares(images, mpp=mpp), self.config.model.normalization)
 
     @as_in_every_run()
-    def predict(self, images: Images, *, batch_size: int = 64) -> np.ndarray:
+    def predict(
+        self, images: Images, *, batch_size: int = 64, mpp: float | None = None
+    ) -> np.ndarray:
         """Class probabilities, float32 [N, C] with rows that sum to 1; see `logits`.
 
         Raises:
@@ -173,7 +172,7 @@ class Run:
             `cervix_jax.files.images.why_no_picture`); `logits` takes any pixels.
         """
         images = listed_images(images)
-        logits = self.logits(images, batch_size=batch_size)
+        logits = self.logits(images, batch_size=batch_size, mpp=mpp)
         for number, image in enumerate(images):
             if reason := why_no_picture(np.asarray(image)):
                 raise InputError(
@@ -183,12 +182,15 @@ class Run:
         return probabilities_of(logits)
 
     @as_in_every_run()
-    def logits(self, images: Images, *, batch_size: int = 64) -> np.ndarray:
+    def logits(
+        self, images: Images, *, batch_size: int = 64, mpp: float | None = None
+    ) -> np.ndarray:
         """Logits, by the program that training and evaluation run.
 
         Args:
           images: as for `preprocess`.
           batch_size: images at a time; the last batch is filled up.
+          mpp: as for `preprocess`.
 
         Returns:
           float32 [N, C].
@@ -200,13 +202,18 @@ class Run:
         forward = make_forward(self.graphdef, self.config.model.normalization, make_mesh())
         found = [
             np.asarray(forward(self.variables, batch))[:count]
-            for batch, count in self._batches(images, batch_size)
+            for batch, count in self._batches(images, batch_size, mpp)
         ]
         return np.concatenate(found) if found else np.zeros((0, len(self.class_names)), np.float32)
 
     @as_in_every_run()
     def features(
-        self, images: Images, *, names: Sequence[str] = (), batch_size: int = 64
+        self,
+        images: Images,
+        *,
+        names: Sequence[str] = (),
+        batch_size: int = 64,
+        mpp: float | None = None,
     ) -> dict[str, np.ndarray]:
         """What the network makes of images on the way to its logits.
 
@@ -217,6 +224,7 @@ class Run:
           names: keys of the model's `out` (see `cervix_jax.models.classifier.Classifier`), or
             "logits"; all of them if empty.
           batch_size: images at a time.
+          mpp: as for `preprocess`.
 
         Returns:
           {name: [N, ...]}, of the model's dtype; "logits" and "pre_logits" are float32.
@@ -234,10 +242,23 @@ class Run:
         # Without images one blank image says which shapes an answer has.
         filled = images if len(images) else np.zeros((1, size, size, 3), np.uint8)
         found: dict[str, list[np.ndarray]] = {}
-        for batch, count in self._batches(filled, batch_size):
+        for batch, count in self._batches(filled, batch_size, mpp):
             for name, array in features(self.variables, batch).items():
                 found.setdefault(name, []).append(np.asarray(array)[:count])
         return {name: np.concatenate(parts)[: len(images)] for name, parts in found.items()}
+
+    @property
+    def field_of_view(self) -> float | None:
+        """Side of the square of tissue that the network sees, in micrometres; None where its
+        images showed squares of many sizes, or of an unknown one.
+        """
+        return field_of_view(self.config, self.dataset)
+
+    @property
+    def microns_per_pixel(self) -> float | None:
+        """Micrometres that a pixel of the network's input measures; None as `field_of_view`."""
+        seen = self.field_of_view
+        return seen and seen / self.config.image_size
 
     @property
     def input_range(self) -> InputRange:
@@ -253,23 +274,19 @@ class Run:
         self.logits_fn = Partial(_logits, self.graphdef, self.variables)
         self.features_fn = Partial(apply_weights, self.graphdef, self.variables)
 
-    def _batches(self, images: Images, batch_size: int) -> Iterator[tuple[jax.Array, int]]:
+    def _batches(
+        self, images: Images, batch_size: int, mpp: float | None
+    ) -> Iterator[tuple[jax.Array, int]]:
         # Every batch is filled up to one size that the devices can share: one compiled program.
         check_count("batch_size", batch_size)
         mesh = make_mesh()
         devices = mesh.devices.size
         size = -(-min(batch_size, max(len(images), 1)) // devices) * devices
         for start in range(0, len(images), size):
-            batch = self._resized(images[start : start + size], start)
+            part = images[start : start + size]
+            batch = make_squares(part, self.config, self.dataset, mpp, start)
             filled = np.resize(batch, (size, *batch.shape[1:]))
             yield jax.device_put(filled, batch_sharded(mesh)), len(batch)
-
-    def _resized(self, images: Images, first: int = 0) -> np.ndarray:
-        for number, image in enumerate(images, first):
-            check_image(number, image)
-        size, resize = self.config.image_size, self.config.data.resize
-        squares = [resize_square(np.asarray(image), size, resize) for image in images]
-        return np.stack(squares) if squares else np.zeros((0, size, size, 3), np.uint8)
 
 
 def _logits(graphdef: nnx.GraphDef, variables: Variables, images: jax.Array) -> jax.Array:
@@ -288,37 +305,7 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     Raises:
       InputError: there is no run, no such checkpoint, or it cannot be read.
     """
-    folder = run_folder(folder)
-    wanted = wanted_step(step)
-    config = workdir.read_config(folder)
-    check_types(config, f"{folder / 'config.json'}", NEEDED)
-    kept = folder / "checkpoints"
-    if not kept.is_dir():
-        raise InputError(f"{folder}: has no checkpoint yet; train it first.")
-    steps = checkpoint.list_steps(kept)
-    try:
-        latest = max(steps, default=None)
-        best = checkpoint.find_best_step(kept, config.checkpoint.best_metric) or latest
-        named = {"best": best, "latest": latest}
-        chosen = named[wanted] if isinstance(wanted, str) else wanted
-        if chosen not in steps:
-            raise InputError(
-                f"{kept}: has no checkpoint {wanted!r}; give best, latest or one of {steps}."
-            )
-        described = kept / str(chosen) / "dataset" / "metadata"
-        dataset = checkpoint.read_json(kept, chosen, "dataset")
-        if not (isinstance(dataset, dict) and dataset.get("class_names")):
-            raise DamagedCheckpointError(f"{described}: does not name the classes")
-        dataset, identity = workdir.split_dataset_item(dataset, described)
-        arrays = checkpoint.read_arrays(kept, chosen, "ema")
-        variables = arrays.get("ema") or checkpoint.read_arrays(kept, chosen, "params", "stats")
-    except DamagedCheckpointError as error:
-        raise InputError(
-            f"{kept}: checkpoint {step!r} cannot be read ({error}); restore it from a backup, or "
-            f"give another --step of {steps}."
-        ) from error
-    check_fits(kept / str(chosen), config, len(dataset["class_names"]), variables)
-    return Run(config, dataset, variables, chosen, folder, identity)
+    return Run(*read_run(run_folder(folder), wanted_step(step)))
 
 
 def as_run(run: Run | str | Path, step: str | int = "best") -> Run:

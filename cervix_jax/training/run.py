@@ -16,6 +16,7 @@ from cervix_jax.command.preemption import StopRequest
 from cervix_jax.config.fields import check_fields, check_values
 from cervix_jax.data.experiment import ExperimentData, open_data, with_absolute_folders
 from cervix_jax.data.pipeline import steps_per_epoch
+from cervix_jax.data.resolution import check_microns, unknown_resolution
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.write import write_evaluation
 from cervix_jax.files.atomic import storage_named
@@ -279,6 +280,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     """
     check_fields(config, "config")
     check_values(config)
+    _check_resolution(config.data)
     parts = config.accumulation_steps
     if config.batch_size % parts:
         raise InputError(
@@ -297,3 +299,23 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             f"early_stopping_epochs={config.early_stopping_epochs} has nothing to watch with "
             "split.refit=True, which trains on the validation images; leave one of them out."
         )
+
+
+def _check_resolution(wanted: ml_collections.ConfigDict) -> None:
+    given = wanted.microns_per_pixel
+    if wanted.resize != "scale":
+        if given:
+            raise InputError(
+                f"data.microns_per_pixel={given:g} goes with data.resize=scale, which is "
+                f"{wanted.resize}; set that, or leave it out."
+            )
+        return
+    if not given:
+        raise InputError(
+            "data.resize=scale needs data.microns_per_pixel, what a pixel of the network's square "
+            "measures; give it, e.g. 0.25."
+        )
+    check_microns("data.microns_per_pixel", given)
+    short = wanted.dataset.partition("/")[0]
+    if short == "image_folder" and not wanted.settings.get("microns_per_pixel"):
+        raise unknown_resolution(wanted.dataset)

@@ -14,6 +14,7 @@ from cervix_jax.data.decode import (
     decode_square,
     resize_labels,
     resize_square,
+    scale_with_margin,
 )
 from cervix_jax.errors import InputError
 
@@ -34,7 +35,7 @@ def wide():
 
 @pytest.mark.parametrize("mode", RESIZE_MODES)
 def test_every_mode_gives_a_square(wide, mode):
-    square = resize_square(wide, 32, mode)
+    square = resize_square(wide, 32, mode, 0.7)
     assert square.shape == (32, 32, 3)
     assert square.dtype == np.uint8
 
@@ -53,7 +54,7 @@ def test_pad_keeps_the_aspect_and_fills_with_the_border_colour(wide):
 def test_a_square_of_the_right_size_is_left_as_it_is():
     image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
     for mode in RESIZE_MODES:
-        np.testing.assert_array_equal(resize_square(image, 24, mode), image)
+        np.testing.assert_array_equal(resize_square(image, 24, mode, 1.0), image)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
@@ -86,23 +87,30 @@ def test_unknown_mode_is_bad_input():
 # --- where labels and points lie ------------------------------------------------------------------
 
 sides = st.integers(24, 150)
+scales = st.floats(0.1, 3)
 
 
 @settings(max_examples=tries(60))
-@given(st.data(), st.sampled_from(RESIZE_MODES), sides, sides, st.integers(16, 64))
-def test_a_point_drawn_into_an_image_lands_where_its_frame_says(data, mode, width, height, size):
+@given(st.data(), st.sampled_from(RESIZE_MODES), sides, sides, st.integers(16, 64), scales)
+def test_a_point_drawn_into_an_image_lands_where_its_frame_says(
+    data, mode, width, height, size, scale
+):
     """A bright block's centre of brightness is that of the resized block."""
     block = min(width, height) // 4
     left = data.draw(st.integers(1, width - block - 1), label="left")
     top = data.draw(st.integers(1, height - block - 1), label="top")
     image = np.zeros((height, width, 3), np.uint8)
     image[top : top + block, left : left + block] = 255
-    frame = Frame.of((width, height), size, mode)
+    frame = Frame.of((width, height), size, mode, scale)
     corners = np.array([[left, top], [left + block, top + block]]) * frame.scale + frame.offset
     # The whole block must be seen, and not be mirrored or cut where the filter ends.
     blur = np.maximum(frame.scale, 1)
     assume((corners[0] >= 1.5 * blur).all() and (corners[1] <= size - 1.5 * blur).all())
-    bright = resize_square(image, size, mode)[..., 0].astype(float)
+    if mode == "scale":  # nor be reflected where the image has ended
+        ends = np.array([[0, 0], [width, height]]) * frame.scale + frame.offset
+        assume((corners[0] - ends[0] > ends[0] + 2 * blur).all())
+        assume((ends[1] - corners[1] > size - ends[1] + 2 * blur).all())
+    bright = resize_square(image, size, mode, scale)[..., 0].astype(float)
     middle = np.arange(size) + 0.5
     centroid = [(bright.sum(axis) * middle).sum() / bright.sum() for axis in (0, 1)]
     np.testing.assert_allclose(centroid, corners.mean(axis=0), atol=0.15)
@@ -110,11 +118,11 @@ def test_a_point_drawn_into_an_image_lands_where_its_frame_says(data, mode, widt
 
 
 @settings(max_examples=tries(60))
-@given(st.sampled_from(RESIZE_MODES), sides, sides, st.integers(8, 200))
-def test_a_label_is_the_one_nearest_to_the_middle_of_its_pixel(mode, width, height, size):
+@given(st.sampled_from(RESIZE_MODES), sides, sides, st.integers(8, 200), scales)
+def test_a_label_is_the_one_nearest_to_the_middle_of_its_pixel(mode, width, height, size, scale):
     column, row = np.meshgrid(np.arange(width), np.arange(height))
-    x, y = (resize_labels((1 + a).astype(np.uint8), size, mode) for a in (column, row))
-    frame = Frame.of((width, height), size, mode)
+    x, y = (resize_labels((1 + a).astype(np.uint8), size, mode, scale) for a in (column, row))
+    frame = Frame.of((width, height), size, mode, scale)
     middle = np.arange(size)[:, None] + 0.5
     source = (middle - frame.offset) / frame.scale
     inside = (source > 0) & (source < [width, height])
@@ -135,7 +143,8 @@ def test_labels_lie_over_the_image(mode, shape):
     labels = np.zeros(shape, np.uint8)
     labels[20:45, 15:50] = 1
     image = (labels * 255)[..., None].repeat(3, -1)
-    bright, found = resize_square(image, 32, mode)[..., 0], resize_labels(labels, 32, mode)
+    bright = resize_square(image, 32, mode, 0.45)[..., 0]
+    found = resize_labels(labels, 32, mode, 0.45)
     assert found.dtype == np.uint8
     assert (found[bright == 255] == 1).all()
     assert (found[bright == 0] == 0).all()
@@ -156,10 +165,14 @@ SHAPES = [(40, 64, 3), (64, 40, 3), (33, 33, 3), (97, 41, 3), (15, 190, 3)]
 @pytest.mark.parametrize(("size", "margin"), [(24, 5), (32, 60), (37, 1)])
 def test_the_centre_of_a_crop_with_margin_is_the_crop(shape, size, margin):
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    whole = crop_with_margin(image, size, margin)
-    assert whole.shape == (size + 2 * margin, size + 2 * margin, 3)
     inside = slice(margin, margin + size)
-    np.testing.assert_array_equal(whole[inside, inside], resize_square(image, size, "crop"))
+    for whole, centre in (
+        (crop_with_margin(image, size, margin), resize_square(image, size, "crop")),
+        (scale_with_margin(image, size, margin, 0.7), resize_square(image, size, "scale", 0.7)),
+        (scale_with_margin(image, size, margin, 1.0), resize_square(image, size, "scale", 1.0)),
+    ):
+        assert whole.shape == (size + 2 * margin, size + 2 * margin, 3)
+        np.testing.assert_array_equal(whole[inside, inside], centre)
 
 
 def test_a_margin_shows_the_image_as_far_as_it_goes():
@@ -182,10 +195,60 @@ def test_a_margin_shows_the_image_as_far_as_it_goes():
     )
 
 
-def test_margins_are_for_crops_alone():
+def disc(radius: float, width: int, height: int) -> np.ndarray:
+    """A bright disc in the middle, anti-aliased by its area in each pixel."""
+    fine = (np.arange(8) + 0.5) / 8
+    x = (np.arange(width)[:, None] + fine).ravel() - width / 2
+    y = (np.arange(height)[:, None] + fine).ravel() - height / 2
+    inside = x**2 + y[:, None] ** 2 < radius**2
+    share = inside.reshape(height, 8, width, 8).mean((1, 3))
+    return np.repeat(np.rint(255 * share).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+@pytest.mark.parametrize("mpp", [0.14, 0.201, 0.2451, 0.35])
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (101, 120)])
+def test_a_micrometre_has_one_length_in_all_squares(mpp, width, height):
+    """A nucleus of 8 micrometres, at any resolution and in images of any size."""
+    network = 0.25
+    square = resize_square(disc(4 / mpp, width, height), 64, "scale", mpp / network)
+    found = 2 * np.sqrt(square[..., 0].astype(float).sum() / 255 / np.pi)
+    assert found == pytest.approx(8 / network, rel=0.01)
+    # The squares of two resolutions show the same.
+    other = resize_square(disc(4 / 0.2, 500, 500), 64, "scale", 0.2 / network)
+    assert np.abs(square.astype(int) - other).mean() < 2.5  # a shift by a pixel gives 4
+
+
+@pytest.mark.parametrize("shape", [(40, 64, 3), (41, 63, 3), (30, 20, 3), (31, 70, 3), (9, 7, 3)])
+def test_an_image_of_the_networks_resolution_is_cut_or_filled_and_never_resampled(shape):
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    before = [max(0, (32 - side) // 2 + (32 - side) % 2) for side in shape[:2]]
+    after = [max(0, (32 - side) // 2) for side in shape[:2]]
+    first = [max(0, (side - 32) // 2) for side in shape[:2]]
+    cut = image[first[0] : first[0] + 32, first[1] : first[1] + 32]
+    filled = np.pad(cut, (*zip(before, after, strict=True), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(resize_square(image, 32, "scale", 1.0), filled)
+    labels = resize_labels(image[..., 0], 32, "scale", 1.0)
+    bare = np.pad(cut[..., 0], (*zip(before, after, strict=True),))
+    np.testing.assert_array_equal(labels, bare)
+    frame = Frame.of(shape[1::-1], 32, "scale", 1.0)
+    np.testing.assert_array_equal(frame.offset, [before[1] - first[1], before[0] - first[0]])
+
+
+def test_scale_is_never_guessed():
+    image = np.zeros((8, 8, 3), np.uint8)
+    for call in (resize_square, resize_labels):
+        with pytest.raises(ValueError, match="needs a positive"):
+            call(image if call is resize_square else image[..., 0], 8, "scale")
+    with pytest.raises(ValueError, match="needs a positive"):
+        Frame.of((8, 8), 8, "scale", 0.0)
+
+
+def test_margins_are_for_what_is_cut_alone():
     image = np.random.default_rng(0).integers(0, 256, (40, 64, 3), np.uint8)
     encoded = encode(image)
     with_margin = decode_square(encoded, 24, "crop", margin=5)
     np.testing.assert_array_equal(with_margin, crop_with_margin(image, 24, 5))
+    with_margin = decode_square(encoded, 24, "scale", scale=0.5, margin=5)
+    np.testing.assert_array_equal(with_margin, scale_with_margin(image, 24, 5, 0.5))
     for mode in ("stretch", "pad"):
         assert decode_square(encoded, 24, mode, margin=5).shape == (24, 24, 3)

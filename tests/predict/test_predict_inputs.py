@@ -78,7 +78,7 @@ def test_reading_is_bounded_and_in_order(tmp_path):
             asked.append(number)
             yield str(tmp_path / "gone.png") if number == 3 else str(path)
 
-    squares = read_squares(paths(), 4, "stretch", 256)
+    squares = read_squares(paths(), lambda image: resize_square(image, 4), 256)
     for number in range(50):
         name, found = next(squares)
         assert isinstance(found, UnreadableImage) == (number == 3) == name.endswith("gone.png")

@@ -14,6 +14,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from cervix_jax import evaluate_on, load_run
+from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.report import __main__ as command
@@ -47,7 +48,7 @@ def test_the_gallery_has_the_surest_errors_and_both_ends_of_every_class():
 
 def test_a_data_set_without_masks_has_no_outlines():
     dataset = SimpleNamespace(features={"image": None})
-    assert outlines_of(dataset, [3, 5], 32, "stretch") == ["", ""]
+    assert outlines_of(dataset, [3, 5], base_config()) == ["", ""]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 PIXEL_SCALE = 0.4
-"""Phantom pixels per SIPaKMeD pixel; about 0.35 micrometres to the phantom pixel."""
+"""Phantom pixels per SIPaKMeD pixel."""
+
+MICRONS_PER_PIXEL = 0.35
+"""Of a phantom pixel: what is inferred for SIPaKMeD (0.14 micrometres a pixel) over the scale."""
 
 FIELD_SHAPE = (288, 384)
 """Height and width of a field in phantom pixels (a 720 x 960 piece of a 1536 x 2048 field)."""

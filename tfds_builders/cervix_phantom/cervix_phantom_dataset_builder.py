@@ -1,7 +1,7 @@
 """TFDS builder of the procedural Pap-smear phantom."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cervix_jax.data.classes import SIPAKMED
-from tfds_builders.cervix_phantom.anatomy import CROP_MARGIN, folder
+from tfds_builders.cervix_phantom.anatomy import CROP_MARGIN, MICRONS_PER_PIXEL, folder
 from tfds_builders.cervix_phantom.field import Field, PlacedCell, render_field
 from tfds_builders.cervix_phantom.settings import BASE_CONFIGS, PhantomConfig, phantom_config
 
@@ -29,6 +29,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (TFDS declares it so)
     BUILDER_CONFIGS = list(BASE_CONFIGS.values())  # noqa: RUF012
     GROUP_FEATURE = "cluster_id"
+
+    def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float:
+        """Of the images, which are drawn at one scale whatever their size."""
+        del sizes
+        return MICRONS_PER_PIXEL
 
     def _info(self) -> tfds.core.DatasetInfo:
         masks = {

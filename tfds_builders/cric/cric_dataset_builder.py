@@ -1,7 +1,7 @@
 """CRIC Cervix: fields of conventional Pap smears, nuclei with Bethesda classes."""
 
 import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -9,7 +9,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cervix_jax.data.classes import CRIC
-from cervix_jax.data.cric_nuclei import PUBLISHED_WIDTH
+from cervix_jax.data.cric_nuclei import MICRONS_PER_PIXEL, PUBLISHED_WIDTH
+from cervix_jax.data.resolution import microns_of_fields
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 from cervix_jax.files.damaged import Damaged
@@ -57,6 +58,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     @property
     def _variant(self) -> CricConfig:
         return cast(CricConfig, self.builder_config)
+
+    def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float | None:
+        """Of the images, by width and height of some; None where the fields have many widths."""
+        cells = self._variant.view == "cell"
+        width = self._variant.settings.side if cells else PUBLISHED_WIDTH
+        return microns_of_fields(MICRONS_PER_PIXEL, width, sizes)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {

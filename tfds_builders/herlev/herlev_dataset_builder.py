@@ -1,7 +1,7 @@
 """Herlev: single cervical cells of Pap smears, seven classes, with segmentations."""
 
 import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from cervix_jax.data.classes import HERLEV
+from cervix_jax.data.resolution import microns_of_crops
 from cervix_jax.files import folders, images
 from cervix_jax.files.damaged import Damaged
 from tfds_builders.herlev.layout import Item, find_items
@@ -16,6 +17,9 @@ from tfds_builders.herlev.segmentation import read_segmentation
 
 # Jantzen et al. 2005, in the order of HERLEV.names; 917 in all.
 CELL_COUNTS = (74, 70, 98, 182, 146, 197, 150)
+MICRONS_PER_PIXEL = 0.201
+"""As published: Jantzen, Norup, Dounias and Bjerregaard, Pap-smear benchmark data for pattern
+classification, NiSIS 2005, section 2."""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -49,6 +53,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         super().__init__(**kwargs)
         self._check_counts = check_counts
         self._damaged = Damaged(skip=skip_damaged)
+
+    def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float | None:
+        """Of the images, by width and height of some of them; None of copies of one size."""
+        return microns_of_crops(MICRONS_PER_PIXEL, sizes)
 
     def _info(self) -> tfds.core.DatasetInfo:
         mask = tfds.features.Image(shape=(None, None, 1), encoding_format="png")

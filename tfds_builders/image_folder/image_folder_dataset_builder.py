@@ -1,7 +1,7 @@
 """Images of one's own: a folder per class, or a list of images with their classes."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -77,6 +77,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     @property
     def _variant(self) -> ImageFolderConfig:
         return cast(ImageFolderConfig, self.builder_config)
+
+    def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float | None:
+        """Of the images, as the setting says; None where it does not."""
+        del sizes
+        return self._variant.microns_per_pixel or None
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import constants
 
+from cervix_jax.data.resolution import HIGHEST, check_microns
 from cervix_jax.data.settings import (
     BuilderSettings,
     check_names,
@@ -42,11 +43,14 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
         else the tree of class folders.
       group_pattern: a name of `GROUP_PATTERNS`, or a regular expression with a group named
         "group", searched for in the path of an image; "" makes every image its own group.
+      microns_per_pixel: of the images; 0 where it is unknown. No example depends on it, so that it
+        may change without preparing anew.
       folder: the folder; "" where it is not known, which serves to open prepared data by name.
     """
 
     csv: str = ""
     group_pattern: str = ""
+    microns_per_pixel: float = 0.0
     folder: str = ""
 
     @property
@@ -75,6 +79,9 @@ class ImageFolderSettings:
         "Which images belong together, by their paths: a regular expression with (?P<group>...), "
         f"or {', '.join(GROUP_PATTERNS)}; empty makes every image its own group",
     )
+    microns_per_pixel: float = setting(
+        0.0, "Micrometres that a pixel of the images measures; 0 where it is unknown", 0, HIGHEST
+    )
 
     def __post_init__(self):
         """Checks every field; raises `InputError`."""
@@ -87,6 +94,8 @@ class ImageFolderSettings:
                 f"letter, and not {BASE_CONFIG.name!r}."
             )
         compile_pattern(self.group_pattern)
+        if self.microns_per_pixel:
+            check_microns(f"{_OWNER}microns_per_pixel", self.microns_per_pixel)
 
 
 def image_folder_config(base: str = "default", **settings: Any) -> ImageFolderConfig:
@@ -107,6 +116,7 @@ def image_folder_config(base: str = "default", **settings: Any) -> ImageFolderCo
         name=chosen.name or base,
         csv=chosen.csv,
         group_pattern=chosen.group_pattern,
+        microns_per_pixel=chosen.microns_per_pixel,
     )
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from cervix_jax.data.decode import MARGINS
 from cervix_jax.data.settings import check_names, check_settings, setting, settings_of
 from cervix_jax.errors import check_choice
 
@@ -65,8 +66,8 @@ class AugmentSettings:
     rotation_degrees: float = setting(0.0, "Rotate by an angle of +- this many degrees", 0, 180)
     rotate_before_crop: bool = setting(
         False,
-        "Rotate the whole image and then cut its centre out, where data.resize is crop: corners "
-        "show what lies beside the centre, as far as the image goes",
+        "Rotate the whole image and then cut its centre out, where data.resize is crop or scale: "
+        "corners show what lies beside the centre, as far as the image goes",
     )
     scale: float = setting(0.0, "Magnify by a factor log-uniform in [1 - scale, 1 + scale]", 0, 0.9)
     translate: float = setting(0.0, "Shift along each axis by +- this share of the side", 0, 1)
@@ -144,7 +145,7 @@ class AugmentSettings:
         Returns:
           How many on each side; 0 unless `rotate_before_crop` has an effect.
         """
-        if not (self.rotate_before_crop and resize == "crop"):
+        if not (self.rotate_before_crop and resize in MARGINS):
             return 0
         # Half the diagonal is as far as a corner gets, at 45 degrees and beyond.
         angle = math.radians(min(self.rotation_degrees, 45.0))

@@ -42,7 +42,12 @@ class Regions:
 
 
 def cell_regions(
-    dataset: Dataset, indices: Sequence[int] | np.ndarray, *, size: int, resize: str = "stretch"
+    dataset: Dataset,
+    indices: Sequence[int] | np.ndarray,
+    *,
+    size: int,
+    resize: str = "stretch",
+    scale: float | None = None,
 ) -> Regions:
     """Nucleus, cytoplasm and background of some examples, read when asked for.
 
@@ -55,8 +60,9 @@ def cell_regions(
       dataset: the prepared data set.
       indices: positions of N examples in it.
       size: S, the side in pixels.
-      resize: as the images are resized, see `data.decode.resize_square`; what padding adds is
-        background.
+      resize: as the images are resized, see `data.decode.resize_square`; what padding and
+        filling add is background.
+      scale: see there.
 
     Raises:
       InputError: the data set has no such masks, or `resize` is unknown.
@@ -73,7 +79,7 @@ def cell_regions(
     for row, position in zip(index, indices, strict=True):
         example = dataset.source[int(position)]
         if example.get("has_masks", True):
-            row[:] = resize_labels(_region_index(example, names), size, resize)
+            row[:] = resize_labels(_region_index(example, names), size, resize, scale)
     return Regions(names, index)
 
 
@@ -83,6 +89,7 @@ def nucleus_discs(
     *,
     size: int,
     resize: str = "stretch",
+    scale: float | None = None,
     radius: float,
 ) -> np.ndarray:
     """A disc about each nucleus whose position experts marked, by the class that they gave it.
@@ -96,6 +103,7 @@ def nucleus_discs(
       indices: positions of N examples in it.
       size: S, the side of the resized images in pixels.
       resize: as the images are resized, see `data.decode.resize_square`.
+      scale: see there.
       radius: in pixels of the stored image; 0 marks one pixel for each nucleus.
 
     Returns:
@@ -113,7 +121,7 @@ def nucleus_discs(
     for row, position in zip(masks, indices, strict=True):
         example = dataset.source[int(position)]
         stored = images.encoded_size(example["image"], f"image {int(position)}")
-        frame = Frame.of(stored, size, resize)
+        frame = Frame.of(stored, size, resize, scale)
         classes = np.asarray(example["nucleus_classes"])
         points = np.asarray(example["nucleus_positions"], np.float64).reshape(-1, 2)
         for label, point in zip(classes.tolist(), points, strict=True):

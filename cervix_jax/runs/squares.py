@@ -1,0 +1,70 @@
+"""Images in memory to the squares that a run's network takes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from cervix_jax.data.decode import resize_square
+from cervix_jax.data.resolution import network_scale
+from cervix_jax.errors import InputError
+from cervix_jax.runs.arguments import Images, check_image
+
+
+def image_scale(
+    config: ml_collections.ConfigDict, recorded: Mapping[str, Any], mpp: float | None
+) -> float | None:
+    """Pixels of the network's square per pixel of an image; None unless `data.resize` is "scale".
+
+    Args:
+      config: of the run.
+      recorded: what its checkpoint says of its data set.
+      mpp: micrometres a pixel of the image; None or 0 takes what the data set has.
+
+    Raises:
+      InputError: nobody says it, or it is absurd.
+    """
+    if config.data.resize != "scale":
+        return None
+    microns = mpp or recorded.get("microns_per_pixel")
+    if not microns:
+        raise InputError(
+            "the run brings images to one resolution (data.resize=scale), and nobody says how many "
+            "micrometres a pixel of these measures; give mpp, e.g. --mpp=0.25."
+        )
+    return network_scale(config.data, microns, "the images")
+
+
+def make_squares(
+    images: Images,
+    config: ml_collections.ConfigDict,
+    recorded: Mapping[str, Any],
+    mpp: float | None = None,
+    first: int = 0,
+) -> np.ndarray:
+    """The squares that a network takes, uint8 [N, S, S, 3].
+
+    An array uint8 [N, S, S, 3] without `mpp` counts as squares already, such as those of
+    `ExperimentData.pipeline`; "scale" would else bring them to its resolution twice.
+
+    Args:
+      images: N of them, uint8 [H, W, 3].
+      config: see `image_scale`, as `recorded` and `mpp`.
+      recorded: see there.
+      mpp: see there.
+      first: number of the first image, for errors.
+
+    Raises:
+      InputError: an image is not uint8 RGB, or its resolution is needed and unknown.
+    """
+    for number, image in enumerate(images, first):
+        check_image(number, image)
+    size, resize = config.image_size, config.data.resize
+    made = isinstance(images, np.ndarray | jax.Array) and images.shape[1:] == (size, size, 3)
+    if resize == "scale" and made and not mpp:
+        return np.asarray(images)
+    scale = image_scale(config, recorded, mpp) if len(images) else None
+    squares = [resize_square(np.asarray(image), size, resize, scale) for image in images]
+    return np.stack(squares) if squares else np.zeros((0, size, size, 3), np.uint8)

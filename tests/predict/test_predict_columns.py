@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cervix_jax.predict import cell_summary
+from cervix_jax.predict.severity import severity_of
 from cervix_jax.predict.workflow import predict_images
 from cervix_jax.runs.run import load_run
 
@@ -51,3 +53,13 @@ def test_columns_of_fields(workdir, classes, field, tmp_path):
                    crop=36, **given)  # fmt: skip
     written = [_written(tmp_path / name, classes) for name in ("w.csv", "n.csv")]
     assert set.union(*written) == _documented("Fields")
+
+
+def test_columns_of_slides():
+    names = ("NILM", "LSIL", "HSIL")
+    generic = {f"{start}{name}": f"{start}<class>" for name in names for start in ("p_", "cells_")}
+    written = {
+        generic.get(name, name)
+        for name in cell_summary.columns(severity_of(names, names, names[1:]))
+    }
+    assert written == _documented("Slides")

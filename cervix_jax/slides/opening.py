@@ -6,6 +6,9 @@ NDPI, MRXS, SCN, BIF, CZI, VMS and others are read by OpenSlide as its authors s
 scanner is at hand to test them with.
 """
 
+import contextlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +16,19 @@ from PIL import Image
 
 from cervix_jax.errors import InputError
 from cervix_jax.files.colour import is_plain
-from cervix_jax.files.images import MAX_PIXELS, UnreadableImage, orientation, read_rgb
+from cervix_jax.files.images import (
+    MAX_PIXELS,
+    UnreadableImage,
+    image_size,
+    orientation,
+    read_rgb,
+)
 from cervix_jax.files.paths import on_disk, why_no_file
 from cervix_jax.slides.formats import needs_openslide
-from cervix_jax.slides.regions import Level
+from cervix_jax.slides.regions import Level, downsample_of
 from cervix_jax.slides.resolution import check_mpp, mpp_of
 from cervix_jax.slides.slide import Slide
+from cervix_jax.slides.sub_ifds import sub_ifd_levels
 
 if TYPE_CHECKING:
     import openslide
@@ -30,7 +40,8 @@ def open_slide(path: Path | str, mpp: float | None = None, max_pixels: int = MAX
     """Open a whole slide by OpenSlide, or a plain image by `files.images.read_rgb`.
 
     Args:
-      path: a file, or the folder of a DICOM slide; of several slides in it, the first is read.
+      path: a file, or the folder of a DICOM slide. Of several series in a folder the first by
+        name is read: give a .dcm file of each instead.
       mpp: micrometres a level-0 pixel, 0.05 to 10, where the file says nothing or a wrong value.
         Plain images need it: the resolution in them is a printer's.
       max_pixels: the most that a plain image may have; slides may have any number.
@@ -50,6 +61,13 @@ def open_slide(path: Path | str, mpp: float | None = None, max_pixels: int = MAX
         raise UnreadableImage(path, reason, "remove it from the list or the folder")
     if needs_openslide(path, max_pixels):
         return _open_whole(path, mpp)
+    width, height = image_size(path, max_pixels=sys.maxsize)
+    if width * height > max_pixels:
+        raise UnreadableImage(
+            path,
+            f"{width} x {height} px is more than {max_pixels:,} pixels (max_pixels)",
+            "save it as a tiled TIFF, which has no limit (vips tiffsave IN OUT --tile --pyramid)",
+        )
     image = read_rgb(path, max_pixels=max_pixels)
     turned = orientation(path, max_pixels=max_pixels)
 
@@ -67,33 +85,38 @@ def _open_whole(path: Path, mpp: float | None) -> Slide:
         raise InputError(
             f"{path}: OpenSlide reads whole slides; run pip install 'cervix_jax[slides]'."
         ) from error
-    file = _first_dicom(path) if path.is_dir() else path
+    file = _dicom_of(path, openslide.OpenSlide.detect_format) if path.is_dir() else path
     try:
         if openslide.OpenSlide.detect_format(file) is None:
             raise UnreadableImage(path, "is no whole slide that OpenSlide reads", _WAY_OUT)
         opened = openslide.OpenSlide(file)
     except openslide.OpenSlideError as error:
         raise UnreadableImage(path, f"is damaged (OpenSlide: {error})", _WAY_OUT) from error
+    files = contextlib.ExitStack()
+    files.callback(opened.close)
     try:
         levels = [_level(path, opened, number) for number in range(opened.level_count)]
+        if len(levels) == 1:
+            levels += files.enter_context(sub_ifd_levels(file, opened.dimensions))
         for level in levels:
             level.fetch(level.width - 1, level.height - 1, level.width, level.height)
         if mpp is None:
             mpp = mpp_of(path, opened.properties)
         profile = _profile_to_apply(opened)
     except BaseException:
-        opened.close()
+        files.close()
         raise
-    return Slide(path, opened.dimensions, mpp, "slide", 1, levels, profile, opened.close)
+    return Slide(path, opened.dimensions, mpp, "slide", 1, levels, profile, files.close)
 
 
 def _level(path: Path, opened: "openslide.OpenSlide", number: int) -> Level:
     import openslide
 
-    downsample = opened.level_downsamples[number]
+    size = opened.level_dimensions[number]
+    nominal = opened.level_downsamples[number]  # by which OpenSlide finds a corner
 
     def fetch(left: int, top: int, right: int, bottom: int) -> Image.Image:
-        corner = round(left * downsample), round(top * downsample)
+        corner = round(left * nominal), round(top * nominal)
         try:
             region = opened.read_region(corner, number, (right - left, bottom - top))
         except openslide.OpenSlideError as error:
@@ -106,7 +129,7 @@ def _level(path: Path, opened: "openslide.OpenSlide", number: int) -> Level:
         white.paste(region, mask=region)
         return white
 
-    return Level(*opened.level_dimensions[number], downsample, fetch)
+    return Level(*size, downsample_of(opened.dimensions, size), fetch)
 
 
 def _profile_to_apply(opened: "openslide.OpenSlide") -> bytes | None:
@@ -119,8 +142,11 @@ def _profile_to_apply(opened: "openslide.OpenSlide") -> bytes | None:
     return None if is_plain(sample) else profile.tobytes()
 
 
-def _first_dicom(folder: Path) -> Path:
+def _dicom_of(folder: Path, detect: Callable[[Path], str | None]) -> Path:
+    """The first file of a DICOM slide in a folder."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".dcm")
-    if not found:
-        raise UnreadableImage(folder, "is a folder without .dcm files", "give a slide")
-    return found[0]
+    for path in found:
+        if detect(path) == "dicom":
+            return path
+    what = "whose .dcm files are no whole slide" if found else "without .dcm files"
+    raise UnreadableImage(folder, f"is a folder {what}", "give a slide")

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
+from cervix_jax.files.threads import map_in_order
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom; pixel i covers i to i + 1."""
 
 # A region of more pixels is fetched in blocks, which are reduced one by one.
 _MOST_PIXELS = 16_000_000
-_BLOCK = 4096
+_BLOCK = 2048
 # A level counts as fine enough where it is coarser than asked by rounding only: the sides of a
 # level are whole pixels, so that a fourth of a slide may be 4.0003 times coarser.
 _TOLERANCE = 1.01
@@ -34,6 +36,21 @@ class Level:
     height: int
     downsample: float
     fetch: Callable[[int, int, int, int], Image.Image]
+
+
+def downsample_of(whole: tuple[int, int], size: tuple[int, int]) -> float:
+    """Level-0 pixels a pixel of a level, by the sizes of both.
+
+    Sizes are whole pixels, so that their ratio is a little off where a level was made by a whole
+    factor; the factor counts then, since positions would shift by up to a pixel of the level.
+    """
+    ratio = (whole[0] / size[0] + whole[1] / size[1]) / 2
+    factor = round(ratio)
+    rounded = all(
+        side in (length // factor, -(-length // factor))
+        for length, side in zip(whole, size, strict=True)
+    )
+    return float(factor) if rounded else ratio
 
 
 def read_box(levels: Sequence[Level], box: Box, size: tuple[int, int]) -> Image.Image:
@@ -67,21 +84,23 @@ def read_box(levels: Sequence[Level], box: Box, size: tuple[int, int]) -> Image.
 
 
 def in_blocks(level: Level, factor: int) -> Level:
-    """The level made coarser by a whole factor; it holds one block at a time in memory."""
+    """The level made coarser by a whole factor; it holds one block a thread in memory."""
     factor = min(factor, _BLOCK)
     step = _BLOCK // factor
 
     def fetch(left: int, top: int, right: int, bottom: int) -> Image.Image:
+        def block(corner: tuple[int, int]) -> Image.Image:
+            x, y = corner
+            across, down = min(x + step, right) * factor, min(y + step, bottom) * factor
+            part = level.fetch(
+                x * factor, y * factor, min(across, level.width), min(down, level.height)
+            )
+            return part.reduce(factor)
+
         whole = Image.new("RGB", (right - left, bottom - top))
-        for y in range(top, bottom, step):
-            for x in range(left, right, step):
-                part = level.fetch(
-                    x * factor,
-                    y * factor,
-                    min(min(x + step, right) * factor, level.width),
-                    min(min(y + step, bottom) * factor, level.height),
-                )
-                whole.paste(part.reduce(factor), (x - left, y - top))
+        corners = [(x, y) for y in range(top, bottom, step) for x in range(left, right, step)]
+        for (x, y), part in zip(corners, map_in_order(block, corners), strict=True):
+            whole.paste(part, (x - left, y - top))
         return whole
 
     width, height = -(-level.width // factor), -(-level.height // factor)
@@ -108,7 +127,7 @@ def _mirrored(level: Level, left: int, top: int, right: int, bottom: int) -> Ima
     rows = _reflected(np.arange(top, bottom), level.height)
     x, y = int(columns.min()), int(rows.min())
     part = np.asarray(level.fetch(x, y, int(columns.max()) + 1, int(rows.max()) + 1))
-    return Image.fromarray(part[rows[:, None] - y, columns[None] - x])
+    return Image.fromarray(np.take(part[rows - y], columns - x, axis=1))
 
 
 def _reflected(indices: np.ndarray, length: int) -> np.ndarray:

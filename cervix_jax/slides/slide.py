@@ -13,7 +13,7 @@ from cervix_jax.files.images import rgb
 from cervix_jax.slides.regions import Box, Level, read_box
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Slide:
     """A whole slide or a plain image; made by `open_slide`, to be closed after the last read.
 

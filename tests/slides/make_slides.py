@@ -146,3 +146,19 @@ def dicom(folder: Path, levels: list[np.ndarray], mpp: float | None = 0.25) -> P
         assert meta.TransferSyntaxUID != ExplicitVRLittleEndian
         image.save_as(folder / f"{number}.dcm", enforce_file_format=True)
     return folder
+
+
+def repeated(path: Path, tile: np.ndarray, sides: tuple[int, ...], mpp: float = 0.25) -> Path:
+    """A square slide of huge levels that all show one tile [256, 256, 3], in a file of megabytes.
+
+    Each level is stored as one tile; then its offsets are made many, all of the same bytes.
+    """
+    generic(path, [tile] * len(sides), mpp)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for page, side in zip(tiff.pages, sides, strict=True):
+            count = (-(-side // TILE)) ** 2
+            for name in ("TileOffsets", "TileByteCounts"):
+                page.tags[name].overwrite(page.tags[name].value * count)
+            for name in ("ImageWidth", "ImageLength"):
+                page.tags[name].overwrite(side)
+    return path

@@ -28,7 +28,7 @@ def made(tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("kind", ["aperio", "pages", "dicom"])
+@pytest.mark.parametrize("kind", ["aperio", "pages", "sub-IFDs", "dicom"])
 def test_pixels_size_and_resolution(made, kind):
     with open_slide(made[kind]) as slide:
         assert (slide.size, slide.kind, slide.orientation) == (SIZE, "slide", 1)
@@ -42,6 +42,31 @@ def test_pixels_size_and_resolution(made, kind):
         assert scale == pytest.approx(SIZE[0] / 300)
         asked = np.asarray(Image.fromarray(PIXELS).resize(small.shape[1::-1], 2))
         assert np.abs(small.astype(int) - asked)[1:-1, 1:-1].max() < 10
+
+
+def _with_sub_ifds(path, levels):
+    return make_slides.generic(path, levels, sub_ifds=True)
+
+
+@pytest.mark.parametrize("write", [make_slides.aperio, _with_sub_ifds, make_slides.dicom])
+def test_positions_stay(tmp_path, write):
+    """A dark spot is found where it was drawn, at every resolution and from every level."""
+    y, x = np.ogrid[: SIZE[1], : SIZE[0]]
+    spot = np.hypot(x + 0.5 - 1290, y + 0.5 - 823) < 20
+    pixels = np.where(spot[..., None], 40, 240).astype(np.uint8) + np.zeros(3, np.uint8)
+    path = tmp_path / ("Präparat 1.svs" if write is make_slides.aperio else "a.tif")
+    write(path, make_slides.pyramid(pixels, (1, 4, 8)))
+    with open_slide(path) as slide:
+        for shrunk in (0.8, 1, 2, 3.7, 4, 5.5, 8, 10):
+            box = (1290 - 30 * shrunk - 7.3, 823 - 30 * shrunk + 5.1)
+            box = (*box, box[0] + 60 * shrunk, box[1] + 60 * shrunk)
+            found = 240.0 - slide.read(box, (60, 60))[..., 0]
+            found[found < 30] = 0
+            at = [
+                box[axis] + shrunk * np.average(np.arange(60) + 0.5, weights=found.sum(axis))
+                for axis in (0, 1)
+            ]
+            assert np.abs(np.subtract(at, (1290, 823))).max() < 1, shrunk
 
 
 def test_a_level_is_chosen_by_resolution(tmp_path):
@@ -150,18 +175,45 @@ def _refused(path, *words, **options):
     return caught.value
 
 
-def test_bad_slides_are_refused_in_one_line(made, tmp_path):
-    text = tmp_path / "text.svs"
-    text.write_text("not a slide")
-    assert isinstance(_refused(text, "no whole slide"), UnreadableImage)
-    whole = made["aperio"].read_bytes()
-    for share in (0.01, 0.3, 0.6, 0.9):
-        cut = tmp_path / f"cut{share}.svs"
-        cut.write_bytes(whole[: int(len(whole) * share)])
-        assert isinstance(_refused(cut), UnreadableImage)
+@pytest.mark.parametrize("kind", ["aperio", "pages", "sub-IFDs", "dicom"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9])
+def test_a_truncated_slide_is_refused(made, tmp_path, kind, share):
+    whole = made[kind] / "0.dcm" if kind == "dicom" else made[kind]
+    cut = tmp_path / whole.name
+    cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    assert isinstance(_refused(cut), UnreadableImage)
+
+
+def test_what_is_no_slide_is_refused(tmp_path):
+    for name in ("text.svs", "text.dcm", "text.tif", "text.mrxs"):
+        (tmp_path / name).write_text("not a slide")
+        assert isinstance(_refused(tmp_path / name), UnreadableImage)
+    Image.fromarray(PIXELS[:50, :50]).save(tmp_path / "flat.svs", "TIFF")
+    _refused(tmp_path / "flat.svs", "no whole slide")
     _refused(tmp_path / "none.svs", "no such file")
-    (tmp_path / "empty").mkdir()
-    _refused(tmp_path / "empty", "without .dcm files")
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    _refused(folder, "without .dcm files")
+    (folder / "a.dcm").write_text("not a slide")
+    _refused(folder, "no whole slide")
+
+
+def test_a_plain_image_may_be_too_large(tmp_path):
+    for format_ in ("PNG", "TIFF"):
+        Image.fromarray(PIXELS[:50, :50]).save(tmp_path / format_, format_)
+        _refused(tmp_path / format_, "50 x 50 px", "tiled TIFF", max_pixels=2499)
+
+
+def test_a_folder_of_dicom_may_have_other_files(made, tmp_path):
+    folder = tmp_path / "dicom"
+    folder.mkdir()
+    for path in made["dicom"].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "-notes.dcm").write_text("no DICOM")
+    (folder / "DICOMDIR").write_text("none either")
+    with open_slide(folder) as slide, open_slide(folder / "1.dcm") as same:
+        assert slide.size == same.size == SIZE
+        assert slide.path == folder
 
 
 def test_a_damaged_tile_is_found_when_it_is_read(made, tmp_path):

@@ -1,7 +1,7 @@
 """Classify images with an exported run, without cervix_jax.
 
 pip install jax flatbuffers safetensors pillow
-python run_exported.py EXPORTED_FOLDER IMAGE...
+python run_exported.py EXPORTED_FOLDER [--mpp=MICROMETRES_A_PIXEL] IMAGE...
 """
 
 import hashlib
@@ -16,7 +16,24 @@ from jax import export
 from PIL import Image, ImageOps
 
 
-def square(path: str, size: int, rule: str) -> np.ndarray:
+def scaled(image: Image.Image, size: int, scale: float) -> np.ndarray:
+    """A square of `scale` about the centre, filled with its reflection where the image ends."""
+    sides = np.array(image.size, float)
+    corner = (sides - size / scale) / 2
+    corner = np.floor(corner) if scale == 1 else corner
+    first = np.clip(np.ceil(-corner * scale - 0.5), 0, (size - 1) // 2).astype(int)
+    last = np.clip(np.floor((sides - corner) * scale + 0.5), first + 1, size).astype(int)
+    start, end = corner + first / scale, corner + last / scale
+    beyond = np.ceil(np.maximum(0, np.maximum(-start, end - sides))).astype(int)
+    around = [*zip(beyond[::-1], beyond[::-1], strict=True), (0, 0)]
+    image = Image.fromarray(np.pad(np.asarray(image), around, "reflect")).resize(
+        tuple(last - first), Image.Resampling.BILINEAR, (*(start + beyond), *(end + beyond))
+    )
+    around = [*zip(first[::-1], (size - last)[::-1], strict=True), (0, 0)]
+    return np.pad(np.asarray(image), around, "reflect")
+
+
+def square(path: str, size: int, rule: str, scale: float = 0.0) -> np.ndarray:
     """The image as in training: uint8 [size, size, 3]."""
     image = ImageOps.exif_transpose(Image.open(path))
     if image.has_transparency_data:  # what is transparent is white
@@ -25,6 +42,8 @@ def square(path: str, size: int, rule: str) -> np.ndarray:
     image = image.convert("RGB")
     if rule == "stretch":
         return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    if rule == "scale":
+        return scaled(image, size, scale)
     if rule == "crop":
         return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
     pixels = np.asarray(image)
@@ -40,9 +59,15 @@ def main(folder: str, *paths: str) -> None:
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != card["sha256"][name]:
             sys.exit(f"error: {Path(folder, name)}: is not the exported file; copy it again.")
+    scale, mpp = 0.0, [path.partition("=")[2] for path in paths if path.startswith("--mpp=")]
+    paths = tuple(path for path in paths if not path.startswith("--mpp="))
+    if card["resize"] == "scale":
+        if not mpp:
+            sys.exit("error: give --mpp=0.25, the micrometres that a pixel of the images measures.")
+        scale = float(mpp[-1]) / card["microns_per_pixel"]
     program = export.deserialize(bytearray(files["model.stablehlo"]))
     weights = safetensors.numpy.load(files["weights.safetensors"])
-    images = np.stack([square(path, card["size"], card["resize"]) for path in paths])
+    images = np.stack([square(path, card["size"], card["resize"], scale) for path in paths])
     for path, row in zip(paths, jax.jit(program.call)(weights, images), strict=True):
         print(path, card["class_names"][row.argmax()], f"{row.max():.4f}", sep="\t")
 

@@ -16,6 +16,8 @@ RESIZE_RULES = {
     "stretch": "scaled to the square; the aspect ratio changes",
     "crop": "shorter side scaled to fit, centre cut out",
     "pad": "longer side scaled to fit, the rest filled with the median colour of the border",
+    "scale": "scaled about its centre from its own micrometres a pixel to microns_per_pixel, then "
+    "cut, or filled with its reflection",
 }
 # What the evaluation in the card keeps of evaluate/test.json.
 _KEPT = (
@@ -53,6 +55,8 @@ def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[st
         "class_names": list(run.class_names),
         "size": size,
         "resize": config.data.resize,
+        "microns_per_pixel": run.microns_per_pixel,
+        "field_of_view": run.field_of_view,
         "input": f"uint8 [b, {size}, {size}, 3], RGB, 0 to 255, for any b of at least 1; upright, "
         f"resized outside of the program with Pillow's antialiased bilinear filter: "
         f"{RESIZE_RULES[config.data.resize]}",

@@ -28,6 +28,21 @@ pixels = np.asarray(image)
 border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 colour = tuple(int(value) for value in np.median(border, axis=0))
 image = ImageOps.pad(image, side, Image.Resampling.BILINEAR, color=colour)""",
+    "scale": """\
+scale = 0.25 / card["microns_per_pixel"]  # 0.25: micrometres a pixel of your image
+sides = np.array(image.size)
+corner = (sides - side / np.float64(scale)) / 2
+corner = np.floor(corner) if scale == 1 else corner
+first = np.clip(np.ceil(-corner * scale - 0.5), 0, (side[0] - 1) // 2).astype(int)
+last = np.clip(np.floor((sides - corner) * scale + 0.5), first + 1, side).astype(int)
+start, end = corner + first / scale, corner + last / scale
+beyond = np.ceil(np.maximum(0, np.maximum(-start, end - sides))).astype(int)
+around = [(more, more) for more in beyond[::-1]] + [(0, 0)]
+image = Image.fromarray(np.pad(np.asarray(image), around, "reflect")).resize(
+    tuple(last - first), Image.Resampling.BILINEAR, (*(start + beyond), *(end + beyond))
+)
+around = list(zip(first[::-1], (side - last)[::-1])) + [(0, 0)]
+image = np.pad(np.asarray(image), around, "reflect")""",
 }
 _USE = """\
 import json
@@ -167,8 +182,8 @@ def _limits(card: dict[str, Any]) -> str:
     leaky = bool(card["data"]["leakage"])
     limits = [
         f"{WARNING} No clinical validation was made.",
-        f"It was trained on {_data_name(card)} alone. Other stains, scanners, magnifications "
-        "and preparations were not tested; expect less there.",
+        f"It was trained on {_data_name(card)} alone{_resolution(card)}. Other stains, scanners, "
+        "magnifications and preparations were not tested; expect less there.",
         "It names one of its classes for any image, also for one that shows no cell.",
         f"Groups (`{card['data']['group_feature']}`) need not be patients: a patient's images may "
         "be on both sides of the split.",
@@ -179,6 +194,16 @@ def _limits(card: dict[str, Any]) -> str:
         "Before publishing choose a licence: the images have terms of their own.",
     ]
     return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _resolution(card: dict[str, Any]) -> str:
+    """What a pixel of the input measures, where that is one number."""
+    if not card.get("field_of_view"):  # older exports do not say
+        return ""
+    return (
+        f", in squares of {card['field_of_view']:.3g} micrometres "
+        f"({card['microns_per_pixel']:.3g} a pixel)"
+    )
 
 
 def _making(card: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ GROUPS = {
     "Output": ["out", "resume", "overwrite", "strict", "null", "excel"],
     "Images": [
         "coverage", "calibrated", "group", "aggregate", "overlay", "method", "feature_map",
-        "max_pixels",
+        "max_pixels", "mpp",
     ],
     "Whole fields": [
         "field", "window", "overlap", "min_contrast", "positions", "positions_width", "crop",
@@ -63,6 +63,7 @@ def main(argv: list[str]) -> int | None:
             strict=args.strict,
             max_pixels=args.max_pixels,
             calibrated=args.calibrated,
+            mpp=args.mpp,
             coverage=args.coverage,
             group=args.group,
             aggregate=args.aggregate,
@@ -130,6 +131,10 @@ def define_flags() -> None:
     flags.DEFINE_bool("overwrite", False, "Replace a table, or a part of one, that is there.")
     flags.DEFINE_bool("strict", False, "Fail at the first image that cannot be read.")
     flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Images with more pixels are not decoded.")
+    flags.DEFINE_float(
+        "mpp", 0.0,
+        "Micrometres that a pixel of the images measures; 0: as in the run's data set.",
+    )  # fmt: skip
     flags.DEFINE_float(
         "coverage", ImageOptions.coverage, "How often a conformal set shall hold the true class."
     )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
+from cervix_jax.data.cric_nuclei import PUBLISHED_WIDTH
+from cervix_jax.data.resolution import check_microns
 from cervix_jax.errors import InputError, check_count, check_number
 from cervix_jax.figures import drawable
 from cervix_jax.files.images import UnreadableImage, orientation, read_rgb, squares_about
@@ -19,6 +20,7 @@ from cervix_jax.predict.output import REASON, Entry, make_folder
 from cervix_jax.predict.picture_names import picture_name, shown
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.severity import Severity, severity_of
+from cervix_jax.predict.square_side import square_side
 from cervix_jax.predict.windows import check_window, mean_over_windows, starts
 from cervix_jax.runs.run import Run
 
@@ -40,8 +42,10 @@ class FieldOptions:
       positions: file of the nuclei, see `positions.Positions`.
       positions_width: width of the fields that positions are given in, in pixels; 0 takes them as
         they are.
-      crop: side of the square about a nucleus, in pixels of the field; 0 takes that of the data set
-        that the run was trained on, where it is known.
+      crop: side of the square about a nucleus, in pixels of the field; 0 takes what shows the
+        run's field of view, where that is known.
+      mpp: micrometres that a pixel of the fields measures; 0 takes what the run's data set has, of
+        CRIC by the width of the field.
       severity: all classes from harmless to worst; () takes the order that is known.
       abnormal: classes that the heat map counts as abnormal; () takes those that are known.
       min_probability: what a class needs somewhere in a field to count as its worst.
@@ -59,6 +63,7 @@ class FieldOptions:
     positions: str | Path = ""
     positions_width: int = 0
     crop: int = 0
+    mpp: float = 0.0
     severity: Sequence[str] = ()
     abnormal: Sequence[str] = ()
     min_probability: float = 0.5
@@ -72,6 +77,8 @@ class FieldOptions:
             raise InputError(f"--heatmap={self.heatmap}: choose one of {', '.join(HEATMAPS)}.")
         check_number("--min_probability", self.min_probability, 0, 1)
         check_number("--min_contrast", self.min_contrast, 0)
+        if self.mpp:
+            check_microns("--mpp", self.mpp)
         for name in ("window", "positions_width", "crop"):
             check_count(f"--{name}", getattr(self, name), 0)
         for name, field in (("window", "window"), ("positions", "nuclei"), ("crop", "nuclei")):
@@ -86,13 +93,15 @@ class FieldOptions:
         """The options that decide what rows hold, by their flags."""
         values = dataclasses.asdict(self)
         texts = ("positions", "maps")
+        if not self.mpp:  # goes on with what earlier versions left
+            del values["mpp"]
         return {f"--{name}": str(v) if name in texts else v for name, v in values.items()}
 
     def square_in(self, run: Run, width: int) -> int:
         """Side of the window, or of the square about a nucleus, in pixels of a field.
 
         Args:
-          run: what predicts; its data set says how much of a cell it was shown.
+          run: what predicts; how much of a cell it was shown is its field of view.
           width: of the field in pixels.
 
         Raises:
@@ -100,13 +109,7 @@ class FieldOptions:
         """
         if self.field == "window" or self.crop:
             return self.window or self.crop
-        if run.config.data.dataset != "cric/cell":
-            raise InputError(
-                "--crop is missing: give the side of the square about each nucleus in pixels; it "
-                "should show as much of a cell as the images that the network was trained on."
-            )
-        side = run.config.data.settings.get("side") or DEFAULT_SIDE
-        return max(1, round(side * width / PUBLISHED_WIDTH))
+        return square_side(run, self.mpp, width)
 
 
 class FieldRows:
@@ -139,7 +142,12 @@ class FieldRows:
         self._positions = positions
         self._class_names = network.run.class_names
         self.severity: Severity = severity_of(self._class_names, options.severity, options.abnormal)
-        options.square_in(network.run, PUBLISHED_WIDTH)  # fails before any work
+        side = options.square_in(network.run, PUBLISHED_WIDTH)  # fails before any work
+        if options.window and network.scale and side * network.scale > network.image_size + 1:
+            raise InputError(
+                f"--window={side}: the network sees {network.run.field_of_view:g} micrometres, "
+                f"{round(network.image_size / network.scale)} pixels here; give a smaller window."
+            )
         if options.heatmap == "abnormal" and self.severity.abnormal is None:
             raise InputError("--heatmap=abnormal: say with --abnormal=a,b which classes are.")
         self.folder = Path(options.maps)

@@ -88,6 +88,7 @@ def predict_images(
     strict: bool = False,
     max_pixels: int = MAX_PIXELS,
     calibrated: bool = False,
+    mpp: float = 0.0,
     coverage: float = ImageOptions.coverage,
     group: str = "",
     aggregate: str = ImageOptions.aggregate,
@@ -129,6 +130,9 @@ def predict_images(
       strict: fail at the first image that cannot be read.
       max_pixels: images with more pixels are not decoded.
       calibrated: divide logits by the temperature of the evaluation.
+      mpp: micrometres that a pixel of the images or fields measures; 0 takes what the run's data
+        set has. It decides predictions of runs of `data.resize=scale`, and the size of squares
+        about nuclei.
       coverage: see `ImageOptions`; so are `group`, `aggregate`, `overlay` and `method`.
       group: joins images; `<out>_groups.csv` has a row for each group.
       aggregate: how images make up their group.
@@ -174,6 +178,7 @@ def predict_images(
         positions=positions,
         positions_width=positions_width,
         crop=crop,
+        mpp=mpp,
         severity=severity,
         abnormal=abnormal,
         min_probability=min_probability,
@@ -198,7 +203,12 @@ def predict_images(
         validation = read_validation(run.workdir, run.step, coverage)
         if calibrated and validation.temperature is None:
             raise InputError(f"--calibrated: there is no temperature: {validation.missing}.")
-        network = Network(run, batch_size, validation.temperature if calibrated else None)
+        if mpp and run.config.data.resize != "scale" and field in (None, "window"):
+            raise InputError(
+                f"--mpp={mpp:g}: nothing depends on it, as the run takes images of any resolution "
+                f"(data.resize={run.config.data.resize}); leave it out."
+            )
+        network = Network(run, batch_size, validation.temperature if calibrated else None, mpp)
         given = {"--calibrated": calibrated, "--max_pixels": max_pixels}
         folder = None
         if field:

@@ -88,14 +88,25 @@ def test_the_code_in_the_model_card_runs(
     Image.fromarray(pixels).save(tmp_path / "cell.png", exif=exif)
     for path in exported.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    code = model_card(card | {"resize": resize}).split("```python\n")[1].split("```")[0]
+    card = card | {"resize": resize, "microns_per_pixel": 0.4, "field_of_view": 12.8}
+    (tmp_path / "card.json").unlink()
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    code = model_card(card).split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
     printed = eval(capsys.readouterr().out)
-    square = decode_square((tmp_path / "cell.png").read_bytes(), 32, resize)
+    square = decode_square((tmp_path / "cell.png").read_bytes(), 32, resize, scale=0.25 / 0.4)
     expected = load_run(trained[0]).predict([square])[0]
     assert list(printed) == card["class_names"]
     np.testing.assert_allclose(list(printed.values()), expected, atol=1e-5)
+
+
+def test_the_card_says_what_a_pixel_measures(card, text):
+    assert card["data"]["microns_per_pixel"] == 0.35
+    assert card["microns_per_pixel"] is card["field_of_view"] is None  # cells of many sizes
+    assert "micrometres" not in text
+    told = model_card(card | {"microns_per_pixel": 0.4, "field_of_view": 12.8})
+    assert "alone, in squares of 12.8 micrometres (0.4 a pixel). Other" in told
 
 
 def test_an_evaluation_of_other_weights_is_left_out(two_forms, trained, tmp_path):

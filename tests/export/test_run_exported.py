@@ -56,8 +56,9 @@ def test_it_gives_the_classes_of_the_run_without_this_package(exported, trained,
 def test_it_resizes_as_in_training(photographs, rule):
     square = runpy.run_path(str(EXAMPLE))["square"]
     for path in photographs:
-        ours = decode_square(path.read_bytes(), 32, rule)
-        np.testing.assert_array_equal(square(path, 32, rule), ours)
+        for scale in (0.37, 0.9, 1.0, 2.1):
+            ours = decode_square(path.read_bytes(), 32, rule, scale=scale)
+            np.testing.assert_array_equal(square(path, 32, rule, scale), ours)
 
 
 def spoil(folder: Path, what: str) -> None:

@@ -227,6 +227,10 @@ def test_fields_that_cannot_be_used_are_passed_over(predict, workdir, field, tmp
         ({"field": "nuclei", "positions": "inside.csv", "crop": -1}, "--crop=-1"),
         ({"field": "nuclei", "positions": "outside.csv", "crop": 9}, r"\(150, 1\) lies outside"),
         ({"field": "nuclei", "positions": "other.csv", "crop": 9}, "positions of none"),
+        ({"field": "nuclei", "positions": "inside.csv", "mpp": 99.0}, r"--mpp=99\.0: give micro"),
+        ({"field": "nuclei", "positions": "inside.csv", "mpp": 0.2}, "--crop is missing"),
+        ({"field": "window", "window": 9, "mpp": 0.2}, r"--mpp=0\.2: nothing depends on it"),
+        ({"mpp": 0.2}, r"--mpp=0\.2: nothing depends on it"),
     ],
 )
 def test_bad_input_of_fields_is_one_line(

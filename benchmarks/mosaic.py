@@ -26,11 +26,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "slides")]
 import make_slides  # noqa: E402
 
 from cervix_jax.data.classes import CRIC  # noqa: E402
+from cervix_jax.data.cric_nuclei import MICRONS_PER_PIXEL, PUBLISHED_WIDTH  # noqa: E402
+from cervix_jax.data.resolution import microns_of_fields  # noqa: E402
 from cervix_jax.files.images import read_rgb  # noqa: E402
 from tfds_builders.cric.layout import Field, find_fields  # noqa: E402
 
-# Published fields of 1376 px, scaled to 1280 px.
-MPP = 0.228 * 1376 / 1280
 PITCH = (1536, 1152)
 CORNER = (64, 64)  # of a field in its place
 GLASS = (241, 241, 243)
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=16, help=f"of {PITCH[0]} px each")
     parser.add_argument("--rows", type=int, default=14, help=f"of {PITCH[1]} px each")
     parser.add_argument("--names", type=Path, help="file with the names of the fields to take")
-    parser.add_argument("--mpp", type=float, default=MPP, help="micrometres a pixel")
+    parser.add_argument("--mpp", type=float, help="micrometres a pixel; default: as published")
     args = parser.parse_args()
     began = time.perf_counter()
     fields = find_fields(args.cric, complete=False)
@@ -101,7 +101,11 @@ def main() -> None:
     canvas = Canvas(fields, args.columns, args.rows)
     if len(fields) > canvas.filled_columns * args.rows:
         parser.error(f"{len(fields)} fields do not fit: give more --columns or --rows")
-    make_slides.aperio(args.out, [canvas, *canvas.coarse], mpp=round(args.mpp, 6))
+    published = microns_of_fields(MICRONS_PER_PIXEL, PUBLISHED_WIDTH, [f.size for f in fields])
+    mpp = args.mpp or published
+    if not mpp:
+        parser.error("the fields have several widths, and so several resolutions: give --mpp")
+    make_slides.aperio(args.out, [canvas, *canvas.coarse], mpp=round(mpp, 6))
     table = args.out.with_name(f"{args.out.stem}_cells.csv")
     with open(table, "w", newline="") as file:
         writer = csv.writer(file)

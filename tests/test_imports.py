@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"errors", "jax_settings", "peers", "rng", "target"},
     {"distributed", "files"},
-    {"data", "figures", "models", "slides"},
-    {"config", "statistics"},
+    {"data", "figures", "models"},
+    {"config", "slides", "statistics"},
     {"command", "explain", "runs"},
     {"audit", "evaluate", "explanations", "prepare"},
     {"export", "predict", "report", "training"},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from cervix_jax.data.resolution import check_microns
 from cervix_jax.errors import InputError
 from cervix_jax.files.colour import is_plain
 from cervix_jax.files.images import (
@@ -26,7 +27,7 @@ from cervix_jax.files.images import (
 from cervix_jax.files.paths import on_disk, why_no_file
 from cervix_jax.slides.formats import needs_openslide
 from cervix_jax.slides.regions import Level, downsample_of
-from cervix_jax.slides.resolution import check_mpp, mpp_of
+from cervix_jax.slides.resolution import mpp_of
 from cervix_jax.slides.slide import Slide
 from cervix_jax.slides.sub_ifds import sub_ifd_levels
 
@@ -55,7 +56,8 @@ def open_slide(path: Path | str, mpp: float | None = None, max_pixels: int = MAX
       InputError: `mpp` or the micrometres a pixel in the file cannot be believed, or OpenSlide is
         not installed.
     """
-    check_mpp(mpp)
+    if mpp is not None:
+        check_microns("--mpp", mpp)
     path = on_disk(path)
     if not path.is_dir() and (reason := why_no_file(path)):
         raise UnreadableImage(path, reason, "remove it from the list or the folder")

@@ -1,25 +1,14 @@
-"""Micrometres a pixel: as the user says, or as the file says."""
+"""Micrometres a pixel as a slide says them."""
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from cervix_jax.errors import InputError, check_number
+from cervix_jax.data.resolution import HIGHEST, LOWEST
+from cervix_jax.errors import InputError
 
-MPP_RANGE = (0.05, 10.0)
-"""Least and most micrometres a pixel that are believed: scanners have 0.1 to 1."""
 _SQUARE = 1.05  # pixels whose sides differ by more are no squares
 _PROPERTIES = ("openslide.mpp-x", "openslide.mpp-y")
-
-
-def check_mpp(mpp: float | None) -> None:
-    """See that `--mpp` is absent or believable.
-
-    Raises:
-      InputError: it is neither.
-    """
-    if mpp is not None:
-        check_number("--mpp", mpp, *MPP_RANGE)
 
 
 def mpp_of(path: Path, properties: Mapping[str, str]) -> float | None:
@@ -38,10 +27,10 @@ def mpp_of(path: Path, properties: Mapping[str, str]) -> float | None:
     """
     sides = [side for name in _PROPERTIES if (side := _number(properties.get(name))) is not None]
     for side in sides:
-        if not MPP_RANGE[0] <= side <= MPP_RANGE[1]:
+        if not LOWEST <= side <= HIGHEST:
             raise InputError(
                 f"{path}: says {side:g} micrometres a pixel, which no scan of cells has "
-                f"({MPP_RANGE[0]:g} to {MPP_RANGE[1]:g}); give the right value, e.g. --mpp=0.25."
+                f"({LOWEST:g} to {HIGHEST:g}); give the right value, e.g. --mpp=0.25."
             )
     if not sides:
         return None

@@ -1,4 +1,7 @@
-"""Pictures of numbers: plots, the letters that fonts have, and figures that fit their texts."""
+"""Pictures of numbers: plots, the letters that fonts have, and figures that fit their texts.
+
+`cervix_jax.figures.html` has what pages share.
+"""
 
 from cervix_jax.figures.fitting import LABEL_SIZE, save, wrap, wrapped
 from cervix_jax.figures.letters import drawable, letter

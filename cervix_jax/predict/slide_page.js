@@ -129,28 +129,25 @@ function rowOf(k) {
 }
 function choose(k) {
   chosen = k;
-  const table = document.createElement("table");
-  const [head, body] = [table.createTHead().insertRow(), table.createTBody().insertRow()];
-  for (const [name, value] of rowOf(k)) {
-    const cell = document.createElement("th");
-    cell.scope = "col";
-    cell.textContent = name;
-    head.append(cell);
-    body.insertCell().textContent = value;
+  const list = document.createElement("dl");
+  for (const pair of rowOf(k)) {
+    const part = document.createElement("div");
+    ["dt", "dd"].forEach((tag, place) => {
+      part.appendChild(document.createElement(tag)).textContent = pair[place];
+    });
+    list.append(part);
   }
-  const box = document.createElement("div");
-  box.className = "wide";
-  box.append(table);
-  find("cell").replaceChildren(box);
+  find("cell").replaceChildren(list);
   find("number").value = k + 1;
   for (const button of document.querySelectorAll("[data-cell]")) {
     button.setAttribute("aria-pressed", String(Number(button.dataset.cell) === k + 1));
   }
   draw();
 }
-// Bring a cell to the middle, near enough that its nucleus takes about 40 pixels of the screen.
+// Bring a cell to the middle, so near that its nucleus takes about 40 pixels of the screen, or
+// that a pixel of the thumbnail takes six: nearer, what is about it cannot be made out.
 function show(k) {
-  view.zoom = Math.max(fitting(), Math.min(20 * data.scale / data.radius, 8 * data.scale));
+  view.zoom = Math.max(fitting(), Math.min(20 * data.scale / data.radius, 6));
   view.x = xs[k] / data.scale - size()[0] / view.zoom / 2;
   view.y = ys[k] / data.scale - size()[1] / view.zoom / 2;
   moved = true;

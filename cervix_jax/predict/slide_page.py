@@ -15,7 +15,7 @@ from cervix_jax import __version__
 from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.figures.html import data_uri, encoded_uri, template
 from cervix_jax.files.atomic import write_text
-from cervix_jax.predict.cell_summary import COUNT
+from cervix_jax.predict.cell_summary import ABNORMAL, COUNT
 from cervix_jax.predict.geojson import COLOURS, nucleus_radius
 from cervix_jax.predict.severity import Severity
 
@@ -170,10 +170,10 @@ def sentences(summary: Mapping[str, Any], severity: Severity) -> list[str]:
         pairs = zip(severity.class_names, severity.abnormal, strict=True)
         names = [name for name, abnormal in pairs if abnormal]
         found = sum(summary[f"{COUNT}{name}"] for name in names)
-        low, high = (_percent(summary[f"abnormal_{end}"]) for end in ("low", "high"))
+        share, low, high = (_percent(summary[name], total) for name in ABNORMAL)
         said.append(
-            f"Of these, {found:,} ({_percent(summary['abnormal'])} %, 95 % interval {low} to "
-            f"{high} %) have an abnormal class as the most probable one ({', '.join(names)})."
+            f"Of these, {found:,} ({share} %, 95 % interval {low} to {high} %) have an abnormal "
+            f"class as the most probable one ({', '.join(names)})."
         )
     if severity.known:
         least = f"{summary['min_probability']:g}"
@@ -191,8 +191,8 @@ def sentences(summary: Mapping[str, Any], severity: Severity) -> list[str]:
     return said
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g}"
+def _percent(share: float, total: int) -> str:
+    return f"{100 * share:.{1 if total < 1000 else 2}f}"
 
 
 def _size(summary: Mapping[str, Any]) -> str:
@@ -214,7 +214,7 @@ def _classes(summary: Mapping[str, Any], severity: Severity) -> list[dict[str, A
                 "name": name,
                 "colour": _colour(number),
                 "count": f"{count:,}",
-                "share": f"{_percent(count / total)} %" if total else "",
+                "share": f"{_percent(count / total, total)} %" if total else "",
                 "abnormal": severity.abnormal is not None and bool(severity.abnormal[number]),
                 "probability": "" if probability is None else f"{probability:.3f}",
             }

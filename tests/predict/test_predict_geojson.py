@@ -106,6 +106,7 @@ def test_cells_are_detections_as_qupath_writes_them(tmp_path, names):
         # What QuPath makes an ellipse of: the box about the corners.
         corners = np.asarray(each["geometry"]["coordinates"][0])
         low, high = corners.min(0), corners.max(0)
+        assert each["geometry"]["isEllipse"] is True
         assert (low + high) / 2 == pytest.approx([x, y], abs=0.011)
         assert high - low == pytest.approx([32, 32], abs=0.011)
         assert corners[0].tolist() == corners[-1].tolist()

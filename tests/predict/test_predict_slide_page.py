@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from cervix_jax.predict import slide_page
-from cervix_jax.predict.cell_summary import summarise, suspicious
+from cervix_jax.predict.cell_summary import ABNORMAL, summarise, suspicious
 from cervix_jax.predict.severity import severity_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -85,11 +85,11 @@ def test_the_page_is_whole_and_asks_for_nothing_else(tmp_path):
     assert "not for clinical use" in said
     assert "400 by 300 pixels of 0.25 micrometres, 0.1 by 0.075 mm" in said
     summary = made["summary"]
-    low, high = (100 * summary[f"abnormal_{end}"] for end in ("low", "high"))
+    share, low, high = (100 * summary[name] for name in ABNORMAL)
     found = summary["cells_worse"] + summary["cells_worst"]
     assert (
-        f"40 cells were detected. Of these, {found} ({found / 0.4:.3g} %, 95 % interval {low:.3g} "
-        f"to {high:.3g} %) have an abnormal class as the most probable one (worse, worst)."
+        f"40 cells were detected. Of these, {found} ({share:.1f} %, 95 % interval {low:.1f} "
+        f"to {high:.1f} %) have an abnormal class as the most probable one (worse, worst)."
     ) in said
     assert f"is worst: {summary['worst_probability']:.3f} in cell {summary['worst_cell']}." in said
     assert "Run runs/x Step 12 Written by cervix_jax" in said
@@ -177,7 +177,7 @@ const tried = () => {
   };
   const classes = ["31,119,180", "255,127,14", "44,160,44", "255,0,0"];
   const seen = () => { const found = colours(); return classes.map((each) => found.has(each)); };
-  const row = () => [...document.querySelectorAll("#cell td")].map((cell) => cell.textContent);
+  const row = () => [...document.querySelectorAll("#cell dd")].map((cell) => cell.textContent);
   const steps = {};
   fit(); paint();
   steps.first = seen();

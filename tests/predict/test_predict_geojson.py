@@ -12,6 +12,7 @@ import pytest
 from json_schema import problems
 from PIL import Image, ImageOps
 
+from cervix_jax.data.decode import resize_square
 from cervix_jax.files.images import orientation
 from cervix_jax.predict import geojson
 from cervix_jax.predict.field_rows import FieldOptions, FieldRows
@@ -52,8 +53,11 @@ def test_turning_upright_is_the_inverse(turned):
 class _Brightness:
     """A network whose probability of the class "bright" is the mean of the square."""
 
-    image_size, resize, batch_size = 4, "stretch", 8
+    batch_size, scale = 8, None
     run = SimpleNamespace(class_names=("dark", "bright"))
+
+    def square(self, image):
+        return resize_square(image, 4)
 
     def __call__(self, images):
         bright = images.mean((1, 2, 3)) / 255

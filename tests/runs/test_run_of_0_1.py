@@ -40,6 +40,8 @@ def test_it_loads(run, folder):
     assert (run.step, run.workdir, run.config.model.name) == (12, folder, "small")
     assert load_run(folder, "latest").step == 12
     assert run.dataset["name"] == "cervix_phantom/single_cell"
+    assert (run.config.data.resize, run.config.data.microns_per_pixel) == ("stretch", 0.0)
+    assert run.microns_per_pixel is run.field_of_view is None
 
 
 def test_its_probabilities_are_the_same(run, prepared, stored):

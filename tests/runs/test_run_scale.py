@@ -7,10 +7,14 @@ import pytest
 from PIL import Image
 from small import get_config
 
-from cervix_jax import load_run
+from cervix_jax import evaluate_on, load_run
 from cervix_jax.config.base import base_config
-from cervix_jax.data.decode import resize_square
+from cervix_jax.data.decode import resize_labels, resize_square
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import read_table
+from cervix_jax.explanations.annotations import read_annotations
+from cervix_jax.explanations.selection import select
+from cervix_jax.explanations.source import scale_in
 from cervix_jax.training.run import check_config, train_and_evaluate
 
 
@@ -99,3 +103,55 @@ def test_fields_that_do_not_fit_together(dataset, given, reason):
     wrong.data.update(given)
     with pytest.raises(InputError, match=reason):
         check_config(wrong)
+
+
+def test_masks_lie_over_what_the_network_sees(run):
+    """Of the phantom: every pixel has the label that its middle has in the stored image."""
+    data = run.open_data()
+    rows = data.indices("test")[:4]
+    selection = select(run, data.dataset, data.pipeline, rows, count=4)
+    scale = scale_in(run, data.dataset)
+    assert scale == 0.5
+    found = read_annotations(selection, resize="scale", scale=scale, nucleus_radius=0.0)
+    assert found is not None
+    nuclei = found.masks[:, found.names.index("nucleus")]
+    for index, pixels, mask in zip(selection.indices, selection.pixels, nuclei, strict=True):
+        stored = data.dataset.decoded_source[int(index)]["nucleus_mask"]
+        np.testing.assert_array_equal(mask, resize_labels(stored[..., 0], 48, "scale", 0.5))
+        assert mask.any()
+        assert pixels[mask].mean() < pixels[~mask].mean()  # nuclei are dark
+
+
+def test_other_images_are_evaluated_at_their_resolution(run, tmp_path):
+    random, paths = np.random.default_rng(0), []
+    for number in range(4):
+        path = tmp_path / "own" / run.class_names[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8))
+        coarse.resize((70, 60 + number)).save(path)
+        paths.append(path)
+    paths.sort()
+    rows = [f"{path},{path.parent.name}" for path in paths]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
+    expected = run.predict([np.asarray(Image.open(path)) for path in paths], mpp=0.2)
+    for on in (tmp_path / "own", tmp_path / "list.csv"):
+        with pytest.raises(InputError, match=r"nobody says .* --setting=microns_per_pixel=0\.25"):
+            evaluate_on(run, on, out=tmp_path / "a")
+        for absurd in (0.001, 100.0):
+            with pytest.raises(InputError, match=r"microns_per_pixel=.*from 0\.05 to 10"):
+                evaluate_on(run, on, settings={"microns_per_pixel": absurd}, out=tmp_path / "a")
+        out = tmp_path / on.name.replace(".", "_")
+        evaluate_on(run, on, settings={"microns_per_pixel": 0.2}, out=out)
+        found = read_table(out / "external_predictions.csv")
+        np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    with pytest.raises(InputError, match=r"--setting=group_pattern: a list takes no setting but"):
+        evaluate_on(run, tmp_path / "list.csv", settings={"group_pattern": "parent"})
+
+
+def test_a_run_goes_on(config, folder):
+    """Where it was trained, and not with another resolution."""
+    train_and_evaluate(config, folder)
+    other = config.copy_and_resolve_references()
+    other.data.microns_per_pixel = 0.6
+    with pytest.raises(InputError, match=r"data\.microns_per_pixel is 0\.7 there and 0\.6 here"):
+        train_and_evaluate(other, folder)

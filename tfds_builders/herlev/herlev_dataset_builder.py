@@ -19,7 +19,7 @@ from tfds_builders.herlev.segmentation import read_segmentation
 CELL_COUNTS = (74, 70, 98, 182, 146, 197, 150)
 MICRONS_PER_PIXEL = 0.201
 """As published: Jantzen, Norup, Dounias and Bjerregaard, Pap-smear benchmark data for pattern
-classification, NiSIS 2005, section 2."""
+classification, NiSIS 2005."""
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):

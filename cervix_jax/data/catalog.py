@@ -26,7 +26,7 @@ from cervix_jax.files.damaged import DamagedFiles
 from cervix_jax.files.paths import nfc, user_path
 from cervix_jax.files.storage import storage_problem
 
-BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "sipakmed")
+BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "nuclei", "sipakmed")
 # What TFDS raises for a dataset_info.json that it did not write.
 _DAMAGED = (AssertionError, json_format.ParseError)
 

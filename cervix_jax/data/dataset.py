@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from cervix_jax.data import nucleus_maps
 from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.data.prepared import (
     Taken,
@@ -76,6 +77,11 @@ class Dataset:
     def features(self) -> tfds.features.FeaturesDict:
         """What an example has, by name."""
         return features_of(self.info)
+
+    @property
+    def pixel_labels(self) -> str:
+        """Name of the feature with the label of every pixel; "" where images have one label."""
+        return nucleus_maps.FEATURE if nucleus_maps.FEATURE in self.features else ""
 
     @property
     def class_counts(self) -> dict[str, int]:

@@ -232,6 +232,12 @@ def check_mode(mode: str) -> None:
     check_choice("data.resize", mode, RESIZE_MODES)
 
 
+def decode_labels(encoded: bytes, size: int, mode: str = "stretch") -> np.ndarray:
+    """Decode a map of labels, a PNG file of uint8 [H, W], and resize it as `resize_labels` does."""
+    drawn = np.asarray(images.decode(encoded, "a map of labels"))
+    return resize_labels(drawn, size, mode)
+
+
 def decode_square(
     encoded: bytes,
     size: int,

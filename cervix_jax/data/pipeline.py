@@ -36,8 +36,9 @@ class Pipeline:
       next(batches)["image"]           # uint8 [8, 64, 64, 3] on the devices
 
     A training batch is {"image": uint8 [B, S, S, 3], "label": int32 [B]}, its images with a margin
-    where one is asked for; an evaluation batch has no margin, and "mask" float32 [B] as well, 0
-    where the batch is filled up. B is the global batch size.
+    where one is asked for; where the data set labels pixels, the label is int8 [B, S, S], -1 where
+    a pixel has none. An evaluation batch has no margin, and "mask" float32 [B] as well, 0 where the
+    batch is filled up. B is the global batch size.
 
     Args:
       dataset: the prepared data set.
@@ -87,6 +88,7 @@ class Pipeline:
         self._read = Reader(
             dataset.source, self._labels, dataset.filenames,
             size=image_size, resize=resize, scale=scale, margin=self._margin, fill=fill,
+            pixel_labels=dataset.pixel_labels,
         )  # fmt: skip
         self._placement, self._workers, self._progress = placement, workers, progress
         self._sharding = distributed.batch_sharded(self.mesh)
@@ -102,7 +104,7 @@ class Pipeline:
 
     @property
     def _decoded_bytes(self) -> int:
-        return len(self._labels) * 3 * self._side**2
+        return len(self._labels) * (4 if self._read.pixel_labels else 3) * self._side**2
 
     @property
     def _side(self) -> int:
@@ -191,13 +193,16 @@ class Pipeline:
     def _resident(self):
         count, side = len(self._labels), self._side
         images = np.empty((count, side, side, 3), np.uint8)
+        labels = self._labels
+        if self._read.pixel_labels:
+            labels = np.empty((count, side, side), np.int8)
         bar = tqdm(
             total=count, desc="decoding", unit="image", disable=not self._progress, leave=False
         )
         with bar:
             loaded = map_in_order(self._read, range(count), workers=THREADS)
             for index, example in enumerate(loaded):
-                images[index] = example["image"]
+                images[index], labels[index] = example["image"], example["label"]
                 bar.update()
         everywhere = distributed.replicated(self.mesh)
 
@@ -206,7 +211,7 @@ class Pipeline:
             return {"image": images[index], "label": labels[index]}
 
         put = functools.partial(jax.make_array_from_process_local_data, everywhere)
-        return put(images), put(self._labels), gather
+        return put(images), put(labels), gather
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:

@@ -24,7 +24,8 @@ import numpy as np
 from absl import flags, logging
 from jax.sharding import Mesh
 
-from cervix_jax.data.decode import decode_square
+from cervix_jax.data.decode import decode_labels, decode_square
+from cervix_jax.data.nucleus_maps import as_labels
 from cervix_jax.errors import InputError
 
 THREADS = 4
@@ -50,6 +51,8 @@ class Reader:
       scale: see there.
       margin: pixels to keep on each side of it.
       fill: what the margin has where an image has ended.
+      pixel_labels: the feature with a label for every pixel, in place of `labels`; "" where images
+        have one label.
     """
 
     source: Sequence[Mapping[str, Any]]
@@ -60,13 +63,21 @@ class Reader:
     margin: int
     fill: str
     scale: float | None = None
+    pixel_labels: str = ""
 
     def __call__(self, index: int) -> dict[str, np.ndarray]:
-        """One example: image uint8 [S, S, 3], margin included, and label int32 []."""
+        """One example: image uint8 [S, S, 3], margin included, and label int32 [].
+
+        Of pixels the label is int8 [S, S], -1 where there is none.
+        """
+        example = self.source[int(index)]
         image = decode_square(
-            self.source[int(index)]["image"], self.size, self.resize,
+            example["image"], self.size, self.resize,
             scale=self.scale, margin=self.margin, fill=self.fill, name=self.filenames[index],
         )  # fmt: skip
+        if self.pixel_labels:
+            drawn = decode_labels(example[self.pixel_labels], self.size, self.resize)
+            return {"image": image, "label": as_labels(drawn)}
         return {"image": image, "label": self.labels[index]}
 
 

@@ -24,6 +24,7 @@ from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.models.efficientnet import EfficientNet
 from cervix_jax.models.layers import BatchNorm, initialise
+from cervix_jax.models.nucleus_detector import NucleusDetector
 from cervix_jax.models.residual_attention import ResidualAttentionNetwork
 from cervix_jax.models.resnet import ResNet
 from cervix_jax.models.weights import port as port
@@ -62,7 +63,10 @@ _FACTORIES: dict[str, Callable[..., Classifier]] = {
     "efficientnet_lite0": _efficientnet_lite0,
 }
 
-NAMES: tuple[str, ...] = tuple(_FACTORIES)  # those that come with this package
+NAMES: tuple[str, ...] = tuple(_FACTORIES)  # the classifiers that come with this package
+# Networks that find nuclei; their logits are of places in an image.
+DETECTORS: tuple[str, ...] = ("nucleus_detector",)
+_FACTORIES["nucleus_detector"] = cast(Any, NucleusDetector)
 ENTRY_POINTS = "cervix_jax.models"
 _FIXED = ("num_classes", "dtype")  # what `create` gives every factory
 
@@ -82,9 +86,9 @@ def register(name: str, factory: Callable[..., Classifier]) -> None:
         `stage1` to `stage4` and `classifier` get learning rates by stage.
 
     Raises:
-      InputError: the name is one of `NAMES`, or the factory cannot be called so.
+      InputError: the name is one of `NAMES` or `DETECTORS`, or the factory cannot be called so.
     """
-    if name in NAMES:
+    if name in (*NAMES, *DETECTORS):
         raise InputError(f"model name {name!r} is taken by this package; choose another.")
     parameters = _parameters(factory)
     keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}

@@ -42,11 +42,24 @@ def apply_weights(
     return model(images, **options)
 
 
+def thinned(values: Any, logits: Any) -> Any:
+    """Values of pixels where logits of places are: those nearest to the middle of each place.
+
+    Args:
+      values: [B, ...] of whole images, which are given back as they are; or [B, H, W, ...].
+      logits: [B, C], or [B, h, w, C] with h and w parts of H and W.
+    """
+    if logits.ndim == 2:
+        return values
+    step = values.shape[1] // logits.shape[1]
+    return values[:, step // 2 :: step, step // 2 :: step]
+
+
 def make_forward(graphdef: nnx.GraphDef, normalization: str, mesh: Mesh) -> Forward:
     """A jitted `forward(variables, images uint8 [B, S, S, 3]) -> logits float32 [B, C]`.
 
-    The logits lie whole on every device. The same arguments give the same function, so that folds
-    and seeds share one program.
+    Those of a nucleus detector are [B, h, w, C]. The logits lie whole on every device. The same
+    arguments give the same function, so that folds and seeds share one program.
     """
     return _make_forward(graphdef, normalization, mesh, target.platform())
 
@@ -115,8 +128,8 @@ class Predictions:
 
     Attributes:
       indices: int [N], positions in the data set.
-      logits: float32 [N, C].
-      labels: int [N].
+      logits: float32 [N, C]; [N, h, w, C] of a nucleus detector.
+      labels: int [N]; [N, h, w] of a nucleus detector, -1 where there is none.
     """
 
     indices: np.ndarray
@@ -125,8 +138,16 @@ class Predictions:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, float64 [N, C]; rows sum to 1."""
+        """Softmax of the logits, float64 and of their shape; rows sum to 1."""
         return probabilities_of(self.logits).astype(np.float64)
+
+    def scored(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels int [M] and probabilities [M, C] of all examples, or of places with a label."""
+        probabilities = self.probabilities
+        if probabilities.ndim == 2:
+            return self.labels, probabilities
+        known = self.labels >= 0
+        return self.labels[known], probabilities[known]
 
 
 def predict_split(
@@ -159,7 +180,7 @@ def predict_split(
         whole = multihost_utils.process_allgather(
             {"label": batch["label"], "mask": batch["mask"]}, tiled=True
         )
-        labels.append(whole["label"])
+        labels.append(thinned(whole["label"], logits[-1]))
         masks.append(whole["mask"])
     keep = np.concatenate(masks) > 0
     return Predictions(indices, np.concatenate(logits)[keep], np.concatenate(labels)[keep])

@@ -89,8 +89,9 @@ def _accumulate(value_and_grad: Callable, parts: int, group: int) -> Gradient:
         split = {"images": divide(images), "targets": divide(targets), "number": jnp.arange(parts)}
         start = (jnp.float32(0), stats, jax.tree.map(jnp.zeros_like, params))
         (loss, stats, grads), logits = lax.scan(one, start, split)
-        logits = logits.reshape(parts, -1, together, logits.shape[-1])
-        return loss, stats, logits.swapaxes(0, 1).reshape(-1, logits.shape[-1]), grads
+        of_image = logits.shape[2:]
+        logits = logits.reshape(parts, -1, together, *of_image)
+        return loss, stats, logits.swapaxes(0, 1).reshape(-1, *of_image), grads
 
     return whole if parts == 1 else in_parts
 

@@ -180,7 +180,7 @@ class Loop:
             self._config.eval_batch_size,
             progress="validation" if self._show else "",
         )
-        found = quick_metrics(predictions.labels, predictions.probabilities)
+        found = quick_metrics(*predictions.scored())
         return {"loss": found.pop("nll")} | found
 
     def _save(self, state: State, step: int, metrics: dict | None) -> None:

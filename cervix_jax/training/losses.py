@@ -40,13 +40,14 @@ def cross_entropy(
     """Softmax cross-entropy with soft targets, smoothing and class weights.
 
     Args:
-      logits: float32 [B, C].
-      targets: float32 [B, C], rows sum to 1 (one-hot, or mixed by mixup or cutmix).
+      logits: float32 [..., C].
+      targets: float32 [..., C], rows sum to 1 (one-hot, or mixed by mixup or cutmix). A row of
+        zeros counts nothing.
       weights: float32 [C], weight of each class; an example's weight is its targets' mean weight.
       label_smoothing: share of the target spread evenly over the classes, in [0, 1).
 
     Returns:
-      float32 [B], loss of each example.
+      float32 [...], loss of each example.
     """
     smooth = optax.smooth_labels(targets, label_smoothing)
     return (targets @ weights) * optax.softmax_cross_entropy(logits, smooth)

@@ -24,10 +24,10 @@ from cervix_jax.data.normalization import normalize
 from cervix_jax.data.pipeline import Batch
 from cervix_jax.models.build import build_model
 from cervix_jax.models.weights.port import assign
-from cervix_jax.runs.inference import Variables
+from cervix_jax.runs.inference import Variables, thinned
 from cervix_jax.training import losses, optim
 from cervix_jax.training.gradient import make_gradient
-from cervix_jax.training.metrics import LoopMetrics
+from cervix_jax.training.metrics import LoopMetrics, judged
 
 State = dict[str, Any]
 # The parts of a config that are compiled into a step.
@@ -167,7 +167,10 @@ def _make_train_step(
         model.train()
         logits, _ = model(images, rngs=nnx.Rngs(dropout=dropout))
         loss = losses.cross_entropy(
-            logits, targets, class_weights, label_smoothing=config.loss.label_smoothing
+            logits,
+            thinned(targets, logits),
+            class_weights,
+            label_smoothing=config.loss.label_smoothing,
         ).mean()
         return loss, (nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param))), logits)
 
@@ -199,7 +202,8 @@ def _make_train_step(
                 head_only=inputs["head_only"],
             )
             params = optax.apply_updates(state["params"], updates)
-        now = LoopMetrics.single_from_model_output(loss=loss, logits=logits, labels=batch["label"])
+        labels = batch["label"] if logits.ndim == 2 else judged(thinned(targets, logits), logits)
+        now = LoopMetrics.single_from_model_output(loss=loss, logits=logits, labels=labels)
         new = {"params": params, "stats": stats, "opt": opt, "metrics": state["metrics"].merge(now)}
         if config.ema_decay:
             # Early on a shorter memory, or the first random weights would linger.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from selection import tries
 
+from cervix_jax import target
 from cervix_jax.data.augment import PRESETS, AugmentSettings, make_augment, parse_settings
 from cervix_jax.data.augment.settings import FILLS
 from cervix_jax.data.settings import settings_of
@@ -245,3 +246,28 @@ def test_a_margin_is_cut_off_whatever_is_on():
     assert turned.shape == (3, 16, 16, 3)
     with pytest.raises(InputError, match="2 x 2 pixels beside a margin of 11"):
         make_augment({}, margin=11)(key, images, labels, 5)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_labels_of_pixels_move_with_the_pixels(platform):
+    """A label is where its colour is, after every flip, turn and warp; -1 has no target."""
+    rng = np.random.default_rng(3)
+    labels = np.kron(rng.integers(-1, 2, (4, 6, 6)), np.ones((1, 8, 8))).astype(np.int8)
+    images = np.zeros((4, 48, 48, 3), np.uint8)
+    images[..., 0], images[..., 1] = 255 * (labels == 0), 255 * (labels == 1)
+    choice = {"flip": True, "rot90": True, "rotation_degrees": 30.0, "scale": 0.2}
+    with target.tracing_for(platform):
+        pixels, targets = make_augment(choice)(jax.random.key(0), images, labels, 2)
+    assert targets.shape == (4, 48, 48, 2)
+    assert not np.array_equal(targets[..., 1], labels == 1)
+    np.testing.assert_allclose(pixels[..., :2], targets, atol=1e-6)
+
+
+def test_labels_of_pixels_are_not_mixed():
+    images, _ = batch_of()
+    labels = np.zeros(images.shape[:3], np.int8)
+    for choice in ({"mixup_alpha": 0.4}, {"cutout": 0.3}):
+        with pytest.raises(InputError, match="labels of whole images"):
+            make_augment(choice)(jax.random.key(0), images, labels, 2)
+    with pytest.raises(InputError, match="integers"):
+        make_augment({})(jax.random.key(0), images, labels[:, :-1], 2)

@@ -40,16 +40,18 @@ class Augment(Protocol):
         Args:
           key: a random key.
           images: uint8 RGB `[B, H, W, 3]`, with the margin on each side.
-          labels: integer `[B]` in [0, num_classes); a label outside gives an all-zero target.
+          labels: integer `[B]` in [0, num_classes), or `[B, H, W]`, one for each pixel, which move
+            with the pixels; a label outside gives an all-zero target.
           num_classes: length of a target.
 
         Returns:
           `(images, targets)`: float32 `[B, H, W, 3]` in [0, 1], not normalised and without the
-          margin, and float32 `[B, num_classes]` with rows summing to 1.
+          margin, and float32 `[B, num_classes]` or `[B, H, W, num_classes]`, whose last axis sums
+          to 1 (to less where a warp blends pixels with one that has no target).
 
         Raises:
-          InputError: if shapes or dtypes are not these, or `rot90` meets images that are not
-            square.
+          InputError: if shapes or dtypes are not these, `rot90` meets images that are not square,
+            or labels of pixels meet cutout or mixing.
         """
         ...
 
@@ -78,6 +80,11 @@ def make_augment(settings: Mapping[str, Any], margin: int = 0) -> Augment:
         key: jax.Array, images: jax.Array, labels: jax.Array, num_classes: int
     ) -> tuple[jax.Array, jax.Array]:
         _check_batch(images, labels, margin)
+        if labels.ndim > 1 and (parsed.mixes or parsed.cutout):
+            raise InputError(
+                "augment.mixup_alpha, cutmix_alpha and cutout are for labels of whole images; set "
+                "them to 0 where every pixel has a label."
+            )
         form = _in_rows if target.platform() == "cpu" else _in_planes
         return form(parsed, margin, key, images, labels, num_classes)
 
@@ -96,6 +103,7 @@ def _in_planes(
     """The form for GPU and TPU, equal to `_in_rows` but for the rounding that `planar` states."""
     batch, height, width = images.shape[0], *(side - 2 * margin for side in images.shape[1:3])
     symmetry, affine, dyes, focus, cover, pairs = jax.random.split(key, 6)
+    images, targets = _with_targets(images, labels, num_classes)
     if settings.rot90:
         check_square(images)
     if settings.warps:
@@ -106,12 +114,13 @@ def _in_planes(
             images = random_dihedral(symmetry, images, flip=settings.flip, rot90=settings.rot90)
         pixels = unit_range(images).transpose(0, 3, 1, 2)
         pixels = pixels[:, :, margin : height + margin, margin : width + margin]
+    if targets is None:
+        pixels, targets = pixels[:, :3], pixels[:, 3:].transpose(0, 2, 3, 1)
     if settings.recolours:
         pixels = planar.stain(pixels, *random_stain(dyes, batch, settings))
     if settings.blur_sigma:
         pixels = separable.random_blur(focus, pixels, settings.blur_sigma)
-    pixels = pixels.transpose(0, 2, 3, 1)
-    return _cover_and_mix(settings, cover, pairs, pixels, labels, num_classes)
+    return _cover_and_mix(settings, cover, pairs, pixels.transpose(0, 2, 3, 1), targets)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 5))
@@ -127,6 +136,7 @@ def _in_rows(
     # A stream for every part, drawn whether or not it is on: switching one part on leaves the
     # random numbers of the others as they were.
     symmetry, affine, dyes, focus, cover, pairs = jax.random.split(key, 6)
+    images, targets = _with_targets(images, labels, num_classes)
     if settings.flip or settings.rot90:
         images = random_dihedral(symmetry, images, flip=settings.flip, rot90=settings.rot90)
     pixels = unit_range(images)
@@ -135,11 +145,23 @@ def _in_rows(
         pixels = warp(pixels, maps, settings.fill, margin)
     elif margin:
         pixels = pixels[:, margin:-margin, margin:-margin]
+    if targets is None:
+        pixels, targets = pixels[..., :3], pixels[..., 3:]
     if settings.recolours:
         pixels = stain(pixels, *random_stain(dyes, batch, settings))
     if settings.blur_sigma:
         pixels = random_blur(focus, pixels, settings.blur_sigma)
-    return _cover_and_mix(settings, cover, pairs, pixels, labels, num_classes)
+    return _cover_and_mix(settings, cover, pairs, pixels, targets)
+
+
+def _with_targets(
+    images: jax.Array, labels: jax.Array, num_classes: int
+) -> tuple[jax.Array, jax.Array | None]:
+    """Images, with the targets of their pixels as further channels or beside those of images."""
+    targets = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
+    if labels.ndim == 1:
+        return images, targets
+    return jnp.concatenate([images, (255 * targets).astype(jnp.uint8)], axis=-1), None
 
 
 def _cover_and_mix(
@@ -147,12 +169,10 @@ def _cover_and_mix(
     cover: jax.Array,
     pairs: jax.Array,
     pixels: jax.Array,
-    labels: jax.Array,
-    num_classes: int,
+    targets: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     if settings.cutout:
         pixels = cutout(cover, pixels, settings.cutout)
-    targets = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
     if settings.mixes:
         pixels, targets = mix(
             pairs,
@@ -173,7 +193,9 @@ def _check_batch(images: jax.Array, labels: jax.Array, margin: int) -> None:
     if min(images.shape[1:3]) < 2 + 2 * margin:
         about = f" beside a margin of {margin} on each side" if margin else ""
         raise InputError(f"images to augment are {images.shape}: give at least 2 x 2 pixels{about}")
-    if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.shape != images.shape[:1]:
+    fits = labels.shape in (images.shape[:1], images.shape[:3])
+    if not jnp.issubdtype(labels.dtype, jnp.integer) or not fits:
         raise InputError(
-            f"labels are {labels.dtype} {labels.shape}: give integers [{images.shape[0]}]"
+            f"labels are {labels.dtype} {labels.shape}: give integers [{images.shape[0]}] or "
+            f"{list(images.shape[:3])}"
         )

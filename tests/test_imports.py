@@ -15,6 +15,7 @@ LEVELS = [
     {"data", "figures", "models"},
     {"config", "slides", "statistics"},
     {"command", "explain", "runs"},
+    {"detect"},
     {"audit", "evaluate", "explanations", "prepare"},
     {"export", "predict", "report", "training"},
     {"__main__", "compile", "main", "reproduce"},

@@ -16,7 +16,7 @@ from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.data.resolution import network_scale
 from cervix_jax.files.background import remove_background
 from cervix_jax.files.threads import map_in_order
-from cervix_jax.runs.run import Run, as_run
+from cervix_jax.runs.run import Run, as_classifier
 from cervix_jax.statistics.comparison import mcnemar
 from cervix_jax.statistics.intervals import wilson_interval
 
@@ -62,7 +62,7 @@ def audit_run(
       (share of the accuracy above `majority`; None if there is none) and `by_class`: for every
       class with examples its `recall`, and which share of the others is `called` by its name.
     """
-    run = as_run(run)
+    run = as_classifier(run)
     data = data or run.open_data(progress=progress)
     indices, source = data.indices(split), data.dataset.decoded_source
     labels = data.dataset.labels[indices]

@@ -30,7 +30,7 @@ from cervix_jax.evaluate.tried import PREDICTIONS, Tried, predict_labelled, read
 from cervix_jax.evaluate.write import stem_of, stored, write_report
 from cervix_jax.files.atomic import read_json, write_text
 from cervix_jax.files.paths import user_path
-from cervix_jax.runs.run import Run, as_run
+from cervix_jax.runs.run import Run, as_classifier
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
 
@@ -80,7 +80,7 @@ def evaluate_on(
       InputError: the images or labels cannot be used, they have classes that the run does not
         know, or the name is taken by an evaluation on something else.
     """
-    run = as_run(run)
+    run = as_classifier(run)
     if out is None and run.workdir is None:
         raise InputError("out: a run that was not loaded from a folder needs one to write to.")
     place = user_path(on)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cervix_jax.data.splits import ONE_SPLIT, UNKNOWN_GROUPS
+from cervix_jax.detect.evaluation import TASK
+from cervix_jax.detect.evaluation import summary as detection_summary
 from cervix_jax.evaluate.external_text import origin
 from cervix_jax.evaluate.report_file import EvaluationReport, Metric, interval_text
 from cervix_jax.statistics.aggregation import RULES
@@ -21,6 +23,8 @@ def summary(values: Mapping[str, Any]) -> str:
     Args:
       values: what `<name>.json` holds.
     """
+    if values.get("task") == TASK:
+        return detection_summary(values)
     report = EvaluationReport.of(values)
     width = max(len(name) for name in report.class_names)
     lines = [

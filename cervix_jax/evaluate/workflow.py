@@ -19,9 +19,9 @@ from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.report_file import EvaluationReport
 from cervix_jax.evaluate.runs_table import RunsTable, read_evaluated
 from cervix_jax.evaluate.sides import read_reports, read_side
-from cervix_jax.evaluate.write import stem_of, stored, write_evaluation, write_report
+from cervix_jax.evaluate.write import evaluate_split, stem_of, stored, write_report
 from cervix_jax.files.atomic import read_json, write_json
-from cervix_jax.runs.inference import make_forward, over_symmetries, predict_split
+from cervix_jax.runs.inference import make_forward, over_symmetries
 from cervix_jax.runs.run import Run, as_run
 from cervix_jax.statistics.aggregation import aggregate
 from cervix_jax.statistics.ensemble import ensemble
@@ -82,15 +82,10 @@ def evaluate_run(
         splits.insert(0, "val")
     report: dict[str, Any] = {}
     for name in splits:
-        predictions = predict_split(
-            forward,
-            run.variables,
-            data.pipeline,
-            data.indices(name),
-            run.config.eval_batch_size,
-            progress=name if progress else "",
-        )
-        report = write_evaluation(folder, name, predictions, data, run.config, run.step, tta=tta)
+        report = evaluate_split(
+            folder, name, forward, run.variables, data, run.config, run.step,
+            tta=tta, progress=progress,
+        )  # fmt: skip
     return report
 
 

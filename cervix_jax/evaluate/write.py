@@ -6,18 +6,67 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from cervix_jax import distributed
 from cervix_jax.data.experiment import ExperimentData
+from cervix_jax.detect.evaluation import evaluate_detector
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.charts import draw_charts
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table, write_table
 from cervix_jax.evaluate.report_file import EvaluationReport, make_report
 from cervix_jax.files.atomic import read_json, write_json
-from cervix_jax.runs.inference import Predictions
+from cervix_jax.runs.inference import Forward, Predictions, Variables, predict_split
 from cervix_jax.statistics.decisions import decisions_report
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
 
 TTA = "_tta"  # of files whose predictions are means over symmetries
+
+
+def evaluate_split(
+    folder: Path,
+    split: str,
+    forward: Forward,
+    variables: Variables,
+    data: ExperimentData,
+    config: ml_collections.ConfigDict,
+    step: int,
+    *,
+    tta: bool = False,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Predict and evaluate a split; every process of a run must call it, and one writes.
+
+    Args:
+      folder: `<workdir>/evaluate`.
+      split: "train", "val" or "test".
+      forward: from `runs.inference.make_forward`.
+      variables: the weights.
+      data: the examples.
+      config: the run's config.
+      step: training step of the weights.
+      tta: `forward` takes means over 8 symmetries, see `write_evaluation`.
+      progress: show a bar.
+
+    Returns:
+      What `<split>.json` holds, see `report_file`, or `detect.evaluation` of nuclei; {} on other
+      processes than the first.
+    """
+    if data.dataset.pixel_labels:
+        return evaluate_detector(
+            folder, split, forward, variables, data, config, step, progress=progress
+        )
+    predictions = predict_split(
+        forward,
+        variables,
+        data.pipeline,
+        data.indices(split),
+        config.eval_batch_size,
+        progress=split if progress else "",
+    )
+    with distributed.all_or_none():
+        if distributed.is_main_process():
+            return write_evaluation(folder, split, predictions, data, config, step, tta=tta)
+    return {}
 
 
 def write_evaluation(

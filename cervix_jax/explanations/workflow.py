@@ -37,7 +37,7 @@ from cervix_jax.explanations.source import (
     training_images,
 )
 from cervix_jax.explanations.store import Store
-from cervix_jax.runs.run import Run, as_run
+from cervix_jax.runs.run import Run, as_classifier
 
 DEFAULT_SETTINGS, DEFAULT_EFFORT = MapSettings(), Effort()
 
@@ -105,7 +105,7 @@ def explain_run(
     ):  # fmt: skip
         check_count(name, count, 0)
     check_number("nucleus_radius", nucleus_radius, 0)
-    run = as_run(run)
+    run = as_classifier(run)
     folder = Path(out or output_folder(run, split, dataset))
     source = open_source(run, split, dataset, manual_dir, data_dir, class_map)
     names, left_out = _choose_methods(methods, run, source)

@@ -18,7 +18,7 @@ from cervix_jax.export.card import FORMAT, make_card
 from cervix_jax.export.model_card import model_card
 from cervix_jax.export.program import PLATFORMS, Weights, named_weights, portable, trace
 from cervix_jax.files import atomic
-from cervix_jax.runs.run import Run, as_run
+from cervix_jax.runs.run import Run, as_classifier
 
 PROGRAM, WEIGHTS, CARD, MODEL_CARD = (
     "model.stablehlo",
@@ -84,7 +84,7 @@ def export_run(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
       RuntimeError: the exported program does not do what the run does.
     """
     safetensors = _safetensors()
-    run = portable(as_run(run))
+    run = portable(as_classifier(run))
     with atomic.new_folder(out) as folder:
         weights = named_weights(run)
         logging.info("Tracing the program for %s.", ", ".join(PLATFORMS))

@@ -42,6 +42,31 @@ def confusion_matrix(
     save(figure, path)
 
 
+def detection_curves(
+    curves: Mapping[str, Mapping[str, Sequence[float]]], title: str, path: Path
+) -> None:
+    """Draw what share of marked points is found against detections a field and against precision.
+
+    Args:
+      curves: of each source `statistics.detection.detection_curve`.
+      title: above the plot.
+      path: PNG to write.
+    """
+    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for name, curve in curves.items():
+        left.plot(curve["detections_per_field"], curve["recall"], label=drawable([name])[0])
+        right.plot(curve["precision"], curve["recall"])
+    left.set(xlabel="detections a field", ylabel="recall of marked nuclei", xlim=(0, 200))
+    right.set(xlabel="precision against marked nuclei (a lower bound)", xlim=(0, 1), ylim=(0, 1))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    if curves:
+        left.legend(fontsize=LABEL_SIZE)
+    figure.suptitle(title, fontsize=LABEL_SIZE + 1)
+    save(figure, path)
+
+
 def reliability(
     bins: Sequence[tuple[float, float, tuple[float, float], int]],
     title: str,

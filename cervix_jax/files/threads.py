@@ -3,7 +3,7 @@
 import collections
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ def map_in_order(
     *,
     workers: int = 0,
     ahead: int = 0,
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """Map in threads (image codecs release the GIL), a few items ahead to bound the memory.
 
     Args:

@@ -23,7 +23,7 @@ from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import REASON, Entry, Output, beside, check_path
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.validation import read_validation
-from cervix_jax.runs.run import Run, as_run
+from cervix_jax.runs.run import Run, as_classifier
 
 ImagePaths = str | Path | Sequence[str | Path] | Iterator[str]
 
@@ -190,7 +190,7 @@ def predict_images(
             raise InputError(f"--{name} is for images, --field for fields; give one of them.")
     unread = Unread()
     paths, total = _listed(images, unread)
-    run = as_run(run, step)
+    run = as_classifier(run, step)
     say = _say if progress else _keep_quiet
     if len(unread):
         say(f"{unread.text()}.")

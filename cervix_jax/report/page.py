@@ -14,7 +14,7 @@ from cervix_jax.figures.html import template
 from cervix_jax.files.atomic import read_json, write_text
 from cervix_jax.report.contents import evaluation_of, read_contents
 from cervix_jax.report.gallery import Gallery, choose_cases, make_gallery, outlines_of
-from cervix_jax.runs.run import Run, load_run
+from cervix_jax.runs.run import Run, as_classifier
 
 SECTIONS = (
     ("model", "Model"),
@@ -63,7 +63,7 @@ def write_page(
     place, stem = evaluation_of(folder, split, external)
     gallery = None
     if cases:
-        run = load_run(folder, contents["report"].step)
+        run = as_classifier(folder, contents["report"].step)
         table = read_table(place / f"{stem}{SUFFIX}")
         rows = choose_cases(table, cases)
         names = [table.filenames[row] for row in rows]

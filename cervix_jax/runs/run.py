@@ -24,6 +24,7 @@ from cervix_jax.errors import InputError, check_count
 from cervix_jax.files.images import why_no_picture
 from cervix_jax.files.paths import nfc
 from cervix_jax.jax_settings import as_in_every_run
+from cervix_jax.models import DETECTORS
 from cervix_jax.models.build import build_model
 from cervix_jax.runs import workdir
 from cervix_jax.runs.arguments import Images, listed_images, run_folder, wanted_step
@@ -261,6 +262,11 @@ class Run:
         return seen and seen / self.config.image_size
 
     @property
+    def finds_nuclei(self) -> bool:
+        """Whether it is a detector of nuclei, and no classifier of images."""
+        return self.config.model.name in DETECTORS
+
+    @property
     def input_range(self) -> InputRange:
         """What `preprocess` makes of a black and of a white pixel, float32 [3] each."""
         return input_range(self.config.model.normalization)
@@ -319,3 +325,19 @@ def as_run(run: Run | str | Path, step: str | int = "best") -> Run:
       InputError: as `load_run`.
     """
     return run if isinstance(run, Run) else load_run(run, step)
+
+
+def as_classifier(run: Run | str | Path, step: str | int = "best") -> Run:
+    """As `as_run`, and refuses what gives images no class.
+
+    Raises:
+      InputError: as `load_run`; or the run finds nuclei.
+    """
+    found = as_run(run, step)
+    if found.finds_nuclei:
+        raise InputError(
+            f"{found.workdir or 'the run'}: finds nuclei and gives images no class; this needs the "
+            "run of a classifier. predict --field=cells takes a detector as --detector, and "
+            "evaluate measures it."
+        )
+    return found

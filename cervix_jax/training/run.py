@@ -18,7 +18,7 @@ from cervix_jax.data.experiment import ExperimentData, open_data, with_absolute_
 from cervix_jax.data.pipeline import steps_per_epoch
 from cervix_jax.data.resolution import check_microns, unknown_resolution
 from cervix_jax.errors import InputError
-from cervix_jax.evaluate.write import write_evaluation
+from cervix_jax.evaluate.write import evaluate_split
 from cervix_jax.files.atomic import storage_named
 from cervix_jax.files.lock import held
 from cervix_jax.files.paths import user_path
@@ -26,7 +26,7 @@ from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, list_steps
 from cervix_jax.runs.damage import DamagedCheckpointError
-from cervix_jax.runs.inference import make_forward, predict_split
+from cervix_jax.runs.inference import make_forward
 from cervix_jax.training import losses, optim, writers
 from cervix_jax.training.loop import Loop, stoppable
 from cervix_jax.training.profiling import ProfileWindow
@@ -102,7 +102,7 @@ def _train_and_evaluate(
         config = with_absolute_folders(config)
         data = data or open_data(config, mesh, progress=show)
         data, identity = resumed_data(config, folder, data, mesh, progress=show)
-        train_indices, test_indices = data.indices("train"), data.indices("test")
+        train_indices, _ = data.indices("train"), data.indices("test")
         epoch_steps = steps_per_epoch(len(train_indices), config.batch_size)
         num_steps = epoch_steps * config.num_epochs
         names = data.dataset.class_names
@@ -166,21 +166,13 @@ def _train_and_evaluate(
             writer.close()
             checkpoints.close()
         with stop.at_once(EVALUATION):
-            predictions = predict_split(
-                stoppable(forward, stop, EVALUATION),
-                inference_variables(_restore_best(checkpoints, folder, best, target)),
-                data.pipeline,
-                test_indices,
-                config.eval_batch_size,
-                progress="test" if show else "",
+            evaluated = stoppable(forward, stop, EVALUATION)
+            variables = inference_variables(_restore_best(checkpoints, folder, best, target))
+            if show:
+                figures.learning_curves(items["history"], folder / "learning_curves.png")
+            report = evaluate_split(
+                folder / "evaluate", "test", evaluated, variables, data, config, best, progress=show
             )
-            report = {}
-            with distributed.all_or_none():
-                if show:
-                    figures.learning_curves(items["history"], folder / "learning_curves.png")
-                    report = write_evaluation(
-                        folder / "evaluate", "test", predictions, data, config, best
-                    )
     return json.loads(distributed.gather_text(json.dumps(report))[0])
 
 

@@ -1,0 +1,221 @@
+"""Detectors by name: the weights that ship with the package, a run of one's own, or blobs."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.resources
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx, traverse_util
+
+from cervix_jax import models
+from cervix_jax.data.normalization import normalize
+from cervix_jax.detect.blobs import find_blobs
+from cervix_jax.detect.peaks import Found, found_in, peak_scores
+from cervix_jax.errors import InputError, check_number
+from cervix_jax.models.nucleus_detector import MULTIPLE
+from cervix_jax.runs.inference import Variables, apply_weights
+from cervix_jax.runs.run import Run, load_run
+
+SHIPPED, BLOBS = "nuclei", "blobs"
+# Micrometres a pixel of blobs, and the score that they need: what finds 60 in a field of CRIC.
+_BLOB_MICRONS, _BLOB_LEAST = 0.5, 0.35
+# What the network sees about a place, in its pixels: beyond it no pixel changes a score.
+_CONTEXT = 96
+# Images are filled up to multiples of it, so that few sizes are compiled.
+_ROUNDED = 8 * MULTIPLE
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """Finds the centres of nuclei.
+
+      detector = load_detector("nuclei")
+      found = detector(tile)                 # uint8 [H, W, 3] at detector.microns_per_pixel
+      found.positions, found.scores          # float64 [n, 2] and [n]
+
+    Attributes:
+      name: as it was asked for.
+      microns_per_pixel: of the images that it takes.
+      least: the score that a nucleus needs.
+      context: pixels about an image's part that have a say in what is found there.
+      digest: of the weights; "" without any.
+      find: what finds them, whatever their score is.
+    """
+
+    name: str
+    microns_per_pixel: float
+    least: float
+    context: int
+    digest: str
+    find: Callable[[np.ndarray, float], Found]
+
+    def __call__(self, image: np.ndarray) -> Found:
+        """The nuclei of an image uint8 [H, W, 3], the most probable first."""
+        return self.find(image, self.least)
+
+    def facts(self) -> dict[str, object]:
+        """What decides its detections, for a later command that goes on."""
+        return {
+            "--detector": self.name,
+            "detector's weights": self.digest,
+            "detector's resolution": self.microns_per_pixel,
+            "--min_nucleus": self.least,
+        }
+
+
+def load_detector(name: str | Path = SHIPPED, least: float | None = None) -> Detector:
+    """The detector of a name.
+
+    Args:
+      name: "nuclei" for the weights of this package; "blobs" for the Laplacian of a Gaussian; or
+        the folder of a run that was trained with configs/nuclei.py.
+      least: the score that a nucleus needs, 0 to 1; None takes the detector's own.
+
+    Raises:
+      InputError: there is no such detector, or its folder is the run of another network.
+    """
+    if least is not None:
+        check_number("--min_nucleus", least, 0, 1)
+    if str(name) == BLOBS:
+        wanted = _BLOB_LEAST if least is None else least
+
+        def blobs(image: np.ndarray, score: float) -> Found:
+            return find_blobs(image, _BLOB_MICRONS, score)
+
+        return Detector(BLOBS, _BLOB_MICRONS, wanted, round(12 / _BLOB_MICRONS), "", blobs)
+    if str(name) == SHIPPED:
+        stored = read_shipped()
+        graphdef = nnx.split(
+            nnx.eval_shape(lambda: models.create(stored.model, num_classes=2)), nnx.Param, ...
+        )[0]
+        return _of_weights(
+            SHIPPED, graphdef, stored.variables, stored.normalization, stored.microns_per_pixel,
+            stored.least if least is None else least,
+        )  # fmt: skip
+    if not Path(name).is_dir():
+        raise InputError(
+            f"--detector={name}: give {SHIPPED}, {BLOBS}, or the folder of a run that was trained "
+            "with configs/nuclei.py."
+        )
+    return of_run(load_run(name), least)
+
+
+def of_run(run: Run, least: float | None = None) -> Detector:
+    """The detector that a run trained; arguments and errors as `load_detector`."""
+    name = str(run.workdir or "the run")
+    if not run.finds_nuclei:
+        raise InputError(
+            f"--detector={name}: is a run of {run.config.model.name}, which finds no nuclei; give "
+            "one that was trained with configs/nuclei.py."
+        )
+    microns = run.microns_per_pixel
+    if microns is None:
+        raise InputError(f"--detector={name}: does not say its micrometres a pixel; train it anew.")
+    if least is None:
+        least = _least_of(run)
+    return _of_weights(
+        name, run.graphdef, run.variables, run.config.model.normalization, microns, least
+    )
+
+
+def _least_of(run: Run) -> float:
+    """The threshold that the run's evaluation settled on validation fields; else a plain one."""
+    path = Path(run.workdir or "") / "evaluate" / "test.json"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return float(report["threshold"]) if report["step"] == run.step else 0.3
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.3
+
+
+def _of_weights(
+    name: str,
+    graphdef: nnx.GraphDef,
+    variables: Variables,
+    normalization: str,
+    microns: float,
+    least: float,
+) -> Detector:
+    digest = hashlib.sha256()
+    for array in jax.tree.leaves(variables):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    scores_of = _scores_of(graphdef, normalization)
+
+    def find(image: np.ndarray, score: float) -> Found:
+        height, width = image.shape[:2]
+        filled = [(0, -length % _ROUNDED) for length in (height, width)]
+        padded = np.pad(image, (*filled, (0, 0)), mode="symmetric")
+        scores = np.asarray(scores_of(variables, padded[None]))[0]
+        found = found_in(scores, score)
+        inside = (found.positions < (width, height)).all(1)
+        return Found(found.positions[inside], found.scores[inside])
+
+    return Detector(name, microns, least, _CONTEXT, digest.hexdigest(), find)
+
+
+@functools.lru_cache(maxsize=4)
+def _scores_of(graphdef: nnx.GraphDef, normalization: str) -> Callable:
+    def scores_of(variables: Variables, images: jax.Array) -> jax.Array:
+        return peak_scores(apply_weights(graphdef, variables, normalize(images, normalization))[0])
+
+    return jax.jit(scores_of)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """Weights of a detector with what is needed to use them.
+
+    Attributes:
+      model: name of the network.
+      normalization: of its images.
+      microns_per_pixel: of its images.
+      least: the score that a nucleus needs.
+      variables: {"params", "stats"}.
+    """
+
+    model: str
+    normalization: str
+    microns_per_pixel: float
+    least: float
+    variables: Variables
+
+
+_SETTINGS = "settings"  # the entry of the file that is no array of the network
+
+
+def read_shipped() -> Stored:
+    """The weights that ship with the package; see MODEL_CARD.md beside them."""
+    source = importlib.resources.files("cervix_jax.detect").joinpath("nuclei.npz")
+    with importlib.resources.as_file(source) as path, np.load(path, allow_pickle=False) as file:
+        settings: dict[str, Any] = json.loads(str(file[_SETTINGS]))
+        flat = {
+            tuple(int(part) if part.isdigit() else part for part in name.split("/")): jnp.asarray(
+                file[name], jnp.float32
+            )
+            for name in file.files
+            if name != _SETTINGS
+        }
+    return Stored(**settings, variables=traverse_util.unflatten_dict(flat))
+
+
+def store(path: Path, variables: Variables, settings: Mapping[str, Any]) -> None:
+    """Write weights, kernels as float16, half their size; what `read_shipped` reads.
+
+    Args:
+      path: an .npz file.
+      variables: {"params", "stats"}.
+      settings: the other attributes of `Stored`.
+    """
+    flat: dict[Any, Any] = dict(traverse_util.flatten_dict(variables))
+    arrays: dict[str, Any] = {
+        "/".join(map(str, name)): np.asarray(value, np.float16 if np.ndim(value) > 1 else None)
+        for name, value in flat.items()
+    }
+    np.savez_compressed(path, allow_pickle=False, **{_SETTINGS: json.dumps(settings)}, **arrays)

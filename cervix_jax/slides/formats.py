@@ -1,5 +1,8 @@
 """Which files are whole slides, by their names and heads."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 SLIDE_SUFFIXES = (
@@ -36,7 +39,7 @@ def _is_tiled_slide(path: Path, max_pixels: int) -> bool:
     import tifffile  # a tenth of a second, and most images are no TIFF
 
     try:
-        with tifffile.TiffFile(path) as tiff:
+        with tifffile_is_silent(), tifffile.TiffFile(path) as tiff:
             first = tiff.pages.first
             if not first.is_tiled:
                 return False
@@ -44,3 +47,14 @@ def _is_tiled_slide(path: Path, max_pixels: int) -> bool:
             return several or first.imagewidth * first.imagelength > max_pixels
     except Exception:  # its many types for damaged files, which `files.images` names
         return False
+
+
+@contextlib.contextmanager
+def tifffile_is_silent() -> Iterator[None]:
+    """Keeps tifffile's log out of a command's output: what it says of a damaged file is raised."""
+    log = logging.getLogger("tifffile")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before

@@ -34,6 +34,7 @@ from cervix_jax.slides.sub_ifds import sub_ifd_levels
 if TYPE_CHECKING:
     import openslide
 
+_MOST_OF_A_TILE = 2**28  # pixels; scanners write tiles of up to 2**24
 _WAY_OUT = "copy it again, or save it as a tiled pyramidal TIFF"
 
 
@@ -97,6 +98,7 @@ def _open_whole(path: Path, mpp: float | None) -> Slide:
     files = contextlib.ExitStack()
     files.callback(opened.close)
     try:
+        _check_tiles(path, opened)
         levels = [_level(path, opened, number) for number in range(opened.level_count)]
         if len(levels) == 1:
             levels += files.enter_context(sub_ifd_levels(file, opened.dimensions))
@@ -109,6 +111,18 @@ def _open_whole(path: Path, mpp: float | None) -> Slide:
         files.close()
         raise
     return Slide(path, opened.dimensions, mpp, "slide", 1, levels, profile, files.close)
+
+
+def _check_tiles(path: Path, opened: "openslide.OpenSlide") -> None:
+    """OpenSlide ends the process where it finds no memory for one tile of a damaged slide."""
+    for number in range(opened.level_count):
+        sides = [
+            int(opened.properties.get(f"openslide.level[{number}].tile-{side}", 0))
+            for side in ("width", "height")
+        ]
+        if sides[0] * sides[1] > _MOST_OF_A_TILE:
+            reason = f"is damaged: it claims tiles of {sides[0]} x {sides[1]} px"
+            raise UnreadableImage(path, reason, _WAY_OUT)
 
 
 def _level(path: Path, opened: "openslide.OpenSlide", number: int) -> Level:

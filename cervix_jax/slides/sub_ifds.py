@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cervix_jax.files.images import UnreadableImage
+from cervix_jax.slides.formats import tifffile_is_silent
 from cervix_jax.slides.regions import Level, downsample_of
 
 
@@ -29,7 +30,8 @@ def sub_ifd_levels(path: Path, whole: tuple[int, int]) -> Iterator[list[Level]]:
 
     with contextlib.ExitStack() as files:
         levels = []
-        with contextlib.suppress(Exception):  # tifffile's many types, of files that are no TIFF too
+        # tifffile has many types of errors; files that are no TIFF end here too.
+        with tifffile_is_silent(), contextlib.suppress(Exception):
             first = files.enter_context(tifffile.TiffFile(path)).pages.first
             for page in first.pages or ():
                 if _is_level(page):

@@ -1,12 +1,15 @@
 """Slides that the tests make, read by OpenSlide, against the pixels they were made of."""
 
 import concurrent.futures
+import contextlib
 import sys
 
 import make_slides
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
+from selection import tries
 
 from cervix_jax.errors import InputError
 from cervix_jax.files.images import UnreadableImage, read_rgb
@@ -177,11 +180,37 @@ def _refused(path, *words, **options):
 
 @pytest.mark.parametrize("kind", ["aperio", "pages", "sub-IFDs", "dicom"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9])
-def test_a_truncated_slide_is_refused(made, tmp_path, kind, share):
+def test_a_truncated_slide_is_refused(made, tmp_path, kind, share, caplog):
     whole = made[kind] / "0.dcm" if kind == "dicom" else made[kind]
     cut = tmp_path / whole.name
     cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
     assert isinstance(_refused(cut), UnreadableImage)
+    assert not caplog.records  # tifffile's, which would be a second line
+
+
+def test_a_tile_without_end_is_refused(made, tmp_path):
+    """OpenSlide asks for the memory of such a tile, and ends the process without it."""
+    path = tmp_path / "a.svs"
+    path.write_bytes(made["aperio"].read_bytes())
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        tiff.pages.first.tags["TileWidth"].overwrite(65535)
+        tiff.pages.first.tags["TileLength"].overwrite(65520)
+    _refused(path, "claims tiles of 65535 x 65520 px")
+
+
+def test_bytes_that_changed_end_in_one_line_or_in_pixels(made, tmp_path):
+    """Of TIFFs: with a wrong table of frames in a DICOM file, OpenSlide may end the process."""
+    for seed in range(tries(80)):
+        random = np.random.default_rng(seed)
+        source = made[("aperio", "pages", "sub-IFDs")[seed % 3]]
+        data = bytearray(source.read_bytes())
+        for _ in range(3):
+            start = random.choice([0, max(0, len(data) - 3000), int(random.integers(len(data)))])
+            data[min(len(data) - 1, start + int(random.integers(2000)))] = int(random.integers(256))
+        path = tmp_path / source.name
+        path.write_bytes(data)
+        with contextlib.suppress(InputError), open_slide(path, mpp=0.25) as slide:
+            assert slide.read((0, 0, *SIZE), (160, 120)).shape == (120, 160, 3)
 
 
 def test_what_is_no_slide_is_refused(tmp_path):

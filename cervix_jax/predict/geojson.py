@@ -168,5 +168,6 @@ def write_geojson(
                     },
                 },
             }
-            file.write((",\n" if row else "\n") + json.dumps(feature, ensure_ascii=False))
+            text = json.dumps(feature, ensure_ascii=False, separators=(",", ":"))
+            file.write((",\n" if row else "\n") + text)
         file.write("\n]}\n")

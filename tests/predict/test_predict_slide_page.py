@@ -206,6 +206,7 @@ const tried = () => {
   document.getElementById("number").value = 1;
   document.getElementById("go").click();
   steps.typed = row()[0];
+  choose(2);
   at("pointerdown", x, y); at("pointermove", x + 90, y); at("pointerup", x + 90, y);
   steps.dragged = row()[0];
   at("pointerdown", x + 90, y); at("pointerup", x + 90, y);
@@ -261,7 +262,7 @@ def test_the_page_works_in_a_browser(tmp_path):
     assert found["row"] == [str(k + 1), x, y, name, *p, EVIL]
     assert found["pressed"] == str(k + 1)
     assert found["tip"] == f"cell {k + 1}: {name} {max(p)}"
-    assert [found[step] for step in ("typed", "dragged", "clicked")] == ["1", "1", "1"]
+    assert [found[step] for step in ("typed", "dragged", "clicked")] == ["1", "3", "1"]
     assert found["closer"] == pytest.approx(1.6)
     assert found["wheel"] == pytest.approx(np.exp(-0.25))
     assert found["key"] == pytest.approx(1.4)

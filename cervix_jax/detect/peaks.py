@@ -60,4 +60,5 @@ def found_in(scores: np.ndarray, least: float) -> Found:
     values = scores[rows, columns].astype(np.float64)
     order = np.argsort(-values, kind="stable")
     places = np.stack([columns, rows], axis=1)[order]
-    return Found((places + 0.5) * STRIDE, values[order])
+    # A place learns the label of the pixel at its middle, see `runs.inference.thinned`.
+    return Found(places * STRIDE + STRIDE // 2 + 0.5, values[order])

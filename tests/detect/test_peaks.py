@@ -24,7 +24,7 @@ def peaks(discs, least=0.05, **options):
 
 def test_a_disc_is_one_peak_in_its_middle_and_the_surest_is_first():
     found = peaks([(20, 30, 9.0), (60, 12, 16.0)])
-    np.testing.assert_allclose(found.positions, np.array([[60.5, 12.5], [20.5, 30.5]]) * STRIDE)
+    np.testing.assert_allclose(found.positions, np.array([[60, 12], [20, 30]]) * STRIDE + 1.5)
     assert found.scores[0] > 0.8
     assert 0.4 < found.scores[1] < found.scores[0]
 
@@ -37,7 +37,7 @@ def test_a_score_is_needed_and_empty_maps_have_none():
 def test_discs_that_touch_are_two_and_the_border_is_no_limit():
     assert len(peaks([(20, 30, 16.0), (27, 30, 16.0)], radius=2.5).scores) == 2
     found = peaks([(0, 0, 16.0), (79, 63, 16.0)])
-    np.testing.assert_allclose(sorted(found.positions.tolist()), [[1, 1], [159, 127]], atol=2)
+    np.testing.assert_allclose(sorted(found.positions.tolist()), [[1.5, 1.5], [159.5, 127.5]], atol=2)
 
 
 def test_blobs_are_dark_in_red_light_and_of_the_size_of_nuclei():

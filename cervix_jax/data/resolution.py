@@ -12,6 +12,7 @@ from cervix_jax.files import images
 # Micrometres a pixel. What lies beyond shows no cell: 0.05 is finer than light resolves by four,
 # and at 10 a nucleus is less than a pixel.
 LOWEST, HIGHEST = 0.05, 10.0
+_PUBLISHED = ("cric", "herlev", "sipakmed")  # builders whose files all have one resolution
 _LOOKED_AT = 16  # images of a data set, whose sizes say whether it is a copy of another size
 
 
@@ -104,10 +105,13 @@ def network_scale(wanted: Any, microns_per_pixel: float | None, what: str) -> fl
 
 def unknown_resolution(what: str) -> InputError:
     """What to say where data.resize=scale meets images of unknown resolution."""
-    if what.partition("/")[0] == "image_folder":
-        mend = "give data.settings.microns_per_pixel (of other commands: --setting=...)"
-    else:
+    if what.partition("/")[0] in _PUBLISHED:
         mend = "take the published files, or another data.resize"
+    else:
+        mend = (
+            "give the setting, e.g. data.settings.microns_per_pixel=0.25 in a config or "
+            "--setting=microns_per_pixel=0.25 beside --on"
+        )
     return InputError(
         f"{what}: nobody says how many micrometres a pixel of its images measures, which "
         f"data.resize=scale needs; {mend}."

@@ -117,11 +117,17 @@ def _model(config: ml_collections.ConfigDict, report: EvaluationReport) -> list[
         ("Network", config.model.name),
         ("Channel attention", attention.replace("_", " ")),
         ("Started from", start),
-        ("Images", f"{config.image_size} by {config.image_size} pixels, {config.data.resize}"),
+        ("Images", f"{config.image_size} by {config.image_size} pixels, {_resized(config.data)}"),
         ("Training", f"at most {config.num_epochs} epochs of {config.optimizer.name}, batches of "
          f"{config.batch_size}, learning rate {config.learning_rate:g}, seed {config.seed}"),
         ("Weights of step", str(report.step)),
     ]  # fmt: skip
+
+
+def _resized(wanted: ml_collections.ConfigDict) -> str:
+    if wanted.resize != "scale":
+        return str(wanted.resize)
+    return f"scaled to {wanted.microns_per_pixel:g} micrometres a pixel"
 
 
 def _data_title(config: ml_collections.ConfigDict, report: EvaluationReport) -> str:

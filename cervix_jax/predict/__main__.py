@@ -9,6 +9,11 @@ where the run was evaluated with validation images. `--field=window` and `--fiel
 whole fields instead: a row, a heat map and a GeoJSON file for QuPath each.
 
 A command that was stopped goes on with `--resume`; nothing is overwritten without `--overwrite`.
+
+Many machines share the images: start the command on each, with `--shard=1/16` to `16/16`, or under
+Slurm, SkyPilot or Kubernetes without it. The last to be done makes the table, or this does:
+
+  python -m cervix_jax.predict --merge --out=predictions.csv
 """
 
 import sys
@@ -26,14 +31,17 @@ from cervix_jax.files.atomic import mark_for_excel
 from cervix_jax.files.images import MAX_PIXELS
 from cervix_jax.predict import inputs
 from cervix_jax.predict.field_rows import HEATMAPS, KINDS, FieldOptions
+from cervix_jax.predict.finish import Predicted, merge_shards
 from cervix_jax.predict.image_rows import ImageOptions
 from cervix_jax.predict.overlays import OVERLAY_METHODS
-from cervix_jax.predict.workflow import Predicted, predict_images
+from cervix_jax.predict.schedulers import AUTO
+from cervix_jax.predict.workflow import predict_images
 from cervix_jax.statistics.aggregation import RULES
 
 GROUPS = {
     "The run": ["workdir", "step", "batch_size"],
     "Output": ["out", "resume", "overwrite", "strict", "null", "excel"],
+    "Many machines": ["shard", "merge"],
     "Images": [
         "coverage", "calibrated", "group", "aggregate", "overlay", "method", "feature_map",
         "max_pixels", "mpp",
@@ -48,6 +56,10 @@ GROUPS = {
 def main(argv: list[str]) -> int | None:
     """Command line."""
     args = flags.FLAGS
+    if args.merge:
+        predicted = _merge(argv[1:])
+        _end(predicted)
+        return None
     for name in ("workdir", "out"):
         if not args[name].value:
             raise InputError(f"--{name} is missing; give --workdir=<run> and --out=<file.csv>.")
@@ -82,15 +94,36 @@ def main(argv: list[str]) -> int | None:
             min_probability=args.min_probability,
             heatmap=args.heatmap,
             maps=args.maps,
+            shard=args.shard,
         )
     except Preempted:
         return EXIT_PREEMPTED
-    if args.excel:
+    _end(predicted)
+    return None
+
+
+def _merge(images: Sequence[str]) -> Predicted:
+    """The table of the shards, which was decided when they began."""
+    args = flags.FLAGS
+    known = {name for names in GROUPS.values() for name in names} - {"merge", "out", "excel"}
+    given = [f"--{name}" for name in sorted(known) if args[name].present]
+    if given or images:
+        raise InputError(
+            "--merge takes what the shards were given; leave out "
+            f"{', '.join([*given, *images[:3]])}."
+        )
+    if not args.out:
+        raise InputError("--out is missing; give the table of the shards.")
+    return merge_shards(args.out)
+
+
+def _end(predicted: Predicted) -> None:
+    args = flags.FLAGS
+    if args.excel and not predicted.waiting:
         for path in (predicted.path, predicted.skipped_path, predicted.groups_path):
             if path is not None and path.suffix == ".csv":
                 mark_for_excel(path)
-    _report(predicted, args.aggregate)
-    return None
+    _report(predicted)
 
 
 def _images(arguments: Sequence[str], null: bool) -> Sequence[str] | Iterator[str]:
@@ -103,11 +136,18 @@ def _images(arguments: Sequence[str], null: bool) -> Sequence[str] | Iterator[st
     return inputs.list_images(arguments, stdin, b"\0" if null else b"\n")
 
 
-def _report(predicted: Predicted, rule: str) -> None:
+def _report(predicted: Predicted) -> None:
+    if predicted.waiting:
+        part = predicted.shard.part_of(predicted.path)
+        print(
+            f"{predicted.rows} of the {predicted.images} images of shard {predicted.shard} "
+            f"predicted: {part}; no table yet: {predicted.waiting}"
+        )
+        return
     if predicted.groups_path:
         alone = predicted.ungrouped
         left = f"; {alone} images match no group" if alone else ""
-        print(f"{predicted.groups} groups by {rule}{left}: {predicted.groups_path}")
+        print(f"{predicted.groups} groups by {predicted.rule}{left}: {predicted.groups_path}")
     print(f"{predicted.rows} of {predicted.images} images predicted: {predicted.path}")
     if predicted.skipped_path:
         print(
@@ -129,6 +169,12 @@ def define_flags() -> None:
     flags.DEFINE_bool("null", False, "Paths on standard input end with NUL (find -print0).")
     flags.DEFINE_bool("resume", False, "Go on with a command that was stopped.")
     flags.DEFINE_bool("overwrite", False, "Replace a table, or a part of one, that is there.")
+    flags.DEFINE_string(
+        "shard",
+        AUTO,
+        "Which share is done here, e.g. 3/16; auto: as Slurm, SkyPilot or Kubernetes say.",
+    )
+    flags.DEFINE_bool("merge", False, "Make the table of the shards, where none of them did.")
     flags.DEFINE_bool("strict", False, "Fail at the first image that cannot be read.")
     flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Images with more pixels are not decoded.")
     flags.DEFINE_float(
@@ -181,4 +227,4 @@ def define_flags() -> None:
 if __name__ == "__main__":
     define_flags()
     flags.FLAGS.set_gnu_getopt(True)  # IMAGES before and after the flags
-    run_command(main, positional=True, groups=GROUPS)
+    run_command(main, positional=True, groups=GROUPS, alone=False)

@@ -16,7 +16,8 @@ from cervix_jax.files.images import UnreadableImage, orientation, read_rgb, squa
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict import geojson, heatmap
 from cervix_jax.predict.network import Network
-from cervix_jax.predict.output import REASON, Entry, make_folder
+from cervix_jax.predict.output import make_folder
+from cervix_jax.predict.parts import REASON, Entry
 from cervix_jax.predict.picture_names import picture_name, shown
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.severity import Severity, severity_of

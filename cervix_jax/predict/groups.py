@@ -10,8 +10,9 @@ import numpy as np
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.files import atomic
-from cervix_jax.predict.output import Entry, csv_text
+from cervix_jax.predict.parts import Entry
 from cervix_jax.predict.picture_names import shown
+from cervix_jax.predict.table import csv_text
 from cervix_jax.statistics.aggregation import RULES
 
 PARENT = "parent"

@@ -15,8 +15,8 @@ from cervix_jax.files.images import UnreadableImage, read_rgb
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict.groups import group_rule
 from cervix_jax.predict.network import Network
-from cervix_jax.predict.output import REASON, Entry
 from cervix_jax.predict.overlays import OVERLAY_METHODS, Overlays
+from cervix_jax.predict.parts import REASON, Entry
 from cervix_jax.predict.picture_names import shown
 from cervix_jax.predict.validation import Validation
 from cervix_jax.statistics.aggregation import RULES

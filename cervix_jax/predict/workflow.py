@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,13 +15,17 @@ from cervix_jax.errors import InputError, check_count
 from cervix_jax.files import atomic
 from cervix_jax.files.folders import Unread
 from cervix_jax.files.images import MAX_PIXELS, only_our_checks
+from cervix_jax.files.lock import held
 from cervix_jax.predict.field_rows import FieldOptions, FieldRows
-from cervix_jax.predict.groups import write_groups
+from cervix_jax.predict.finish import Predicted, finish_output
 from cervix_jax.predict.image_rows import ImageOptions, ImageRows
 from cervix_jax.predict.inputs import check_arguments, list_images
 from cervix_jax.predict.network import Network
-from cervix_jax.predict.output import REASON, Entry, Output, beside, check_path
+from cervix_jax.predict.output import Output, check_path
+from cervix_jax.predict.parts import REASON, Entry, Unit
 from cervix_jax.predict.positions import Positions
+from cervix_jax.predict.schedulers import AUTO, shard_of_scheduler
+from cervix_jax.predict.shard import WHOLE, Shard, parse_shard
 from cervix_jax.predict.validation import read_validation
 from cervix_jax.runs.run import Run, as_classifier
 
@@ -29,40 +33,6 @@ ImagePaths = str | Path | Sequence[str | Path] | Iterator[str]
 
 # Images that are named on stderr as they are left out; the file names them all.
 _NAMED = 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Predicted:
-    """What was written.
-
-    Attributes:
-      path: the table.
-      images: how many images were looked at.
-      rows: how many of them have a row.
-      skipped_path: table of the others with the reason of each, or None where there are none.
-      groups_path: table of the groups, or None where none were asked for.
-      groups: how many there are.
-      ungrouped: images with a row that are of no group.
-      maps: folder of the heat maps and GeoJSON of fields, or None for images.
-      unread: files of the folders that are not looked at, by suffix; "" is those without one.
-      no_sets: why a table of images has no column `conformal_set`; "" where it has one.
-    """
-
-    path: Path
-    images: int
-    rows: int
-    skipped_path: Path | None = None
-    groups_path: Path | None = None
-    groups: int = 0
-    ungrouped: int = 0
-    maps: Path | None = None
-    unread: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    no_sets: str = ""
-
-    @property
-    def skipped(self) -> int:
-        """How many images were left out."""
-        return self.images - self.rows
 
 
 class _Rows(Protocol):
@@ -107,6 +77,7 @@ def predict_images(
     min_probability: float = FieldOptions.min_probability,
     heatmap: str = FieldOptions.heatmap,
     maps: str | Path = "",
+    shard: str = str(WHOLE),
     progress: bool = True,
 ) -> Predicted:
     """Predict image files, in constant memory, into a table with a row for each.
@@ -152,6 +123,9 @@ def predict_images(
       min_probability: what a class needs to count as the worst of a field.
       heatmap: what heat maps show.
       maps: folder of heat maps and GeoJSON; by default named as the table.
+      shard: which share of the images is done here, such as "3/16"; "auto" takes that of the
+        scheduler which started the process, see `schedulers`. The last of the shards to be done
+        makes the table, or `merge_shards` does.
       progress: show a bar on standard error, and what there is to know on the way.
 
     Raises:
@@ -159,7 +133,6 @@ def predict_images(
       Preempted: the process was asked to stop; `resume` goes on.
     """
     table = Path(out)
-    check_path(table, resume=resume, overwrite=overwrite)
     check_count("--max_pixels", max_pixels)
     check_count("--batch_size", batch_size, 0)
     of_images = ImageOptions(
@@ -188,62 +161,61 @@ def predict_images(
     for name, value in (("group", group), ("overlay", overlay)):
         if field and value:
             raise InputError(f"--{name} is for images, --field for fields; give one of them.")
-    unread = Unread()
-    paths, total = _listed(images, unread)
-    run = as_classifier(run, step)
     say = _say if progress else _keep_quiet
-    if len(unread):
-        say(f"{unread.text()}.")
-    with only_our_checks(), StopRequest() as stop:
-        nuclei = None
-        if field == "nuclei":
-            listed = list(paths)
-            paths, total = iter(listed), len(listed)
-            nuclei = _positions(of_fields, listed, max_pixels, say)
-        validation = read_validation(run.workdir, run.step, coverage)
-        if calibrated and validation.temperature is None:
-            raise InputError(f"--calibrated: there is no temperature: {validation.missing}.")
-        if mpp and run.config.data.resize != "scale" and field in (None, "window"):
-            raise InputError(
-                f"--mpp={mpp:g}: nothing depends on it, as the run takes images of any resolution "
-                f"(data.resize={run.config.data.resize}); leave it out."
+    share, why = (parse_shard(shard), "") if shard != AUTO else shard_of_scheduler(os.environ)
+    if why:
+        say(f"shard {share} by {why}; --shard={WHOLE} takes all.")
+    with held(share.part_of(table) if share != WHOLE else table, _called(table, share)):
+        check_path(table, share, resume=resume, overwrite=overwrite)
+        unread = Unread()
+        paths, total = _listed(images, unread)
+        run = as_classifier(run, step)
+        if len(unread):
+            say(f"{unread.text()}.")
+        with only_our_checks(), StopRequest() as stop:
+            nuclei = None
+            if field == "nuclei":
+                listed = list(paths)
+                paths, total = iter(listed), len(listed)
+                nuclei = _positions(of_fields, listed, max_pixels, say)
+            validation = read_validation(run.workdir, run.step, coverage)
+            if calibrated and validation.temperature is None:
+                raise InputError(f"--calibrated: there is no temperature: {validation.missing}.")
+            if mpp and run.config.data.resize != "scale" and field in (None, "window"):
+                raise InputError(
+                    f"--mpp={mpp:g}: nothing depends on it, as the run takes images of any "
+                    f"resolution (data.resize={run.config.data.resize}); leave it out."
+                )
+            network = Network(run, batch_size, validation.temperature if calibrated else None, mpp)
+            given = {"--calibrated": calibrated, "--max_pixels": max_pixels}
+            if field:
+                rows = FieldRows(network, of_fields, nuclei, max_pixels)
+                say(f"severity ({rows.severity.source}): {rows.severity.text()}")
+                given |= of_fields.deciding()
+            else:
+                rows = ImageRows(network, of_images, validation, max_pixels)
+                given |= of_images.deciding() | {"threshold": str(validation.threshold)}
+            output = Output(
+                table,
+                rows.columns,
+                network.facts() | given,
+                at_end={"--aggregate": aggregate},
+                shard=share,
+                resume=resume,
+                overwrite=overwrite,
             )
-        network = Network(run, batch_size, validation.temperature if calibrated else None, mpp)
-        given = {"--calibrated": calibrated, "--max_pixels": max_pixels}
-        folder = None
-        if field:
-            rows = FieldRows(network, of_fields, nuclei, max_pixels)
-            say(f"severity ({rows.severity.source}): {rows.severity.text()}")
-            folder, given = rows.folder, given | of_fields.deciding()
-        else:
-            rows = ImageRows(network, of_images, validation, max_pixels)
-            given |= of_images.deciding() | {"threshold": str(validation.threshold)}
-        output = Output(
-            table, rows.columns, network.facts() | given, resume=resume, overwrite=overwrite
-        )
-        with atomic.storage_named(table), output:
-            groups = None
-            try:
-                _write(output, rows, paths, stop, total, strict=strict, progress=progress)
-                if group and output.rows:
-                    groups = write_groups(
-                        beside(table, "groups"), output.read(), run.class_names, aggregate
-                    )
-            except (Preempted, KeyboardInterrupt):
-                say(f"stopped after {output.images} images; {_way_on(output)}")
-                raise
-            output.finish()
-    return Predicted(
-        table,
-        output.images,
-        output.rows,
-        skipped_path=output.skipped_path if output.skipped else None,
-        groups_path=beside(table, "groups") if groups else None,
-        groups=groups.groups if groups else 0,
-        ungrouped=groups.alone if groups else 0,
-        maps=folder,
-        unread=unread.counts(),
-        no_sets="" if field else validation.missing,
+            with atomic.storage_named(output.part, output.when_full), output:
+                if output.whole:
+                    say(f"{output.part}: is whole already.")
+                try:
+                    _write(output, rows, paths, stop, total, strict=strict, progress=progress)
+                except (Preempted, KeyboardInterrupt):
+                    say(f"stopped after {output.units} images; {_way_on(output)}")
+                    raise
+                output.end()
+            predicted = finish_output(output)
+    return dataclasses.replace(
+        predicted, unread=unread.counts(), no_sets="" if field else validation.missing
     )
 
 
@@ -256,8 +228,8 @@ def _listed(images: ImagePaths, unread: Unread) -> tuple[Iterator[str], int | No
     check_arguments(arguments)
     total = sum(1 for _ in list_images(arguments, unread=unread))
     if not total:
-        held = f" ({unread.text()})" if len(unread) else ""
-        raise InputError(f"{', '.join(arguments)}: there is no image in it{held}; name one.")
+        others = f" ({unread.text()})" if len(unread) else ""
+        raise InputError(f"{', '.join(arguments)}: there is no image in it{others}; name one.")
     return list_images(arguments), total
 
 
@@ -286,10 +258,11 @@ def _write(
       InputError: an image cannot be used, with `strict`.
       Preempted: it was asked to stop.
     """
-    remaining = output.remaining(paths)
+    share = None if total is None else output.shard.size(total)
+    remaining = (unit.path for unit in output.remaining(map(Unit, paths)))
     with (
         tqdm(
-            total=total, initial=output.images, desc="predicting", unit=rows.unit,
+            total=share, initial=output.units, desc="predicting", unit=rows.unit,
             disable=not progress,
         ) as bar,
         contextlib.closing(rows.batches(remaining)) as batches,
@@ -308,6 +281,10 @@ def _write(
             stop.check("predicting")
 
 
+def _called(table: Path, shard: Shard) -> str:
+    return f"--out={table}" if shard == WHOLE else f"--out={table} --shard={shard}"
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
@@ -317,6 +294,6 @@ def _keep_quiet(text: str) -> None:
 
 
 def _way_on(output: Output) -> str:
-    if not output.images:
+    if not output.units:
         return "nothing was done yet."
     return f"they are in {output.part}, and the same command with --resume goes on."

@@ -99,7 +99,9 @@ def call(command: str, arguments: list[str]) -> tuple[int, str, str]:
             for quiet in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
                 warnings.simplefilter("ignore", quiet)
             try:
-                run_command(module.main, positional=command in POSITIONAL)
+                run_command(
+                    module.main, positional=command in POSITIONAL, alone=command != "predict"
+                )
             except SystemExit as end:
                 code = end.code if isinstance(end.code, int) else int(end.code is not None)
     finally:

@@ -12,7 +12,9 @@ from predicted_rows import read_rows
 from selection import tries
 
 from cervix_jax.errors import InputError
-from cervix_jax.predict.output import REASON, Output, part_of
+from cervix_jax.predict.output import Output
+from cervix_jax.predict.parts import REASON, Unit
+from cervix_jax.predict.shard import WHOLE
 
 BATCH = 4
 # Of each name whether it can be read; the seventh has a line end in its name.
@@ -26,7 +28,7 @@ def begin(out, facts=(("run", "r"),), columns=("path", "p"), **options):
 def fill(output, batches=None):
     """What a command does with the images; at most `batches` times."""
     readable = dict(LISTED)
-    names = list(output.remaining(iter(readable)))
+    names = [unit.path for unit in output.remaining(map(Unit, readable))]
     for first in range(0, len(names), BATCH)[:batches]:
         some = names[first : first + BATCH]
         output.add(
@@ -37,10 +39,15 @@ def fill(output, batches=None):
         )
 
 
+def finish(output):
+    output.end()
+    output.table().write()
+
+
 def whole(out):
     with begin(out) as output:
         fill(output)
-        output.finish()
+        finish(output)
     return out.read_bytes(), out.with_name(f"{out.stem}_skipped.csv").read_bytes()
 
 
@@ -53,7 +60,7 @@ def test_cut_at_any_byte(ending, data):
         out = Path(folder) / f"out.{ending}"
         with begin(out) as output:
             fill(output)
-        part = part_of(out)
+        part = WHOLE.part_of(out)
         os.truncate(part, data.draw(st.integers(0, part.stat().st_size), "kept"))
         lines = part.read_bytes().count(b"\n")
         if not lines:
@@ -61,9 +68,9 @@ def test_cut_at_any_byte(ending, data):
                 begin(out, resume=True)
             return
         with begin(out, resume=True) as again:
-            assert again.images == min(BATCH * (lines - 1), len(LISTED))
+            assert again.units == min(BATCH * (lines - 1), len(LISTED))
             fill(again)
-            again.finish()
+            finish(again)
         assert (out.read_bytes(), (Path(folder) / "out_skipped.csv").read_bytes()) == expected
         assert len(os.listdir(folder)) == 4
 
@@ -73,12 +80,12 @@ def test_each_of_many_stops_is_gone_on_from(tmp_path):
     out = tmp_path / "p.csv"
     for number in range(6):
         with begin(out, resume=True) as output:
-            assert output.images == BATCH * number
+            assert output.units == BATCH * number
             fill(output, 1)
     with begin(out, resume=True) as output:
         assert output.skipped == len(read_rows(tmp_path / "whole_skipped.csv"))
         fill(output)
-        output.finish()
+        finish(output)
     assert (out.read_bytes(), (tmp_path / "p_skipped.csv").read_bytes()) == expected
 
 
@@ -101,14 +108,14 @@ def test_a_stop_while_the_table_gets_its_name_loses_nothing(tmp_path, monkeypatc
             patched.setattr(os, "replace", until_stopped(os.replace))
             patched.setattr(Path, "unlink", until_stopped(Path.unlink))
             with contextlib.suppress(KeyboardInterrupt):
-                output.finish()
+                finish(output)
     assert out.exists() == (step > 2)
-    if part_of(out).exists():
+    if WHOLE.part_of(out).exists():
         with begin(out, resume=True) as output:
-            assert list(output.remaining(iter(dict(LISTED)))) == []
-            output.finish()
+            assert list(output.remaining(map(Unit, dict(LISTED)))) == []
+            finish(output)
     assert (out.read_bytes(), (tmp_path / "p_skipped.csv").read_bytes()) == expected
-    assert not part_of(out).exists()
+    assert not WHOLE.part_of(out).exists()
 
 
 def test_only_the_same_command_goes_on(tmp_path):
@@ -127,9 +134,9 @@ def test_only_the_same_command_goes_on(tmp_path):
     names = [name for name, _ in LISTED]
     for other in (["x.png", *names[1:]], [*names[1::-1], *names[2:]], names[:11], []):
         with begin(out, resume=True) as output, pytest.raises(InputError, match="not those of"):
-            list(output.remaining(iter(other)))
+            list(output.remaining(map(Unit, other)))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    part_of(out).write_bytes(part_of(out).read_bytes().replace(b"[", b"{"))
+    WHOLE.part_of(out).write_bytes(WHOLE.part_of(out).read_bytes().replace(b"[", b"{"))
     with pytest.raises(InputError, match="begin again with --overwrite"):
         begin(out, resume=True)
 
@@ -144,8 +151,9 @@ def test_nothing_is_overwritten_by_accident(tmp_path):
         fill(output, 2)
     assert out.read_bytes() == expected[0]  # until the new one is finished
     with begin(out, overwrite=True) as output:
+        assert list(output.remaining(iter([Unit("a.png")]))) == [Unit("a.png")]
         output.add([{"path": "a.png", "p": 1.0}])
-        output.finish()
+        finish(output)
     assert read_rows(out) == [{"path": "a.png", "p": "1"}]
     assert os.listdir(tmp_path) == ["p.csv"]
     (tmp_path / "folder.csv").mkdir()

@@ -16,7 +16,7 @@ from tests import small
 small.get_config()
 from absl import flags
 from cervix_jax.command.run import run_command
-from cervix_jax.predict import __main__ as command, output
+from cervix_jax.predict import __main__ as command, output, parts
 
 batch, stop = int(sys.argv.pop()), int(sys.argv.pop())
 write, writes = output.Output._write, []
@@ -25,7 +25,7 @@ def stopping(self, value):
     writes.append(1)
     if len(writes) != batch + 1:
         return write(self, value)
-    line = output._line(value)
+    line = parts.json_line(value)
     self._file.write(line[: len(line) // 2])
     os.kill(os.getpid(), stop)
     self._file.write(line[len(line) // 2 :])
@@ -33,7 +33,7 @@ def stopping(self, value):
 output.Output._write = stopping
 command.define_flags()
 flags.FLAGS.set_gnu_getopt(True)
-run_command(command.main, positional=True)
+run_command(command.main, positional=True, alone=False)
 """
 
 

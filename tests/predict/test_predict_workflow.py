@@ -9,7 +9,9 @@ from PIL import Image
 from predicted_rows import probabilities_of, read_rows
 
 from cervix_jax.errors import InputError
-from cervix_jax.predict.workflow import Predicted, predict_images
+from cervix_jax.files.lock import held
+from cervix_jax.predict.finish import Predicted, merge_shards
+from cervix_jax.predict.workflow import predict_images
 from cervix_jax.runs.run import load_run
 
 
@@ -52,9 +54,55 @@ def test_what_was_written_is_said(workdir, cells, field, tmp_path):
     assert sorted(os.listdir(found.maps)) == sorted([row["heatmap"], row["geojson"]])
 
 
+def test_shards_make_the_table_of_one_call(workdir, cells, tmp_path, capfd):
+    run = load_run(workdir)
+    (tmp_path / "bad.png").write_text("no image")
+    images = [*sorted(cells.rglob("*.png"))[:9], tmp_path / "bad.png"]
+    given = {"images": images, "group": "parent", "aggregate": "mean", "progress": False}
+    alone = predict_images(run, out=tmp_path / "alone.csv", **given)
+    out = tmp_path / "p.csv"
+    for number in (3, 1, 2):
+        found = predict_images(run, out=out, shard=f"{number}/3", batch_size=4, **given)
+        assert bool(found.waiting) == (number != 2)
+    again = predict_images(run, out=tmp_path / "again.csv", batch_size=4, **given)
+    names = ("path", "skipped_path", "groups_path")
+    for name in names:
+        assert getattr(found, name).read_bytes() == getattr(again, name).read_bytes()
+        assert getattr(found, name).read_bytes() == getattr(alone, name).read_bytes()
+    assert {**vars(found), "shard": 0} == {**vars(again), "shard": 0} | {
+        name: getattr(found, name) for name in names
+    }
+    # Whole fields too, each by one shard; all that is known of them by --merge is in the parts.
+    fields = {"images": images[:3], "field": "window", "window": 12, "progress": False}
+    predict_images(run, out=tmp_path / "w.csv", maps=tmp_path / "maps", **fields)
+    pictures = {path.name: path.read_bytes() for path in (tmp_path / "maps").iterdir()}
+    out = tmp_path / "f.csv"
+    predict_images(run, out=out, shard="1/2", maps=tmp_path / "f", **fields)
+    with held(out, "--out"):
+        predict_images(run, out=out, shard="2/2", maps=tmp_path / "f", **fields)
+    capfd.readouterr()
+    found = merge_shards(out)
+    assert (found.images, found.rows, found.maps) == (3, 3, tmp_path / "f")
+    assert out.read_bytes() == (tmp_path / "w.csv").read_bytes()
+    assert {path.name: path.read_bytes() for path in found.maps.iterdir()} == pictures
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_shard_is_done_once_at_a_time(workdir, cells, tmp_path):
+    out = tmp_path / "p.csv"
+    for shard, part, name in (
+        ("1/2", "p.csv.shard-1-of-2.part", "--shard=1/2"),
+        ("1/1", "p.csv", r"p\.csv"),
+    ):
+        with held(tmp_path / part, "x"), pytest.raises(InputError, match=f"{name} is in use by"):
+            predict_images(workdir, cells, out=out, shard=shard, progress=False)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"shard": "5/4"}, "--shard=5/4: give which share"),
         ({"field": "windows", "window": 9}, "--field=windows: choose one of window, nuclei"),
         ({"heatmap": "all"}, "--heatmap=all: choose one of"),
         ({"method": "luck"}, "--method=luck: choose one of"),

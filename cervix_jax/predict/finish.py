@@ -1,0 +1,230 @@
+"""What is made when all units are done: groups and the one table, also of the parts of shards."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cervix_jax.errors import InputError
+from cervix_jax.files import atomic
+from cervix_jax.files.lock import held
+from cervix_jax.predict.groups import write_groups
+from cervix_jax.predict.output import Output, check_suffix
+from cervix_jax.predict.parts import UNREADABLE, Part, differing, has_end, read_part
+from cervix_jax.predict.shard import WHOLE, Shard, parts_beside
+from cervix_jax.predict.table import Table, beside
+
+_NAMED = 20  # shards in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Predicted:
+    """What was written.
+
+    Attributes:
+      path: the table.
+      images: how many images were looked at.
+      rows: how many rows the table has.
+      skipped: how many images were left out.
+      skipped_path: table of the others with the reason of each, or None where there are none.
+      groups_path: table of the groups, or None where none were asked for.
+      groups: how many there are.
+      rule: how images made up their group.
+      ungrouped: images with a row that are of no group.
+      maps: folder of the heat maps and GeoJSON of fields, or None for images.
+      unread: files of the folders that are not looked at, by suffix; "" is those without one.
+      no_sets: why a table of images has no column `conformal_set`; "" where it has one.
+      shard: the share that was done here; the numbers above are its own while there is no table.
+      waiting: why there is no table yet, such as "shards 2 and 3 of 4 are missing"; "" where there
+        is one.
+    """
+
+    path: Path
+    images: int
+    rows: int
+    skipped: int = 0
+    skipped_path: Path | None = None
+    groups_path: Path | None = None
+    groups: int = 0
+    rule: str = ""
+    ungrouped: int = 0
+    maps: Path | None = None
+    unread: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    no_sets: str = ""
+    shard: Shard = WHOLE
+    waiting: str = ""
+
+
+class _OtherCommand(InputError):
+    """The parts of shards are not of the same command."""
+
+
+def finish(table: Table) -> Predicted:
+    """Make everything that is made of all units together; the table last.
+
+    Raises:
+      InputError: no unit could be predicted, or the disk is full; then the parts are kept.
+    """
+    facts, groups = table.facts, None
+    with atomic.storage_named(table.path):
+        if facts.get("--group") and table.rows:
+            groups = write_groups(
+                beside(table.path, "groups"), table.read(), facts["class_names"],
+                facts["--aggregate"],
+            )  # fmt: skip
+        table.write()
+    return Predicted(
+        table.path,
+        table.units,
+        table.rows,
+        table.skipped,
+        skipped_path=table.skipped_path if table.skipped else None,
+        groups_path=beside(table.path, "groups") if groups else None,
+        groups=groups.groups if groups else 0,
+        rule=facts["--aggregate"] if groups else "",
+        ungrouped=groups.alone if groups else 0,
+        maps=Path(facts["--maps"]) if facts.get("--field") else None,
+    )
+
+
+def merge_shards(out: str | Path) -> Predicted:
+    """Make the table of the parts of all shards, which lie beside it, and remove the parts.
+
+      merge_shards("predicted.csv")
+
+    Args:
+      out: the table.
+
+    Raises:
+      InputError: a part is missing, unfinished or of another command, or the table is being made.
+    """
+    path = Path(out)
+    check_suffix(path)
+    with held(path, f"--out={path}"):
+        found = parts_beside(path)
+        if not found:
+            raise InputError(
+                f"--out={path}: no parts of shards lie beside it; start predict with --shard=1/4 "
+                "to 4/4, or as many as there are machines."
+            )
+        counts = sorted({shard.count for shard in found})
+        if len(counts) > 1:
+            raise InputError(
+                f"--out={path}: beside it lie parts of {counts[0]} and of {counts[1]} shards; "
+                "remove those that are not meant."
+            )
+        waiting = _waiting(path, counts[0])
+        if waiting and path.exists():  # stopped while the parts were removed, or begun again
+            raise InputError(
+                f"--out={path}: is there already, and {waiting}; if it is their table, remove the "
+                f"parts, else start each of these with --shard=K/{counts[0]} --overwrite."
+            )
+        if waiting:
+            raise InputError(
+                f"--out={path}: {waiting}; start each of these with --shard=K/{counts[0]} --resume."
+            )
+        return finish(_joined(path, counts[0]))
+
+
+def finish_output(output: Output) -> Predicted:
+    """What is made of a part that has ended: the table, where it is not one of shards not done.
+
+    Raises:
+      InputError: no unit could be predicted, the disk is full, or the shards are of different
+        commands; then the parts are kept.
+    """
+    if output.shard == WHOLE:
+        return finish(output.table())
+    try:
+        found = _finish_if_last(output.path, output.shard.count)
+    except _OtherCommand as error:
+        if not output.overwrite:
+            raise
+        found = str(error).rstrip(".")  # the other may still be to be overwritten
+    if isinstance(found, Predicted):
+        return dataclasses.replace(found, shard=output.shard)
+    return Predicted(
+        output.path, output.units, output.rows, output.skipped, shard=output.shard, waiting=found
+    )
+
+
+def _finish_if_last(path: Path, count: int) -> Predicted | str:
+    """Make the table where all shards are done, or say why not."""
+    if (waiting := _waiting(path, count)) and not _is_made(path):
+        return waiting
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(held(path, f"--out={path}"))
+        except InputError:
+            return "another process is making the table"
+        if _is_made(path):  # by another, before the lock was free
+            return "another process made the table"
+        return _waiting(path, count) or finish(_joined(path, count))
+
+
+def _is_made(path: Path) -> bool:
+    return path.exists() and not parts_beside(path)
+
+
+def _waiting(path: Path, count: int) -> str:
+    """Which of the shards are missing or unfinished; "" where none is."""
+    missing: list[int] = []
+    unfinished: list[int] = []
+    for number in range(1, count + 1):
+        place = Shard(number, count).part_of(path)
+        try:
+            if not has_end(place):
+                unfinished.append(number)
+        except FileNotFoundError:
+            missing.append(number)
+        except OSError as error:
+            raise InputError(
+                f"{place}: cannot be read ({error.strerror}); check its permissions."
+            ) from error
+    return " and ".join(
+        f"{_numbers(numbers)} of {count} {'is' if len(numbers) == 1 else 'are'} {what}"
+        for numbers, what in ((missing, "missing"), (unfinished, "unfinished"))
+        if numbers
+    )
+
+
+def _joined(path: Path, count: int) -> Table:
+    """The table of the parts of all shards, which are finished.
+
+    Raises:
+      InputError: one is damaged.
+      _OtherCommand: they are not of the same command.
+    """
+    parts: list[Part] = []
+    for number in range(1, count + 1):
+        place = Shard(number, count).part_of(path)
+        try:
+            part = read_part(place)
+            if part.end is None:
+                raise ValueError("its end is missing")
+            first = parts[0] if parts else part
+            strange = differing(part.head, first.head)
+        except UNREADABLE as error:
+            raise InputError(
+                f"{place}: cannot be read ({error}); begin this shard again with --overwrite."
+            ) from error
+        assert first.end is not None
+        if not strange and (part.end.of, part.end.listed) != (first.end.of, first.end.listed):
+            strange = f"other images, {part.end.of} in all"
+        if strange:
+            raise _OtherCommand(
+                f"{place}: was made with {strange}, and {first.path.name} was not; begin one "
+                "of them again with --overwrite."
+            )
+        parts.append(part)
+    return Table(path, parts)
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Such as "shards 2, 3 and 5"."""
+    named = [str(number) for number in numbers[:_NAMED]]
+    if len(numbers) > _NAMED:
+        named.append(f"{len(numbers) - _NAMED} more")
+    if len(named) == 1:
+        return f"shard {named[0]}"
+    return f"shards {', '.join(named[:-1])} and {named[-1]}"

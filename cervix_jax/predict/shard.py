@@ -1,0 +1,74 @@
+"""Which share of the units of a prediction a process takes."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+from cervix_jax.errors import InputError
+
+_WRITTEN = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Shard:
+    """Share `number` of `count`, counted from 1; 1 of 1 is everything.
+
+    Units are dealt like cards: of units 0, 1, 2, ... shard k of n takes those with i % n = k - 1.
+    """
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def takes(self, index: int) -> bool:
+        """Whether it has the unit of that index, from 0."""
+        return index % self.count == self.number - 1
+
+    def size(self, units: int) -> int:
+        """How many of so many units it has."""
+        return len(range(self.number - 1, units, self.count))
+
+    def part_of(self, table: Path) -> Path:
+        """Where its entries lie until the table is made."""
+        if self == WHOLE:
+            return table.with_name(f"{table.name}.part")
+        digits = len(str(self.count))
+        return table.with_name(f"{table.name}.shard-{self.number:0{digits}}-of-{self.count}.part")
+
+
+WHOLE = Shard(1, 1)
+
+
+def parse_shard(given: str) -> Shard:
+    """The shard of a text such as "3/16".
+
+    Raises:
+      InputError: it is none, or lies beyond the number of shards.
+    """
+    found = _WRITTEN.fullmatch(given) if isinstance(given, str) else None
+    shard = Shard(int(found[1]), int(found[2])) if found else Shard(0, 0)
+    if not 1 <= shard.number <= shard.count:
+        raise InputError(
+            f"--shard={given}: give which share of how many, counted from 1, e.g. 3/16."
+        )
+    return shard
+
+
+def parts_beside(table: Path) -> dict[Shard, Path]:
+    """The parts of shards that lie beside a table, in order.
+
+    Raises:
+      InputError: the folder cannot be listed.
+    """
+    pattern = re.compile(rf"{re.escape(table.name)}\.shard-(\d+)-of-(\d+)\.part")
+    try:
+        names = [path.name for path in table.parent.iterdir()] if table.parent.is_dir() else []
+    except OSError as error:
+        raise InputError(
+            f"{table.parent}: cannot be listed ({error.strerror}); check its permissions."
+        ) from error
+    found = (Shard(int(m[1]), int(m[2])) for name in names if (m := pattern.fullmatch(name)))
+    paths = {shard: shard.part_of(table) for shard in sorted(found) if shard.count > 1}
+    return {shard: path for shard, path in paths.items() if path.name in names}

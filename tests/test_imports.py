@@ -16,8 +16,10 @@ LEVELS = [
     {"config", "slides", "statistics"},
     {"command", "explain", "runs"},
     {"detect"},
-    {"audit", "evaluate", "explanations", "prepare"},
-    {"export", "predict", "report", "training"},
+    {"audit", "evaluate", "prepare"},
+    {"export", "predict", "training"},
+    {"explanations"},
+    {"report"},
     {"__main__", "compile", "main", "reproduce"},
 ]
 FORBIDDEN = {"tensorflow", "torch", "pickle", "keras"}

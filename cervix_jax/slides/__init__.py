@@ -5,9 +5,18 @@ each (`slide.read(tile.box, tile.size)`), or of any other rectangle.
 """
 
 from cervix_jax.slides.formats import SLIDE_SUFFIXES, is_slide
-from cervix_jax.slides.opening import open_slide
+from cervix_jax.slides.opening import as_slide, open_slide
 from cervix_jax.slides.regions import Box
 from cervix_jax.slides.slide import Slide
 from cervix_jax.slides.tiles import Tile, tile_rows
 
-__all__ = ["SLIDE_SUFFIXES", "Box", "Slide", "Tile", "is_slide", "open_slide", "tile_rows"]
+__all__ = [
+    "SLIDE_SUFFIXES",
+    "Box",
+    "Slide",
+    "Tile",
+    "as_slide",
+    "is_slide",
+    "open_slide",
+    "tile_rows",
+]

@@ -72,7 +72,18 @@ def open_slide(path: Path | str, mpp: float | None = None, max_pixels: int = MAX
             "save it as a tiled TIFF, which has no limit (vips tiffsave IN OUT --tile --pyramid)",
         )
     image = read_rgb(path, max_pixels=max_pixels)
-    turned = orientation(path, max_pixels=max_pixels)
+    return as_slide(image, path, mpp, orientation(path, max_pixels=max_pixels))
+
+
+def as_slide(image: Image.Image, path: Path, mpp: float | None, turned: int = 1) -> Slide:
+    """A plain image that is read already, as `open_slide` gives it.
+
+    Args:
+      image: RGB, upright.
+      path: what messages call it.
+      mpp: micrometres a pixel; None where nobody knows.
+      turned: the EXIF orientation of its file, 1 to 8.
+    """
 
     def crop(left: int, top: int, right: int, bottom: int) -> Image.Image:
         return image.crop((left, top, right, bottom))

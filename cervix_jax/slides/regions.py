@@ -123,14 +123,15 @@ def _mirrored(level: Level, left: int, top: int, right: int, bottom: int) -> Ima
     """A region that may reach beyond the level, as `numpy.pad` of mode "reflect" fills it."""
     if left >= 0 and top >= 0 and right <= level.width and bottom <= level.height:
         return level.fetch(left, top, right, bottom)
-    columns = _reflected(np.arange(left, right), level.width)
-    rows = _reflected(np.arange(top, bottom), level.height)
+    columns = reflected(np.arange(left, right), level.width)
+    rows = reflected(np.arange(top, bottom), level.height)
     x, y = int(columns.min()), int(rows.min())
     part = np.asarray(level.fetch(x, y, int(columns.max()) + 1, int(rows.max()) + 1))
     return Image.fromarray(np.take(part[rows - y], columns - x, axis=1))
 
 
-def _reflected(indices: np.ndarray, length: int) -> np.ndarray:
+def reflected(indices: np.ndarray, length: int) -> np.ndarray:
+    """Which pixel of a side of `length` a mirrored pixel shows; indices int, of any sign."""
     if length == 1:
         return np.zeros_like(indices)
     folded = np.abs(indices) % (2 * length - 2)

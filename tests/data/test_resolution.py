@@ -1,6 +1,7 @@
 """Micrometres a pixel of every data set, of copies of it, and what is refused without them."""
 
 import dataclasses
+import io
 from types import SimpleNamespace
 
 import ml_collections
@@ -11,7 +12,7 @@ from PIL import Image
 from cervix_jax.config.base import base_config
 from cervix_jax.data import catalog
 from cervix_jax.data.experiment import with_batches
-from cervix_jax.data.resolution import field_of_view, network_scale
+from cervix_jax.data.resolution import field_of_view, network_scale, same_size, sampled_sizes
 from cervix_jax.errors import InputError
 from tfds_builders.cervix_phantom import anatomy
 from tfds_builders.sipakmed import sipakmed_dataset_builder as sipakmed
@@ -82,6 +83,22 @@ def test_a_folder_is_not_prepared_again_for_its_resolution(folder, tmp_path):
     for absurd in (0.01, 11):
         with pytest.raises(InputError, match=r"image_folder setting microns_per_pixel=.*from 0"):
             load(microns_per_pixel=absurd)
+
+
+def test_a_damaged_image_is_not_looked_at_and_many_are_sampled():
+    def encoded(width):
+        stream = io.BytesIO()
+        Image.new("RGB", (width, 7)).save(stream, "PNG")
+        return {"image": stream.getvalue()}
+
+    source = [encoded(9), {"image": b"no image"}, encoded(9)]
+    assert sampled_sizes(source) == ((9, 7), (9, 7))
+    assert same_size(sampled_sizes(source)) == (9, 7)
+    assert sampled_sizes([]) == ()
+    assert same_size(()) is None
+    many = sampled_sizes([encoded(1 + n // 10) for n in range(100)])
+    assert len(many) == 16
+    assert {width for width, _ in many} == set(range(1, 11))
 
 
 def wanted(**given):

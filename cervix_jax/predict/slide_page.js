@@ -234,7 +234,14 @@ for (const [id, on] of [["all", true], ["none", false]]) {
     switched();
   });
 }
-for (const id of ["attribution", "opacity"]) find(id)?.addEventListener("input", draw);
+function attributed() {
+  for (const image of document.querySelectorAll(".gallery .over")) {
+    image.hidden = !find("attribution").checked;
+    image.style.opacity = find("opacity").value / 100;
+  }
+  draw();
+}
+for (const id of ["attribution", "opacity"]) find(id)?.addEventListener("input", attributed);
 for (const button of document.querySelectorAll("[data-cell]")) {
   button.addEventListener("click", () => {
     show(Number(button.dataset.cell) - 1);

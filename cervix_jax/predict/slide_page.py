@@ -41,6 +41,7 @@ def write_page(
     gallery: Sequence[np.ndarray] = (),
     side: float | None = None,
     attribution: bytes | None = None,
+    attributions: Sequence[np.ndarray] = (),
     attribution_note: str = "",
 ) -> None:
     """Write the page of one field or slide, whole or not at all.
@@ -62,17 +63,19 @@ def write_page(
       gallery: m pictures of them, uint8 [s, s, 3], as the network saw them.
       side: of the square that the network saw of a cell, in pixels of the finest level.
       attribution: a PNG file of the whole field or slide that may be laid over the overview.
-      attribution_note: what it shows.
+      attributions: pictures uint8 [s, s, 4] to lay over those of the gallery, all or none.
+      attribution_note: what these show.
 
     Raises:
       InputError: the file cannot be written.
       ValueError: the arrays do not fit each other.
     """
     rows = np.asarray(chosen, np.int64)
-    if not len(positions) == len(probabilities) or len(rows) != len(gallery):
+    pictures = {len(gallery), len(attributions) or len(gallery)}
+    if not len(positions) == len(probabilities) or pictures != {len(rows)}:
         raise ValueError(
-            f"{len(positions)} positions and {len(probabilities)} cells; {len(rows)} chosen and "
-            f"{len(gallery)} pictures"
+            f"{len(positions)} positions and {len(probabilities)} cells; {len(rows)} chosen, "
+            f"{len(gallery)} pictures and {len(attributions)} attributions"
         )
     mpp = summary["mpp"]
     radius = nucleus_radius(mpp) if mpp else _UNKNOWN_RADIUS * scale
@@ -93,7 +96,8 @@ def write_page(
         attribution=None if attribution is None else encoded_uri(attribution),
         attribution_note=attribution_note,
         cells=cells,
-        gallery=_gallery(rows, gallery, probabilities, severity),
+        attributed=attribution is not None or len(attributions) > 0,
+        gallery=_gallery(rows, gallery, attributions, probabilities, severity),
         provenance={name: str(value) for name, value in provenance.items()},
         version=__version__,
     )
@@ -223,10 +227,14 @@ def _classes(summary: Mapping[str, Any], severity: Severity) -> list[dict[str, A
 
 
 def _gallery(
-    rows: np.ndarray, pictures: Sequence[np.ndarray], probabilities: np.ndarray, severity: Severity
+    rows: np.ndarray,
+    pictures: Sequence[np.ndarray],
+    attributions: Sequence[np.ndarray],
+    probabilities: np.ndarray,
+    severity: Severity,
 ) -> list[dict[str, Any]]:
     cases = []
-    for row, pixels in zip(rows.tolist(), pictures, strict=True):
+    for place, (row, pixels) in enumerate(zip(rows.tolist(), pictures, strict=True)):
         best = int(probabilities[row].argmax())
         case = {
             "number": row + 1,
@@ -234,6 +242,7 @@ def _gallery(
             "colour": _colour(best),
             "probability": f"{probabilities[row, best]:.3f}",
             "image": data_uri(pixels, "JPEG"),
+            "over": data_uri(attributions[place]) if len(attributions) else "",
         }
         if severity.abnormal is not None:
             case["abnormal"] = f"{probabilities[row, severity.abnormal].sum():.3f}"

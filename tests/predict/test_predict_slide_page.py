@@ -150,8 +150,10 @@ def png(size=(20, 10)):
 def test_arrays_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(ValueError, match="39 positions and 40 cells"):
         write(tmp_path / "a.html", positions=np.zeros((39, 2)))
-    with pytest.raises(ValueError, match="16 chosen and 1 pictures"):
+    with pytest.raises(ValueError, match="16 chosen, 1 pictures and 0"):
         write(tmp_path / "a.html", gallery=[np.zeros((8, 8, 3), np.uint8)])
+    with pytest.raises(ValueError, match="16 pictures and 1 attributions"):
+        write(tmp_path / "a.html", attributions=[np.zeros((8, 8, 4), np.uint8)])
     with pytest.raises(ValueError, match="energy: 3 values of 40 cells"):
         write(tmp_path / "a.html", columns={"energy": [1.0] * 3})
     assert not list(tmp_path.iterdir())
@@ -186,9 +188,12 @@ const tried = () => {
   steps.without = seen();
   document.getElementById("none").click();
   document.getElementById("opacity").value = 100;
+  const overs = () => [...document.querySelectorAll(".gallery .over:not([hidden])")].length;
+  steps.hidden = overs();
   document.getElementById("attribution").click();
   paint();
   steps.over = seen();
+  steps.overs = overs();
   document.getElementById("attribution").click();
   document.getElementById("all").click();
   document.querySelector("[data-cell]").click();
@@ -247,6 +252,7 @@ def test_the_page_works_in_a_browser(tmp_path):
     made = write(
         tmp_path / "a.html", title=EVIL, severity=evil, attribution=png(), side=100.0,
         columns={EVIL: [EVIL] * 40}, size=(4000, 3000),
+        attributions=[np.full((8, 8, 4), 9, np.uint8)] * 16,
     )  # fmt: skip
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     (tmp_path / "b.html").write_text(text.replace("</body>", USE), encoding="utf-8")
@@ -255,6 +261,7 @@ def test_the_page_works_in_a_browser(tmp_path):
     assert found["first"] == [True, True, True, False]
     assert found["without"] == [False, True, True, False]
     assert found["over"] == [False, False, False, True]
+    assert [found["hidden"], found["overs"]] == [0, 16]
     k = int(made["chosen"][0])
     name = evil.class_names[made["probabilities"][k].argmax()]
     p = [f"{value:.3f}" for value in made["probabilities"][k]]

@@ -6,7 +6,11 @@
 IMAGES are files, folders, quoted patterns, or `-` for a list of paths on standard input. The table
 has the class, the probabilities and two scores of strangeness of every image, and conformal sets
 where the run was evaluated with validation images. `--field=window` and `--field=nuclei` look at
-whole fields instead: a row, a heat map and a GeoJSON file for QuPath each.
+whole fields instead: a row, a heat map and a GeoJSON file for QuPath each. `--field=cells` finds
+the cells of fields and whole slides: a row for each cell, in `<out>_fields.csv` a row for each field
+or slide, and of each of these a page and a GeoJSON file:
+
+  python -m cervix_jax.predict --workdir=runs/cells slide.svs --field=cells --out=cells.csv
 
 A command that was stopped goes on with `--resume`; nothing is overwritten without `--overwrite`.
 
@@ -26,11 +30,12 @@ from absl import flags
 from cervix_jax.command.flags import run_flags
 from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_PREEMPTED, run_command
+from cervix_jax.detect.detector import BLOBS, SHIPPED
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import mark_for_excel
 from cervix_jax.files.images import MAX_PIXELS
 from cervix_jax.predict import inputs
-from cervix_jax.predict.field_rows import HEATMAPS, KINDS, FieldOptions
+from cervix_jax.predict.field_options import HEATMAPS, KINDS, FieldOptions
 from cervix_jax.predict.finish import Predicted, merge_shards
 from cervix_jax.predict.image_rows import ImageOptions
 from cervix_jax.predict.overlays import OVERLAY_METHODS
@@ -46,8 +51,9 @@ GROUPS = {
         "coverage", "calibrated", "group", "aggregate", "overlay", "method", "feature_map",
         "max_pixels", "mpp",
     ],
-    "Whole fields": [
-        "field", "window", "overlap", "min_contrast", "positions", "positions_width", "crop",
+    "Whole fields and slides": [
+        "field", "detector", "min_nucleus", "window", "overlap", "min_contrast", "positions",
+        "positions_width", "crop",
         "severity", "abnormal", "min_probability", "heatmap", "maps",
     ],
 }  # fmt: skip
@@ -89,6 +95,8 @@ def main(argv: list[str]) -> int | None:
             positions=args.positions,
             positions_width=args.positions_width,
             crop=args.crop,
+            detector=args.detector,
+            min_nucleus=args.min_nucleus,
             severity=args.severity,
             abnormal=args.abnormal,
             min_probability=args.min_probability,
@@ -148,7 +156,12 @@ def _report(predicted: Predicted) -> None:
         alone = predicted.ungrouped
         left = f"; {alone} images match no group" if alone else ""
         print(f"{predicted.groups} groups by {predicted.rule}{left}: {predicted.groups_path}")
-    print(f"{predicted.rows} of {predicted.images} images predicted: {predicted.path}")
+    if predicted.fields_path:
+        print(f"{predicted.rows} cells in {predicted.images} rows of tiles: {predicted.path}")
+        print(f"fields and slides: {predicted.fields_path}")
+        print(f"pages and GeoJSON: {predicted.maps}")
+    else:
+        print(f"{predicted.rows} of {predicted.images} images predicted: {predicted.path}")
     if predicted.skipped_path:
         print(
             f"{predicted.skipped} left out, with the reason of each in {predicted.skipped_path}",
@@ -156,7 +169,7 @@ def _report(predicted: Predicted) -> None:
         )
     if predicted.no_sets:
         print(f"the table has no conformal_set: {predicted.no_sets}.", file=sys.stderr)
-    if predicted.maps:
+    if predicted.maps and not predicted.fields_path:
         print(f"heat maps and GeoJSON: {predicted.maps}")
 
 
@@ -197,7 +210,16 @@ def define_flags() -> None:
         "feature_map", ImageOptions.feature_map,
         "What Grad-CAM is made of, e.g. stage3; auto: the deepest of at least 7 x 7.",
     )  # fmt: skip
-    flags.DEFINE_enum("field", None, KINDS, "Whole fields: a sliding window, or known nuclei.")
+    flags.DEFINE_enum(
+        "field", None, KINDS,
+        "Whole fields: a sliding window, known nuclei, or cells that are found, also on slides.",
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "detector", SHIPPED, f"What finds cells: {SHIPPED}, {BLOBS}, or the workdir of a detector."
+    )
+    flags.DEFINE_float(
+        "min_nucleus", None, "Score that a nucleus needs, 0 to 1; default: the detector's own."
+    )
     flags.DEFINE_integer("window", 0, "Side of the window in pixels of the field.")
     flags.DEFINE_float(
         "overlap", FieldOptions.overlap, "Share of a window that the next one covers too, 0 to 0.9."
@@ -221,7 +243,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "heatmap", FieldOptions.heatmap, HEATMAPS, "What heat maps show; classes: one a class."
     )
-    flags.DEFINE_string("maps", "", "Folder of heat maps and GeoJSON; default: as --out.")
+    flags.DEFINE_string("maps", "", "Folder of heat maps or pages, and GeoJSON; default: as --out.")
 
 
 if __name__ == "__main__":

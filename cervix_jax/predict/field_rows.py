@@ -1,7 +1,6 @@
 """Predictions of whole fields: by a sliding window, or about nuclei whose positions are known."""
 
-import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,108 +8,21 @@ import numpy as np
 from PIL import Image
 
 from cervix_jax.data.cric_nuclei import PUBLISHED_WIDTH
-from cervix_jax.data.resolution import check_microns
-from cervix_jax.errors import InputError, check_count, check_number
+from cervix_jax.errors import InputError
 from cervix_jax.figures import drawable
 from cervix_jax.files.images import UnreadableImage, orientation, read_rgb, squares_about
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.predict import geojson, heatmap
+from cervix_jax.predict.field_options import FieldOptions
 from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import make_folder
-from cervix_jax.predict.parts import REASON, Entry
+from cervix_jax.predict.parts import REASON, Entry, Unit
 from cervix_jax.predict.picture_names import picture_name, shown
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.severity import Severity, severity_of
-from cervix_jax.predict.square_side import square_side
-from cervix_jax.predict.windows import check_window, mean_over_windows, starts
-from cervix_jax.runs.run import Run
+from cervix_jax.predict.windows import mean_over_windows, starts
 
-KINDS = ("window", "nuclei")
 WORST = ("worst", "worst_probability", "worst_object", "min_probability")
-HEATMAPS = ("auto", "abnormal", "classes")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FieldOptions:
-    """What is looked at in a field, and what is written of it.
-
-    Attributes:
-      field: "window" or "nuclei"; None where images are no fields.
-      window: side of the window, in pixels of the field.
-      overlap: share of a window that the next one covers too, 0 to 0.9.
-      min_contrast: windows whose grey values (0 to 255) have a smaller standard deviation are empty
-        background, and left out; 0 leaves out none.
-      positions: file of the nuclei, see `positions.Positions`.
-      positions_width: width of the fields that positions are given in, in pixels; 0 takes them as
-        they are.
-      crop: side of the square about a nucleus, in pixels of the field; 0 takes what shows the
-        run's field of view, where that is known.
-      mpp: micrometres that a pixel of the fields measures; 0 takes what the run's data set has, of
-        CRIC by the width of the field.
-      severity: all classes from harmless to worst; () takes the order that is known.
-      abnormal: classes that the heat map counts as abnormal; () takes those that are known.
-      min_probability: what a class needs somewhere in a field to count as its worst.
-      heatmap: one of `HEATMAPS`; "classes" draws one map a class.
-      maps: folder of the heat maps and GeoJSON.
-
-    Raises:
-      InputError: a value cannot be used, alone or with the others.
-    """
-
-    field: str | None = None
-    window: int = 0
-    overlap: float = 0.5
-    min_contrast: float = 0.0
-    positions: str | Path = ""
-    positions_width: int = 0
-    crop: int = 0
-    mpp: float = 0.0
-    severity: Sequence[str] = ()
-    abnormal: Sequence[str] = ()
-    min_probability: float = 0.5
-    heatmap: str = "auto"
-    maps: str | Path = ""
-
-    def __post_init__(self):
-        if self.field not in (None, *KINDS):
-            raise InputError(f"--field={self.field}: choose one of {', '.join(KINDS)}.")
-        if self.heatmap not in HEATMAPS:
-            raise InputError(f"--heatmap={self.heatmap}: choose one of {', '.join(HEATMAPS)}.")
-        check_number("--min_probability", self.min_probability, 0, 1)
-        check_number("--min_contrast", self.min_contrast, 0)
-        if self.mpp:
-            check_microns("--mpp", self.mpp)
-        for name in ("window", "positions_width", "crop"):
-            check_count(f"--{name}", getattr(self, name), 0)
-        for name, field in (("window", "window"), ("positions", "nuclei"), ("crop", "nuclei")):
-            if getattr(self, name) and self.field != field:
-                raise InputError(f"--{name} goes with --field={field}; add that.")
-        if self.field == "window":
-            check_window(self.window, self.overlap)
-        if self.field == "nuclei" and not self.positions:
-            raise InputError("--field=nuclei needs --positions=FILE, a table with image, x and y.")
-
-    def deciding(self) -> dict[str, object]:
-        """The options that decide what rows hold, by their flags."""
-        values = dataclasses.asdict(self)
-        texts = ("positions", "maps")
-        if not self.mpp:  # goes on with what earlier versions left
-            del values["mpp"]
-        return {f"--{name}": str(v) if name in texts else v for name, v in values.items()}
-
-    def square_in(self, run: Run, width: int) -> int:
-        """Side of the window, or of the square about a nucleus, in pixels of a field.
-
-        Args:
-          run: what predicts; how much of a cell it was shown is its field of view.
-          width: of the field in pixels.
-
-        Raises:
-          InputError: nobody says how large the square about a nucleus is.
-        """
-        if self.field == "window" or self.crop:
-            return self.window or self.crop
-        return square_side(run, self.mpp, width)
 
 
 class FieldRows:
@@ -161,18 +73,22 @@ class FieldRows:
         worst = WORST if self.severity.known else ()
         return ["path", "width", "height", *windows, *worst, *counts, "heatmap", "geojson"]
 
-    def batches(self, paths: Iterator[str]) -> Generator[list[Entry], None, None]:
+    def units(self, paths: Iterator[str]) -> Iterator[Unit]:
+        """A field is done at a time."""
+        return map(Unit, paths)
+
+    def batches(self, units: Iterator[Unit]) -> Generator[list[Entry], None, None]:
         """What becomes of the fields, one at a time; of its windows a few batches are in memory.
 
         Args:
-          paths: the fields that are left to do.
+          units: the fields that are left to do.
 
         Yields:
           The row of a field, or the reason why it has none.
         """
         make_folder("maps", self.folder)
         look = self._by_window if self._options.field == "window" else self._by_nuclei
-        for path in paths:
+        for path, _ in units:
             try:
                 yield [look(path, read_rgb(path, max_pixels=self._max_pixels))]
             except UnreadableImage as error:

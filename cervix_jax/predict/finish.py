@@ -8,6 +8,7 @@ from pathlib import Path
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic
 from cervix_jax.files.lock import held
+from cervix_jax.predict.cell_files import write_fields
 from cervix_jax.predict.groups import write_groups
 from cervix_jax.predict.output import Output, check_suffix
 from cervix_jax.predict.parts import UNREADABLE, Part, differing, has_end, read_part
@@ -31,7 +32,8 @@ class Predicted:
       groups: how many there are.
       rule: how images made up their group.
       ungrouped: images with a row that are of no group.
-      maps: folder of the heat maps and GeoJSON of fields, or None for images.
+      maps: folder of the pictures or pages and GeoJSON of fields, or None for images.
+      fields_path: table of the fields and slides that the cells are of, or None without cells.
       unread: files of the folders that are not looked at, by suffix; "" is those without one.
       no_sets: why a table of images has no column `conformal_set`; "" where it has one.
       shard: the share that was done here; the numbers above are its own while there is no table.
@@ -49,6 +51,7 @@ class Predicted:
     rule: str = ""
     ungrouped: int = 0
     maps: Path | None = None
+    fields_path: Path | None = None
     unread: Mapping[str, int] = dataclasses.field(default_factory=dict)
     no_sets: str = ""
     shard: Shard = WHOLE
@@ -72,6 +75,10 @@ def finish(table: Table) -> Predicted:
                 beside(table.path, "groups"), table.read(), facts["class_names"],
                 facts["--aggregate"],
             )  # fmt: skip
+        fields = None
+        if facts.get("--field") == "cells" and table.skipped < table.units:
+            fields = beside(table.path, "fields")
+            write_fields(fields, table.entries(), facts)
         table.write()
     return Predicted(
         table.path,
@@ -84,6 +91,7 @@ def finish(table: Table) -> Predicted:
         rule=facts["--aggregate"] if groups else "",
         ungrouped=groups.alone if groups else 0,
         maps=Path(facts["--maps"]) if facts.get("--field") else None,
+        fields_path=fields,
     )
 
 

@@ -9,19 +9,17 @@ import numpy as np
 from PIL import Image
 
 from cervix_jax.errors import InputError, check_number
-from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.explain.cam import AUTO
 from cervix_jax.files.images import UnreadableImage, read_rgb
 from cervix_jax.files.threads import map_in_order
+from cervix_jax.predict.class_columns import class_columns, class_values
 from cervix_jax.predict.groups import group_rule
 from cervix_jax.predict.network import Network
 from cervix_jax.predict.overlays import OVERLAY_METHODS, Overlays
-from cervix_jax.predict.parts import REASON, Entry
+from cervix_jax.predict.parts import REASON, Entry, Unit
 from cervix_jax.predict.picture_names import shown
 from cervix_jax.predict.validation import Validation
 from cervix_jax.statistics.aggregation import RULES
-from cervix_jax.statistics.outliers import energy
-from cervix_jax.statistics.table import UNKNOWN, PredictionTable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,24 +103,25 @@ class ImageRows:
         return [
             "path",
             *(["group"] if self._group_of else []),
-            "class",
-            *(f"{PREFIX}{name}" for name in self._network.run.class_names),
-            *([] if self._validation.threshold is None else ["conformal_set"]),
-            "confidence",
-            "energy",
+            *class_columns(self._network.run.class_names, self._validation),
             *(["overlay"] if self._overlays else []),
         ]
 
-    def batches(self, paths: Iterator[str]) -> Generator[list[Entry], None, None]:
+    def units(self, paths: Iterator[str]) -> Iterator[Unit]:
+        """An image is done at a time."""
+        return map(Unit, paths)
+
+    def batches(self, units: Iterator[Unit]) -> Generator[list[Entry], None, None]:
         """What becomes of the images, in order, a batch of the network at a time.
 
         Args:
-          paths: the images that are left to do.
+          units: the images that are left to do.
 
         Yields:
           A row for every image that can be read, and a reason for every other.
         """
         network = self._network
+        paths = (unit.path for unit in units)
         squares = read_squares(paths, network.square, self._max_pixels)
         for batch in grouped(squares, network.batch_size):
             read = {path: x for path, x in batch if not isinstance(x, UnreadableImage)}
@@ -136,31 +135,14 @@ class ImageRows:
 
     def _rows(self, paths: Sequence[str], images: np.ndarray) -> dict[str, Entry]:
         scores = self._network(images)
-        names = self._network.run.class_names
-        best = scores.probabilities.argmax(-1)
-        energies = energy(
-            PredictionTable(
-                tuple(paths),
-                np.asarray(paths, str),
-                np.full(len(paths), UNKNOWN),
-                scores.raw,
-                names,
-                scores.logits,
-            )
-        )
-        sets = self._validation.sets(scores.raw)
-        sure = scores.probabilities.max(-1)
+        best, sure = scores.probabilities.argmax(-1), scores.probabilities.max(-1)
         drawn = self._overlays.write(paths, images, best, sure) if self._overlays else None
+        values = class_values(scores, self._network.run.class_names, self._validation)
         rows: dict[str, Entry] = {}
-        for number, path in enumerate(paths):
-            p = scores.probabilities[number]
-            row: dict[str, Any] = {"path": shown(path), "class": names[best[number]]}
-            row |= {f"{PREFIX}{name}": float(value) for name, value in zip(names, p, strict=True)}
-            row |= {"confidence": float(p.max()), "energy": float(energies[number])}
+        for number, (path, found) in enumerate(zip(paths, values, strict=True)):
+            row: dict[str, Any] = {"path": shown(path)} | found
             if self._group_of:
                 row["group"] = self._group_of(path)
-            if sets is not None:
-                row["conformal_set"] = [names[k] for k in np.flatnonzero(sets[number])]
             if drawn:
                 row["overlay"] = drawn[number]
             rows[path] = row

@@ -13,9 +13,11 @@ from io import BufferedIOBase
 from cervix_jax.errors import InputError
 from cervix_jax.files.folders import Unread, is_leftover
 from cervix_jax.files.images import is_image
+from cervix_jax.slides import is_slide
 
 STDIN = "-"
 _CHUNK = 1 << 16
+_DICOM = ".dcm"
 
 
 def check_arguments(arguments: Iterable[str]) -> None:
@@ -46,6 +48,8 @@ def list_images(
     stdin: BufferedIOBase | None = None,
     separator: bytes = b"\n",
     unread: Unread | None = None,
+    *,
+    slides: bool = False,
 ) -> Iterator[str]:
     """The paths of the images in the order of the arguments, folders sorted, each path once.
 
@@ -58,13 +62,14 @@ def list_images(
       stdin: where "-" reads paths from.
       separator: what ends each path there.
       unread: counts the files of folders and patterns that are no images by their suffix.
+      slides: list whole slides too, of which a folder of DICOM files is one.
 
     Raises:
       InputError: a folder cannot be listed.
     """
     seen: set[bytes] = set()
     unread = Unread() if unread is None else unread
-    for path in _every(arguments, stdin, separator, unread):
+    for path in _every(arguments, stdin, separator, unread, slides):
         digest = hashlib.blake2b(os.fsencode(path), digest_size=16).digest()
         if digest not in seen:
             seen.add(digest)
@@ -72,31 +77,37 @@ def list_images(
 
 
 def _every(
-    arguments: Iterable[str], stdin: BufferedIOBase | None, separator: bytes, unread: Unread
+    arguments: Iterable[str],
+    stdin: BufferedIOBase | None,
+    separator: bytes,
+    unread: Unread,
+    slides: bool,
 ) -> Iterator[str]:
     for argument in arguments:
         if argument == STDIN:
             if stdin is not None:
                 yield from _split(stdin, separator)
         elif os.path.isdir(argument):
-            yield from _folder(argument, unread)
+            yield from _folder(argument, unread, slides)
         elif os.path.lexists(argument) or not glob.has_magic(argument):
             yield argument
         else:
             for path in sorted(glob.iglob(argument, recursive=True)):
                 if os.path.isdir(path):
                     # `**` gives the folders inside by itself.
-                    yield from () if "**" in argument else _folder(path, unread)
-                elif is_image(path):
+                    yield from () if "**" in argument else _folder(path, unread, slides)
+                elif is_image(path) or (slides and is_slide(path)):
                     yield path
                 elif not is_leftover(os.path.basename(path)):
                     unread.add(path)
 
 
 def _folder(
-    folder: str, unread: Unread, above: frozenset[tuple[int, int]] = frozenset()
+    folder: str, unread: Unread, slides: bool, above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[str]:
-    """Images below a folder; links to folders are followed unless they lead back."""
+    """Images below a folder, with `slides` whole slides too, of which a folder with DICOM files is
+    one; links to folders are followed unless they lead back.
+    """
     try:
         status = os.stat(folder)
         names = sorted(os.listdir(folder))
@@ -107,13 +118,16 @@ def _folder(
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
+    dicom = slides and any(name.lower().endswith(_DICOM) for name in names)
+    if dicom:
+        yield folder
     for name in names:
-        if is_leftover(name):
+        if is_leftover(name) or (dicom and name.lower().endswith(_DICOM)):
             continue
         path = os.path.join(folder, name)
         if os.path.isdir(path):
-            yield from _folder(path, unread, above | {here})
-        elif is_image(path):
+            yield from _folder(path, unread, slides, above | {here})
+        elif is_image(path) or (slides and is_slide(path)):
             yield path
         else:
             unread.add(path)

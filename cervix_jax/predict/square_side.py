@@ -1,6 +1,6 @@
 """Side of the square about a nucleus that shows a network as much of a cell as in training."""
 
-from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, PUBLISHED_WIDTH
+from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, MICRONS_PER_PIXEL, PUBLISHED_WIDTH
 from cervix_jax.errors import InputError
 from cervix_jax.runs.run import Run
 
@@ -34,3 +34,15 @@ def square_side(run: Run, mpp: float, width: int) -> int:
             f"0.25; the network sees {seen:g} of them about a cell."
         )
     return max(1, round(seen / microns))
+
+
+def microns_of_field(run: Run, width: int) -> float | None:
+    """Micrometres a pixel of a field that is like those of the run's data set; None if unknown.
+
+    Args:
+      run: what predicts.
+      width: of the field in pixels: copies of CRIC have many widths.
+    """
+    if str(run.config.data.dataset).startswith("cric/"):
+        return MICRONS_PER_PIXEL * PUBLISHED_WIDTH / width
+    return run.dataset.get("microns_per_pixel")

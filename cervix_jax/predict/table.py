@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from cervix_jax.predict.parts import (
 )
 
 EMPTY_SET = "{}"
+
+
+NUMBER = "cell"  # a column that counts the rows of each path
 
 
 class Table:
@@ -79,14 +83,23 @@ class Table:
             is_csv = self.path.suffix == ".csv"
             if is_csv:
                 file.write(csv_text([self.columns]))
-            for row in self.read():
+            for row in numbered(self.read()) if NUMBER in self.columns else self.read():
                 cells = {name: row.get(name) for name in self.columns}
-                file.write(csv_text([map(_cell, cells.values())]) if is_csv else json_line(cells))
+                file.write(
+                    csv_text([map(text_cell, cells.values())]) if is_csv else json_line(cells)
+                )
         self._remove_parts()
 
     def _remove_parts(self) -> None:
         for part in self._parts:
             part.path.unlink(missing_ok=True)
+
+
+def numbered(rows: Iterator[Entry]) -> Iterator[Entry]:
+    """Rows with their numbers, from 1 on for each path; those of a path stand together."""
+    for _, same in itertools.groupby(rows, lambda row: row["path"]):
+        for number, row in enumerate(same, 1):
+            yield {**row, NUMBER: number}
 
 
 def beside(path: Path, what: str) -> Path:
@@ -101,7 +114,8 @@ def csv_text(rows: Iterator[Any] | Sequence[Any]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _cell(value: Any) -> Any:
+def text_cell(value: Any) -> Any:
+    """A value as a cell of a CSV file has it."""
     if isinstance(value, float):
         return f"{value:.6g}"
     # A set without classes: an empty cell would be NaN to those who read it.

@@ -11,12 +11,15 @@ from typing import Protocol
 from tqdm import tqdm
 
 from cervix_jax.command.preemption import Preempted, StopRequest
+from cervix_jax.detect.detector import SHIPPED, load_detector
 from cervix_jax.errors import InputError, check_count
 from cervix_jax.files import atomic
 from cervix_jax.files.folders import Unread
 from cervix_jax.files.images import MAX_PIXELS, only_our_checks
 from cervix_jax.files.lock import held
-from cervix_jax.predict.field_rows import FieldOptions, FieldRows
+from cervix_jax.predict.cell_rows import CellRows
+from cervix_jax.predict.field_options import FieldOptions
+from cervix_jax.predict.field_rows import FieldRows
 from cervix_jax.predict.finish import Predicted, finish_output
 from cervix_jax.predict.image_rows import ImageOptions, ImageRows
 from cervix_jax.predict.inputs import check_arguments, list_images
@@ -26,7 +29,7 @@ from cervix_jax.predict.parts import REASON, Entry, Unit
 from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.schedulers import AUTO, shard_of_scheduler
 from cervix_jax.predict.shard import WHOLE, Shard, parse_shard
-from cervix_jax.predict.validation import read_validation
+from cervix_jax.predict.validation import Validation, read_validation
 from cervix_jax.runs.run import Run, as_classifier
 
 ImagePaths = str | Path | Sequence[str | Path] | Iterator[str]
@@ -36,14 +39,16 @@ _NAMED = 20
 
 
 class _Rows(Protocol):
-    """Makes rows: `ImageRows` or `FieldRows`."""
+    """Makes rows: `ImageRows`, `FieldRows` or `CellRows`."""
 
     unit: str
 
     @property
     def columns(self) -> list[str]: ...
 
-    def batches(self, paths: Iterator[str]) -> Generator[list[Entry], None, None]: ...
+    def units(self, paths: Iterator[str]) -> Iterator[Unit]: ...
+
+    def batches(self, units: Iterator[Unit]) -> Generator[list[Entry], None, None]: ...
 
 
 def predict_images(
@@ -72,6 +77,8 @@ def predict_images(
     positions: str | Path = "",
     positions_width: int = 0,
     crop: int = 0,
+    detector: str | Path = SHIPPED,
+    min_nucleus: float | None = None,
     severity: Sequence[str] = (),
     abnormal: Sequence[str] = (),
     min_probability: float = FieldOptions.min_probability,
@@ -110,14 +117,16 @@ def predict_images(
       overlay: folder for a picture of each image with its explanation.
       method: what explains.
       feature_map: that Grad-CAM is made of.
-      field: None, or how whole fields are looked at: "window" or "nuclei". What follows is of
-        fields alone, see `FieldOptions`.
+      field: None, or how whole fields are looked at: "window", "nuclei" or "cells". What follows
+        is of fields alone, see `FieldOptions`.
       window: side of the window in pixels.
       overlap: share of a window that the next one covers too.
       min_contrast: windows with less are left out as empty.
       positions: file of the nuclei.
       positions_width: width of the fields that positions are given in.
       crop: side of the square about a nucleus.
+      detector: what finds nuclei.
+      min_nucleus: the score that a nucleus needs.
       severity: all classes from harmless to worst.
       abnormal: classes that the heat map counts as abnormal.
       min_probability: what a class needs to count as the worst of a field.
@@ -152,6 +161,8 @@ def predict_images(
         positions_width=positions_width,
         crop=crop,
         mpp=mpp,
+        detector=detector,
+        min_nucleus=min_nucleus,
         severity=severity,
         abnormal=abnormal,
         min_probability=min_probability,
@@ -168,7 +179,7 @@ def predict_images(
     with held(share.part_of(table) if share != WHOLE else table, _called(table, share)):
         check_path(table, share, resume=resume, overwrite=overwrite)
         unread = Unread()
-        paths, total = _listed(images, unread)
+        paths, total = _listed(images, unread, slides=field == "cells")
         run = as_classifier(run, step)
         if len(unread):
             say(f"{unread.text()}.")
@@ -188,13 +199,14 @@ def predict_images(
                 )
             network = Network(run, batch_size, validation.temperature if calibrated else None, mpp)
             given = {"--calibrated": calibrated, "--max_pixels": max_pixels}
-            if field:
-                rows = FieldRows(network, of_fields, nuclei, max_pixels)
-                say(f"severity ({rows.severity.source}): {rows.severity.text()}")
-                given |= of_fields.deciding()
-            else:
-                rows = ImageRows(network, of_images, validation, max_pixels)
-                given |= of_images.deciding() | {"threshold": str(validation.threshold)}
+            rows, deciding = _rows(
+                network, of_images, of_fields, validation, nuclei, max_pixels, say
+            )
+            given |= deciding
+            units = rows.units(paths)
+            if field == "cells":  # each file is opened to know its rows
+                listed_units = list(units)
+                units, total = iter(listed_units), len(listed_units)
             output = Output(
                 table,
                 rows.columns,
@@ -208,29 +220,60 @@ def predict_images(
                 if output.whole:
                     say(f"{output.part}: is whole already.")
                 try:
-                    _write(output, rows, paths, stop, total, strict=strict, progress=progress)
+                    _write(output, rows, units, stop, total, strict=strict, progress=progress)
                 except (Preempted, KeyboardInterrupt):
                     say(f"stopped after {output.units} images; {_way_on(output)}")
                     raise
                 output.end()
             predicted = finish_output(output)
     return dataclasses.replace(
-        predicted, unread=unread.counts(), no_sets="" if field else validation.missing
+        predicted,
+        unread=unread.counts(),
+        no_sets=validation.missing if field in (None, "cells") else "",
     )
 
 
-def _listed(images: ImagePaths, unread: Unread) -> tuple[Iterator[str], int | None]:
+def _rows(
+    network: Network,
+    of_images: ImageOptions,
+    of_fields: FieldOptions,
+    validation: Validation,
+    nuclei: Positions | None,
+    max_pixels: int,
+    say: Callable[[str], None],
+) -> tuple[_Rows, dict[str, object]]:
+    """What makes the rows, and the options that decide what they hold."""
+    run = network.run
+    if not of_fields.field:
+        rows = ImageRows(network, of_images, validation, max_pixels)
+        return rows, of_images.deciding() | {"threshold": str(validation.threshold)}
+    if of_fields.field == "cells":
+        detector = load_detector(of_fields.detector, of_fields.min_nucleus)
+        rows = CellRows(network, detector, of_fields, validation, max_pixels)
+        deciding = of_fields.deciding() | detector.facts()
+        deciding |= {"threshold": str(validation.threshold), "resolution": run.microns_per_pixel}
+        deciding |= {"run": run.workdir.name if run.workdir else "in memory"}
+    else:
+        rows = FieldRows(network, of_fields, nuclei, max_pixels)
+        deciding = of_fields.deciding()
+    say(f"severity ({rows.severity.source}): {rows.severity.text()}")
+    return rows, deciding
+
+
+def _listed(
+    images: ImagePaths, unread: Unread, *, slides: bool = False
+) -> tuple[Iterator[str], int | None]:
     """Paths of the images, and how many there are where that can be known before."""
     if isinstance(images, Iterator):
         return map(os.fspath, images), None
     given = [images] if isinstance(images, str | Path) else images
     arguments = [os.fspath(each) for each in given]
     check_arguments(arguments)
-    total = sum(1 for _ in list_images(arguments, unread=unread))
+    total = sum(1 for _ in list_images(arguments, unread=unread, slides=slides))
     if not total:
         others = f" ({unread.text()})" if len(unread) else ""
         raise InputError(f"{', '.join(arguments)}: there is no image in it{others}; name one.")
-    return list_images(arguments), total
+    return list_images(arguments, slides=slides), total
 
 
 def _positions(
@@ -245,21 +288,21 @@ def _positions(
 def _write(
     output: Output,
     rows: _Rows,
-    paths: Iterator[str],
+    units: Iterator[Unit],
     stop: StopRequest,
     total: int | None,
     *,
     strict: bool,
     progress: bool,
 ) -> None:
-    """Add what becomes of the images that are left to do, batch by batch.
+    """Add what becomes of the units that are left to do, batch by batch.
 
     Raises:
       InputError: an image cannot be used, with `strict`.
       Preempted: it was asked to stop.
     """
     share = None if total is None else output.shard.size(total)
-    remaining = (unit.path for unit in output.remaining(map(Unit, paths)))
+    remaining = output.remaining(units)
     with (
         tqdm(
             total=share, initial=output.units, desc="predicting", unit=rows.unit,

@@ -37,7 +37,9 @@ def test_a_score_is_needed_and_empty_maps_have_none():
 def test_discs_that_touch_are_two_and_the_border_is_no_limit():
     assert len(peaks([(20, 30, 16.0), (27, 30, 16.0)], radius=2.5).scores) == 2
     found = peaks([(0, 0, 16.0), (79, 63, 16.0)])
-    np.testing.assert_allclose(sorted(found.positions.tolist()), [[1.5, 1.5], [159.5, 127.5]], atol=2)
+    np.testing.assert_allclose(
+        sorted(found.positions.tolist()), [[1.5, 1.5], [159.5, 127.5]], atol=2
+    )
 
 
 def test_blobs_are_dark_in_red_light_and_of_the_size_of_nuclei():

@@ -1,0 +1,268 @@
+"""Predictions of the cells of fields and slides: found by a detector, then classified one by one.
+
+A field or slide is divided into rows of tiles. A row is done at a time: its tiles are read ahead in
+threads, the detector finds the nuclei in them, a square about each nucleus goes to the network at
+the resolution that the network was trained at. No batch holds cells of two rows, so that a row
+comes out the same whoever does it.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from cervix_jax.data.cric_nuclei import PUBLISHED_WIDTH
+from cervix_jax.detect.detector import Detector
+from cervix_jax.detect.peaks import Found
+from cervix_jax.errors import InputError
+from cervix_jax.files.images import UnreadableImage
+from cervix_jax.files.threads import map_in_order
+from cervix_jax.predict import geojson
+from cervix_jax.predict.class_columns import class_columns, class_values
+from cervix_jax.predict.field_options import FieldOptions
+from cervix_jax.predict.network import Network
+from cervix_jax.predict.parts import PART, REASON, ROWS, Entry, Unit
+from cervix_jax.predict.picture_names import shown
+from cervix_jax.predict.severity import severity_of
+from cervix_jax.predict.square_side import square_side
+from cervix_jax.predict.validation import Validation
+from cervix_jax.slides import Slide, Tile, open_slide, tile_rows
+
+POSITION = ("cell", "x", "y", "nucleus")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """A tile to be read, or a field that could not be opened.
+
+    Attributes:
+      unit: that it belongs to.
+      slide: open; None where `reason` says why it is not.
+      tile: to be read.
+      ends_unit: whether it is the last tile of the unit.
+      ends_slide: whether it is the last one of the slide that is done here.
+      reason: why the unit is left out.
+    """
+
+    unit: Unit
+    slide: Slide | None = None
+    tile: Tile | None = None
+    ends_unit: bool = True
+    ends_slide: bool = True
+    reason: str = ""
+
+
+class CellRows:
+    """Makes the rows of the cells of every field and slide.
+
+    Args:
+      network: what classifies.
+      detector: what finds nuclei.
+      options: what is found and written.
+      validation: where conformal sets come from.
+      max_pixels: see `files.images.read_image`; slides may have any number.
+
+    Attributes:
+      severity: the order of the classes.
+
+    Raises:
+      InputError: nobody says how much of a cell the network is to see, or the options do not fit
+        the run's classes.
+    """
+
+    unit = "row"
+
+    def __init__(
+        self,
+        network: Network,
+        detector: Detector,
+        options: FieldOptions,
+        validation: Validation,
+        max_pixels: int,
+    ):
+        self._network, self._detector, self._options = network, detector, options
+        self._validation, self._max_pixels = validation, max_pixels
+        run = network.run
+        self.severity = severity_of(run.class_names, options.severity, options.abnormal)
+        self._view = run.field_of_view
+        if not options.crop:
+            square_side(run, options.mpp or 1.0, PUBLISHED_WIDTH)  # fails before any work
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the table."""
+        return ["path", *POSITION, *class_columns(self._network.run.class_names, self._validation)]
+
+    def units(self, paths: Iterator[str]) -> Iterator[Unit]:
+        """The rows of tiles of all fields and slides; one unit for what cannot be opened."""
+        for path in paths:
+            try:
+                with self._open(path) as slide:
+                    count = len(self._tiles(slide))
+            except InputError:
+                count = 0  # `batches` says why
+            if not count:
+                yield Unit(path)
+            for row in range(1, count + 1):
+                yield Unit(path, f"row {row} of {count}")
+
+    def batches(self, units: Iterator[Unit]) -> Generator[list[Entry], None, None]:
+        """What becomes of the units, one at a time; tiles are read ahead.
+
+        Args:
+          units: that are left to do, in the order of `units`.
+
+        Yields:
+          The cells of a unit, or the reason why it has none.
+        """
+        with contextlib.ExitStack() as opened:
+            found: list[Found] = []
+            reason = ""
+            work = map_in_order(self._read, self._work(units, opened))
+            # Its threads end before the slides that they read are closed.
+            with contextlib.closing(work):
+                for done, pixels, problem in work:
+                    reason = reason or problem
+                    if pixels is not None and not reason:
+                        found.append(self._nuclei(done, pixels))
+                    if done.ends_unit:
+                        if done.slide is not None and not reason:
+                            yield [self._entry(done.unit, done.slide, found)]
+                        else:
+                            yield [_left_out(done.unit, reason)]
+                        found, reason = [], ""
+                    if done.ends_slide and done.slide is not None:
+                        done.slide.close()
+
+    def _open(self, path: str) -> Slide:
+        mpp = self._options.mpp or None
+        slide = open_slide(path, mpp, self._max_pixels)
+        if slide.mpp is None and slide.kind == "image":
+            slide = dataclasses.replace(
+                slide, mpp=self._network.run.dataset.get("microns_per_pixel")
+            )
+        try:
+            if slide.mpp is None:
+                raise UnreadableImage(
+                    path,
+                    "does not say how many micrometres a pixel measures",
+                    "give it, e.g. --mpp=0.25",
+                )
+        except BaseException:
+            slide.close()
+            raise
+        return slide
+
+    def _tiles(self, slide: Slide) -> list[list[Tile]]:
+        detector = self._detector
+        return tile_rows(slide, mpp=detector.microns_per_pixel, margin=detector.context)
+
+    def _work(self, units: Iterator[Unit], opened: contextlib.ExitStack) -> Iterator[_Work]:
+        path, slide, rows, reason = None, None, [], ""
+        pending: list[_Work] = []
+
+        def of_unit(unit: Unit) -> list[_Work]:
+            if slide is None or not rows:
+                return [
+                    _Work(unit, slide, reason=reason or "is empty: nothing on it absorbs light")
+                ]
+            tiles = rows[int(unit.part.split()[1]) - 1]
+            return [
+                _Work(unit, slide, tile, number == len(tiles), False)
+                for number, tile in enumerate(tiles, 1)
+            ]
+
+        for unit in units:
+            if unit.path != path:
+                if pending:
+                    yield dataclasses.replace(pending.pop(), ends_slide=True)
+                path, slide, rows, reason = unit.path, None, [], ""
+                try:
+                    slide = self._open(unit.path)
+                    opened.callback(slide.close)
+                    rows = self._tiles(slide)
+                except InputError as error:
+                    reason = reason_of(error, unit.path)
+            if pending:
+                yield pending.pop()
+            *most, last = of_unit(unit)
+            yield from most
+            pending.append(last)
+        if pending:
+            yield dataclasses.replace(pending.pop(), ends_slide=True)
+
+    def _read(self, work: _Work) -> tuple[_Work, np.ndarray | None, str]:
+        if work.slide is None or work.tile is None:
+            return work, None, work.reason
+        try:
+            return work, work.slide.read(work.tile.box, work.tile.size), ""
+        except UnreadableImage as error:
+            return work, None, error.reason
+
+    def _nuclei(self, work: _Work, pixels: np.ndarray) -> Found:
+        """The nuclei in the core of a tile, in pixels of the slide."""
+        assert work.tile is not None
+        found = self._detector(pixels)
+        left, top, right, bottom = work.tile.box
+        scale = np.asarray([right - left, bottom - top]) / work.tile.size
+        positions = found.positions * scale + (left, top)
+        core = np.asarray(work.tile.core)
+        inside = ((positions >= core[:2]) & (positions < core[2:])).all(1)
+        return Found(positions[inside], found.scores[inside])
+
+    def _entry(self, unit: Unit, slide: Slide, found: Sequence[Found]) -> Entry:
+        positions = np.concatenate([each.positions for each in found] or [np.zeros((0, 2))])
+        scores = np.concatenate([each.scores for each in found] or [np.zeros(0)])
+        # As one reads a page; a detector's order would depend on scores that nobody sees.
+        order = np.lexsort((positions[:, 0], positions[:, 1]))
+        positions, scores = positions[order], scores[order]
+        stored = geojson.as_stored(positions, slide.size, slide.orientation)
+        rows = [
+            {"path": shown(unit.path), "x": float(x), "y": float(y), "nucleus": float(score)} | row
+            for (x, y), score, row in zip(
+                stored, scores, self._classified(slide, positions), strict=True
+            )
+        ]
+        entry: dict[str, Any] = {"path": shown(unit.path)}
+        entry |= {PART: unit.part, ROWS: rows}
+        return entry | {
+            "file": unit.path,
+            "size": list(slide.size),
+            "mpp": slide.mpp,
+            "orientation": slide.orientation,
+            "view": self._side(slide),
+        }
+
+    def _side(self, slide: Slide) -> float:
+        """Side of the square about a nucleus in pixels of the slide."""
+        return float(self._options.crop) or float(self._view or 0) / slide.require_mpp()
+
+    def _classified(self, slide: Slide, positions: np.ndarray) -> Iterator[dict[str, Any]]:
+        network, half = self._network, self._side(slide) / 2
+        size = (network.image_size, network.image_size)
+
+        def square(position: np.ndarray) -> np.ndarray:
+            x, y = position.tolist()
+            return slide.read((x - half, y - half, x + half, y + half), size)
+
+        batch: list[np.ndarray] = []
+        for number, pixels in enumerate(map_in_order(square, positions), 1):
+            batch.append(pixels)
+            if len(batch) == network.batch_size or number == len(positions):
+                scores = network(np.stack(batch))
+                yield from class_values(scores, network.run.class_names, self._validation)
+                batch = []
+
+
+def reason_of(error: InputError, path: str) -> str:
+    """What is wrong with a file, without its name."""
+    if isinstance(error, UnreadableImage):
+        return error.reason
+    return " ".join(str(error).removeprefix(f"{path}: ").split())
+
+
+def _left_out(unit: Unit, reason: str) -> Entry:
+    entry = {"path": shown(unit.path), REASON: reason}
+    return entry | ({PART: unit.part} if unit.part else {})

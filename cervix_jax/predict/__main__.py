@@ -7,8 +7,8 @@ IMAGES are files, folders, quoted patterns, or `-` for a list of paths on standa
 has the class, the probabilities and two scores of strangeness of every image, and conformal sets
 where the run was evaluated with validation images. `--field=window` and `--field=nuclei` look at
 whole fields instead: a row, a heat map and a GeoJSON file for QuPath each. `--field=cells` finds
-the cells of fields and whole slides: a row for each cell, in `<out>_fields.csv` a row for each field
-or slide, and of each of these a page and a GeoJSON file:
+the cells of fields and whole slides: a row for each cell, in `<out>_fields.csv` a row for each
+field or slide, and of each of these a page and a GeoJSON file:
 
   python -m cervix_jax.predict --workdir=runs/cells slide.svs --field=cells --out=cells.csv
 

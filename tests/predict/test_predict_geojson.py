@@ -17,6 +17,7 @@ from cervix_jax.files.images import orientation
 from cervix_jax.predict import geojson
 from cervix_jax.predict.field_rows import FieldOptions, FieldRows
 from cervix_jax.predict.geojson import as_stored, as_upright, squares_as_stored, stored_size
+from cervix_jax.predict.parts import Unit
 from cervix_jax.predict.positions import Positions
 
 SCHEMA = json.loads((Path(__file__).parent / "qupath.schema.json").read_text(encoding="utf-8"))
@@ -80,7 +81,7 @@ def test_positions_come_back_as_they_were_given(tmp_path, turned):
     options = FieldOptions(field="nuclei", positions=str(table), crop=6, maps=str(tmp_path / "m"))
     network: Any = _Brightness()
     rows = FieldRows(network, options, positions, 10_000)
-    ((row,),) = list(rows.batches(iter([str(field)])))
+    ((row,),) = list(rows.batches(iter([Unit(str(field))])))
     found = json.loads((tmp_path / "m" / row["geojson"]).read_text(encoding="utf-8"))["features"]
     assert [tuple(each["geometry"]["coordinates"]) for each in found] == given
     names = [each["properties"]["classification"]["name"] for each in found]

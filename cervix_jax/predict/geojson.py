@@ -17,6 +17,7 @@ github.com/haraldk/TwelveMonkeys/issues/1075). So what was found in the upright 
 here (`as_stored`), and positions that are given are turned upright (`as_upright`).
 """
 
+import colorsys
 import json
 import math
 import uuid
@@ -109,6 +110,15 @@ def circles(positions: np.ndarray, radius: float) -> Iterator[dict]:
         yield {"type": "Polygon", "coordinates": [corners], "isEllipse": True}
 
 
+def colour_of(number: int) -> tuple[int, ...]:
+    """Red, green and blue, 0 to 255, of a class by its number from 0 on; no two are the same."""
+    if number < len(COLOURS):
+        return COLOURS[number]
+    # Steps of the golden ratio spread hues evenly, however many there are.
+    hue = number * (math.sqrt(5) - 1) / 2 % 1
+    return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.65, 0.85))
+
+
 def nucleus_radius(mpp: float) -> float:
     """Nominal radius of a nucleus in pixels of `mpp` micrometres."""
     return NUCLEUS_MICRONS / mpp
@@ -144,10 +154,7 @@ def write_geojson(
     """
     columns = {f"{PREFIX}{name}": probabilities[:, k] for k, name in enumerate(class_names)}
     columns |= {name: np.asarray(values) for name, values in (measurements or {}).items()}
-    classes = [
-        {"name": name, "color": list(COLOURS[k % len(COLOURS)])}
-        for k, name in enumerate(class_names)
-    ]
+    classes = [{"name": name, "color": list(colour_of(k))} for k, name in enumerate(class_names)]
     best = probabilities.argmax(1)
     with atomic.replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write('{"type": "FeatureCollection", "features": [')

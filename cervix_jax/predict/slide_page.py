@@ -16,7 +16,7 @@ from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.figures.html import data_uri, encoded_uri, template
 from cervix_jax.files.atomic import write_text
 from cervix_jax.predict.cell_summary import ABNORMAL, COUNT
-from cervix_jax.predict.geojson import COLOURS, nucleus_radius
+from cervix_jax.predict.geojson import colour_of, nucleus_radius
 from cervix_jax.predict.severity import Severity
 
 _FINEST = 65535  # probabilities in the page are whole numbers up to this
@@ -156,7 +156,7 @@ def _bytes(values: np.ndarray, kind: str) -> str:
 
 
 def _colour(number: int) -> str:
-    return "#" + bytes(COLOURS[number % len(COLOURS)]).hex()
+    return "#" + bytes(colour_of(number)).hex()
 
 
 def sentences(summary: Mapping[str, Any], severity: Severity) -> list[str]:

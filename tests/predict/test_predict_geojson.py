@@ -143,6 +143,12 @@ def test_what_is_not_finite_is_no_measurement(tmp_path):
     assert not problems(found, SCHEMA)
 
 
+def test_every_class_has_a_colour_of_its_own():
+    colours = [geojson.colour_of(number) for number in range(100)]
+    assert len(set(colours)) == 100
+    assert all(0 <= part <= 255 for colour in colours for part in colour)
+
+
 def test_no_cells_are_an_empty_collection(tmp_path):
     found = _write(tmp_path / "a", np.zeros((0, 2)))
     assert found == {"type": "FeatureCollection", "features": []}

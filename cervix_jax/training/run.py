@@ -23,6 +23,8 @@ from cervix_jax.files.atomic import storage_named
 from cervix_jax.files.lock import held
 from cervix_jax.files.paths import user_path
 from cervix_jax.jax_settings import as_in_every_run
+from cervix_jax.models import DETECTORS
+from cervix_jax.models.nucleus_detector import MULTIPLE
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, list_steps
 from cervix_jax.runs.damage import DamagedCheckpointError
@@ -286,6 +288,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             f"batch_size={config.batch_size} does not divide into groups of model.norm_groups="
             f"{group} images{of_part}; use a multiple of {batch_unit(config)}."
         )
+    _check_detector(config)
     if config.early_stopping_epochs and config.split.refit:
         raise InputError(
             f"early_stopping_epochs={config.early_stopping_epochs} has nothing to watch with "
@@ -311,3 +314,34 @@ def _check_resolution(wanted: ml_collections.ConfigDict) -> None:
     short = wanted.dataset.partition("/")[0]
     if short == "image_folder" and not wanted.settings.get("microns_per_pixel"):
         raise unknown_resolution(wanted.dataset)
+
+
+def _check_detector(config: ml_collections.ConfigDict) -> None:
+    """See that a network and its data set are both of nuclei or both of images.
+
+    Raises:
+      InputError: they are not, or a field is of no use to a detector.
+    """
+    name, dataset = config.model.name, str(config.data.dataset)
+    is_detector = name in DETECTORS
+    if is_detector != dataset.startswith("nuclei/"):
+        others = "nuclei/fields or nuclei/phantom" if is_detector else "a network of images"
+        raise InputError(
+            f"model.name={name} and data.dataset={dataset}: one finds nuclei and the other gives "
+            f"images a class; take {'data.dataset=' if is_detector else 'configs/nuclei.py, or '}"
+            f"{others}."
+        )
+    if not is_detector:
+        return
+    if config.image_size % MULTIPLE:
+        raise InputError(
+            f"image_size={config.image_size}: a nucleus detector takes multiples of {MULTIPLE}."
+        )
+    for field in ("loss.class_weights", "augment.mixup_alpha", "augment.cutmix_alpha",
+                  "augment.cutout"):  # fmt: skip
+        section, key = field.split(".")
+        if config[section][key] not in (0, "none"):
+            raise InputError(
+                f"{field}={config[section][key]}: is for labels of whole images; leave it out where "
+                "nuclei are found."
+            )

@@ -22,7 +22,9 @@ def load(path: Path):
 
 
 ARGS = ("", "sipakmed/single_cell", "sipakmed/multi_cell,recipe=paper")
-CASES = [(path, arg) for path in CONFIGS if path.stem != "transfer_herlev" for arg in ARGS]
+OWN_ARGS = ("nuclei", "transfer_herlev")  # configs that take no data set of images
+CASES = [(path, arg) for path in CONFIGS if path.stem not in OWN_ARGS for arg in ARGS]
+CASES += [(CONFIGS[0].with_name("nuclei.py"), arg) for arg in ("", "nuclei/fields")]
 CASES += [(CONFIGS[0].with_name("transfer_herlev.py"), arg) for arg in ("", "resnet50")]
 CASES += [(CONFIGS[0].with_name("transfer_herlev.py"), "resnet50,recipe=paper")]
 
@@ -32,10 +34,12 @@ def test_every_config_makes_a_valid_run(path, arg):
     config = load(path).get_config(arg)
     check_config(config)
     parse_settings(config.augment.to_dict())
-    model = nnx.eval_shape(lambda: build_model(config, 5))
+    classes = 2 if path.stem == "nuclei" else 5
+    model = nnx.eval_shape(lambda: build_model(config, classes))
     image = jax.ShapeDtypeStruct((2, config.image_size, config.image_size, 3), "float32")
     logits, _ = jax.eval_shape(lambda m, x: m(x, rngs=nnx.Rngs(dropout=0)), model, image)
-    assert logits.shape == (2, 5)
+    places = (config.image_size // 2,) * 2 if path.stem == "nuclei" else ()
+    assert logits.shape == (2, *places, classes)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -120,3 +124,25 @@ def test_every_field_the_design_names_is_there():
     }
     for section, fields in named.items():
         assert set(fields.split()) <= set(config[section] if section else config)
+
+
+@pytest.mark.parametrize(
+    ("name", "arg", "changes", "words"),
+    [
+        ("nuclei", "", {"data.dataset": "sipakmed/single_cell"}, "one finds nuclei"),
+        ("rcan", "", {"data.dataset": "nuclei/phantom"}, "one finds nuclei"),
+        ("nuclei", "", {"image_size": 100}, "multiples of 16"),
+        ("nuclei", "", {"augment.mixup_alpha": 0.2}, r"augment\.mixup_alpha=0\.2"),
+        ("nuclei", "", {"loss.class_weights": "balanced"}, r"loss\.class_weights=balanced"),
+    ],
+)
+def test_a_detector_has_tiles_of_nuclei_and_a_classifier_has_images(name, arg, changes, words):
+    config = config_of(name, arg)
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(InputError, match=words):
+        check_config(config)
+
+
+def test_a_detectors_config_knows_its_data_sets():
+    with pytest.raises(InputError, match="nuclei/phantom, nuclei/fields"):
+        config_of("nuclei", "sipakmed/single_cell")

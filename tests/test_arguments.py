@@ -31,7 +31,7 @@ CASES = [
       for x in (-0.1, 0.95, 1, float("nan"), "0.5", None)),
     *((fields, {"field": "nuclei", "positions": "p.csv", "crop": x}, "--crop=")
       for x in (-1, 20.5, "20")),
-    (fields, {"field": "slides"}, "--field=cells"),
+    (fields, {"field": "slides"}, "--field=slides"),
     (ImageOptions, {"aggregate": "best"}, "--aggregate=best"),
     (ImageOptions, {"method": "gradcam"}, "--method=gradcam"),
     *((evaluate_run, {"run": "no_run", "split": x}, "--split=") for x in ("tset", "", None, 1)),

@@ -342,6 +342,6 @@ def _check_detector(config: ml_collections.ConfigDict) -> None:
         section, key = field.split(".")
         if config[section][key] not in (0, "none"):
             raise InputError(
-                f"{field}={config[section][key]}: is for labels of whole images; leave it out where "
-                "nuclei are found."
+                f"{field}={config[section][key]}: is for labels of whole images; leave it out "
+                "for a detector of nuclei."
             )

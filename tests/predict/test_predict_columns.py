@@ -3,10 +3,14 @@
 import csv
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from cervix_jax.predict import cell_summary
+from cervix_jax.predict import cell_files, cell_summary
+from cervix_jax.predict.cell_rows import POSITION
+from cervix_jax.predict.class_columns import class_columns
 from cervix_jax.predict.severity import severity_of
 from cervix_jax.predict.workflow import predict_images
 from cervix_jax.runs.run import load_run
@@ -62,4 +66,10 @@ def test_columns_of_slides():
         generic.get(name, name)
         for name in cell_summary.columns(severity_of(names, names, names[1:]))
     }
-    assert written == _documented("Slides")
+    assert {*written, *cell_files.FILES} == _documented("Slides")
+
+
+def test_columns_of_cells():
+    validation: Any = SimpleNamespace(threshold=0.5)
+    written = {"path", *POSITION, *class_columns(("<class>",), validation)}
+    assert written == _documented("Cells")

@@ -7,6 +7,14 @@ Writes to `<workdir>/explain`: `maps/<method>.npz` (raw, signed), `sheets/<metho
 `measures.json` and `.csv`, `figure.png` (the paper's) and, where the network has gates,
 `channel_attention.csv` and `.png`. What is finished is not done again. With `--dataset` it explains
 images of another data set, and measures where the maps lie.
+
+Fields and slides, cell by cell and as a whole:
+
+  python -m cervix_jax.explain --workdir=runs/rcan --cells=cells.csv --cell=12,57 --mpp=0.25
+  python -m cervix_jax.explain --workdir=runs/rcan --fields=cervix_phantom/multi_cell
+
+The first explains cells of the table that `predict --field=cells` wrote; the second measures how
+much of the relevance lies on the nuclei that experts marked in the fields of a data set.
 """
 
 from typing import Any, Literal, get_args
@@ -23,6 +31,7 @@ from cervix_jax.explain import registry
 from cervix_jax.explain.function import Output
 from cervix_jax.runs.run import Run, load_run
 
+KNOWN = "known"
 GROUPS = {
     "The run": ["workdir", "step", "out", "overwrite", "compare"],
     "Images": [
@@ -32,6 +41,10 @@ GROUPS = {
     "Maps": [
         "method", "output", "baseline", "steps", "samples", "masks", "window", "feature_map",
         "seed", "batch_size",
+    ],
+    "Fields and slides": [
+        "cells", "cell", "slide", "fields", "detector", "max_fields", "class", "mpp", "crop",
+        "field_cells",
     ],
     "Measures": [
         "measures", "perturbed_images", "repeated_images", "curve_steps", "infidelity_samples",
@@ -51,6 +64,15 @@ def main(argv: list[str]) -> None:
     from cervix_jax.explanations.workflow import explain_run
 
     args = flags.FLAGS
+    settings = MapSettings(
+        output=args.output, baseline=args.baseline, steps=args.steps, samples=args.samples,
+        masks=args.masks, window=args.window or None, feature_map=args.feature_map,
+        seed=args.seed, batch_size=args.batch_size,
+    )  # fmt: skip
+    if args.cells or args.fields:
+        _explain_fields(args, settings)
+        return
+    _refuse_alone(args)
     methods = read_methods(args.method)
     run = load_run(args.workdir, args.step)
     report = explain_run(
@@ -60,11 +82,7 @@ def main(argv: list[str]) -> None:
         images=args.images,
         target=args.target,
         dataset=_other_dataset(args, run),
-        settings=MapSettings(
-            output=args.output, baseline=args.baseline, steps=args.steps, samples=args.samples,
-            masks=args.masks, window=args.window or None, feature_map=args.feature_map,
-            seed=args.seed, batch_size=args.batch_size,
-        ),
+        settings=settings,
         effort=Effort(
             args.perturbed_images, args.repeated_images, args.curve_steps, args.infidelity_samples,
             args.sensitivity_samples,
@@ -88,6 +106,63 @@ def main(argv: list[str]) -> None:
     print(f"written to {report['folder']}")
 
 
+def _explain_fields(args: flags.FlagValues, settings: Any) -> None:
+    from cervix_jax.detect.detector import load_detector
+    from cervix_jax.explanations import field_shares
+    from cervix_jax.explanations.cells import DEFAULT_METHOD
+    from cervix_jax.explanations.field_workflow import FieldOptions, explain_fields
+
+    if args.cells and args.fields:
+        raise InputError("--cells and --fields exclude each other; give one of the two.")
+    if args.method == "all":
+        raise InputError("--method=all: of fields, name the methods with commas.")
+    options = FieldOptions(
+        methods=tuple(read_methods(args.method or DEFAULT_METHOD)),
+        numbers=read_numbers(args.cell),
+        class_name=str(args["class"].value),
+        crop=args.crop,
+        mpp=args.mpp or None,
+        field_cells=args.field_cells,
+        settings=settings,
+    )
+    run = load_run(args.workdir, args.step)
+    shared: dict[str, Any] = {
+        "options": options, "max_fields": args.max_fields, "out": args.out or None
+    }  # fmt: skip
+    if args.cells:
+        report = explain_fields(run, args.cells, slide=args.slide, **shared)
+        for field in report["fields"]:
+            print(f"{field['path']}: {', '.join(m['explains'] for m in field['methods'].values())}")
+    else:
+        detector = None if args.detector == KNOWN else load_detector(args.detector)
+        dataset = _load_dataset(args, args.fields)
+        report = field_shares.explain_dataset_fields(
+            run, dataset, detector=detector, nucleus_radius=args.nucleus_radius, **shared
+        )
+        print(field_shares.text(report))
+    print(f"written to {report['folder']}")
+
+
+def _refuse_alone(args: flags.FlagValues) -> None:
+    for name in ("cell", "slide", "max_fields", "class", "mpp", "crop"):
+        if args[name].value:
+            also = "" if name in ("cell", "slide") else " or --fields"
+            raise InputError(f"--{name} goes with --cells{also}; add that.")
+
+
+def read_numbers(text: str) -> tuple[int, ...]:
+    """Numbers of cells from a list with commas, each once.
+
+    Raises:
+      InputError: one is no number from 1 on.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for part in parts:
+        if not (part.isascii() and part.isdigit() and int(part)):
+            raise InputError(f"--cell={text}: {part[:40]!r} is no number of a cell, 1 or more.")
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
 def read_methods(text: str) -> tuple[str, ...] | Literal["quick", "all"]:
     """Methods from a list with commas, "all", or "" for the quicker ones.
 
@@ -108,16 +183,20 @@ def _other_dataset(args: flags.FlagValues, run: Run) -> catalog.Dataset | None:
     own_name = args.dataset in ("", run.config.data.dataset)
     if own_name and not (args.dataset and args.manual_dir and run.identity):
         return None
-    dataset = catalog.load(
-        args.dataset,
-        manual_dir=args.manual_dir,
-        data_dir=args.data_dir,
-        settings=catalog.parse_data_settings(args.dataset, args.setting),
-        check_counts=args.check_counts,
-    )
+    dataset = _load_dataset(args, args.dataset)
     # Another folder of images has the same name of a data set as the run's own.
     own = own_name and run.identity and not run.identity.differences(dataset).forbids
     return None if own else dataset
+
+
+def _load_dataset(args: flags.FlagValues, name: str) -> catalog.Dataset:
+    return catalog.load(
+        name,
+        manual_dir=args.manual_dir,
+        data_dir=args.data_dir,
+        settings=catalog.parse_data_settings(name, args.setting),
+        check_counts=args.check_counts,
+    )
 
 
 def define_flags() -> None:
@@ -176,9 +255,32 @@ def define_flags() -> None:
         flags.DEFINE_integer(name, getattr(effort, name), text, lower_bound=least)
     flags.DEFINE_float("nucleus_radius", 12.0, "Of the disc about a nucleus that is marked by its "
                        "position, in pixels of the stored image.", lower_bound=0)  # fmt: skip
+    _define_field_flags()
     flags.DEFINE_integer("sheet_images", 24, "Images on a sheet; 0 draws none.", lower_bound=0)
     flags.DEFINE_integer("figure_images", 3, "Images of figure.png; 0 leaves it out.",
                          lower_bound=0)  # fmt: skip
+
+
+def _define_field_flags() -> None:
+    from cervix_jax.explanations.cells import FIELD_CELLS
+
+    flags.DEFINE_string("cells", "", "Table of cells from predict --field=cells.")
+    flags.DEFINE_string("cell", "", "Their numbers, with commas; default the 16 most suspicious "
+                        "of each field.")  # fmt: skip
+    flags.DEFINE_string("slide", "", "Path or file name of one field of --cells; default all.")
+    flags.DEFINE_string("fields", "", "Data set of fields with marked nuclei, on which relevance "
+                        "is measured, e.g. cervix_phantom/multi_cell.")  # fmt: skip
+    flags.DEFINE_string("detector", KNOWN, "What finds the cells of --fields: known takes the "
+                        "marked nuclei; else as for predict.")  # fmt: skip
+    flags.DEFINE_integer("max_fields", 0, "At most so many fields; 0 is all.", lower_bound=0)
+    flags.DEFINE_string("class", "", "The class explained; default the predicted one of each cell, "
+                        "and of a field the worst.")  # fmt: skip
+    flags.DEFINE_float("mpp", 0.0, "Micrometres a pixel of the fields; default what the file or "
+                       "data set says.", lower_bound=0)  # fmt: skip
+    flags.DEFINE_float("crop", 0.0, "Side of the square about a cell, in pixels of the field; "
+                       "default the run's field of view.", lower_bound=0)  # fmt: skip
+    flags.DEFINE_integer("field_cells", FIELD_CELLS, "Most cells that make a field's map, the most "
+                         "suspicious first; 0 is all.", lower_bound=0)  # fmt: skip
 
 
 if __name__ == "__main__":

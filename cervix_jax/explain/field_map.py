@@ -3,7 +3,7 @@
     field = FieldMap(slide.size)
     for box, values in zip(boxes, maps, strict=True):     # maps float [S, S], one number a pixel
         field.add(values, box)
-    layer = field.layer_png()                             # for the page of a slide
+    layer = field.layer_png(side / SMOOTHING)             # for the page of a slide
 
 The definition. A network of cells gives a field no score of its own. What is explained is the sum
 over the field's cells of one class's score (the logit, where the maps explain logits):
@@ -23,11 +23,15 @@ import math
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from cervix_jax.explain.pictures import colour, scale_of
 from cervix_jax.files.images import png
 from cervix_jax.slides.regions import Box, reflected
 
+# Pictures smooth a map by a Gaussian whose deviation is this part of the side of a cell's square.
+SMOOTHING = 32
+_NOTHING = 1e-9
 LONGEST = 2048  # pixels of a map's longer side; that of `Slide.thumbnail`
 
 
@@ -65,14 +69,24 @@ class FieldMap:
         columns = slice(first_x, first_x + len(across))
         self.values[rows, columns] += down @ np.asarray(values, np.float64) @ across.T
 
-    def colours(self) -> tuple[np.ndarray, float]:
-        """Red and blue over nothing, uint8 [h, w, 4], and the value at which they end."""
-        scale = scale_of(self.values[self.values != 0])
-        return colour(self.values, scale), scale
+    def colours(self, sigma: float = 0.0) -> tuple[np.ndarray, float]:
+        """Red and blue over nothing, uint8 [h, w, 4], and the value at which they end.
 
-    def layer_png(self) -> bytes:
+        Args:
+          sigma: of a Gaussian in level-0 pixels, by which the map is smoothed first; its sum
+            stays. Maps of pixels are speckled, and what they add up to in a neighbourhood is seen
+            only so.
+        """
+        values = self.values
+        if sigma > 0:
+            values = gaussian_filter(values, sigma / self.scale, mode="reflect", truncate=3)
+            values[np.abs(values) < _NOTHING * np.abs(values).max()] = 0  # of rounding
+        scale = scale_of(values[values != 0])
+        return colour(values, scale), scale
+
+    def layer_png(self, sigma: float = 0.0) -> bytes:
         """The map as a PNG file of the thumbnail's size; transparent where it is zero."""
-        return png(Image.fromarray(self.colours()[0]))
+        return png(Image.fromarray(self.colours(sigma)[0]))
 
 
 def boxes_about(positions: np.ndarray, side: float) -> np.ndarray:

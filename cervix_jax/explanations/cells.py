@@ -19,6 +19,8 @@ DEFAULT_SETTINGS = MapSettings()
 # Its maps are shares of the score, so that those of a field's cells add up to something.
 DEFAULT_METHOD = "integrated_gradients"
 
+FIELD_CELLS = 256  # most cells that make a field's map
+
 
 @dataclasses.dataclass(frozen=True)
 class CellMaps:

@@ -208,7 +208,7 @@ def tables(report: dict) -> list[dict[str, Any]]:
         columns = [_heading(name, described[name]["better"]) for name in wanted]
         rows = []
         for method, each in methods.items():
-            cells = [_cell(each["measures"].get(name)) for name in wanted]
+            cells = [cell(each["measures"].get(name)) for name in wanted]
             if any(cells):
                 label = METHODS[method].label if method in METHODS else method
                 label = f"({label})" if each["reference"] else label
@@ -247,7 +247,8 @@ def _heading(name: str, better: str) -> str:
     return name.replace("_", " ").strip() + arrow
 
 
-def _cell(summary: dict | None) -> str:
+def cell(summary: dict | None) -> str:
+    """What `measures.summarise` gives as a cell of a table; "" for None."""
     if summary is None:
         return ""
     if summary["estimate"] is None:

@@ -112,6 +112,12 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write `data` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def mark_for_excel(path: Path | str) -> None:
     """Begin a CSV file in UTF-8 with the mark (BOM) by which Excel knows its encoding."""
     content = Path(path).read_bytes()

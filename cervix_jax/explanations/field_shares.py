@@ -1,0 +1,323 @@
+"""Where maps of cells and of whole fields lie: their share on the nuclei that experts marked."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cervix_jax.command.columns import aligned
+from cervix_jax.data.catalog import Dataset
+from cervix_jax.detect.detector import Detector
+from cervix_jax.errors import InputError, check_count, check_number
+from cervix_jax.explain import measures
+from cervix_jax.explain.field_map import FieldMap, labels_in
+from cervix_jax.explain.registry import METHODS
+from cervix_jax.explanations import summary
+from cervix_jax.explanations.cells import CellMaps, explain_cells, side_of_square
+from cervix_jax.explanations.expert_nuclei import (
+    MarkedField,
+    detected,
+    kind_of_truth,
+    nucleus_under,
+    read_field,
+)
+from cervix_jax.explanations.explainer import Explainer
+from cervix_jax.explanations.field_workflow import (
+    DEFAULT_OPTIONS,
+    FieldOptions,
+    class_of_field,
+)
+from cervix_jax.explanations.workflow import output_folder
+from cervix_jax.files.atomic import write_json, write_text
+from cervix_jax.predict.severity import severity_of
+from cervix_jax.runs.inference import probabilities_of
+from cervix_jax.runs.run import Run, as_classifier
+
+# One value a cell: of its own nucleus, and of all nuclei that its square shows.
+OF_CELLS = ("mass_nucleus", "rank_nucleus", "pointing_nucleus", "mass_nuclei", "rank_nuclei")
+OF_FIELDS = ("field_mass_nuclei", "field_rank_nuclei")
+CHANCE = {name: "area_" + name.rpartition("_")[2] for name in OF_CELLS} | {
+    name: name.replace("field_", "field_chance_") for name in OF_FIELDS
+}
+DESCRIPTIONS: Mapping[str, str] = {
+    "mass_nucleus": "share of the positive relevance in the cell's own nucleus; chance is its area",
+    "rank_nucleus": "share of the most relevant pixels, as many as its own, in that nucleus; "
+    "chance is its area",
+    "pointing_nucleus": "how often the most relevant pixel lies there; chance is its area",
+    "mass_nuclei": "the mass in all nuclei that the square shows; chance is their area",
+    "rank_nuclei": "the rank of all nuclei that the square shows; chance is their area",
+    "field_mass_nuclei": "share of the positive relevance of the field's map in all nuclei; chance "
+    "is that of flat maps in the same squares",
+    "field_rank_nuclei": "share of the most relevant pixels of the field's map, as many as nuclei "
+    "have, in nuclei; chance is the nuclei's share of the area that squares cover",
+}
+Values = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldShares:
+    """What was measured in one field with one method.
+
+    Attributes:
+      name: file name of the field.
+      group: of the data set, such as the slide.
+      class_name: that the field's map explains.
+      of_cells: measure and area to float64 [n], NaN where nobody marked a nucleus under a cell.
+      of_field: measure and chance to a number; NaN where undefined.
+    """
+
+    name: str
+    group: str
+    class_name: str
+    of_cells: Values
+    of_field: dict[str, float]
+
+
+def explain_dataset_fields(
+    run: Run | str | Path,
+    dataset: Dataset,
+    *,
+    detector: Detector | None = None,
+    options: FieldOptions = DEFAULT_OPTIONS,
+    nucleus_radius: float = 12.0,
+    max_fields: int = 0,
+    out: str | Path | None = None,
+) -> dict[str, Any]:
+    """Measure the share of relevance on experts' nuclei, of cells and of whole fields.
+
+    Explained is of each cell the class predicted for it, and of a field what
+    `field_workflow.class_of_field` says, unless `options.class_name` names one for all. A cell's
+    own nucleus is the one at its position; a detection beside every nucleus has none, and is
+    counted as undefined. What is measured is otherwise the same as for single images
+    (`explain.measures`), and so are the intervals: those of cells resample whole fields, those of
+    fields the data set's groups.
+
+    Args:
+      run: a classifier of cells, or the folder of its run.
+      dataset: fields with nuclei, see `expert_nuclei.kind_of_truth`.
+      detector: finds the cells; None takes the middles of the experts' nuclei.
+      options: what is explained; `numbers` must be empty.
+      nucleus_radius: of the disc about a marked position, in pixels of the field.
+      max_fields: at most so many marked fields, evenly spread over the data set; 0 is all.
+      out: folder to write to; by default below `explain` in the run's folder.
+
+    Returns:
+      What `field_shares.json` holds: `methods` to `measures` to what `measures.summarise` gives,
+      and `fields`; besides `folder`.
+
+    Raises:
+      InputError: the data set has no nuclei, the run's field of view is unknown, or an option
+        cannot be used.
+    """
+    run = as_classifier(run)
+    check_count("--max_fields", max_fields, 0)
+    check_number("--nucleus_radius", nucleus_radius, 0)
+    truth = kind_of_truth(dataset, nucleus_radius)
+    if options.numbers:
+        raise InputError("--cell goes with --cells; the fields of a data set are explained whole.")
+    options.target(run)
+    found: dict[str, list[FieldShares]] = {name: [] for name in options.methods}
+    unmarked = 0
+    indices = _spread(len(dataset), max_fields)
+    for index in tqdm(indices, desc="fields", unit="field", leave=False):
+        field = read_field(dataset, index, mpp=options.mpp, nucleus_radius=nucleus_radius)
+        if field is None:
+            unmarked += 1
+            continue
+        side_of_square(run, field.slide, options.crop)  # fails before any detection
+        places = field.centres if detector is None else detected(field.slide, detector)
+        for name in options.methods if len(places) else ():
+            group = str(dataset.groups[index])
+            found[name].append(measure_field(run, field, places, name, options, group))
+    if not any(found.values()):
+        raise InputError(
+            f"--fields={dataset.name}: none of the {len(indices)} fields that were looked at has "
+            "both marked nuclei and cells; copies may lack the contours, so give the published "
+            "files, or more fields with --max_fields."
+        )
+    folder = Path(out) if out else output_folder(run, dataset=dataset)
+    report = {
+        "model": run.config.model.name,
+        "step": run.step,
+        "weights": run.weights_digest()[:8],
+        "dataset": dataset.name,
+        "truth": truth,
+        "cells_by": "known" if detector is None else detector.name,
+        "unmarked_fields": unmarked,
+        "measures": DESCRIPTIONS,
+        "methods": {
+            name: {
+                "description": METHODS[name].description,
+                "settings": Explainer(run, options.settings, None).options(name),
+                "measures": summarise(fields),
+            }
+            for name, fields in found.items()
+        },
+        "fields": [_described(name, each) for name, fields in found.items() for each in fields],
+    }
+    write_json(folder / "field_shares.json", report)
+    _write_csv(folder / "field_shares.csv", report)
+    return report | {"folder": str(folder)}
+
+
+def measure_field(
+    run: Run,
+    field: MarkedField,
+    places: np.ndarray,
+    method: str,
+    options: FieldOptions = DEFAULT_OPTIONS,
+    group: str = "",
+) -> FieldShares:
+    """Measure one field with one method; a batch of its cells is in memory.
+
+    Args:
+      run: a classifier of cells.
+      field: with its nuclei.
+      places: float64 [n, 2], x and y of the cells in its pixels; n is 1 or more.
+      method: one of `explain.registry.EXPLANATIONS`.
+      options: see `explain_dataset_fields`.
+      group: see `FieldShares`.
+    """
+    named = options.target(run)
+    under = nucleus_under(field.labels, places)
+    found: list[Values] = []
+    logits: list[np.ndarray] = []
+
+    def maps(target: int | None):
+        return explain_cells(
+            run, field.slide, places, method=method, target=target, crop=options.crop,
+            settings=options.settings,
+        )  # fmt: skip
+
+    for part in maps(named):
+        own = under[sum(map(len, logits)) :][: len(part.maps)]
+        found.append(_of_cells(part, field.labels, own))
+        logits.append(part.logits)
+    probabilities = probabilities_of(np.concatenate(logits)).astype(np.float64)
+    target = class_of_field(probabilities, severity_of(run.class_names))
+    target = target if named is None else named
+    whole, flat = FieldMap(field.slide.size), FieldMap(field.slide.size)
+    for part in maps(target):
+        for values, box in zip(part.reduced, part.boxes.tolist(), strict=True):
+            whole.add(values, tuple(box))
+            flat.add(np.full(values.shape, 1 / values.size), tuple(box))
+    return FieldShares(
+        field.slide.path.as_posix(),
+        group,
+        run.class_names[target],
+        {key: np.concatenate([each[key] for each in found]) for key in found[0]},
+        of_field(whole, flat, field.labels),
+    )
+
+
+def _of_cells(cells: CellMaps, labels: np.ndarray, own: np.ndarray) -> Values:
+    """Measures and areas float64 [n] of some cells; `own` int [n] is the nucleus of each."""
+    size = cells.maps.shape[2], cells.maps.shape[1]
+    shown = np.stack([labels_in(labels, tuple(box), size) for box in cells.boxes.tolist()])
+    # 0 is no nucleus: the mask of a cell without one stays empty, and its measures undefined.
+    nucleus = (shown == own[:, None, None]) & (shown > 0)
+    masks = np.stack([nucleus, shown > 0], axis=1)
+    reduced = cells.reduced
+    found = {
+        "mass": measures.relevance_mass(reduced, masks),
+        "rank": measures.relevance_rank(reduced, masks),
+        "area": measures.area_share(masks),
+    }
+    values = {
+        f"{kind}_{region}": each[:, column]
+        for kind, each in found.items()
+        for column, region in enumerate(("nucleus", "nuclei"))
+    }
+    return values | {"pointing_nucleus": measures.pointing_game(reduced, nucleus)}
+
+
+def of_field(whole: FieldMap, flat: FieldMap, labels: np.ndarray) -> dict[str, float]:
+    """Where the map of a field lies.
+
+    Args:
+      whole: the map.
+      flat: of the same squares, each with a flat map of sum 1.
+      labels: int [H, W], the nuclei in pixels of the field.
+    """
+    height, width = whole.values.shape
+    box = (0.0, 0.0, width * whole.scale, height * whole.scale)
+    nuclei = labels_in(labels, box, (width, height))[None] > 0
+    covered = flat.values > 0
+    inside = float(nuclei[0][covered].mean()) if covered.any() else np.nan
+    return {
+        "field_mass_nuclei": float(measures.relevance_mass(whole.values[None], nuclei)[0]),
+        "field_rank_nuclei": float(measures.relevance_rank(whole.values[None], nuclei)[0]),
+        "field_chance_mass_nuclei": float(measures.relevance_mass(flat.values[None], nuclei)[0]),
+        "field_chance_rank_nuclei": inside,
+        "field_area_nuclei": float(measures.area_share(nuclei)[0]),
+    }
+
+
+def summarise(fields: Sequence[FieldShares]) -> dict[str, dict]:
+    """Every measure over all fields, with its interval and its chance; see `measures.summarise`."""
+    counts = [len(each.of_cells["area_nucleus"]) for each in fields]
+    by_field = np.repeat([each.name for each in fields], counts)
+    groups = [each.group or each.name for each in fields]
+    found = {}
+    for name in (*OF_CELLS, *OF_FIELDS):
+        cells = name in OF_CELLS
+        values, chance = (
+            np.concatenate([each.of_cells[key] for each in fields])
+            if cells
+            else np.asarray([each.of_field[key] for each in fields])
+            for key in (name, CHANCE[name])
+        )
+        found[name] = measures.summarise(values, by_field if cells else groups, chance=chance)
+    return found
+
+
+def text(report: Mapping[str, Any]) -> str:
+    """The tables for the terminal."""
+    fields = len({each["field"] for each in report["fields"]})
+    lines = [
+        f"{report['dataset']}: {fields} fields, cells by {report['cells_by']}; a nucleus is "
+        f"{report['truth']}. Mean (95 % by resampling; of cells, fields, and of fields, groups)."
+    ]
+    for title, names in (("Cells", OF_CELLS), ("Fields", OF_FIELDS)):
+        rows = [["", *(name.replace("_", " ") for name in names)]]
+        for method, each in report["methods"].items():
+            cells = [summary.cell(each["measures"][name]) for name in names]
+            rows.append([METHODS[method].label, *cells])
+        lines += ["", title, aligned(rows)]
+    return "\n".join(lines)
+
+
+def _spread(total: int, most: int) -> list[int]:
+    """At most so many positions, evenly spread over all; 0 is all."""
+    count = min(most or total, total)
+    return np.unique(np.linspace(0, total - 1, count).round().astype(int)).tolist()
+
+
+def _described(method: str, shares: FieldShares) -> dict[str, Any]:
+    def plain(value: float) -> float | None:
+        return None if np.isnan(value) else float(value)
+
+    cells = shares.of_cells
+    defined = ~np.isnan(cells["mass_nucleus"])
+    means = {
+        name: plain(cells[name][defined].mean()) if defined.any() else None
+        for name in (*OF_CELLS, "area_nucleus", "area_nuclei")
+    }
+    return {
+        "field": shares.name, "group": shares.group, "method": method,
+        "class": shares.class_name, "cells": len(defined),
+        "cells_on_nucleus": int((~np.isnan(cells["area_nucleus"])).sum()),
+    } | means | {name: plain(value) for name, value in shares.of_field.items()}  # fmt: skip
+
+
+def _write_csv(path: Path, report: Mapping[str, Any]) -> None:
+    buffer = io.StringIO()
+    rows = csv.DictWriter(buffer, list(report["fields"][0]), lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(report["fields"])
+    write_text(path, buffer.getvalue())

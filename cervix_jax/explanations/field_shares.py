@@ -103,7 +103,7 @@ def explain_dataset_fields(
       detector: finds the cells; None takes the middles of the experts' nuclei.
       options: what is explained; `numbers` must be empty.
       nucleus_radius: of the disc about a marked position, in pixels of the field.
-      max_fields: at most so many marked fields, evenly spread over the data set; 0 is all.
+      max_fields: at most so many fields are looked at, evenly spread over the data set; 0 is all.
       out: folder to write to; by default below `explain` in the run's folder.
 
     Returns:

@@ -1,0 +1,406 @@
+r"""Cells of SIPaKMeD's real fields: which are found, and the classes that a run gives them.
+
+  python benchmarks/field_cells.py --workdir=runs/cells --fields=/path/to/sipakmed_fields
+
+The run must not have seen the fields' clusters. `--fields` holds SIPaKMeD's fields (im_X/im_X/NNN
+and their contours) and `crop_positions.csv`, the box of every cell that was cut out of them: class,
+cluster, crop, x, y, w, h in pixels of a field. `predict --field=cells` runs on them once with the
+detector and once with the Laplacian of a Gaussian ("blobs"), at a low threshold. Recall is given at
+the detector's own threshold and at those that give 20 to 200 detections a field. A cell counts as
+found if a detection lies in its box less the margin of 10 px, one detection a cell; where experts
+drew nuclei, detections within the contours are counted too. Boxes are known of some cells only, so
+that the precision is a lower bound. Every cell of a field has the field's class, so that three
+questions can be asked: the class at the place of the detection, the class at the middle of the
+known box, and the class of the box cut out as SIPaKMeD publishes it.
+"""
+
+import argparse
+import csv
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sides import write_json
+from skimage.measure import points_in_poly
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from cervix_jax.detect.detector import BLOBS, SHIPPED, load_detector  # noqa: E402
+from cervix_jax.files.images import is_image  # noqa: E402
+from cervix_jax.predict.workflow import predict_images  # noqa: E402
+from cervix_jax.runs.run import Run, load_run  # noqa: E402
+from cervix_jax.slides import Slide, open_slide  # noqa: E402
+from cervix_jax.statistics.detection import BUDGETS  # noqa: E402
+from cervix_jax.statistics.intervals import wilson_interval  # noqa: E402
+from tfds_builders.sipakmed.contours import read_contour  # noqa: E402
+from tfds_builders.sipakmed.sipakmed_dataset_builder import MICRONS_PER_PIXEL  # noqa: E402
+
+MARGIN = 10  # px about a cytoplasm that SIPaKMeD's crops have
+LEAST = 0.05  # the score of what is looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """A field, its class, and its known cells.
+
+    Attributes:
+      path: the file.
+      name: class/cluster.
+      label: the class of all its cells.
+      boxes: float64 [m, 4], left, top, right, bottom of the published crops.
+      contours: of the nuclei [m] as float64 [k, 2]; empty where none were drawn.
+    """
+
+    path: Path
+    name: str
+    label: str
+    boxes: np.ndarray
+    contours: Sequence[np.ndarray] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cells:
+    """Detections of a field in any order.
+
+    Attributes:
+      positions: float64 [n, 2] in pixels of the field.
+      scores: float64 [n] of the detector.
+      probabilities: float64 [n, C] of the run.
+    """
+
+    positions: np.ndarray
+    scores: np.ndarray
+    probabilities: np.ndarray
+
+    def above(self, least: float) -> "Cells":
+        """Those with at least this score."""
+        chosen = self.scores >= least
+        return Cells(self.positions[chosen], self.scores[chosen], self.probabilities[chosen])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=Path, required=True, help="the classifier's run")
+    parser.add_argument("--step", default="best", help="of its checkpoint")
+    parser.add_argument("--fields", type=Path, required=True, help="folder of the fields")
+    parser.add_argument("--detector", default=SHIPPED, help="as predict's; blobs comes beside it")
+    parser.add_argument("--mpp", type=float, default=MICRONS_PER_PIXEL, help="of the fields")
+    parser.add_argument("--crop", type=int, default=0, help="as predict's, for runs that need it")
+    parser.add_argument("--only", type=int, default=0, help="so many fields; 0: all")
+    parser.add_argument("--out", default="", help="a JSON file for the numbers")
+    args = parser.parse_args()
+    run = load_run(args.workdir, args.step)
+    fields = read_fields(args.fields)[: args.only or None]
+    check_classes(run.class_names, fields)
+    record: dict[str, Any] = {
+        "run": args.workdir.name, "step": run.step, "fields": [field.name for field in fields],
+        "mpp": args.mpp, "field_of_view": run.field_of_view,
+        "known": known_places(run, fields, args.mpp, args.crop), "detectors": {},
+    }  # fmt: skip
+    print(text_of_known(record["known"]), flush=True)
+    for name in dict.fromkeys((args.detector, BLOBS)):
+        found = detect(run, fields, name, args.mpp, args.crop)
+        label = name if name in (SHIPPED, BLOBS) else Path(name).name
+        measured = measure(found, fields, run.class_names, load_detector(name).least)
+        record["detectors"][label] = measured
+        print(text_of_detector(label, measured), flush=True)
+        write_json(args.out, record)
+
+
+def read_fields(root: Path) -> list[Field]:
+    """The fields of `crop_positions.csv`, in its order."""
+    with (root / "crop_positions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    fields = []
+    for label, cluster in dict.fromkeys((row["class"], row["cluster"]) for row in rows):
+        own = [row for row in rows if (row["class"], row["cluster"]) == (label, cluster)]
+        sides = np.asarray([[float(row[key]) for key in "xywh"] for row in own])
+        boxes = np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], axis=1)
+        paths = [p for p in sorted(root.glob(f"{label}/**/{cluster}.*"))
+                 if is_image(p)]  # fmt: skip
+        if not paths:
+            raise SystemExit(f"{root}/{label}: has no field {cluster}")
+        drawn = [paths[0].with_name(f"{cluster}_nuc{row['crop'][-2:]}.dat") for row in own]
+        contours = []
+        if all(path.exists() for path in drawn):
+            with open_slide(paths[0], MICRONS_PER_PIXEL) as slide:
+                contours = [read_contour(path, slide.size[::-1]) for path in drawn]
+        fields.append(
+            Field(paths[0], f"{label}/{cluster}", label.removeprefix("im_"), boxes, contours)
+        )
+    return fields
+
+
+def check_classes(class_names: Sequence[str], fields: Iterable[Field]) -> None:
+    """Every field's class must be one of the run's."""
+    known = [plain(name) for name in class_names]
+    if missing := sorted({field.label for field in fields if plain(field.label) not in known}):
+        raise SystemExit(f"the run has no class {missing}; it has {', '.join(class_names)}")
+
+
+def plain(name: str) -> str:
+    """A class name without what differs between copies of the data: im_, case, hyphens."""
+    return "".join(letter for letter in name.lower().removeprefix("im_") if letter.isalnum())
+
+
+def detect(
+    run: Run, fields: Sequence[Field], detector: str, mpp: float, crop: int
+) -> dict[str, Cells]:
+    """What the command finds, with low scores too, by the name of the field."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "cells.csv"
+        predict_images(
+            run, [field.path for field in fields], out=table, field="cells", detector=detector,
+            min_nucleus=LEAST, mpp=mpp, crop=crop, strict=True,
+            progress=False,
+        )  # fmt: skip
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    for field in fields:
+        own = [row for row in rows if row["path"] == str(field.path)]
+        found[field.name] = Cells(
+            numbers(own, ["x", "y"]), numbers(own, ["nucleus"])[:, 0],
+            numbers(own, [f"p_{name}" for name in run.class_names]),
+        )  # fmt: skip
+    return found
+
+
+def numbers(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> np.ndarray:
+    """Columns of a table, float64 [rows, columns]."""
+    values = [[float(row[column]) for column in columns] for row in rows]
+    return np.asarray(values, np.float64).reshape(-1, len(columns))
+
+
+def matched(points: np.ndarray, allowed: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """One detection for each cell: as many cells as possible, then the nearest to their centres.
+
+    Args:
+      points: float64 [n, 2] of the detections.
+      allowed: bool [m, n], which may stand for which cell.
+      centres: float64 [m, 2] of the cells.
+
+    Returns:
+      int [m], the detection of each cell, -1 where there is none.
+    """
+    found = np.full(len(centres), -1)
+    if not allowed.any():
+        return found
+    away = np.linalg.norm(centres[:, None] - points[None], axis=2)
+    # More than all distances together, so that no distance outweighs a cell.
+    impossible = float(away.max() + 1) * len(centres)
+    cells, chosen = linear_sum_assignment(np.where(allowed, away, impossible))
+    kept = allowed[cells, chosen]
+    found[cells[kept]] = chosen[kept]
+    return found
+
+
+def in_boxes(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Whether points [n, 2] lie in boxes [m, 4] without their margin; bool [m, n]."""
+    low, high = boxes[:, None, :2] + MARGIN, boxes[:, None, 2:] - MARGIN
+    return ((points >= low) & (points <= high)).all(2)
+
+
+def in_contours(points: np.ndarray, contours: Sequence[np.ndarray]) -> np.ndarray:
+    """Whether points [n, 2] lie in polygons [m]; bool [m, n]."""
+    inside = [points_in_poly(points, contour) for contour in contours]
+    return np.asarray(inside, bool).reshape(len(contours), len(points))
+
+
+def middles(boxes: np.ndarray) -> np.ndarray:
+    """Centres [m, 2] of boxes [m, 4]."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def majority(probabilities: np.ndarray) -> int:
+    """The class of most cells [n, C]; of several the one of more probability; -1 without cells."""
+    if not len(probabilities):
+        return -1
+    votes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+    return int(np.argmax(votes + probabilities.mean(0) / 2))
+
+
+def measure(
+    found: Mapping[str, Cells], fields: Sequence[Field], class_names: Sequence[str], own: float
+) -> dict[str, Any]:
+    """Recall by threshold, and at the detector's own threshold what becomes of the classes."""
+    names = [plain(name) for name in class_names]
+    scores = np.sort(np.concatenate([cells.scores for cells in found.values()]))[::-1]
+    ranks = [budget * len(fields) for budget in BUDGETS]
+    budgets = {float(scores[rank - 1]) for rank in ranks if rank <= len(scores)}
+    curve = []
+    for threshold in sorted({LEAST, own, *budgets}):
+        # The table has six digits: none may be lost by its rounding.
+        cells = {name: each.above(threshold - 1e-6) for name, each in found.items()}
+        hits = [
+            int((matched(c.positions, in_boxes(c.positions, f.boxes), middles(f.boxes)) >= 0).sum())
+            for f, c in ((field, cells[field.name]) for field in fields)
+        ]
+        drawn = [field for field in fields if field.contours]
+        within = sum(
+            int((matched(c.positions, in_contours(c.positions, f.contours), middles(f.boxes)) >= 0)
+                .sum())
+            for f, c in ((field, cells[field.name]) for field in drawn)
+        )  # fmt: skip
+        detections = sum(len(each.scores) for each in cells.values())
+        boxed = sum(len(field.boxes) for field in fields)
+        curve.append({
+            "threshold": threshold, "own": threshold == own, "found": sum(hits), "cells": boxed,
+            "recall": share(sum(hits), boxed), "detections": detections,
+            "detections_per_field": detections / len(fields),
+            "precision_at_least": sum(hits) / max(detections, 1),
+            "in_contours": within, "contours": sum(len(field.contours) for field in drawn),
+        })  # fmt: skip
+    by_field, by_class = [], {}
+    for field in fields:
+        cells = found[field.name].above(own - 1e-6)
+        places = matched(cells.positions, in_boxes(cells.positions, field.boxes),
+                         middles(field.boxes))  # fmt: skip
+        true = names.index(plain(field.label))
+        hits = places[places >= 0]
+        right = int((cells.probabilities[hits].argmax(1) == true).sum()) if len(hits) else 0
+        most = majority(cells.probabilities)
+        votes = np.bincount(cells.probabilities.argmax(1), minlength=len(names)) if len(
+            cells.probabilities) else np.zeros(len(names), int)  # fmt: skip
+        by_field.append({
+            "field": field.name, "class": field.label, "cells": len(field.boxes),
+            "found": len(hits), "right": right, "detections": len(cells.scores),
+            "majority": class_names[most] if most >= 0 else "", "majority_right": most == true,
+            "votes": dict(zip(class_names, votes.tolist(), strict=True)),
+        })  # fmt: skip
+    for field in by_field:
+        sums = by_class.setdefault(field["class"], {"cells": 0, "found": 0, "right": 0})
+        for key in sums:
+            sums[key] += field[key]
+    total = {key: sum(field[key] for field in by_field) for key in ("cells", "found", "right")}
+    return {
+        "threshold": own, "curve": curve, "by_field": by_field, "by_class": by_class,
+        "right_of_all": share(total["right"], total["cells"]),
+        "right_of_found": share(total["right"], total["found"]),
+        "majority_right": share(sum(f["majority_right"] for f in by_field), len(by_field)),
+    }  # fmt: skip
+
+
+def known_places(
+    run: Run, fields: Sequence[Field], mpp: float, crop: int
+) -> dict[str, dict[str, Any]]:
+    """Classes at the known boxes: of the square about the middle, and of the box cut out."""
+    names = [plain(name) for name in run.class_names]
+    side = crop or (run.field_of_view or 0) / mpp
+    ways = {"box cut out": box_pixels}
+    if side:
+        ways = {"middle of the box": lambda slide, box: square_pixels(slide, box, side)} | ways
+    measured = {}
+    for way, pixels in ways.items():
+        by_field = []
+        for field in fields:
+            with open_slide(field.path, mpp) as slide:
+                images = [pixels(slide, box) for box in field.boxes]
+            logits = run.logits(images, batch_size=32, mpp=mpp)
+            chosen = np.exp(logits - logits.max(1, keepdims=True))
+            chosen = chosen / chosen.sum(1, keepdims=True)
+            true = names.index(plain(field.label))
+            by_field.append({
+                "field": field.name, "class": field.label, "cells": len(images),
+                "right": int((chosen.argmax(1) == true).sum()),
+                "majority": run.class_names[majority(chosen)],
+                "majority_right": majority(chosen) == true,
+            })  # fmt: skip
+        by_class: dict[str, dict[str, int]] = {}
+        for each in by_field:
+            sums = by_class.setdefault(each["class"], {"cells": 0, "right": 0})
+            for key in sums:
+                sums[key] += each[key]
+        right, cells = (sum(each[key] for each in by_field) for key in ("right", "cells"))
+        measured[way] = {
+            "by_field": by_field, "by_class": by_class, "right": share(right, cells),
+            "majority_right": share(sum(f["majority_right"] for f in by_field), len(by_field)),
+        }  # fmt: skip
+    return measured
+
+
+def square_pixels(slide: Slide, box: np.ndarray, side: float) -> np.ndarray:
+    """The field about the middle of a box at its own resolution, as far as the network sees it."""
+    x, y = middles(box[None])[0].tolist()
+    pixels = max(1, round(side))
+    half = side / 2
+    return slide.read((x - half, y - half, x + half, y + half), (pixels, pixels))
+
+
+def box_pixels(slide: Slide, box: np.ndarray) -> np.ndarray:
+    """The crop as it is published."""
+    left, top, right, bottom = box.tolist()
+    return slide.read((left, top, right, bottom), (round(right - left), round(bottom - top)))
+
+
+def share(part: int, whole: int) -> dict[str, Any]:
+    """A share with its Wilson interval."""
+    low, high = wilson_interval(part, whole)
+    return {"part": part, "of": whole, "share": part / max(whole, 1), "interval": [low, high]}
+
+
+def words(found: Mapping[str, Any]) -> str:
+    """A share in words."""
+    low, high = found["interval"]
+    return f"{found['part']} of {found['of']} ({found['share']:.0%}, {low:.0%} to {high:.0%})"
+
+
+def text_of_known(known: Mapping[str, Any]) -> str:
+    """Classes at the known boxes, in Markdown."""
+    lines = ["| known place | cells right | fields by majority |", "|---|---|---|"]
+    lines += [
+        f"| {way} | {words(found['right'])} | {words(found['majority_right'])} |"
+        for way, found in known.items()
+    ]
+    for way, found in known.items():
+        each = [f"{label} {n['right']} of {n['cells']}" for label, n in found["by_class"].items()]
+        lines.append(f"\n{way}, by class: " + "; ".join(each))
+    return "\n".join(lines)
+
+
+def text_of_detector(name: str, found: Mapping[str, Any]) -> str:
+    """Detections and their classes, in Markdown."""
+    lines = [
+        f"\ndetector {name}, its own threshold {found['threshold']:.3f} (marked *)\n",
+        "| threshold | cells found | recall (95 % Wilson) | detections a field "
+        "| precision, at least | in the nucleus's contour |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["curve"]:
+        low, high = row["recall"]["interval"]
+        lines.append(
+            f"| {row['threshold']:.3f}{'*' if row['own'] else ''} | {row['found']} of "
+            f"{row['cells']} | {row['recall']['share']:.1%} ({low:.1%} to {high:.1%}) | "
+            f"{row['detections_per_field']:.1f} | {row['precision_at_least']:.1%} | "
+            f"{row['in_contours']} of {row['contours']} |"
+        )
+    lines += [
+        f"\nright class at the detection: {words(found['right_of_all'])} of all known cells, "
+        f"{words(found['right_of_found'])} of those found",
+        f"fields by the majority of their detections: {words(found['majority_right'])}\n",
+        "| field | found | right | detections | majority | votes |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for field in found["by_field"]:
+        votes = ", ".join(f"{name} {count}" for name, count in field["votes"].items() if count)
+        mark = "" if field["majority_right"] else " (wrong)"
+        lines.append(
+            f"| {field['field']} | {field['found']} of {field['cells']} | {field['right']} | "
+            f"{field['detections']} | {field['majority']}{mark} | {votes} |"
+        )
+    each = [
+        f"{label}: {n['right']} right and {n['found']} found of {n['cells']}"
+        for label, n in found["by_class"].items()
+    ]
+    lines.append("\nby class: " + "; ".join(each))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

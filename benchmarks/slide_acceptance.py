@@ -1,0 +1,214 @@
+r"""A slide of known cells end to end: time, memory, tiles a second, cells found against known.
+
+  python benchmarks/mosaic.py --cric=/path/to/cric --out=mosaic.svs
+  python benchmarks/slide_acceptance.py --workdir=runs/cells --slide=mosaic.svs \
+      --cells=mosaic_cells.csv --out=/tmp/mosaic.csv
+
+The command `predict --field=cells` runs as users start it, in a process of its own, whose peak
+memory is measured. Afterwards its cells are compared with the known ones: each detection, the most
+probable first, takes the nearest known cell within the tolerance that nobody has taken. The
+tolerances are 12 and 24 px of a field of CRIC that is 1280 px wide: its published positions are off
+by several pixels. Unmarked cells are many, so that detections beyond the known cells are no errors.
+The GeoJSON is checked by the schema that the tests have for QuPath's. Options after `--` go to
+`predict` as they are.
+"""
+
+import argparse
+import collections
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    """Run the command, then compare; 1 where the GeoJSON is not as the schema says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", type=Path, required=True, help="the classifier's run")
+    parser.add_argument("--slide", type=Path, required=True)
+    parser.add_argument("--cells", type=Path, required=True, help="table of x, y, class")
+    parser.add_argument("--detector", default="", help="as predict's")
+    parser.add_argument("--out", type=Path, required=True, help="the table of predict")
+    parser.add_argument("--json", default="", help="a file for the numbers")
+    parser.add_argument("--reuse", action="store_true", help="compare a table that is there")
+    args, further = parser.parse_known_args()
+    further = [word for word in further if word != "--"]
+    record: dict[str, Any] = {}
+    # Before anything large is imported: a process begins with the peak of the one that starts it.
+    if not args.reuse:
+        record = run_command(args, further)
+    record |= compare(args)
+    print(text(record))
+    from sides import write_json
+
+    write_json(args.json, record)
+    return 1 if record["geojson_problems"] else 0
+
+
+def run_command(args: argparse.Namespace, further: Sequence[str]) -> dict[str, Any]:
+    """Seconds and the peak memory of the command."""
+    command = [
+        sys.executable, "-m", "cervix_jax.predict", f"--workdir={args.workdir}", str(args.slide),
+        "--field=cells", f"--out={args.out}", "--overwrite",
+        *([f"--detector={args.detector}"] if args.detector else []), *further,
+    ]  # fmt: skip
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    began = time.perf_counter()
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths})
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"predict ended with exit code {process.returncode}")
+    return {
+        "seconds": seconds, "processor_s": usage.ru_utime + usage.ru_stime,
+        "peak_gib": usage.ru_maxrss / 2**20,
+    }  # fmt: skip
+
+
+def compare(args: argparse.Namespace) -> dict[str, Any]:
+    """What was found, and whether the GeoJSON is right."""
+    import json
+
+    import numpy as np
+
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "predict")]
+    import json_schema
+
+    from cervix_jax.detect.detector import SHIPPED, load_detector
+    from cervix_jax.detect.evaluation import TOLERANCE
+    from cervix_jax.slides import open_slide, tile_rows
+
+    detector = load_detector(args.detector or SHIPPED)
+    with open_slide(args.slide) as slide:
+        size, mpp = slide.size, slide.require_mpp()
+        rows = tile_rows(slide, mpp=detector.microns_per_pixel, margin=detector.context)
+    known, found = table(args.cells), table(args.out)
+    places = [np.asarray([[float(r["x"]), float(r["y"])] for r in rows_]).reshape(-1, 2)
+              for rows_ in (known, found)]  # fmt: skip
+    tolerance = TOLERANCE / mpp
+    fields = table(args.out.with_name(f"{args.out.stem}_fields.csv"))
+    geojson = args.out.with_suffix("") / fields[0]["geojson"]
+    page = args.out.with_suffix("") / fields[0]["page"]
+    schema = json.loads((ROOT / "tests/predict/qupath.schema.json").read_text(encoding="utf-8"))
+    drawn = json.loads(geojson.read_text(encoding="utf-8"))
+    problems = json_schema.problems(drawn, schema)
+    return {
+        "slide": args.slide.name, "size": size, "mpp": mpp, "rows": len(rows),
+        "tiles": sum(map(len, rows)), "known": len(known), "detections": len(found),
+        "tolerance_px": tolerance,
+        "matches": {
+            "12 px": matches(known, found, *places, tolerance),
+            "24 px": matches(known, found, *places, 2 * tolerance),
+        },
+        "features": len(drawn["features"]), "geojson_problems": problems[:20],
+        "geojson_mb": geojson.stat().st_size / 1e6, "page_mb": page.stat().st_size / 1e6,
+        "summary": fields[0],
+    }  # fmt: skip
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def matches(
+    known: Sequence[Mapping[str, str]],
+    found: Sequence[Mapping[str, str]],
+    known_places: Any,
+    found_places: Any,
+    tolerance: float,
+) -> dict[str, Any]:
+    """Known cells that were found, by their class, and which classes they were given.
+
+    Args:
+      known: rows with `class`.
+      found: rows with `nucleus` and `class`.
+      known_places: float64 [m, 2].
+      found_places: float64 [n, 2].
+      tolerance: in their unit.
+    """
+    import numpy as np
+
+    from cervix_jax.statistics.detection import match_points
+    from cervix_jax.statistics.intervals import wilson_interval
+
+    scores = np.asarray([float(row["nucleus"]) for row in found])
+    order = np.argsort(-scores, kind="stable")
+    matched = match_points(found_places[order], known_places, tolerance)
+    by_class: dict[str, dict[str, Any]] = {}
+    for cell, number in zip(known, matched, strict=True):
+        each = by_class.setdefault(cell["class"], {"known": 0, "found": 0, "given": {}})
+        each["known"] += 1
+        if number >= 0:
+            given = found[order[number]]["class"]
+            each["found"] += 1
+            each["given"][given] = each["given"].get(given, 0) + 1
+    hits = int((matched >= 0).sum())
+    low, high = wilson_interval(hits, len(known))
+    away = np.linalg.norm(known_places - found_places[order][matched], axis=1)[matched >= 0] if len(
+        found) else np.zeros(0)  # fmt: skip
+    return {
+        "tolerance": tolerance, "found": hits, "recall": hits / max(len(known), 1),
+        "interval": [low, high], "by_class": by_class,
+        "median_distance": float(np.median(away)) if len(away) else None,
+    }  # fmt: skip
+
+
+def text(record: Mapping[str, Any]) -> str:
+    """All of it, in words and Markdown."""
+    width, height = record["size"]
+    lines = [
+        f"{record['slide']}: {width} x {height} px at {record['mpp']:.4f} um/px, "
+        f"{record['tiles']} tiles in {record['rows']} rows"
+    ]
+    if "seconds" in record:
+        lines.append(
+            f"{record['seconds']:.1f} s by the clock, {record['processor_s']:.1f} s of the "
+            f"processor, {record['tiles'] / record['seconds']:.2f} tiles/s, "
+            f"{record['detections'] / record['seconds']:.1f} cells/s (start and pages included), "
+            f"peak memory {record['peak_gib']:.2f} GiB"
+        )
+    lines += [
+        f"{record['detections']} cells found, {record['known']} known\n",
+        "| tolerance, px of the slide | known cells found | recall (95 % Wilson) "
+        "| median distance, px |",
+        "|---|---|---|---|",
+    ]
+    for found in record["matches"].values():
+        low, high = found["interval"]
+        distance = found["median_distance"]
+        lines.append(
+            f"| {found['tolerance']:.1f} | {found['found']} of {record['known']} | "
+            f"{found['recall']:.1%} ({low:.1%} to {high:.1%}) | "
+            f"{'' if distance is None else f'{distance:.1f}'} |"
+        )
+    lines += [
+        "\n| class of the experts | found | classes that the run gave them |",
+        "|---|---|---|",
+    ]
+    for name, each in record["matches"]["12 px"]["by_class"].items():
+        given = collections.Counter(each["given"]).most_common()
+        lines.append(
+            f"| {name} | {each['found']} of {each['known']} ({each['found'] / each['known']:.0%}) "
+            f"| {', '.join(f'{label} {count}' for label, count in given)} |"
+        )
+    problems = record["geojson_problems"]
+    lines += [
+        f"\nGeoJSON: {record['features']} features, {record['geojson_mb']:.1f} MB, "
+        + ("as the schema says" if not problems else f"NOT AS THE SCHEMA SAYS: {problems[:3]}"),
+        f"page: {record['page_mb']:.1f} MB",
+        "summary: " + ", ".join(f"{k} {v}" for k, v in record["summary"].items() if v),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

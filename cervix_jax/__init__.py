@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cervix_jax.evaluate.external import evaluate_on
     from cervix_jax.evaluate.workflow import evaluate_run
     from cervix_jax.explanations.workflow import explain_run
+    from cervix_jax.predict.finish import merge_shards
     from cervix_jax.predict.workflow import predict_images
     from cervix_jax.runs.run import load_run
     from cervix_jax.training.run import train_and_evaluate
@@ -27,6 +28,7 @@ _HOME = {
     "evaluate_run": "evaluate.workflow",
     "explain_run": "explanations.workflow",
     "load_run": "runs.run",
+    "merge_shards": "predict.finish",
     "predict_images": "predict.workflow",
     "train_and_evaluate": "training.run",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "explain",
     "explain_run",
     "load_run",
+    "merge_shards",
     "models",
     "predict_images",
     "train_and_evaluate",

@@ -148,6 +148,29 @@ CASES = [
         make=lambda tmp: [_images(tmp), write(tmp / "p.csv.part", "{\n")],
     ),
     _predict("to go on and to begin", "--resume", "--overwrite", expected=("--resume",)),
+    *(
+        _predict(f"a shard of {text}", f"--shard={text}", expected=(f"--shard={text}:", "3/16"))
+        for text in ("0/0", "0/4", "5/4", "-1/4", "1.5/4", "a/b", "")
+    ),
+    _predict(
+        "a shard beside a command without shards", "--shard=1/2", expected=("{tmp}/p.csv.part",),
+        make=lambda tmp: [_images(tmp), write(tmp / "p.csv.part", "{}\n")],
+    ),
+    _predict(
+        "a shard beside those of other numbers", "--shard=1/2", "--overwrite",
+        expected=("{tmp}/p.csv.shard-1-of-4.part", "4 shards"),
+        make=lambda tmp: [_images(tmp), write(tmp / "p.csv.shard-1-of-4.part", "{}\n")],
+    ),
+    _predict(
+        "a shard that another command began", "--shard=1/2", "--resume",
+        expected=("{tmp}/p.csv.shard-1-of-2.part", "--overwrite"),
+        make=lambda tmp: [_images(tmp), write(tmp / "p.csv.shard-1-of-2.part", "{\n")],
+    ),
+    _flags("nothing to merge", ("--merge", OUT), "{tmp}/p.csv", "no parts of shards"),
+    _flags("a merge of images", ("--merge", OUT, RAW), "leave out {tmp}/raw"),
+    _flags("a merge with a flag of the shards", ("--merge", OUT, RUN), "leave out --workdir"),
+    _flags("a merge of a shard that is missing", ("--merge", OUT), "shard 2 of 2 is missing",
+        make=lambda tmp: write(tmp / "p.csv.shard-1-of-2.part", "{}\n")),
     _predict("a batch below one", "--batch_size=-1", expected=("--batch_size=-1",)),
     _predict("no pixels", "--max_pixels=0", expected=("--max_pixels=0",)),
     _predict("a coverage above 1", "--coverage=2", expected=("--coverage=2",)),

@@ -42,7 +42,8 @@ from tfds_builders.sipakmed.contours import read_contour  # noqa: E402
 from tfds_builders.sipakmed.sipakmed_dataset_builder import MICRONS_PER_PIXEL  # noqa: E402
 
 MARGIN = 10  # px about a cytoplasm that SIPaKMeD's crops have
-LEAST = 0.05  # the score of what is looked at
+LEAST = 0.05  # the score of what is looked at, or the detector's own where that is lower
+COUNTS = ("cells", "found", "right")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,9 +107,10 @@ def main() -> None:
     }  # fmt: skip
     print(text_of_known(record["known"]), flush=True)
     for name in dict.fromkeys((args.detector, BLOBS)):
-        found = detect(run, fields, name, args.mpp, args.crop)
+        own = load_detector(name).least
+        found = detect(run, fields, name, min(LEAST, own), args.mpp, args.crop)
         label = name if name in (SHIPPED, BLOBS) else Path(name).name
-        measured = measure(found, fields, run.class_names, load_detector(name).least)
+        measured = measure(found, fields, run.class_names, own)
         record["detectors"][label] = measured
         print(text_of_detector(label, measured), flush=True)
         write_json(args.out, record)
@@ -151,7 +153,7 @@ def plain(name: str) -> str:
 
 
 def detect(
-    run: Run, fields: Sequence[Field], detector: str, mpp: float, crop: int
+    run: Run, fields: Sequence[Field], detector: str, least: float, mpp: float, crop: int
 ) -> dict[str, Cells]:
     """What the command finds, with low scores too, by the name of the field."""
     found = {}
@@ -159,7 +161,7 @@ def detect(
         table = Path(folder) / "cells.csv"
         predict_images(
             run, [field.path for field in fields], out=table, field="cells", detector=detector,
-            min_nucleus=LEAST, mpp=mpp, crop=crop, strict=True,
+            min_nucleus=least, mpp=mpp, crop=crop, strict=True,
             progress=False,
         )  # fmt: skip
         with table.open(newline="", encoding="utf-8") as file:
@@ -230,62 +232,66 @@ def majority(probabilities: np.ndarray) -> int:
 def measure(
     found: Mapping[str, Cells], fields: Sequence[Field], class_names: Sequence[str], own: float
 ) -> dict[str, Any]:
-    """Recall by threshold, and at the detector's own threshold what becomes of the classes."""
-    names = [plain(name) for name in class_names]
+    """Cells found and their classes by threshold; at the detector's own one by field and class."""
     scores = np.sort(np.concatenate([cells.scores for cells in found.values()]))[::-1]
     ranks = [budget * len(fields) for budget in BUDGETS]
     budgets = {float(scores[rank - 1]) for rank in ranks if rank <= len(scores)}
-    curve = []
-    for threshold in sorted({LEAST, own, *budgets}):
-        # The table has six digits: none may be lost by its rounding.
-        cells = {name: each.above(threshold - 1e-6) for name, each in found.items()}
-        hits = [
-            int((matched(c.positions, in_boxes(c.positions, f.boxes), middles(f.boxes)) >= 0).sum())
-            for f, c in ((field, cells[field.name]) for field in fields)
-        ]
-        drawn = [field for field in fields if field.contours]
-        within = sum(
-            int((matched(c.positions, in_contours(c.positions, f.contours), middles(f.boxes)) >= 0)
-                .sum())
-            for f, c in ((field, cells[field.name]) for field in drawn)
-        )  # fmt: skip
-        detections = sum(len(each.scores) for each in cells.values())
-        boxed = sum(len(field.boxes) for field in fields)
+    curve, chosen = [], []
+    for threshold in sorted({min(LEAST, own), own, *budgets}):
+        rows = [by_field(field, found[field.name], class_names, threshold) for field in fields]
+        sums = {
+            key: sum(row[key] for row in rows)
+            for key in (*COUNTS, "detections", "in_contours", "contours", "majority_right")
+        }
         curve.append({
-            "threshold": threshold, "own": threshold == own, "found": sum(hits), "cells": boxed,
-            "recall": share(sum(hits), boxed), "detections": detections,
-            "detections_per_field": detections / len(fields),
-            "precision_at_least": sum(hits) / max(detections, 1),
-            "in_contours": within, "contours": sum(len(field.contours) for field in drawn),
+            "threshold": threshold, "own": threshold == own, **sums,
+            "recall": share(sums["found"], sums["cells"]),
+            "right_of_all": share(sums["right"], sums["cells"]),
+            "right_of_found": share(sums["right"], sums["found"]),
+            "detections_per_field": sums["detections"] / len(fields),
+            "precision_at_least": sums["found"] / max(sums["detections"], 1),
+            "majorities": share(sums["majority_right"], len(fields)),
         })  # fmt: skip
-    by_field, by_class = [], {}
-    for field in fields:
-        cells = found[field.name].above(own - 1e-6)
-        places = matched(cells.positions, in_boxes(cells.positions, field.boxes),
-                         middles(field.boxes))  # fmt: skip
-        true = names.index(plain(field.label))
-        hits = places[places >= 0]
-        right = int((cells.probabilities[hits].argmax(1) == true).sum()) if len(hits) else 0
-        most = majority(cells.probabilities)
-        votes = np.bincount(cells.probabilities.argmax(1), minlength=len(names)) if len(
-            cells.probabilities) else np.zeros(len(names), int)  # fmt: skip
-        by_field.append({
-            "field": field.name, "class": field.label, "cells": len(field.boxes),
-            "found": len(hits), "right": right, "detections": len(cells.scores),
-            "majority": class_names[most] if most >= 0 else "", "majority_right": most == true,
-            "votes": dict(zip(class_names, votes.tolist(), strict=True)),
-        })  # fmt: skip
-    for field in by_field:
-        sums = by_class.setdefault(field["class"], {"cells": 0, "found": 0, "right": 0})
-        for key in sums:
-            sums[key] += field[key]
-    total = {key: sum(field[key] for field in by_field) for key in ("cells", "found", "right")}
+        if threshold == own:
+            chosen = rows
     return {
-        "threshold": own, "curve": curve, "by_field": by_field, "by_class": by_class,
-        "right_of_all": share(total["right"], total["cells"]),
-        "right_of_found": share(total["right"], total["found"]),
-        "majority_right": share(sum(f["majority_right"] for f in by_field), len(by_field)),
+        "threshold": own, "curve": curve, "by_field": chosen, "by_class": by_class(chosen, COUNTS)
     }  # fmt: skip
+
+
+def by_field(
+    field: Field, cells: Cells, class_names: Sequence[str], threshold: float
+) -> dict[str, Any]:
+    """What is found in a field at a threshold, and the classes there."""
+    # The table has six digits: no cell may be lost by its rounding.
+    cells = cells.above(threshold * (1 - 1e-5))
+    true = [plain(name) for name in class_names].index(plain(field.label))
+    points, centres = cells.positions, middles(field.boxes)
+    places = matched(points, in_boxes(points, field.boxes), centres)
+    hits = places[places >= 0]
+    given = cells.probabilities.argmax(1) if len(points) else np.zeros(0, int)
+    most = majority(cells.probabilities)
+    within = 0
+    if field.contours:
+        within = int((matched(points, in_contours(points, field.contours), centres) >= 0).sum())
+    return {
+        "field": field.name, "class": field.label, "cells": len(field.boxes),
+        "found": len(hits), "right": int((given[hits] == true).sum()), "detections": len(points),
+        "in_contours": within, "contours": len(field.contours),
+        "majority": class_names[most] if most >= 0 else "", "majority_right": most == true,
+        "votes": dict(zip(class_names, np.bincount(given, minlength=len(class_names)).tolist(),
+                          strict=True)),
+    }  # fmt: skip
+
+
+def by_class(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Sums of what is counted in fields, by their class."""
+    sums: dict[str, dict[str, int]] = {}
+    for row in rows:
+        own = sums.setdefault(row["class"], dict.fromkeys(keys, 0))
+        for key in keys:
+            own[key] += row[key]
+    return sums
 
 
 def known_places(
@@ -299,7 +305,7 @@ def known_places(
         ways = {"middle of the box": lambda slide, box: square_pixels(slide, box, side)} | ways
     measured = {}
     for way, pixels in ways.items():
-        by_field = []
+        rows = []
         for field in fields:
             with open_slide(field.path, mpp) as slide:
                 images = [pixels(slide, box) for box in field.boxes]
@@ -307,21 +313,17 @@ def known_places(
             chosen = np.exp(logits - logits.max(1, keepdims=True))
             chosen = chosen / chosen.sum(1, keepdims=True)
             true = names.index(plain(field.label))
-            by_field.append({
+            rows.append({
                 "field": field.name, "class": field.label, "cells": len(images),
                 "right": int((chosen.argmax(1) == true).sum()),
                 "majority": run.class_names[majority(chosen)],
                 "majority_right": majority(chosen) == true,
             })  # fmt: skip
-        by_class: dict[str, dict[str, int]] = {}
-        for each in by_field:
-            sums = by_class.setdefault(each["class"], {"cells": 0, "right": 0})
-            for key in sums:
-                sums[key] += each[key]
-        right, cells = (sum(each[key] for each in by_field) for key in ("right", "cells"))
+        right, cells = (sum(row[key] for row in rows) for key in ("right", "cells"))
         measured[way] = {
-            "by_field": by_field, "by_class": by_class, "right": share(right, cells),
-            "majority_right": share(sum(f["majority_right"] for f in by_field), len(by_field)),
+            "by_field": rows, "by_class": by_class(rows, ("cells", "right")),
+            "right": share(right, cells),
+            "majorities": share(sum(row["majority_right"] for row in rows), len(rows)),
         }  # fmt: skip
     return measured
 
@@ -356,7 +358,7 @@ def text_of_known(known: Mapping[str, Any]) -> str:
     """Classes at the known boxes, in Markdown."""
     lines = ["| known place | cells right | fields by majority |", "|---|---|---|"]
     lines += [
-        f"| {way} | {words(found['right'])} | {words(found['majority_right'])} |"
+        f"| {way} | {words(found['right'])} | {words(found['majorities'])} |"
         for way, found in known.items()
     ]
     for way, found in known.items():
@@ -369,36 +371,35 @@ def text_of_detector(name: str, found: Mapping[str, Any]) -> str:
     """Detections and their classes, in Markdown."""
     lines = [
         f"\ndetector {name}, its own threshold {found['threshold']:.3f} (marked *)\n",
-        "| threshold | cells found | recall (95 % Wilson) | detections a field "
-        "| precision, at least | in the nucleus's contour |",
-        "|---|---|---|---|---|---|",
+        "| threshold | detections a field | recall (95 % Wilson) | precision, at least "
+        "| in the nucleus's contour | right class, of all known cells | of those found "
+        "| fields by majority |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in found["curve"]:
-        low, high = row["recall"]["interval"]
-        lines.append(
-            f"| {row['threshold']:.3f}{'*' if row['own'] else ''} | {row['found']} of "
-            f"{row['cells']} | {row['recall']['share']:.1%} ({low:.1%} to {high:.1%}) | "
-            f"{row['detections_per_field']:.1f} | {row['precision_at_least']:.1%} | "
-            f"{row['in_contours']} of {row['contours']} |"
-        )
+        cells = [
+            f"{row['threshold']:.3f}{'*' if row['own'] else ''}",
+            f"{row['detections_per_field']:.1f}", words(row["recall"]),
+            f"{row['precision_at_least']:.1%}", f"{row['in_contours']} of {row['contours']}",
+            words(row["right_of_all"]), words(row["right_of_found"]),
+            f"{row['majorities']['part']} of {row['majorities']['of']}",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
-        f"\nright class at the detection: {words(found['right_of_all'])} of all known cells, "
-        f"{words(found['right_of_found'])} of those found",
-        f"fields by the majority of their detections: {words(found['majority_right'])}\n",
-        "| field | found | right | detections | majority | votes |", "|---|---|---|---|---|---|",
+        "\n| field | found* | right | detections | majority | votes |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for field in found["by_field"]:
         votes = ", ".join(f"{name} {count}" for name, count in field["votes"].items() if count)
         mark = "" if field["majority_right"] else " (wrong)"
         lines.append(
             f"| {field['field']} | {field['found']} of {field['cells']} | {field['right']} | "
-            f"{field['detections']} | {field['majority']}{mark} | {votes} |"
+            f"{field['detections']} | {field['majority'] or 'none'}{mark} | {votes} |"
         )
     each = [
         f"{label}: {n['right']} right and {n['found']} found of {n['cells']}"
         for label, n in found["by_class"].items()
     ]
-    lines.append("\nby class: " + "; ".join(each))
+    lines.append("\nby class*: " + "; ".join(each))
     return "\n".join(lines)
 
 

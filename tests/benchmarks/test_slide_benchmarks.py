@@ -92,7 +92,8 @@ def test_what_is_counted_in_fields(tmp_path):
     lowest, own = measured["curve"]
     assert (lowest["detections"], own["detections"], own["own"]) == (3, 2, True)
     assert (own["found"], own["in_contours"], own["precision_at_least"]) == (2, 1, 1.0)
-    assert measured["right_of_all"]["part"] == 1
+    assert own["right_of_all"]["part"] == own["right_of_found"]["part"] == 1
+    assert (lowest["majorities"]["part"], own["majorities"]["part"]) == (0, 1)
     (row,) = measured["by_field"]
     # One vote each; metaplastic has 0.9 of the probability, parabasal 1.1.
     assert (row["votes"], row["majority"]) == ({"parabasal": 1, "metaplastic": 1}, "parabasal")

@@ -3,21 +3,19 @@
 import dataclasses
 import functools
 import hashlib
-import importlib.resources
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx, traverse_util
+from flax import nnx
 
 from cervix_jax import models
 from cervix_jax.data.normalization import normalize
 from cervix_jax.detect.blobs import find_blobs
 from cervix_jax.detect.peaks import Found, found_in, peak_scores
+from cervix_jax.detect.shipped import read_shipped
 from cervix_jax.errors import InputError, check_number
 from cervix_jax.models.nucleus_detector import MULTIPLE
 from cervix_jax.runs.inference import Variables, apply_weights
@@ -166,56 +164,3 @@ def _scores_of(graphdef: nnx.GraphDef, normalization: str) -> Callable:
         return peak_scores(apply_weights(graphdef, variables, normalize(images, normalization))[0])
 
     return jax.jit(scores_of)
-
-
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """Weights of a detector with what is needed to use them.
-
-    Attributes:
-      model: name of the network.
-      normalization: of its images.
-      microns_per_pixel: of its images.
-      least: the score that a nucleus needs.
-      variables: {"params", "stats"}.
-    """
-
-    model: str
-    normalization: str
-    microns_per_pixel: float
-    least: float
-    variables: Variables
-
-
-_SETTINGS = "settings"  # the entry of the file that is no array of the network
-
-
-def read_shipped() -> Stored:
-    """The weights that ship with the package; see MODEL_CARD.md beside them."""
-    source = importlib.resources.files("cervix_jax.detect").joinpath("nuclei.npz")
-    with importlib.resources.as_file(source) as path, np.load(path, allow_pickle=False) as file:
-        settings: dict[str, Any] = json.loads(str(file[_SETTINGS]))
-        flat = {
-            tuple(int(part) if part.isdigit() else part for part in name.split("/")): jnp.asarray(
-                file[name], jnp.float32
-            )
-            for name in file.files
-            if name != _SETTINGS
-        }
-    return Stored(**settings, variables=traverse_util.unflatten_dict(flat))
-
-
-def store(path: Path, variables: Variables, settings: Mapping[str, Any]) -> None:
-    """Write weights, kernels as float16, half their size; what `read_shipped` reads.
-
-    Args:
-      path: an .npz file.
-      variables: {"params", "stats"}.
-      settings: the other attributes of `Stored`.
-    """
-    flat: dict[Any, Any] = dict(traverse_util.flatten_dict(variables))
-    arrays: dict[str, Any] = {
-        "/".join(map(str, name)): np.asarray(value, np.float16 if np.ndim(value) > 1 else None)
-        for name, value in flat.items()
-    }
-    np.savez_compressed(path, allow_pickle=False, **{_SETTINGS: json.dumps(settings)}, **arrays)

@@ -10,6 +10,7 @@ import numpy as np
 from cervix_jax import distributed, figures
 from cervix_jax.data.cric_nuclei import MICRONS_PER_PIXEL, PUBLISHED_WIDTH
 from cervix_jax.data.experiment import ExperimentData
+from cervix_jax.detect.blobs import find_blobs
 from cervix_jax.detect.peaks import Found, found_in, peak_scores
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import write_json
@@ -20,13 +21,12 @@ from cervix_jax.statistics.detection import (
     detection_curve,
     recall_at,
     threshold_for,
+    threshold_of_best_f,
 )
 
 # Micrometres: 12 pixels of a field of CRIC that is 1280 wide. Its marks are off by as much.
 TOLERANCE = 12 * MICRONS_PER_PIXEL * PUBLISHED_WIDTH / 1280
 TASK = "nuclei"  # by which a report is told from those of classifiers
-# Detections a field that a detector's own threshold allows, on validation fields.
-PER_FIELD = 60
 # Real fields come first where there are any: the phantom is no evidence about real cells.
 _REAL = ("cric", "sipakmed")
 
@@ -44,7 +44,7 @@ def evaluate_detector(
 ) -> dict[str, Any]:
     """Find the nuclei of a split and write `<split>.json` and `<split>_detection.png`.
 
-    The threshold is settled on validation fields, for `PER_FIELD` detections a field.
+    The threshold is settled on validation fields, see `statistics.detection.threshold_of_best_f`.
 
     Args:
       folder: `<workdir>/evaluate`.
@@ -59,7 +59,8 @@ def evaluate_detector(
     Returns:
       What `<split>.json` holds: `threshold`, and under `sources` for each source and for `all` its
       number of `fields`, `at_threshold` and `at_budget` (see `statistics.detection.recall_at`; a
-      budget's threshold is that of this split) and `curve`.
+      budget's threshold is that of this split) and `curve`. Under `blobs` is the same of the
+      Laplacian of a Gaussian on the same fields, by budget.
     """
     microns = data.dataset.microns_per_pixel
     if microns is None:
@@ -72,14 +73,19 @@ def evaluate_detector(
             forward, variables, data.pipeline, indices, config.eval_batch_size,
             progress=name if progress else "",
         )  # fmt: skip
-        scores = [np.asarray(peak_scores(logits[None]))[0] for logits in found.logits]
-        return fields_of_tiles(
-            [data.dataset.source[int(index)] for index in indices], scores, tolerance
-        )
+        nuclei = [
+            found_in(np.asarray(peak_scores(logits[None]))[0], 0.0) for logits in found.logits
+        ]
+        return fields_of_tiles(_tiles(data, indices), nuclei, tolerance)
+
+    def blobs() -> dict[str, list[FieldDetections]]:
+        indices = data.indices(split)
+        nuclei = [find_blobs(data.pipeline.images([index])[0], microns) for index in indices]
+        return fields_of_tiles(_tiles(data, indices), nuclei, tolerance)
 
     by_source = detections(split)
     settled = by_source if split == "val" else _validation(data, detections)
-    threshold = threshold_for(_main(settled), PER_FIELD) if settled else 0.5
+    threshold = threshold_of_best_f(_main(settled)) if settled else 0.5
     report: dict[str, Any] = {
         "task": TASK,
         "dataset": data.dataset.name,
@@ -92,6 +98,10 @@ def evaluate_detector(
         "microns_per_pixel": microns,
         "threshold": threshold,
         "threshold_of": "validation fields" if settled else "no field: there are none",
+        "blobs": {
+            source: {str(n): recall_at(fields, threshold_for(fields, n)) for n in BUDGETS}
+            for source, fields in blobs().items()
+        },
         "sources": {
             source: describe(fields, threshold)
             for source, fields in [*by_source.items(), ("all", _joined(by_source))]
@@ -118,21 +128,20 @@ def describe(fields: Sequence[FieldDetections], threshold: float) -> dict[str, A
 
 
 def fields_of_tiles(
-    tiles: Sequence[Mapping[str, Any]], scores: Sequence[np.ndarray], tolerance: float
+    tiles: Sequence[Mapping[str, Any]], nuclei: Sequence[Found], tolerance: float
 ) -> dict[str, list[FieldDetections]]:
     """Put the tiles of fields together again; of each tile its core counts.
 
     Args:
       tiles: examples with `field_id, source, offset, core, nuclei`.
-      scores: of each tile float [h, w], from `peak_scores`.
+      nuclei: what was found in each tile.
       tolerance: greatest distance of a match in pixels of the tiles.
 
     Returns:
       The fields of each source, in the order of their names.
     """
     parts: dict[tuple[str, str], list[tuple[Found, np.ndarray]]] = {}
-    for tile, values in zip(tiles, scores, strict=True):
-        found = found_in(values, 0.0)
+    for tile, found in zip(tiles, nuclei, strict=True):
         left, top, right, bottom = (int(edge) for edge in tile["core"])
         x, y = found.positions.T
         inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
@@ -149,6 +158,10 @@ def fields_of_tiles(
             FieldDetections.of(field, positions, values[order], marked, tolerance)
         )
     return by_source
+
+
+def _tiles(data: ExperimentData, indices: np.ndarray) -> list[Mapping[str, Any]]:
+    return [data.dataset.source[int(index)] for index in indices]
 
 
 def _main(by_source: Mapping[str, list[FieldDetections]]) -> list[FieldDetections]:

@@ -9,6 +9,7 @@ from PIL import Image
 from cervix_jax import evaluate_run, explain_run, load_run, predict_images
 from cervix_jax.detect.detector import BLOBS, load_detector
 from cervix_jax.detect.evaluation import fields_of_tiles
+from cervix_jax.detect.peaks import found_in
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.summary_text import summary
 
@@ -26,6 +27,7 @@ def test_its_report_counts_every_marked_nucleus_of_the_test_fields(detector_run)
     assert report["sources"]["phantom"]["fields"] == len(
         {data.dataset.groups[int(k)] for k in data.indices("test")}
     )
+    assert report["blobs"]["phantom"]["20"]["marked"] == marked
     assert (detector_run / "evaluate/test_detection.png").stat().st_size > 10_000
     assert f"of {marked} marked nuclei found" in summary(report)
     again = evaluate_run(detector_run, "test")
@@ -81,6 +83,6 @@ def test_tiles_make_their_field_again():
     scores[0, 10, 20] = 0.9  # at (41, 21) of the first tile, beyond its core: the second has it
     scores[1, 10, 4] = 0.8  # at (9, 21) of the second, which begins at 32: the same place
     tiles = [tile(0, (0, 0, 40, 64), []), tile(32, (8, 0, 64, 64), [[9, 21]])]
-    fields = fields_of_tiles(tiles, list(scores), tolerance=2)
+    fields = fields_of_tiles(tiles, [found_in(values, 0.0) for values in scores], tolerance=2)
     assert fields["cric"][0].scores.tolist() == [pytest.approx(0.8)]
     assert fields["cric"][0].hits.tolist() == [pytest.approx(0.8)]

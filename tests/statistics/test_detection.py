@@ -12,6 +12,7 @@ from cervix_jax.statistics.detection import (
     match_points,
     recall_at,
     threshold_for,
+    threshold_of_best_f,
 )
 
 
@@ -75,6 +76,13 @@ def test_a_budget_gives_its_threshold():
     assert threshold_for(FIELDS, 100) == 0.1
 
 
+def test_the_best_f_measure_by_hand():
+    """F2 of (recall, precision): (1/4, 1), (1/4, 1/2), (1/4, 1/3), (1/2, 1/2), (3/4, 3/5)."""
+    assert threshold_of_best_f(FIELDS) == 0.1
+    # With beta -> 0 precision alone counts.
+    assert threshold_of_best_f(FIELDS, beta=0.01) == 0.9
+
+
 def test_recall_with_its_two_intervals():
     found = recall_at(FIELDS, 0.2)
     assert (found["found"], found["marked"], found["recall"]) == (2, 4, 0.5)
@@ -90,4 +98,4 @@ def test_nothing_found_and_nothing_marked():
     nothing = [FieldDetections("a", np.zeros(0), np.array([-np.inf]))]
     assert detection_curve(nothing)["recall"] == []
     assert recall_at(nothing, 0.5)["recall"] == 0.0
-    assert threshold_for(nothing, 60) == 0.0
+    assert threshold_for(nothing, 60) == threshold_of_best_f(nothing) == 0.0

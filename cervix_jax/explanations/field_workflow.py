@@ -47,7 +47,8 @@ class FieldOptions:
       class_name: that is explained, of the cells on the sheet as well; "" takes the class
         predicted for each of these, and of the field `class_of_field`.
       crop: side of the square about a cell, in pixels of the field; 0 takes the field of view.
-      mpp: micrometres that a pixel of the field measures; None takes what the file says.
+      mpp: micrometres that a pixel of the field measures; None takes what the file says, of plain
+        images what the run's data set has.
       field_cells: most cells that make a field's map, the most suspicious first; 0 is all.
       settings: how maps are made.
     """
@@ -177,7 +178,10 @@ def _explain_field(
     order = _suspicious_first(cells, severity, target)
     chosen = cells.rows(options.numbers) if options.numbers else order[:16]
     summed = order[: options.field_cells or None]
-    with open_slide(cells.path, options.mpp) as slide:
+    with open_slide(cells.path, options.mpp) as opened:
+        slide = opened
+        if slide.mpp is None and slide.kind == "image":  # as predict takes it
+            slide = dataclasses.replace(slide, mpp=run.dataset.get("microns_per_pixel"))
         positions = cells.positions(slide)
         side = side_of_square(run, slide, options.crop)
         facts: dict[str, Any] = {

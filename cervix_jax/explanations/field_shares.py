@@ -122,7 +122,7 @@ def explain_dataset_fields(
         raise InputError("--cell goes with --cells; the fields of a data set are explained whole.")
     options.target(run)
     found: dict[str, list[FieldShares]] = {name: [] for name in options.methods}
-    unmarked = 0
+    unmarked = empty = 0
     indices = _spread(len(dataset), max_fields)
     for index in tqdm(indices, desc="fields", unit="field", leave=False):
         field = read_field(dataset, index, mpp=options.mpp, nucleus_radius=nucleus_radius)
@@ -131,7 +131,10 @@ def explain_dataset_fields(
             continue
         side_of_square(run, field.slide, options.crop)  # fails before any detection
         places = field.centres if detector is None else detected(field.slide, detector)
-        for name in options.methods if len(places) else ():
+        if not len(places):
+            empty += 1
+            continue
+        for name in options.methods:
             group = str(dataset.groups[index])
             found[name].append(measure_field(run, field, places, name, options, group))
     if not any(found.values()):
@@ -149,6 +152,7 @@ def explain_dataset_fields(
         "truth": truth,
         "cells_by": "known" if detector is None else detector.name,
         "unmarked_fields": unmarked,
+        "fields_without_cells": empty,
         "measures": DESCRIPTIONS,
         "methods": {
             name: {

@@ -112,7 +112,7 @@ def test_bad_requests_are_refused(drawn, tmp_path, options, message):
 
 def test_a_table_of_another_image_is_refused(drawn, tmp_path):
     Image.fromarray(drawn[2][:20, :20]).save(tmp_path / "field.png")
-    with pytest.raises(InputError, match="cell 2 at .30, 20. lies outside of .*field.png, 20 x 20"):
+    with pytest.raises(InputError, match=r"cell 2 at .30, 20. lies outside of .*field.png, 20 x"):
         explained(drawn, tmp_path)
 
 
@@ -120,7 +120,7 @@ def test_numbers_of_two_fields_are_refused(drawn, tmp_path):
     text = drawn[1].read_text("utf-8")
     rows = text.splitlines(keepends=True)
     drawn[1].write_text(text + "".join(rows[1:]).replace("field.png", "other.png"), "utf-8")
-    with pytest.raises(InputError, match="--cell: .* cells of 2 fields.*--slide"):
+    with pytest.raises(InputError, match=r"--cell: .* cells of 2 fields.*--slide"):
         explained(drawn, tmp_path, numbers=(1,))
 
 
@@ -181,8 +181,10 @@ def test_phantom_fields_end_to_end(trained, call, tmp_path, capsys):
         report = json.loads((tmp_path / detector / "field_shares.json").read_text("utf-8"))
         for found in report["methods"].values():
             measured = found["measures"]
-            assert measured["field_mass_nuclei"]["n"] == 2
-            assert measured["mass_nucleus"]["groups"] == 2
+            fields = 2 - report["fields_without_cells"]
+            assert measured["field_mass_nuclei"]["n"] == fields
+            assert fields == 2 or detector == "blobs"
+            assert 1 <= measured["mass_nucleus"]["groups"] <= fields
             assert 0 < measured["mass_nucleus"]["chance"] < measured["mass_nuclei"]["chance"] < 1
             if detector == "known":
                 assert measured["mass_nucleus"]["undefined"] <= 1  # a centre beside a bent nucleus

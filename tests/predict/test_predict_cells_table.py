@@ -68,12 +68,12 @@ def test_tables_that_cannot_be_used(table, text, message):
 
 def test_cells_and_fields_that_are_not_there(table):
     path = table(HEAD + ROWS + ROWS.replace("a/", "b/"))
-    with pytest.raises(InputError, match="--slide=three.png: .* no cells of it, but of a/one.png"):
+    with pytest.raises(InputError, match=r"--slide=three.png: .* no cells of it, but of a/one.png"):
         read_cells(path, CLASSES, "three.png")
-    with pytest.raises(InputError, match="may be a/one.png or b/one.png; give the whole path"):
+    with pytest.raises(InputError, match=r"may be a/one.png or b/one.png; give the whole path"):
         read_cells(path, CLASSES, "one.png")
     (cells,) = read_cells(path, CLASSES, "a/one.png")
-    with pytest.raises(InputError, match="--cell=3: .*no such cell of a/one.png; it has 2, from 1"):
+    with pytest.raises(InputError, match=r"--cell=3: .*no such cell of a/one.png; it has 2"):
         cells.rows([1, 3])
     small = as_slide(Image.new("RGB", (20, 30)), Path("one.png"), None)
     with pytest.raises(InputError, match=r"cell 2 at \(30, 5.25\) lies outside of a/one.png, 20 x"):

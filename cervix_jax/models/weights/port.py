@@ -143,6 +143,8 @@ def _match(model: Classifier, given: dict[str, np.ndarray], replace_head: Replac
 
 
 def _is_head(model: Classifier, leaf: nnx.Variable) -> bool:
+    if not hasattr(model, "linear"):  # a detector
+        return False
     return leaf is model.linear.kernel or leaf is model.linear.bias
 
 

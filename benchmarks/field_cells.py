@@ -300,21 +300,25 @@ def known_places(
     """Classes at the known boxes: of the square about the middle, and of the box cut out."""
     names = [plain(name) for name in run.class_names]
     side = crop or (run.field_of_view or 0) / mpp
-    ways = {"box cut out": box_pixels}
-    if side:
-        ways = {"middle of the box": lambda slide, box: square_pixels(slide, box, side)} | ways
     measured = {}
-    for way, pixels in ways.items():
+    for way in ["middle of the box"] * bool(side) + ["box cut out"]:
         rows = []
         for field in fields:
             with open_slide(field.path, mpp) as slide:
-                images = [pixels(slide, box) for box in field.boxes]
-            logits = run.logits(images, batch_size=32, mpp=mpp)
+                if way == "box cut out":
+                    crops = [box_pixels(slide, box) for box in field.boxes]
+                    logits = run.logits(crops, batch_size=32, mpp=mpp)
+                else:  # as `predict` reads the square about a nucleus
+                    squares = [
+                        square_pixels(slide, box, side, run.config.image_size)
+                        for box in field.boxes
+                    ]
+                    logits = run.logits(np.stack(squares), batch_size=32)
             chosen = np.exp(logits - logits.max(1, keepdims=True))
             chosen = chosen / chosen.sum(1, keepdims=True)
             true = names.index(plain(field.label))
             rows.append({
-                "field": field.name, "class": field.label, "cells": len(images),
+                "field": field.name, "class": field.label, "cells": len(field.boxes),
                 "right": int((chosen.argmax(1) == true).sum()),
                 "majority": run.class_names[majority(chosen)],
                 "majority_right": majority(chosen) == true,
@@ -328,12 +332,11 @@ def known_places(
     return measured
 
 
-def square_pixels(slide: Slide, box: np.ndarray, side: float) -> np.ndarray:
-    """The field about the middle of a box at its own resolution, as far as the network sees it."""
+def square_pixels(slide: Slide, box: np.ndarray, side: float, size: int) -> np.ndarray:
+    """The square of a side about the middle of a box, uint8 [size, size, 3]."""
     x, y = middles(box[None])[0].tolist()
-    pixels = max(1, round(side))
     half = side / 2
-    return slide.read((x - half, y - half, x + half, y + half), (pixels, pixels))
+    return slide.read((x - half, y - half, x + half, y + half), (size, size))
 
 
 def box_pixels(slide: Slide, box: np.ndarray) -> np.ndarray:

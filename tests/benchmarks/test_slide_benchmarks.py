@@ -106,7 +106,10 @@ def test_what_is_counted_in_fields(tmp_path):
 def test_known_cells_of_a_slide_by_class():
     import slide_acceptance
 
-    known = [{"class": "NILM"}, {"class": "HSIL"}, {"class": "HSIL"}]
+    known = [
+        {"class": name, "image": image}
+        for name, image in (("NILM", "a.jpg"), ("HSIL", "b.jpg"), ("HSIL", "b.jpg"))
+    ]
     found = [{"nucleus": score, "class": name} for score, name in [("0.2", "a"), ("0.9", "b")]]
     places = np.asarray([[0.0, 0], [100, 0], [200, 0]])
     measured = slide_acceptance.matches(
@@ -117,8 +120,13 @@ def test_known_cells_of_a_slide_by_class():
         "NILM": {"known": 1, "found": 0, "given": {}},
         "HSIL": {"known": 2, "found": 1, "given": {"a": 1}},
     }
-    wider = slide_acceptance.matches(known, found, places, np.asarray([[103.0, 4], [20, 0]]), 24.0)
-    assert wider["found"] == 2
+    wider = slide_acceptance.matches(
+        known, found, places, np.asarray([[103.0, 4], [20, 0]]), 24.0, {"b"}
+    )
+    assert (wider["found"], wider["known"]) == (2, 3)
+    assert (wider["named"]["found"], wider["named"]["known"]) == (1, 2)
+    none = slide_acceptance.matches(known, [], places, np.zeros((0, 2)), 12.0)
+    assert (none["found"], none["median_distance"], none["named"]) == (0, None, None)
 
 
 def test_cells_in_common(tmp_path):
@@ -151,3 +159,27 @@ def test_the_detector_in_pytorch_is_the_same_network():
     with torch.inference_mode():
         theirs = twin(torch.from_numpy(image.transpose(0, 3, 1, 2))).numpy().transpose(0, 2, 3, 1)
     assert slide_throughput.difference(ours, theirs) < 1e-5
+
+
+def test_known_places_are_read_as_predict_reads_them(tmp_path):
+    import types
+
+    import field_cells
+
+    field, _ = field_of(tmp_path)
+    asked = []
+
+    def logits(images, batch_size, mpp=None):
+        asked.append(([np.shape(image) for image in images], mpp))
+        return np.asarray([[2.0, 0.0], [0.0, 1.0]])
+
+    run = types.SimpleNamespace(
+        class_names=["Parabasal", "Metaplastic"], field_of_view=9.6, logits=logits,
+        config=types.SimpleNamespace(image_size=48),
+    )  # fmt: skip
+    known = field_cells.known_places(run, [field], 0.14, 0)
+    assert asked == [([(48, 48, 3)] * 2, None), ([(100, 100, 3)] * 2, 0.14)]
+    assert [way["right"]["part"] for way in known.values()] == [1, 1]
+    assert "| box cut out | 1 of 2 (50%" in field_cells.text_of_known(known)
+    run.field_of_view = None
+    assert list(field_cells.known_places(run, [field], 0.14, 0)) == ["box cut out"]

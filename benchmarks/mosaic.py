@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "slides")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import make_slides  # noqa: E402
 

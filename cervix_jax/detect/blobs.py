@@ -13,6 +13,8 @@ from cervix_jax.detect.peaks import Found
 # Micrometres. A blob of radius r answers most at sigma = r / sqrt(2): nuclei of 6 to 12 across.
 _SIGMAS = (2.0, 2.75, 4.0)
 _APART = 3.0
+# How far a pixel has a say: SciPy's filters end at four sigmas, and a peak has no higher neighbour.
+REACH = 4 * max(_SIGMAS) + _APART
 
 
 def find_blobs(image: np.ndarray, microns_per_pixel: float, least: float = 0.0) -> Found:

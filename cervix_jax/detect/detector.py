@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from flax import nnx
 
 from cervix_jax import models
 from cervix_jax.data.normalization import normalize
-from cervix_jax.detect.blobs import find_blobs
+from cervix_jax.detect.blobs import REACH, find_blobs
 from cervix_jax.detect.peaks import Found, found_in, peak_scores
 from cervix_jax.detect.shipped import read_shipped
 from cervix_jax.errors import InputError, check_number
@@ -88,7 +89,8 @@ def load_detector(name: str | Path = SHIPPED, least: float | None = None) -> Det
         def blobs(image: np.ndarray, score: float) -> Found:
             return find_blobs(image, _BLOB_MICRONS, score)
 
-        return Detector(BLOBS, _BLOB_MICRONS, wanted, round(12 / _BLOB_MICRONS), "", blobs)
+        context = math.ceil(REACH / _BLOB_MICRONS)
+        return Detector(BLOBS, _BLOB_MICRONS, wanted, context, "", blobs)
     if str(name) == SHIPPED:
         stored = read_shipped()
         graphdef = nnx.split(

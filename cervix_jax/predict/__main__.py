@@ -58,6 +58,8 @@ GROUPS = {
     ],
 }  # fmt: skip
 
+_UNITS = "fields and rows of tiles"  # what cells are found in
+
 
 def main(argv: list[str]) -> int | None:
     """Command line."""
@@ -128,7 +130,8 @@ def _merge(images: Sequence[str]) -> Predicted:
 def _end(predicted: Predicted) -> None:
     args = flags.FLAGS
     if args.excel and not predicted.waiting:
-        for path in (predicted.path, predicted.skipped_path, predicted.groups_path):
+        written = (predicted.skipped_path, predicted.groups_path, predicted.fields_path)
+        for path in (predicted.path, *written):
             if path is not None and path.suffix == ".csv":
                 mark_for_excel(path)
     _report(predicted)
@@ -141,23 +144,27 @@ def _images(arguments: Sequence[str], null: bool) -> Sequence[str] | Iterator[st
     inputs.check_arguments(arguments)
     # None where it was closed (`<&-`).
     stdin = cast(BufferedIOBase, sys.stdin.buffer) if sys.stdin else None
-    return inputs.list_images(arguments, stdin, b"\0" if null else b"\n")
+    slides = flags.FLAGS.field == "cells"
+    return inputs.list_images(arguments, stdin, b"\0" if null else b"\n", slides=slides)
 
 
 def _report(predicted: Predicted) -> None:
     if predicted.waiting:
         part = predicted.shard.part_of(predicted.path)
-        print(
-            f"{predicted.rows} of the {predicted.images} images of shard {predicted.shard} "
-            f"predicted: {part}; no table yet: {predicted.waiting}"
+        what = (
+            f"{predicted.rows} cells in {predicted.images} {_UNITS} of shard {predicted.shard}"
+            if flags.FLAGS.field == "cells"
+            else f"{predicted.rows} of the {predicted.images} images of shard {predicted.shard} "
+            "predicted"
         )
+        print(f"{what}: {part}; no table yet: {predicted.waiting}")
         return
     if predicted.groups_path:
         alone = predicted.ungrouped
         left = f"; {alone} images match no group" if alone else ""
         print(f"{predicted.groups} groups by {predicted.rule}{left}: {predicted.groups_path}")
     if predicted.fields_path:
-        print(f"{predicted.rows} cells in {predicted.images} rows of tiles: {predicted.path}")
+        print(f"{predicted.rows} cells in {predicted.images} {_UNITS}: {predicted.path}")
         print(f"fields and slides: {predicted.fields_path}")
         print(f"pages and GeoJSON: {predicted.maps}")
     else:
@@ -192,7 +199,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Images with more pixels are not decoded.")
     flags.DEFINE_float(
         "mpp", 0.0,
-        "Micrometres that a pixel of the images measures; 0: as in the run's data set.",
+        "Micrometres that a pixel of the images measures; 0: as a slide says, or as in the run's "
+        "data set.",
     )  # fmt: skip
     flags.DEFINE_float(
         "coverage", ImageOptions.coverage, "How often a conformal set shall hold the true class."

@@ -1,5 +1,6 @@
 """What is made of all cells at the end: the row of every field or slide, its GeoJSON, its page."""
 
+import dataclasses
 import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +24,30 @@ from cervix_jax.slides import open_slide
 
 # Side of the pictures of the most suspicious cells, in pixels.
 _PICTURE = 128
-FILES = ("geojson", "page")
+FILES = ("left_out", "geojson", "page")
+_MEASURED = ("nucleus", "confidence", "energy")
 Facts = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cells:
+    """The cells of a field or slide, as arrays: as rows they would take a kilobyte each.
+
+    Attributes:
+      of: what an entry says of the field or slide.
+      positions: float64 [n, 2], in the frame of the file.
+      probabilities: float64 [n, C], rows sum to 1.
+      measured: by name float64 [n].
+      sets: of each cell its conformal set; () where there are none.
+      left_out: how many of its units could not be read.
+    """
+
+    of: Entry
+    positions: np.ndarray
+    probabilities: np.ndarray
+    measured: Mapping[str, np.ndarray]
+    sets: Sequence[tuple[str, ...]]
+    left_out: int
 
 
 def write_fields(path: Path, entries: Iterable[Entry], facts: Facts) -> int:
@@ -46,10 +69,10 @@ def write_fields(path: Path, entries: Iterable[Entry], facts: Facts) -> int:
     folder = Path(facts["--maps"])
     make_folder("maps", folder)
     rows: list[dict[str, Any]] = []
-    for name, found in itertools.groupby(entries, lambda entry: entry["path"]):
-        whole = [entry for entry in found if REASON not in entry]
-        if whole:
-            rows.append(_field(name, whole, severity, folder, facts))
+    for _, found in itertools.groupby(entries, lambda entry: entry["path"]):
+        cells = _gathered(found, severity.class_names)
+        if cells is not None:
+            rows.append(_field(cells, severity, folder, facts))
     header = [*columns(severity), *FILES]
     with atomic.replacing(path) as temporary, temporary.open("wb") as file:
         file.write(csv_text([header]))
@@ -57,30 +80,44 @@ def write_fields(path: Path, entries: Iterable[Entry], facts: Facts) -> int:
     return len(rows)
 
 
-def _field(
-    name: str, entries: Sequence[Entry], severity: Severity, folder: Path, facts: Facts
-) -> dict[str, Any]:
-    cells = [cell for entry in entries for cell in entry[ROWS]]
-    first = entries[0]
-    size, mpp, orientation = tuple(first["size"]), first["mpp"], first["orientation"]
-    stored = np.asarray([[cell["x"], cell["y"]] for cell in cells], np.float64).reshape(-1, 2)
-    classes = severity.class_names
-    probabilities = np.asarray(
-        [[cell[f"{PREFIX}{each}"] for each in classes] for cell in cells], np.float64
-    ).reshape(-1, len(classes))
+def _gathered(entries: Iterable[Entry], classes: Sequence[str]) -> _Cells | None:
+    """The cells of the entries of one field or slide; None where all are left out."""
+    columns = ("x", "y", *_MEASURED, *(f"{PREFIX}{name}" for name in classes))
+    of, left_out, tables = None, 0, [np.zeros((0, len(columns)))]
+    sets: list[tuple[str, ...]] = []
+    distinct: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for entry in entries:
+        if REASON in entry:
+            left_out += 1
+            continue
+        of = of or {name: value for name, value in entry.items() if name != ROWS}
+        cells = entry[ROWS]
+        if cells:
+            tables.append(np.asarray([[cell[name] for name in columns] for cell in cells], float))
+        found = (tuple(cell["conformal_set"]) for cell in cells if "conformal_set" in cell)
+        sets += [distinct.setdefault(each, each) for each in found]
+    if of is None:
+        return None
+    table = np.concatenate(tables)
+    first = 2 + len(_MEASURED)
+    probabilities = table[:, first:]
     # Six digits do not sum to 1 by the last one.
-    probabilities /= np.maximum(probabilities.sum(1, keepdims=True), 1e-9)
+    probabilities = probabilities / np.maximum(probabilities.sum(1, keepdims=True), 1e-9)
+    measured = {name: table[:, 2 + number] for number, name in enumerate(_MEASURED)}
+    return _Cells(of, table[:, :2], probabilities, measured, sets, left_out)
+
+
+def _field(cells: _Cells, severity: Severity, folder: Path, facts: Facts) -> dict[str, Any]:
+    first, name, stored = cells.of, cells.of["path"], cells.positions
+    probabilities, classes = cells.probabilities, severity.class_names
+    size, mpp, orientation = tuple(first["size"]), first["mpp"], first["orientation"]
     least, rule = facts["--min_probability"], facts["--aggregate"]
     row = summarise(
         name, size=size, mpp=mpp, probabilities=probabilities, severity=severity,
         min_probability=least, rule=rule,
     )  # fmt: skip
-    row |= {"geojson": picture_name(first["file"], ".geojson")}
+    row |= {"left_out": cells.left_out, "geojson": picture_name(first["file"], ".geojson")}
     row |= {"page": picture_name(first["file"], ".html")}
-    further = {
-        each: np.asarray([cell[each] for cell in cells], np.float64)
-        for each in ("nucleus", "confidence", "energy")
-    }
     geojson.write_geojson(
         folder / row["geojson"],
         geojson.circles(stored, geojson.nucleus_radius(mpp)),
@@ -88,7 +125,7 @@ def _field(
         classes,
         "cell",
         source=name,
-        measurements=further,
+        measurements=cells.measured,
     )
     chosen = suspicious(probabilities, severity, least)
     upright = geojson.as_upright(stored, size, orientation)
@@ -97,7 +134,6 @@ def _field(
         row["page"] = ""
         return row
     thumbnail, scale, gallery = pictures
-    sets = [cell["conformal_set"] for cell in cells if "conformal_set" in cell]
     write_page(
         folder / row["page"],
         title=Path(name).name,
@@ -107,8 +143,8 @@ def _field(
         probabilities=probabilities,
         severity=severity,
         summary=row,
-        provenance=_provenance(facts),
-        columns=further | ({"conformal_set": sets} if len(sets) == len(cells) and sets else {}),
+        provenance=_provenance(first, facts),
+        columns={**cells.measured, **({"conformal_set": cells.sets} if cells.sets else {})},
         chosen=chosen,
         gallery=gallery,
         side=first["view"],
@@ -136,12 +172,13 @@ def _pictures(
     return thumbnail, scale, gallery
 
 
-def _provenance(facts: Facts) -> dict[str, Any]:
+def _provenance(of: Entry, facts: Facts) -> dict[str, Any]:
+    microns = of["view"] * of["mpp"] / facts["image_size"]
     return {
         "run": facts["run"],
         "step": facts["step"],
         "digest of the weights": facts["weights"],
         "detector": facts["--detector"],
         "score that a nucleus needs": facts["--min_nucleus"],
-        "resolution of the network, micrometres a pixel": facts["resolution"],
+        "resolution of the network, micrometres a pixel": f"{microns:.4g}",
     }

@@ -1,14 +1,16 @@
 """Predictions of the cells of fields and slides: found by a detector, then classified one by one.
 
-A field or slide is divided into rows of tiles. A row is done at a time: its tiles are read ahead in
-threads, the detector finds the nuclei in them, a square about each nucleus goes to the network at
-the resolution that the network was trained at. No batch holds cells of two rows, so that a row
-comes out the same whoever does it.
+A slide is divided into rows of tiles, and a row is done at a time; a plain image is done at once.
+The tiles are read ahead in threads, the detector finds the nuclei in them, a square about each
+nucleus goes to the network at the resolution that the network was trained at. No batch holds cells
+of two rows, so that a row comes out the same whoever does it.
 """
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,14 +25,20 @@ from cervix_jax.predict import geojson
 from cervix_jax.predict.class_columns import class_columns, class_values
 from cervix_jax.predict.field_options import FieldOptions
 from cervix_jax.predict.network import Network
+from cervix_jax.predict.output import make_folder
 from cervix_jax.predict.parts import PART, REASON, ROWS, Entry, Unit
 from cervix_jax.predict.picture_names import shown
 from cervix_jax.predict.severity import severity_of
-from cervix_jax.predict.square_side import square_side
+from cervix_jax.predict.square_side import microns_of_field, square_side
 from cervix_jax.predict.validation import Validation
-from cervix_jax.slides import Slide, Tile, open_slide, tile_rows
+from cervix_jax.slides import Slide, Tile, is_whole_slide, open_slide, tile_rows
 
 POSITION = ("cell", "x", "y", "nucleus")
+# Slides whose tiles are remembered from the listing of all units until they are read: to find them
+# anew takes seconds, or minutes where no coarse level is stored. A large slide's take a megabyte.
+_REMEMBERED = 100
+_EMPTY = "is empty: nothing on it absorbs light"
+_CHANGED = "was changed while it was read; predict it anew"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +95,7 @@ class CellRows:
         run = network.run
         self.severity = severity_of(run.class_names, options.severity, options.abnormal)
         self._view = run.field_of_view
+        self._rows: dict[str, list[list[Tile]]] = {}
         if not options.crop:
             square_side(run, options.mpp or 1.0, PUBLISHED_WIDTH)  # fails before any work
 
@@ -96,17 +105,23 @@ class CellRows:
         return ["path", *POSITION, *class_columns(self._network.run.class_names, self._validation)]
 
     def units(self, paths: Iterator[str]) -> Iterator[Unit]:
-        """The rows of tiles of all fields and slides; one unit for what cannot be opened."""
+        """The rows of tiles of all slides; one unit for a plain image or what cannot be opened.
+
+        Plain images are not read here, so that of many machines each reads its share only.
+        """
         for path in paths:
-            try:
-                with self._open(path) as slide:
-                    count = len(self._tiles(slide))
-            except InputError:
-                count = 0  # `batches` says why
-            if not count:
+            rows: list[list[Tile]] = []
+            with contextlib.suppress(InputError):  # `batches` says why
+                if is_whole_slide(path, self._max_pixels):
+                    with self._open(path) as slide:
+                        rows = self._tiles(slide)
+            if not rows:
                 yield Unit(path)
-            for row in range(1, count + 1):
-                yield Unit(path, f"row {row} of {count}")
+                continue
+            if len(self._rows) < _REMEMBERED:
+                self._rows[path] = rows
+            for row in range(1, len(rows) + 1):
+                yield Unit(path, _named(row, len(rows)))
 
     def batches(self, units: Iterator[Unit]) -> Generator[list[Entry], None, None]:
         """What becomes of the units, one at a time; tiles are read ahead.
@@ -115,8 +130,10 @@ class CellRows:
           units: that are left to do, in the order of `units`.
 
         Yields:
-          The cells of a unit, or the reason why it has none.
+          The cells of a unit, or the reason why it has none; and nothing after each tile before, so
+          that who asks can stop there.
         """
+        make_folder("maps", Path(self._options.maps))
         with contextlib.ExitStack() as opened:
             found: list[Found] = []
             reason = ""
@@ -128,31 +145,24 @@ class CellRows:
                     if pixels is not None and not reason:
                         found.append(self._nuclei(done, pixels))
                     if done.ends_unit:
-                        if done.slide is not None and not reason:
-                            yield [self._entry(done.unit, done.slide, found)]
-                        else:
-                            yield [_left_out(done.unit, reason)]
+                        yield [self._entry(done.unit, done.slide, found, reason)]
                         found, reason = [], ""
+                    else:
+                        yield []
                     if done.ends_slide and done.slide is not None:
                         done.slide.close()
 
     def _open(self, path: str) -> Slide:
-        mpp = self._options.mpp or None
-        slide = open_slide(path, mpp, self._max_pixels)
+        slide = open_slide(path, self._options.mpp or None, self._max_pixels)
         if slide.mpp is None and slide.kind == "image":
-            slide = dataclasses.replace(
-                slide, mpp=self._network.run.dataset.get("microns_per_pixel")
-            )
-        try:
-            if slide.mpp is None:
-                raise UnreadableImage(
-                    path,
-                    "does not say how many micrometres a pixel measures",
-                    "give it, e.g. --mpp=0.25",
-                )
-        except BaseException:
+            microns = microns_of_field(self._network.run, slide.size[0])
+            slide = dataclasses.replace(slide, mpp=microns)
+        if slide.mpp is None:
             slide.close()
-            raise
+            raise InputError(
+                f"{path}: does not say how many micrometres a pixel measures; give it, e.g. "
+                "--mpp=0.25."
+            )
         return slide
 
     def _tiles(self, slide: Slide) -> list[list[Tile]]:
@@ -165,10 +175,11 @@ class CellRows:
 
         def of_unit(unit: Unit) -> list[_Work]:
             if slide is None or not rows:
-                return [
-                    _Work(unit, slide, reason=reason or "is empty: nothing on it absorbs light")
-                ]
-            tiles = rows[int(unit.part.split()[1]) - 1]
+                return [_Work(unit, slide, reason=reason or _EMPTY)]
+            number = int(unit.part.split()[1]) if unit.part else 0
+            if number and unit.part != _named(number, len(rows)):
+                return [_Work(unit, slide, reason=_CHANGED)]
+            tiles = rows[number - 1] if number else [tile for row in rows for tile in row]
             return [
                 _Work(unit, slide, tile, number == len(tiles), False)
                 for number, tile in enumerate(tiles, 1)
@@ -182,7 +193,7 @@ class CellRows:
                 try:
                     slide = self._open(unit.path)
                     opened.callback(slide.close)
-                    rows = self._tiles(slide)
+                    rows = self._rows.pop(path, None) or self._tiles(slide)
                 except InputError as error:
                     reason = reason_of(error, unit.path)
             if pending:
@@ -212,22 +223,18 @@ class CellRows:
         inside = ((positions >= core[:2]) & (positions < core[2:])).all(1)
         return Found(positions[inside], found.scores[inside])
 
-    def _entry(self, unit: Unit, slide: Slide, found: Sequence[Found]) -> Entry:
-        positions = np.concatenate([each.positions for each in found] or [np.zeros((0, 2))])
-        scores = np.concatenate([each.scores for each in found] or [np.zeros(0)])
-        # As one reads a page; a detector's order would depend on scores that nobody sees.
-        order = np.lexsort((positions[:, 0], positions[:, 1]))
-        positions, scores = positions[order], scores[order]
-        stored = geojson.as_stored(positions, slide.size, slide.orientation)
-        rows = [
-            {"path": shown(unit.path), "x": float(x), "y": float(y), "nucleus": float(score)} | row
-            for (x, y), score, row in zip(
-                stored, scores, self._classified(slide, positions), strict=True
-            )
-        ]
+    def _entry(self, unit: Unit, slide: Slide | None, found: Sequence[Found], reason: str) -> Entry:
+        """What becomes of a unit, whose tiles are all read unless there is a reason."""
         entry: dict[str, Any] = {"path": shown(unit.path)}
-        entry |= {PART: unit.part, ROWS: rows}
+        entry |= {PART: unit.part} if unit.part else {}
+        if slide is None or reason:
+            return entry | {REASON: reason}
+        try:
+            rows = self._cells(slide, found)
+        except UnreadableImage as error:  # another level than the tiles' may be damaged
+            return entry | {REASON: error.reason}
         return entry | {
+            ROWS: [{"path": entry["path"]} | row for row in rows],
             "file": unit.path,
             "size": list(slide.size),
             "mpp": slide.mpp,
@@ -235,11 +242,26 @@ class CellRows:
             "view": self._side(slide),
         }
 
+    def _cells(self, slide: Slide, found: Sequence[Found]) -> list[dict[str, Any]]:
+        """The columns of the cells that were found in a unit."""
+        positions = np.concatenate([each.positions for each in found] or [np.zeros((0, 2))])
+        scores = np.concatenate([each.scores for each in found] or [np.zeros(0)])
+        # As one reads a page; a detector's order would depend on scores that nobody sees.
+        order = np.lexsort((positions[:, 0], positions[:, 1]))
+        positions, scores = positions[order], scores[order]
+        stored = geojson.as_stored(positions, slide.size, slide.orientation)
+        return [
+            {"x": float(x), "y": float(y), "nucleus": float(score)} | row
+            for (x, y), score, row in zip(
+                stored, scores, self._classified(slide, positions), strict=True
+            )
+        ]
+
     def _side(self, slide: Slide) -> float:
         """Side of the square about a nucleus in pixels of the slide."""
         return float(self._options.crop) or float(self._view or 0) / slide.require_mpp()
 
-    def _classified(self, slide: Slide, positions: np.ndarray) -> Iterator[dict[str, Any]]:
+    def _classified(self, slide: Slide, positions: np.ndarray) -> list[dict[str, Any]]:
         network, half = self._network, self._side(slide) / 2
         size = (network.image_size, network.image_size)
 
@@ -247,13 +269,18 @@ class CellRows:
             x, y = position.tolist()
             return slide.read((x - half, y - half, x + half, y + half), size)
 
-        batch: list[np.ndarray] = []
-        for number, pixels in enumerate(map_in_order(square, positions), 1):
-            batch.append(pixels)
-            if len(batch) == network.batch_size or number == len(positions):
+        rows: list[dict[str, Any]] = []
+        # Whatever stops it, its threads end before the slide is closed.
+        with contextlib.closing(map_in_order(square, positions)) as squares:
+            while batch := list(itertools.islice(squares, network.batch_size)):
                 scores = network(np.stack(batch))
-                yield from class_values(scores, network.run.class_names, self._validation)
-                batch = []
+                rows += class_values(scores, network.run.class_names, self._validation)
+        return rows
+
+
+def _named(row: int, count: int) -> str:
+    """The part of a slide that a unit is."""
+    return f"row {row} of {count}"
 
 
 def reason_of(error: InputError, path: str) -> str:
@@ -261,8 +288,3 @@ def reason_of(error: InputError, path: str) -> str:
     if isinstance(error, UnreadableImage):
         return error.reason
     return " ".join(str(error).removeprefix(f"{path}: ").split())
-
-
-def _left_out(unit: Unit, reason: str) -> Entry:
-    entry = {"path": shown(unit.path), REASON: reason}
-    return entry | ({PART: unit.part} if unit.part else {})

@@ -20,6 +20,7 @@ _GOES_WITH = (
     ("detector", "cells"),
     ("min_nucleus", "cells"),
 )
+_NOT_OF_CELLS = ("overlap", "min_contrast", "positions_width", "heatmap")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class FieldOptions:
       abnormal: classes that the heat map counts as abnormal; () takes those that are known.
       min_probability: what a class needs somewhere in a field to count as its worst.
       heatmap: one of `HEATMAPS`; "classes" draws one map a class.
-      maps: folder of the heat maps and GeoJSON.
+      maps: folder of the heat maps or pages, and of GeoJSON.
 
     Raises:
       InputError: a value cannot be used, alone or with the others.
@@ -81,6 +82,9 @@ class FieldOptions:
         for name, *fields in _GOES_WITH:
             if getattr(self, name) != getattr(type(self), name) and self.field not in fields:
                 raise InputError(f"--{name} goes with --field={' or '.join(fields)}; add that.")
+        for name in _NOT_OF_CELLS if self.field == "cells" else ():
+            if getattr(self, name) != getattr(type(self), name):
+                raise InputError(f"--{name} does not go with --field=cells; leave it out.")
         if self.field == "window":
             check_window(self.window, self.overlap)
         if self.field == "nuclei" and not self.positions:

@@ -24,9 +24,9 @@ class Predicted:
 
     Attributes:
       path: the table.
-      images: how many images were looked at.
+      images: how many images were looked at; with cells, how many fields and rows of tiles.
       rows: how many rows the table has.
-      skipped: how many images were left out.
+      skipped: how many of these were left out.
       skipped_path: table of the others with the reason of each, or None where there are none.
       groups_path: table of the groups, or None where none were asked for.
       groups: how many there are.

@@ -166,9 +166,13 @@ def sentences(summary: Mapping[str, Any], severity: Severity) -> list[str]:
       summary: from `cell_summary.summarise`.
       severity: the same.
     """
-    total = summary["cells"]
+    total, left_out = summary["cells"], summary.get("left_out", 0)
+    missing = [
+        f"{left_out:,} row{'s' if left_out > 1 else ''} of tiles could not be read, so that the "
+        "cells there are missing."
+    ][: left_out > 0]
     if not total:
-        return ["No cell was detected, so nothing is known of this field or slide."]
+        return ["No cell was detected, so nothing is known of this field or slide.", *missing]
     said = [f"{total:,} cell{'s were' if total > 1 else ' was'} detected."]
     if severity.abnormal is not None:
         pairs = zip(severity.class_names, severity.abnormal, strict=True)
@@ -192,7 +196,7 @@ def sentences(summary: Mapping[str, Any], severity: Severity) -> list[str]:
         f"All cells together, by the rule {summary['rule'].replace('_', ' ')}: {name} "
         f"({summary[f'{PREFIX}{name}']:.3f})."
     )
-    return said
+    return [*said, *missing]
 
 
 def _percent(share: float, total: int) -> str:

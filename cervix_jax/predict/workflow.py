@@ -205,7 +205,8 @@ def predict_images(
             given |= deciding
             units = rows.units(paths)
             if field == "cells":  # each file is opened to know its rows
-                listed_units = list(units)
+                bar = tqdm(units, "finding tissue", unit="row", leave=False, disable=not progress)
+                listed_units = list(bar)
                 units, total = iter(listed_units), len(listed_units)
             output = Output(
                 table,
@@ -222,7 +223,7 @@ def predict_images(
                 try:
                     _write(output, rows, units, stop, total, strict=strict, progress=progress)
                 except (Preempted, KeyboardInterrupt):
-                    say(f"stopped after {output.units} images; {_way_on(output)}")
+                    say(f"stopped after {output.units} {rows.unit}s; {_way_on(output)}")
                     raise
                 output.end()
             predicted = finish_output(output)
@@ -251,7 +252,7 @@ def _rows(
         detector = load_detector(of_fields.detector, of_fields.min_nucleus)
         rows = CellRows(network, detector, of_fields, validation, max_pixels)
         deciding = of_fields.deciding() | detector.facts()
-        deciding |= {"threshold": str(validation.threshold), "resolution": run.microns_per_pixel}
+        deciding |= {"threshold": str(validation.threshold)}
         deciding |= {"run": run.workdir.name if run.workdir else "in memory"}
     else:
         rows = FieldRows(network, of_fields, nuclei, max_pixels)
@@ -319,7 +320,8 @@ def _write(
                     raise InputError(f"{what}; mend or remove it, or leave out --strict.")
                 if progress and output.skipped < _NAMED:
                     bar.write(f"left out: {what}", file=sys.stderr)
-            output.add(batch)
+            if batch:
+                output.add(batch)
             bar.update(len(batch))
             stop.check("predicting")
 

@@ -5,7 +5,7 @@ each (`slide.read(tile.box, tile.size)`), or of any other rectangle.
 """
 
 from cervix_jax.slides.formats import SLIDE_SUFFIXES, is_slide
-from cervix_jax.slides.opening import as_slide, open_slide
+from cervix_jax.slides.opening import as_slide, is_whole_slide, open_slide
 from cervix_jax.slides.regions import Box
 from cervix_jax.slides.slide import Slide
 from cervix_jax.slides.tiles import Tile, tile_rows
@@ -17,6 +17,7 @@ __all__ = [
     "Tile",
     "as_slide",
     "is_slide",
+    "is_whole_slide",
     "open_slide",
     "tile_rows",
 ]

@@ -34,6 +34,8 @@ from cervix_jax.slides.sub_ifds import sub_ifd_levels
 if TYPE_CHECKING:
     import openslide
 
+    from cervix_jax.slides.handle import Handle
+
 _MOST_OF_A_TILE = 2**28  # pixels; scanners write tiles of up to 2**24
 _WAY_OUT = "copy it again, or save it as a tiled pyramidal TIFF"
 
@@ -60,9 +62,7 @@ def open_slide(path: Path | str, mpp: float | None = None, max_pixels: int = MAX
     if mpp is not None:
         check_microns("--mpp", mpp)
     path = on_disk(path)
-    if not path.is_dir() and (reason := why_no_file(path)):
-        raise UnreadableImage(path, reason, "remove it from the list or the folder")
-    if needs_openslide(path, max_pixels):
+    if is_whole_slide(path, max_pixels):
         return _open_whole(path, mpp)
     width, height = image_size(path, max_pixels=sys.maxsize)
     if width * height > max_pixels:
@@ -73,6 +73,18 @@ def open_slide(path: Path | str, mpp: float | None = None, max_pixels: int = MAX
         )
     image = read_rgb(path, max_pixels=max_pixels)
     return as_slide(image, path, mpp, orientation(path, max_pixels=max_pixels))
+
+
+def is_whole_slide(path: Path | str, max_pixels: int = MAX_PIXELS) -> bool:
+    """Whether `open_slide` reads a file or folder as a whole slide, and not as a plain image.
+
+    Raises:
+      UnreadableImage: there is no such file.
+    """
+    path = on_disk(path)
+    if not path.is_dir() and (reason := why_no_file(path)):
+        raise UnreadableImage(path, reason, "remove it from the list or the folder")
+    return needs_openslide(path, max_pixels)
 
 
 def as_slide(image: Image.Image, path: Path, mpp: float | None, turned: int = 1) -> Slide:
@@ -95,6 +107,8 @@ def as_slide(image: Image.Image, path: Path, mpp: float | None, turned: int = 1)
 def _open_whole(path: Path, mpp: float | None) -> Slide:
     try:
         import openslide
+
+        from cervix_jax.slides.handle import Handle
     except (ImportError, OSError) as error:  # OSError: the package without its C library
         raise InputError(
             f"{path}: OpenSlide reads whole slides; run pip install 'cervix_jax[slides]'."
@@ -107,10 +121,11 @@ def _open_whole(path: Path, mpp: float | None) -> Slide:
     except openslide.OpenSlideError as error:
         raise UnreadableImage(path, f"is damaged (OpenSlide: {error})", _WAY_OUT) from error
     files = contextlib.ExitStack()
-    files.callback(opened.close)
+    handle = Handle(Path(file), opened)
+    files.callback(handle.close)
     try:
         _check_tiles(path, opened)
-        levels = [_level(path, opened, number) for number in range(opened.level_count)]
+        levels = [_level(path, opened, handle, number) for number in range(opened.level_count)]
         if len(levels) == 1:
             levels += files.enter_context(sub_ifd_levels(file, opened.dimensions))
         for level in levels:
@@ -136,7 +151,7 @@ def _check_tiles(path: Path, opened: "openslide.OpenSlide") -> None:
             raise UnreadableImage(path, reason, _WAY_OUT)
 
 
-def _level(path: Path, opened: "openslide.OpenSlide", number: int) -> Level:
+def _level(path: Path, opened: "openslide.OpenSlide", handle: "Handle", number: int) -> Level:
     import openslide
 
     size = opened.level_dimensions[number]
@@ -145,7 +160,7 @@ def _level(path: Path, opened: "openslide.OpenSlide", number: int) -> Level:
     def fetch(left: int, top: int, right: int, bottom: int) -> Image.Image:
         corner = round(left * nominal), round(top * nominal)
         try:
-            region = opened.read_region(corner, number, (right - left, bottom - top))
+            region = handle.read(corner, number, (right - left, bottom - top))
         except openslide.OpenSlideError as error:
             raise UnreadableImage(
                 path, f"is damaged about pixel {corner} (OpenSlide: {error})", _WAY_OUT

@@ -64,7 +64,7 @@ def _rows(path: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def _predicted(count: int, skipped: int):
+def predicted(count: int, skipped: int):
     def handled(done: Done):
         assert len(_rows(done.folder / "p.csv")) == count
         reasons = done.folder / "p_skipped.csv"
@@ -105,8 +105,8 @@ def _explain(id_: str, *args: str, expected: tuple[str, ...], make=None) -> Case
 
 
 CASES = [
-    _predict("much that is no image", make=_strange, handled=_predicted(2, len(STRANGE) + 3)),
-    _predict("strange names", make=_named, handled=_predicted(6, 0)),
+    _predict("much that is no image", make=_strange, handled=predicted(2, len(STRANGE) + 3)),
+    _predict("strange names", make=_named, handled=predicted(6, 0)),
     _predict("the same pictures in other forms", make=_views, handled=_same_in_pairs),
     _predict(
         "an image that is none, strictly",

@@ -11,6 +11,7 @@ import bad_configs
 import bad_images
 import bad_outputs
 import bad_predictions
+import bad_slides
 import bad_tables
 import bad_trees
 import bad_weights
@@ -19,7 +20,7 @@ from bad_case import MODULES, Case, Done, call, contents, deadline
 
 TOPICS = (
     bad_images, bad_trees, bad_tables, bad_configs, bad_checkpoints, bad_weights, bad_outputs,
-    bad_predictions,
+    bad_predictions, bad_slides,
 )  # fmt: skip
 CASES: list[Case] = [case for topic in TOPICS for case in topic.CASES]
 # The default tests have the first case of each topic with each command, the slow ones all others.

@@ -39,9 +39,7 @@ STRANGE: dict[str, Callable[[Path], object]] = {
     "cut.svs": _cut,
     "unknown.svs": lambda path: _slide(path, mpp=None),
     "printed.tif": lambda path: _tags(path, 352.8),  # 72 dots per inch
-    "oblong.tif": lambda path: make_slides.generic(
-        path, make_slides.pyramid(PIXELS), (0.25, 0.5)
-    ),
+    "oblong.tif": lambda path: make_slides.generic(path, make_slides.pyramid(PIXELS), (0.25, 0.5)),
     "glass.svs": lambda path: _slide(path, glass(WIDTH, HEIGHT)),
     "scan/1.dcm": lambda path: write(path, b"\0" * 128 + b"DICM"),
 }
@@ -112,13 +110,14 @@ CASES = [
         for name in STRANGE if name != "text.svs"
     ),
     _cells(
-        "two slides among much that is none", *(f"{{tmp}}/{name.replace('/', '_')}" for name in STRANGE),
-        RAW, *CELLS, make=_all, handled=_both_slides,
+        "two slides among much that is none",
+        *(f"{{tmp}}/{name.replace('/', '_')}" for name in STRANGE), RAW, *CELLS,
+        make=_all, handled=_both_slides,
     ),
     _one("no OpenSlide", "--strict", expected=("pip install 'cervix_jax[slides]'",),
          around=_without_openslide),
     *(
-        _one(f"{flag}", flag, expected=expected)
+        _one(flag, flag, expected=tuple(expected))
         for flag, *expected in (
             ("--mpp=20", "--mpp=20", "0.05 to 10"), ("--mpp=nan", "--mpp=nan"),
             ("--mpp=-0.25", "--mpp=-0.25"), ("--min_nucleus=2", "--min_nucleus=2"),

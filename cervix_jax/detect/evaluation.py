@@ -26,7 +26,7 @@ from cervix_jax.statistics.detection import (
 
 # Micrometres: 12 pixels of a field of CRIC that is 1280 wide. Its marks are off by as much.
 TOLERANCE = 12 * MICRONS_PER_PIXEL * PUBLISHED_WIDTH / 1280
-TASK = "nuclei"  # by which a report is told from those of classifiers
+TASK = "nuclei"  # stands in the reports of detectors alone
 # Real fields come first where there are any: the phantom is no evidence about real cells.
 _REAL = ("cric", "sipakmed")
 

@@ -274,7 +274,7 @@ def test_a_table_of_lines_of_json(cells, pixels, tmp_path):
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_shards_write_what_one_process_writes(cells, several, tmp_path, count):
     cells(several, tmp_path / "whole/p.csv", mpp=MICRONS)
     out = tmp_path / "p.csv"
@@ -335,7 +335,7 @@ def test_what_is_stopped_within_a_slide_goes_on(cells, pixels, tmp_path, monkeyp
     assert (tmp_path / "p.csv.part").read_bytes().count(b"\n") == 2
     with pytest.raises(InputError, match="--resume"):
         cells(path, out)
-    with pytest.raises(InputError, match=r"begun with --min_nucleus=0\.35"):
+    with pytest.raises(InputError, match="begun with --min_nucleus="):
         cells(path, out, resume=True, min_nucleus=0.5)
     found, _ = cells(path, out, resume=True)
     assert (found.images, found.rows) == (whole.images, whole.rows)

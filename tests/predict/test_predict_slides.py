@@ -1,5 +1,6 @@
 """Whole slides through the command: memory, full disks, kills, and a run of one resolution."""
 
+import functools
 import os
 import resource
 import signal
@@ -18,6 +19,7 @@ from small import get_config
 from test_predict_resume import stopped
 
 from cervix_jax.errors import InputError
+from cervix_jax.predict import cell_rows
 from cervix_jax.predict.cell_files import _gathered
 from cervix_jax.predict.parts import ROWS
 from cervix_jax.predict.workflow import predict_images
@@ -138,6 +140,26 @@ def test_a_run_of_one_resolution_sees_cells_at_it(prepared, tmp_path):
     pages = [(each.maps / read_rows(each.fields_path)[0]["page"]) for each in (found, by_hand)]
     assert ">0.7<" in pages[0].read_text()  # the resolution in the table of origins
     assert ">0.7031<" in pages[1].read_text()
+
+
+@pytest.mark.slow
+def test_the_shipped_detector_finds_at_seams_what_it_finds_elsewhere(
+    workdir, shared, tmp_path, monkeypatch
+):
+    """On real fields, whose nuclei are no discs: tiles of 192 px against one tile."""
+    run, given = load_run(workdir), GIVEN | {"detector": "nuclei", "crop": 80, "mpp": 0.245}
+    fields = sorted((shared / "data/cric/images").glob("*.jpg"))[:3]
+    if not fields:
+        pytest.skip("no fields of CRIC")
+    predict_images(run, fields, out=tmp_path / "one.csv", **given)
+    smaller = functools.partial(cell_rows.tile_rows, side=192)
+    monkeypatch.setattr(cell_rows, "tile_rows", smaller)
+    predict_images(run, fields, out=tmp_path / "many.csv", **given)
+    one, many = (read_rows(tmp_path / f"{name}.csv") for name in ("one", "many"))
+    assert [row["path"] for row in one] == [row["path"] for row in many]
+    # Peaks may move by a place of the map, where rounding decides.
+    assert np.abs(places(one) - places(many)).max() * 0.245 <= 2
+    assert len(one) > 20
 
 
 def huge(path, side=100_000):

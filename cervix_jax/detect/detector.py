@@ -23,8 +23,8 @@ from cervix_jax.runs.inference import Variables, apply_weights
 from cervix_jax.runs.run import Run, load_run
 
 SHIPPED, BLOBS = "nuclei", "blobs"
-# Micrometres a pixel of blobs, and the score that they need. It depends on the stain: 40 are found in
-# a field of SIPaKMeD, and some 150 in one of CRIC.
+# Micrometres a pixel of blobs, and the score that they need. It depends on the stain: 40 are found
+# in a field of SIPaKMeD, and some 150 in one of CRIC.
 _BLOB_MICRONS, _BLOB_LEAST = 0.5, 0.15
 # What the network sees about a place, in its pixels: beyond it no pixel changes a score.
 _CONTEXT = 96

@@ -1,8 +1,8 @@
 """Where nuclei are, as a map that a detector learns: background, nucleus or not to be judged.
 
 A map has a value for every pixel of its image. About the centre of a nucleus is a disc of
-`NUCLEUS`, about that a ring of `UNJUDGED`, as the border of the disc means nothing, and everything
-else is `BACKGROUND`.
+`NUCLEUS`, about that a ring of `UNJUDGED` as wide, as the border of the disc means nothing, and
+everything else is `BACKGROUND`.
 
 Experts mark the nuclei that matter and leave out others. Where a source is not exhaustive, an
 unmarked nucleus counts as background all the same: a detector is to find what experts would mark
@@ -13,27 +13,24 @@ import numpy as np
 
 BACKGROUND, NUCLEUS, UNJUDGED = 0, 1, 255
 CLASS_NAMES = ("background", "nucleus")
-# Radii in micrometres. A nucleus measures 7 to 15.
-NUCLEUS_RADIUS, UNJUDGED_RADIUS = 2.5, 5.0
 # The feature of an example that holds its map.
 FEATURE = "nucleus_map"
 
 
-def draw_map(centres: np.ndarray, shape: tuple[int, int], microns_per_pixel: float) -> np.ndarray:
+def draw_map(centres: np.ndarray, shape: tuple[int, int], radius: float) -> np.ndarray:
     """Draw the map of an image.
 
     Args:
       centres: float [n, 2], x and y of the nuclei in pixels, (0, 0) the upper left corner of the
         image; they may lie outside.
       shape: height and width of the image in pixels.
-      microns_per_pixel: of the image.
+      radius: of the discs in pixels.
 
     Returns:
       uint8 [height, width] of `BACKGROUND`, `NUCLEUS` and `UNJUDGED`.
     """
     found = np.full(shape, BACKGROUND, np.uint8)
-    for radius, value in ((UNJUDGED_RADIUS, UNJUDGED), (NUCLEUS_RADIUS, NUCLEUS)):
-        reach = radius / microns_per_pixel
+    for reach, value in ((2 * radius, UNJUDGED), (radius, NUCLEUS)):
         for x, y in np.asarray(centres, np.float64).reshape(-1, 2):
             top, left = (max(0, int(value - reach)) for value in (y, x))
             rows = np.arange(top, min(shape[0], int(y + reach) + 1))

@@ -8,21 +8,21 @@ from cervix_jax.data import nucleus_maps as maps
 
 
 def test_a_disc_of_its_radius_and_a_ring_about_it():
-    drawn = maps.draw_map(np.array([[40.0, 30.0]]), (64, 80), 0.5)
+    drawn = maps.draw_map(np.array([[40.0, 30.0]]), (64, 80), 5.0)
     y, x = np.mgrid[:64, :80] + 0.5
-    away = np.hypot(x - 40, y - 30) * 0.5
-    np.testing.assert_array_equal(drawn == maps.NUCLEUS, away <= maps.NUCLEUS_RADIUS)
-    ring = (away > maps.NUCLEUS_RADIUS) & (away <= maps.UNJUDGED_RADIUS)
+    away = np.hypot(x - 40, y - 30)
+    np.testing.assert_array_equal(drawn == maps.NUCLEUS, away <= 5)
+    ring = (away > 5) & (away <= 10)
     np.testing.assert_array_equal(drawn == maps.UNJUDGED, ring)
 
 
 @given(
     st.lists(st.tuples(st.floats(-20, 120), st.floats(-20, 90)), max_size=4),
-    st.floats(0.2, 1.0),
+    st.floats(2.0, 12.0),
 )
-def test_any_centres_also_outside(centres, microns):
+def test_any_centres_also_outside(centres, radius):
     points = np.asarray(centres, float).reshape(-1, 2)
-    drawn = maps.draw_map(points, (70, 100), microns)
+    drawn = maps.draw_map(points, (70, 100), radius)
     assert set(np.unique(drawn)) <= {maps.BACKGROUND, maps.NUCLEUS, maps.UNJUDGED}
     for x, y in points:
         if 0 <= x < 100 and 0 <= y < 70:
@@ -30,12 +30,12 @@ def test_any_centres_also_outside(centres, microns):
     y, x = np.mgrid[:70, :100] + 0.5
     for_all = np.ones(drawn.shape, bool)
     for centre in points:
-        for_all &= np.hypot(x - centre[0], y - centre[1]) * microns > maps.UNJUDGED_RADIUS
+        for_all &= np.hypot(x - centre[0], y - centre[1]) > 2 * radius
     np.testing.assert_array_equal(drawn == maps.BACKGROUND, for_all)
 
 
 def test_a_disc_wins_over_a_neighbours_ring():
-    drawn = maps.draw_map(np.array([[20.0, 20.0], [28.0, 20.0]]), (40, 48), 0.5)
+    drawn = maps.draw_map(np.array([[20.0, 20.0], [28.0, 20.0]]), (40, 48), 5.0)
     assert drawn[20, 20] == drawn[20, 27] == maps.NUCLEUS
 
 

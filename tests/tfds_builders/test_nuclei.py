@@ -98,7 +98,7 @@ def test_the_phantom_needs_no_files_and_knows_every_nucleus(tmp_path):
 def test_cores_cover_a_field_once(width, height, microns, places):
     image = speckled(width, height)
     centres = np.asarray(places, float).reshape(-1, 2) * (width, height)
-    tiles = list(cut_tiles(image, centres, microns, wanted=0.5, side=64))
+    tiles = list(cut_tiles(image, centres, microns, wanted=0.5, side=64, radius=2.5))
     size = [max(1, round(length * microns / 0.5)) for length in (width, height)]
     covered = np.zeros(size[::-1], int)
     for tile in tiles:

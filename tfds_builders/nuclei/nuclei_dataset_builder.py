@@ -103,6 +103,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             field.microns_per_pixel,
             wanted=settings.microns_per_pixel,
             side=settings.side,
+            radius=settings.nucleus_radius,
         )
         examples = []
         for number, tile in enumerate(tiles):

@@ -23,6 +23,9 @@ class NucleiSettings:
         0.5, "Resolution of the tiles in micrometres a pixel, the same for every source", 0.1, 2.0
     )
     side: int = setting(256, "Side of the tiles in pixels, a multiple of 16", 64, 1024)
+    nucleus_radius: float = setting(
+        2.0, "Radius in micrometres of the disc about a centre that counts as nucleus", 0.5, 5.0
+    )
     phantom_fields: int = setting(20, "Drawn fields of each of the phantom's classes", 0, 10_000)
 
     def __post_init__(self):

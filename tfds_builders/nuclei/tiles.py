@@ -31,7 +31,13 @@ class Tile:
 
 
 def cut_tiles(
-    image: Image.Image, centres: np.ndarray, microns: float, *, wanted: float, side: int
+    image: Image.Image,
+    centres: np.ndarray,
+    microns: float,
+    *,
+    wanted: float,
+    side: int,
+    radius: float,
 ) -> Iterator[Tile]:
     """The tiles of a field, row by row.
 
@@ -41,12 +47,13 @@ def cut_tiles(
       microns: micrometres a pixel of the field.
       wanted: micrometres a pixel of the tiles.
       side: of the tiles in pixels.
+      radius: of the discs about the centres, in micrometres.
     """
     scale = microns / wanted
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
     centres = centres * np.divide(size, image.size)
-    drawn = draw_map(centres, pixels.shape[:2], wanted)
+    drawn = draw_map(centres, pixels.shape[:2], radius / wanted)
     short = [(0, max(0, side - length)) for length in pixels.shape[:2]]
     pixels = np.pad(pixels, (*short, (0, 0)), mode="reflect")
     drawn = np.pad(drawn, short, constant_values=UNJUDGED)

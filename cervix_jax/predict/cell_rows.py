@@ -81,6 +81,7 @@ class CellRows:
     """
 
     unit = "row"
+    together = 1  # no batch holds cells of two units
 
     def __init__(
         self,

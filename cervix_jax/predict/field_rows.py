@@ -43,6 +43,7 @@ class FieldRows:
     """
 
     unit = "field"
+    together = 1  # no batch holds squares of two fields
 
     def __init__(
         self,

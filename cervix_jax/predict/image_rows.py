@@ -1,6 +1,7 @@
 """Predictions of images, one row each."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,11 @@ class ImageRows:
 
     unit = "image"
 
+    @property
+    def together(self) -> int:
+        """Images of a batch."""
+        return self._network.batch_size
+
     def __init__(
         self, network: Network, options: ImageOptions, validation: Validation, max_pixels: int
     ):
@@ -123,7 +129,7 @@ class ImageRows:
         network = self._network
         paths = (unit.path for unit in units)
         squares = read_squares(paths, network.square, self._max_pixels)
-        for batch in grouped(squares, network.batch_size):
+        while batch := list(itertools.islice(squares, network.batch_size)):
             read = {path: x for path, x in batch if not isinstance(x, UnreadableImage)}
             rows = self._rows(list(read), np.stack(list(read.values()))) if read else {}
             yield [
@@ -173,20 +179,3 @@ def read_squares(
             return path, error
 
     return map_in_order(load, paths)
-
-
-def grouped(squares: Iterator[Found], batch_size: int) -> Iterator[list[Found]]:
-    """Batches of at most `batch_size` images that were read, with those between that were not.
-
-    A batch ends where it is full, or 16 batches were looked at.
-    """
-    batch: list[Found] = []
-    read = 0
-    for path, found in squares:
-        batch.append((path, found))
-        read += not isinstance(found, UnreadableImage)
-        if read == batch_size or len(batch) == 16 * batch_size:
-            yield batch
-            batch, read = [], 0
-    if batch:
-        yield batch

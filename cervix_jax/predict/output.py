@@ -16,6 +16,7 @@ from typing import Any
 from cervix_jax.errors import InputError
 from cervix_jax.predict.parts import (
     ROWS,
+    TOGETHER,
     UNREADABLE,
     End,
     Entry,
@@ -46,6 +47,7 @@ class Output:
       at_end: what decides only what is made of all rows at the end, as JSON; all shards must have
         the same.
       shard: the share of the units that is done here.
+      together: units that make a batch of the network, see `Shard`.
       resume: go on with what an earlier one left.
       overwrite: begin again whatever is there.
 
@@ -65,10 +67,12 @@ class Output:
         *,
         at_end: Mapping[str, Any] | None = None,
         shard: Shard = WHOLE,
+        together: int = 1,
         resume: bool = False,
         overwrite: bool = False,
     ):
         self.path, self.shard, self.overwrite = Path(path), shard, overwrite
+        self._together = together
         self.part = shard.part_of(self.path)
         check_path(self.path, shard, resume=resume, overwrite=overwrite)
         head: dict[str, Any] = {"facts": dict(facts), "columns": tuple(columns)}
@@ -76,6 +80,7 @@ class Output:
         if shard != WHOLE:
             head["facts"] |= self._at_end
             head["shard"] = str(shard)
+            head[TOGETHER] = together
         head = json.loads(json.dumps(head))
         if not overwrite:
             self._check_like_others(head)
@@ -185,7 +190,7 @@ class Output:
         count, digest = 0, hashlib.sha256()
         for unit in units:
             digest.update(json_line([shown(unit.path), unit.part]))
-            if self.shard.takes(count):
+            if self.shard.takes(count, self._together):
                 yield unit
             count += 1
         self._listed = (count, digest.hexdigest())

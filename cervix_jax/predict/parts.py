@@ -20,6 +20,8 @@ REASON = "reason"
 # Of an entry that is no row itself: the rows of its unit, none or many.
 ROWS = "rows"
 PART = "part"
+# In the head of a shard: how many units make a batch, see `shard.Shard`.
+TOGETHER = "together"
 _END = "whole"
 _LONGEST_END = 4096  # bytes, far more than it has
 Entry = Mapping[str, Any]
@@ -61,7 +63,7 @@ class Part:
 
     Attributes:
       path: the file.
-      head: its first line: `facts`, `columns` and, of a shard, `shard`.
+      head: its first line: `facts`, `columns` and, of a shard, `shard` and `together`.
       units: how many units it has.
       rows: how many rows they make.
       skipped: how many units were left out.
@@ -154,11 +156,14 @@ def entries_of(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
       InputError: a part has become shorter.
     """
     queues = [_lines(part.path) for part in parts]
+    together = parts[0].head.get(TOGETHER, 1)
     for index in range(sum(part.units for part in parts)):
-        entry = next(queues[index % len(queues)], None)
+        number = index // together % len(parts)
+        entry = next(queues[number], None)
         if entry is None:
-            path = parts[index % len(parts)].path
-            raise InputError(f"{path}: was changed while it was read; start the command again.")
+            raise InputError(
+                f"{parts[number].path}: was changed while it was read; start the command again."
+            )
         yield entry
 
 

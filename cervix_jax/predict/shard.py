@@ -14,6 +14,8 @@ class Shard:
     """Share `number` of `count`, counted from 1; 1 of 1 is everything.
 
     Units are dealt like cards: of units 0, 1, 2, ... shard k of n takes those with i % n = k - 1.
+    Where several go through the network together, whole batches are dealt, so that each unit has
+    the place in its batch that it has in one process: rounding depends on it.
     """
 
     number: int
@@ -22,13 +24,14 @@ class Shard:
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
 
-    def takes(self, index: int) -> bool:
-        """Whether it has the unit of that index, from 0."""
-        return index % self.count == self.number - 1
+    def takes(self, index: int, together: int = 1) -> bool:
+        """Whether it has the unit of that index, from 0, of which `together` make a batch."""
+        return index // together % self.count == self.number - 1
 
-    def size(self, units: int) -> int:
+    def size(self, units: int, together: int = 1) -> int:
         """How many of so many units it has."""
-        return len(range(self.number - 1, units, self.count))
+        batches = range(self.number - 1, -(-units // together), self.count)
+        return sum(min(together, units - batch * together) for batch in batches)
 
     def part_of(self, table: Path) -> Path:
         """Where its entries lie until the table is made."""

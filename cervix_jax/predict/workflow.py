@@ -44,6 +44,9 @@ class _Rows(Protocol):
     unit: str
 
     @property
+    def together(self) -> int: ...
+
+    @property
     def columns(self) -> list[str]: ...
 
     def units(self, paths: Iterator[str]) -> Iterator[Unit]: ...
@@ -214,6 +217,7 @@ def predict_images(
                 network.facts() | given,
                 at_end={"--aggregate": aggregate},
                 shard=share,
+                together=rows.together,
                 resume=resume,
                 overwrite=overwrite,
             )
@@ -302,7 +306,7 @@ def _write(
       InputError: an image cannot be used, with `strict`.
       Preempted: it was asked to stop.
     """
-    share = None if total is None else output.shard.size(total)
+    share = None if total is None else output.shard.size(total, rows.together)
     remaining = output.remaining(units)
     with (
         tqdm(

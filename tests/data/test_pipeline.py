@@ -24,6 +24,7 @@ def dataset():
     files = [encode(np.full((20, 24, 3), index, np.uint8)) for index in range(COUNT)]
     return SimpleNamespace(
         labels=np.arange(COUNT) % 5,
+        pixel_labels="",
         filenames=[f"{index}.png" for index in range(COUNT)],
         source=[{"image": file} for file in files],
     )
@@ -100,6 +101,7 @@ def test_only_training_images_have_the_margin(placement):
     files = [encode(noise.integers(0, 256, (20, 31, 3), np.uint8)) for _ in range(6)]
     wide = SimpleNamespace(
         labels=np.zeros(6, int),
+        pixel_labels="",
         filenames=[f"{index}.png" for index in range(6)],
         source=[{"image": file} for file in files],
     )

@@ -46,6 +46,7 @@ files = [encode(noise.integers(0, 256, (20, 27, 3), np.uint8)) for _ in range(23
 def made(placement, workers, files=files):
     dataset = SimpleNamespace(
         labels=np.arange(23) % 5,
+        pixel_labels="",
         filenames=[f"{index}.png" for index in range(23)],
         source=[{"image": file} for file in files],
     )

@@ -298,3 +298,20 @@ def test_a_shard_and_its_part():
     assert WHOLE.part_of(Path("a/p.csv")) == Path("a/p.csv.part")
     for total in range(9):
         assert sum(shard.size(total) for shard in shards(4)) == total
+
+
+def test_whole_batches_are_dealt():
+    """So every unit has the place in its batch that it has in one process."""
+    assert [index for index in range(10) if Shard(2, 3).takes(index, 2)] == [2, 3, 8, 9]
+    for together in (1, 2, 3, 7):
+        for total in range(20):
+            taken = [
+                [index for index in range(total) if shard.takes(index, together)]
+                for shard in shards(4)
+            ]
+            assert sorted(index for each in taken for index in each) == list(range(total))
+            sizes = [shard.size(total, together) for shard in shards(4)]
+            assert sizes == [len(indices) for indices in taken]
+            for indices in taken:
+                places = [index % together for index in indices]
+                assert places == [number % together for number in range(len(indices))]

@@ -9,7 +9,11 @@ from cervix_jax.runs import workdir
 
 def config(**changes):
     made = ml_collections.ConfigDict(
-        {"seed": 0, "data": {"manual_dir": "", "placement": "device"}, "sizes": (1, 2)}
+        {
+            "seed": 0,
+            "data": {"manual_dir": "", "placement": "device", "microns_per_pixel": 0.0},
+            "sizes": (1, 2),
+        }
     )
     made.update_from_flattened_dict(changes)
     return made

@@ -66,7 +66,7 @@ def installed(built, tmp_path_factory) -> dict[str, str]:
     }
 
 
-def test_wheel_holds_configs_builders_and_templates(built):
+def test_wheel_holds_configs_builders_templates_and_weights(built):
     names = set(zipfile.ZipFile(built[1]).namelist())
     for config in (ROOT / "configs").glob("*.py"):
         assert f"cervix_jax/configs/{config.name}" in names
@@ -74,8 +74,12 @@ def test_wheel_holds_configs_builders_and_templates(built):
         for name in ("README.md", "CITATIONS.bib", "TAGS.txt", f"{builder}_dataset_builder.py"):
             assert f"tfds_builders/{builder}/{name}" in names
     assert "cervix_jax/py.typed" in names
-    templates = [path.relative_to(ROOT) for path in (ROOT / "cervix_jax").rglob("*.j2")]
-    assert templates
+    # Templates, styles and scripts of pages, and the detector's weights with their card.
+    kinds = ("*.j2", "*.css", "*.js", "*.npz", "MODEL_CARD.md")
+    templates = [
+        path.relative_to(ROOT) for kind in kinds for path in (ROOT / "cervix_jax").rglob(kind)
+    ]
+    assert {path.suffix for path in templates} == {".j2", ".css", ".js", ".npz", ".md"}
     assert {str(path) for path in templates} <= names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {

@@ -40,7 +40,13 @@ _SETTINGS = "settings"  # the entry of the file that is no array of the network
 def read_shipped() -> Stored:
     """The weights that ship with the package; see MODEL_CARD.md beside them."""
     source = importlib.resources.files("cervix_jax.detect").joinpath("nuclei.npz")
-    with importlib.resources.as_file(source) as path, np.load(path, allow_pickle=False) as file:
+    with importlib.resources.as_file(source) as path:
+        return read_stored(path)
+
+
+def read_stored(path: Path) -> Stored:
+    """The weights of a file that `store` wrote."""
+    with np.load(path, allow_pickle=False) as file:
         settings: dict[str, Any] = json.loads(str(file[_SETTINGS]))
         flat = {
             tuple(int(part) if part.isdigit() else part for part in name.split("/")): jnp.asarray(
@@ -53,7 +59,7 @@ def read_shipped() -> Stored:
 
 
 def store(path: Path, variables: Variables, settings: Mapping[str, Any]) -> None:
-    """Write weights, kernels as float16, half their size; what `read_shipped` reads.
+    """Write weights, kernels as float16, half their size; what `read_stored` reads.
 
     Args:
       path: an .npz file.

@@ -192,6 +192,7 @@ def jax_side(job: Mapping[str, Any]) -> tuple[Callable[[Path], int], dict, Calla
 
     from cervix_jax.data.normalization import NORMALIZATIONS, normalize
     from cervix_jax.detect.detector import SHIPPED, load_detector, read_shipped
+    from cervix_jax.detect.peaks import APART, SIGMA, TAPS
     from cervix_jax.models.nucleus_detector import MULTIPLE
     from cervix_jax.predict.workflow import predict_images
     from cervix_jax.runs.inference import apply_weights
@@ -236,6 +237,7 @@ def jax_side(job: Mapping[str, Any]) -> tuple[Callable[[Path], int], dict, Calla
         "image_size": run.config.image_size, "view": run.field_of_view / mpp,
         "normalization": NORMALIZATIONS[run.config.model.normalization],
         "detector_normalization": NORMALIZATIONS[normalization], "least": detector.least,
+        "peaks": (SIGMA, APART, TAPS),
         "rows": [[(tile.core, tile.box, tile.size) for tile in row] for row in rows],
     })  # fmt: skip
 
@@ -370,7 +372,8 @@ def torch_side(job: Mapping[str, Any]) -> tuple[Callable[[Path], int], dict, Cal
     finds, classifies = (
         twin.to(device, memory_format=torch.channels_last) for twin in (finds, classifies)
     )
-    taps = torch.exp(-0.5 * (torch.arange(-3, 4, device=device) / 1.5) ** 2)
+    sigma, apart, cut = facts["peaks"]
+    taps = torch.exp(-0.5 * (torch.arange(-cut, cut + 1, device=device) / sigma) ** 2)
     taps = taps / taps.sum()
     slide = openslide.OpenSlide(job["slide"])
     readers = ThreadPoolExecutor(job["readers"]) if job["readers"] else None
@@ -391,9 +394,10 @@ def torch_side(job: Mapping[str, Any]) -> tuple[Callable[[Path], int], dict, Cal
     def nuclei(pixels: np.ndarray, core: Sequence[float], box: Sequence[float]) -> np.ndarray:
         logits = finds(scaled(pixels[None], facts["detector_normalization"]))
         probability = torch.softmax(logits, 1)[:, 1:]
-        padded = F.pad(probability, (3, 3, 3, 3), mode="replicate")
-        blurred = F.conv2d(F.conv2d(padded, taps.view(1, 1, 7, 1)), taps.view(1, 1, 1, 7))
-        peaks = (blurred == F.max_pool2d(blurred, 7, 1, 3)) & (blurred >= facts["least"])
+        padded = F.pad(probability, (cut,) * 4, mode="replicate")
+        blurred = F.conv2d(F.conv2d(padded, taps.view(1, 1, -1, 1)), taps.view(1, 1, 1, -1))
+        highest = F.max_pool2d(blurred, 2 * apart + 1, 1, apart)
+        peaks = (blurred == highest) & (blurred >= facts["least"])
         y, x = torch.nonzero(peaks[0, 0], as_tuple=True)
         found = torch.stack([x, y], 1).cpu().numpy() * 2 + 1.5
         found = found * ((box[2] - box[0]) / pixels.shape[1]) + box[:2]

@@ -12,7 +12,7 @@ from cervix_jax.models.nucleus_detector import STRIDE
 # In places of the map, which are about a micrometre wide: the blur that joins the ragged top of one
 # nucleus, how far from a peak there is no other, and where the blur is cut off. The blur and the
 # distance are those that found most on validation fields of CRIC.
-_SIGMA, _REACH, _TAPS = 1.0, 2, 3
+SIGMA, APART, TAPS = 1.0, 2, 3
 
 
 class Found(NamedTuple):
@@ -38,19 +38,19 @@ def peak_scores(logits: jax.Array) -> jax.Array:
       float32 [B, h, w], of the blurred probability.
     """
     probability = jax.nn.softmax(logits.astype(jnp.float32))[..., 1]
-    taps = jnp.exp(-0.5 * (jnp.arange(-_TAPS, _TAPS + 1) / _SIGMA) ** 2)
+    taps = jnp.exp(-0.5 * (jnp.arange(-TAPS, TAPS + 1) / SIGMA) ** 2)
     taps = taps / taps.sum()
     for axis in (1, 2):
         width = [(0, 0)] * 3
-        width[axis] = (_TAPS, _TAPS)
+        width[axis] = (TAPS, TAPS)
         padded = jnp.pad(probability, width, mode="edge")
         length = probability.shape[axis]
         shifted = [
             taps[k] * lax.slice_in_dim(padded, k, k + length, axis=axis)
-            for k in range(2 * _TAPS + 1)
+            for k in range(2 * TAPS + 1)
         ]
         probability = jnp.sum(jnp.stack(shifted), axis=0)
-    window = (1, 2 * _REACH + 1, 2 * _REACH + 1)
+    window = (1, 2 * APART + 1, 2 * APART + 1)
     highest = lax.reduce_window(probability, -jnp.inf, lax.max, window, (1, 1, 1), "SAME")
     return jnp.where(probability >= highest, probability, 0.0)
 

@@ -98,10 +98,7 @@ def evaluate_detector(
         "microns_per_pixel": microns,
         "threshold": threshold,
         "threshold_of": "validation fields" if settled else "no field: there are none",
-        "blobs": {
-            source: {str(n): recall_at(fields, threshold_for(fields, n)) for n in BUDGETS}
-            for source, fields in blobs().items()
-        },
+        "blobs": {source: _at_budgets(fields) for source, fields in blobs().items()},
         "sources": {
             source: describe(fields, threshold)
             for source, fields in [*by_source.items(), ("all", _joined(by_source))]
@@ -122,7 +119,7 @@ def describe(fields: Sequence[FieldDetections], threshold: float) -> dict[str, A
     return {
         "fields": len(fields),
         "at_threshold": recall_at(fields, threshold),
-        "at_budget": {str(n): recall_at(fields, threshold_for(fields, n)) for n in BUDGETS},
+        "at_budget": _at_budgets(fields),
         "curve": detection_curve(fields),
     }
 
@@ -158,6 +155,10 @@ def fields_of_tiles(
             FieldDetections.of(field, positions, values[order], marked, tolerance)
         )
     return by_source
+
+
+def _at_budgets(fields: Sequence[FieldDetections]) -> dict[str, Any]:
+    return {str(n): recall_at(fields, threshold_for(fields, n)) for n in BUDGETS}
 
 
 def _tiles(data: ExperimentData, indices: np.ndarray) -> list[Mapping[str, Any]]:

@@ -104,7 +104,8 @@ def _train_and_evaluate(
         config = with_absolute_folders(config)
         data = data or open_data(config, mesh, progress=show)
         data, identity = resumed_data(config, folder, data, mesh, progress=show)
-        train_indices, _ = data.indices("train"), data.indices("test")
+        train_indices = data.indices("train")
+        data.indices("test")  # fails before any work
         epoch_steps = steps_per_epoch(len(train_indices), config.batch_size)
         num_steps = epoch_steps * config.num_epochs
         names = data.dataset.class_names

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import softmax
 
 from cervix_jax.errors import InputError
-from cervix_jax.files import tables
+from cervix_jax.files import compressed, tables
 from cervix_jax.files.atomic import replacing
 from cervix_jax.statistics.table import UNKNOWN, PredictionTable
 
@@ -25,12 +25,15 @@ _MAX_ROUNDING = 0.1  # in the sum of a row
 
 def logits_path(path: Path) -> Path:
     """Where the logits of a predictions file lie, if they were kept."""
-    return path.with_name(path.name.removesuffix(".csv") + "_logits.npy")
+    return path.with_name(compressed.stem(path) + "_logits.npy")
 
 
 def write_table(path: Path, table: PredictionTable) -> None:
-    """Write `filename, group, label, predicted, p_<class>...`, six digits; any logits beside it."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    """Write `filename, group, label, predicted, p_<class>...`, six digits; any logits beside it.
+
+    A name that ends on `.gz` gives a file that is compressed with gzip.
+    """
+    with compressed.written(path) as file:
         rows = csv.writer(file)
         rows.writerow([*FIELDS, PREDICTED, *(f"{PREFIX}{name}" for name in table.class_names)])
         for filename, group, label, row in zip(

@@ -20,6 +20,7 @@ from cervix_jax.evaluate.report_file import EvaluationReport
 from cervix_jax.evaluate.runs_table import RunsTable, read_evaluated
 from cervix_jax.evaluate.sides import read_reports, read_side
 from cervix_jax.evaluate.write import evaluate_split, stem_of, stored, write_report
+from cervix_jax.files import compressed
 from cervix_jax.files.atomic import read_json, write_json
 from cervix_jax.runs.inference import make_forward, over_symmetries
 from cervix_jax.runs.run import Run, as_run
@@ -92,7 +93,7 @@ def evaluate_run(
 def file_place(path: str | Path) -> tuple[Path, str]:
     """Where `evaluate_file` writes by default: a folder beside the file, and a name in it."""
     path = Path(path)
-    name = path.name.removesuffix(".csv")
+    name = compressed.stem(path)
     return path.with_name(f"{name}_evaluation"), name.removesuffix("_predictions")
 
 
@@ -110,7 +111,7 @@ def evaluate_file(
       labels: a list of their labels, where the CSV has none, as that of `predict`; see
         `cervix_jax.evaluate.labels.join_labels`.
       validation: another, that a temperature, conformal sets and thresholds are fitted on.
-      out: the folder that is written; default `<path without .csv>_evaluation`.
+      out: the folder that is written; default `<path without .csv or .csv.gz>_evaluation`.
 
     Returns:
       What `<name>.json` holds.

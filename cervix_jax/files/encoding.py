@@ -1,15 +1,21 @@
-"""How text files are encoded: UTF-8 and, with its mark, UTF-16; others are refused by name."""
+"""How text files are encoded: UTF-8 and, with its mark, UTF-16; others are refused by name.
+
+Files that are compressed with gzip are unpacked on the way.
+"""
 
 import codecs
 import contextlib
+import io
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from cervix_jax.errors import InputError
+from cervix_jax.files import compressed
 from cervix_jax.files.paths import require_file
 
-# Far more than any list of images; what is larger is another file.
+# Far more than any list of images; what is larger, as it lies there or unpacked, is another file.
 _MAX_BYTES = 200_000_000
 
 
@@ -21,7 +27,7 @@ def read_text(path: Path) -> str:
     """
     encoding = encoding_of(path)
     try:
-        return path.read_text(encoding=encoding)
+        return "".join(text_lines(path, encoding)).replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     except UnicodeError as error:
@@ -34,18 +40,32 @@ def encoding_of(path: Path) -> str:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path}: larger than {_MAX_BYTES:,} bytes; it is another file.")
-        with path.open("rb") as stream:
+        with compressed.opened(path, _MAX_BYTES) as stream:
             mark = stream.read(2)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     return "utf-16" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
+def text_lines(path: Path, encoding: str) -> Iterator[str]:
+    """The lines of a text file, with their ends as they are.
+
+    Raises:
+      InputError: it is compressed and damaged, or larger unpacked than any table.
+      OSError, UnicodeError: it cannot be read, or is no text of that encoding.
+    """
+    with (
+        compressed.opened(path, _MAX_BYTES) as stream,
+        io.TextIOWrapper(stream, encoding=encoding, newline="") as text,
+    ):
+        yield from text
+
+
 def not_text(path: Path, encoding: str, error: UnicodeError) -> InputError:
     """The error of a file that is no text of its encoding; names the line."""
     if encoding == "utf-16":
         return InputError(f"{path}: is no UTF-16 text ({error}); save it as UTF-8.")
-    with contextlib.suppress(OSError), path.open("rb") as stream:
+    with contextlib.suppress(OSError), compressed.opened(path, _MAX_BYTES) as stream:
         for line, text in enumerate(stream, 1):
             try:
                 text.decode()

@@ -4,7 +4,8 @@ Cells are separated by commas, semicolons or tabs, whichever gives the names tha
 first line `sep=;` decides it. UTF-8 and, with its mark, UTF-16; any line ends; first lines of
 comment (`#`), blanks and invisible characters round cells, and rows without content do not count.
 Texts are in Unicode's form NFC, as names of images are.
-Files are read row by row, whatever their size.
+Files are read row by row, whatever their size, and unpacked on the way where they are compressed
+with gzip.
 """
 
 import collections
@@ -20,7 +21,7 @@ from pathlib import Path
 from absl import logging
 
 from cervix_jax.errors import InputError
-from cervix_jax.files.encoding import encoding_of, not_text
+from cervix_jax.files.encoding import encoding_of, not_text, text_lines
 from cervix_jax.files.paths import nfc
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -162,8 +163,7 @@ class Table:
     def _lines(self) -> Generator[str, None, None]:
         """Lines with their ends, and one line of error for whatever keeps them from being read."""
         try:
-            with self.path.open(encoding=self._encoding, newline="") as stream:
-                yield from stream
+            yield from text_lines(self.path, self._encoding)
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read ({error.strerror}).") from error
         except UnicodeError as error:

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import gzip
 
 import numpy as np
 import pytest
@@ -23,6 +24,18 @@ def test_written_and_read_again(tmp_path):
     np.testing.assert_array_equal(again.labels, table.labels)
     np.testing.assert_allclose(again.probabilities, table.probabilities, rtol=6e-6)
     np.testing.assert_allclose(again.logits, table.logits, atol=1e-6)
+
+
+def test_packed_predictions_are_those_that_were_written(tmp_path):
+    table, plain, packed = random_table(0), tmp_path / "a.csv", tmp_path / "b.csv.gz"
+    write_table(plain, table)
+    write_table(packed, table)
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert logits_path(packed).name == "b_logits.npy"
+    again, same = read_table(packed), read_table(plain)
+    assert again.filenames == same.filenames
+    np.testing.assert_array_equal(again.probabilities, same.probabilities)
+    np.testing.assert_array_equal(again.logits, same.logits)
 
 
 def test_tables_of_predict_say_path(tmp_path):

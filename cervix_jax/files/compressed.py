@@ -1,0 +1,86 @@
+"""Files that may be compressed with gzip: known by their content when read, by `.gz` when written.
+
+A browser unpacks a download on the way and leaves its name as it was, so that names prove nothing.
+"""
+
+import contextlib
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from cervix_jax.errors import InputError
+from cervix_jax.files.atomic import replacing
+
+_MAGIC = b"\x1f\x8b"
+_CSV = (".csv.gz", ".csv")
+
+
+@contextlib.contextmanager
+def opened(path: Path, most: int) -> Iterator[IO[bytes]]:
+    """The content of a file, unpacked where it is compressed.
+
+    Args:
+      path: the file.
+      most: bytes that it may unpack to.
+
+    Raises:
+      InputError: it is compressed and damaged or cut off, or unpacks to more.
+      OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        packed = stream.read(len(_MAGIC)) == _MAGIC
+        stream.seek(0)
+        if not packed:
+            yield stream
+            return
+        try:
+            with _Bounded(path, stream, most) as unpacked:
+                yield cast(IO[bytes], unpacked)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(
+                f"{path}: is damaged or cut off ({error}); copy it again, or compress it again "
+                "with gzip."
+            ) from error
+
+
+class _Bounded(gzip.GzipFile):
+    """A packed file that gives no more than it may: a few bytes can unpack to any number."""
+
+    def __init__(self, path: Path, stream: IO[bytes], most: int):
+        super().__init__(fileobj=stream, mode="rb")
+        self._path, self._most, self._given = path, most, 0
+
+    def read1(self, size: int = -1) -> bytes:
+        data = super().read1(size)
+        self._given += len(data)
+        if self._given > self._most:
+            raise InputError(
+                f"{self._path}: larger than {self._most:,} bytes unpacked; it is another file."
+            )
+        return data
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[IO[str]]:
+    """A text stream, UTF-8, whose file takes the place of `path` where the block ends well.
+
+    One that ends on `.gz` is compressed, and the same text gives the same bytes.
+
+    Raises:
+      InputError: see `atomic.replacing`.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as raw, contextlib.ExitStack() as stack:
+        stream: IO[bytes] = raw
+        if path.suffix == ".gz":
+            packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)
+            stream = cast(IO[bytes], stack.enter_context(packed))
+        yield stack.enter_context(io.TextIOWrapper(stream, encoding="utf-8", newline=""))
+
+
+def stem(path: Path) -> str:
+    """The name of a table without `.csv` or `.csv.gz`."""
+    name = path.name
+    return next((name.removesuffix(end) for end in _CSV if name.endswith(end)), name)

@@ -22,7 +22,7 @@ READ = """
 from absl import flags
 from cervix_jax import main
 from cervix_jax.command.run import run_command
-from cervix_jax.training.run import check_config
+from cervix_jax.training.check import check_config
 main.define_flags()
 run_command(lambda argv: check_config(flags.FLAGS.config), devices=False, alone=False)
 """

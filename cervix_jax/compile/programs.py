@@ -13,6 +13,7 @@ from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
 from cervix_jax import distributed, target
 from cervix_jax.data.augment import parse_settings
+from cervix_jax.data.decode import picture_shape
 from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import white
 from cervix_jax.explain.integrated import lower_integrated_gradients
@@ -21,7 +22,7 @@ from cervix_jax.export.program import named_weights, portable, trace
 from cervix_jax.models.build import build_model
 from cervix_jax.runs.inference import make_forward
 from cervix_jax.runs.run import Run
-from cervix_jax.training.run import batch_unit
+from cervix_jax.training.check import batch_unit
 from cervix_jax.training.step import (
     RunInputs,
     abstract_state,
@@ -103,8 +104,13 @@ class Subject:
 
     def images(self, count: int, sharding: Sharding, margin: int = 0) -> jax.ShapeDtypeStruct:
         """A batch of uint8 images."""
-        side = int(self.config.image_size) + 2 * margin
-        return jax.ShapeDtypeStruct((count, side, side, 3), np.uint8, sharding=sharding)
+        height, width = (side + 2 * margin for side in self.picture)
+        return jax.ShapeDtypeStruct((count, height, width, 3), np.uint8, sharding=sharding)
+
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width of an image as the network takes it."""
+        return picture_shape(int(self.config.image_size), self.config.data.resize)
 
 
 def _train(subject: Subject) -> Program:
@@ -153,8 +159,7 @@ def _forward(subject: Subject, graphdef: nnx.GraphDef, variables: Any) -> Progra
 def _integrated_gradients(subject: Subject) -> Program:
     run, method = subject.run, METHODS["integrated_gradients"]
     size = subject.images_a_chip or EXPLAINED
-    side = int(subject.config.image_size)
-    images = np.zeros((size, side, side, 3), np.float32)
+    images = np.zeros((size, *subject.picture, 3), np.float32)
     lowered = lower_integrated_gradients(
         _shapes(run.logits_fn, subject.one_chip),
         images,

@@ -24,7 +24,7 @@ from cervix_jax.config.fields import MANY
 from cervix_jax.data.classes import BUILT
 from cervix_jax.errors import InputError, check_choice, check_count
 from cervix_jax.files.atomic import replacing
-from cervix_jax.training.run import check_config
+from cervix_jax.training.check import check_config
 
 LARGEST = ("estimate", "verify", "off")
 

@@ -9,9 +9,31 @@ from PIL import Image, ImageOps
 from cervix_jax.errors import check_choice
 from cervix_jax.files import images
 
-RESIZE_MODES = ("stretch", "crop", "pad", "scale")
+# Two views of one image, side by side: its whole, and the same at a fixed resolution.
+TWO_VIEWS = ("stretch+scale", "pad+scale")
+RESIZE_MODES = ("stretch", "crop", "pad", "scale", *TWO_VIEWS)
 # Those that cut a square out of the image, so that there is something beside it.
 MARGINS = ("crop", "scale")
+
+
+def views_of(mode: str) -> tuple[str, ...]:
+    """The modes of the squares that a mode puts side by side; of most modes it is the one itself.
+
+    Raises:
+      InputError: `mode` is unknown.
+    """
+    check_mode(mode)
+    return tuple(mode.split("+"))
+
+
+def needs_scale(mode: str) -> bool:
+    """Whether a mode brings images to a fixed resolution, and so must know theirs."""
+    return "scale" in views_of(mode)
+
+
+def picture_shape(size: int, mode: str) -> tuple[int, int]:
+    """Height and width of what `resize_square` gives, in pixels."""
+    return size, size * len(views_of(mode))
 
 
 def resize_square(
@@ -26,18 +48,22 @@ def resize_square(
         centre, as the paper does; "pad" scales the longer side and fills the rest with the
         median colour of the border, which hides neither aspect ratio nor size class; "scale"
         resamples the image by `scale` about its centre, cuts what leaves the square and fills
-        what is missing by reflection, so that a micrometre has one length in all squares.
-      scale: pixels of the result per pixel of the image; of "scale", which needs it, alone. At 1
-        no pixel is resampled.
+        what is missing by reflection, so that a micrometre has one length in all squares;
+        "stretch+scale" and "pad+scale" give the squares of both modes, the second on the right.
+      scale: pixels of the result per pixel of the image; of "scale" and the modes that contain
+        it, which need it, alone. At 1 no pixel is resampled.
 
     Returns:
-      uint8 [size, size, 3].
+      uint8 [size, size, 3]; [size, 2 size, 3] of the modes with two squares.
 
     Raises:
       InputError: `mode` is unknown.
     """
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
+    if mode in TWO_VIEWS:
+        squares = [resize_square(image, size, view, scale) for view in views_of(mode)]
+        return np.concatenate(squares, axis=1)
     if mode == "scale":
         return _scaled(image, size, scale, Image.Resampling.BILINEAR, "reflect")
     colour = None
@@ -123,11 +149,15 @@ def resize_labels(
       scale: as for the image.
 
     Returns:
-      uint8 [size, size], each pixel the label nearest to its middle.
+      uint8 [size, size], each pixel the label nearest to its middle; [size, 2 size] of the modes
+      with two squares.
 
     Raises:
       InputError: `mode` is unknown.
     """
+    if mode in TWO_VIEWS:
+        squares = [resize_labels(labels, size, view, scale) for view in views_of(mode)]
+        return np.concatenate(squares, axis=1)
     if mode == "scale":
         return _scaled(Image.fromarray(labels), size, scale, Image.Resampling.NEAREST, "constant")
     return _squared(Image.fromarray(labels), size, mode, Image.Resampling.NEAREST, 0)
@@ -161,13 +191,13 @@ class Frame:
         Args:
           image_size: its width and height in pixels.
           size: side of the resized image in pixels.
-          mode: see `resize_square`.
+          mode: see `resize_square`; of two squares see `frames`.
           scale: see there.
 
         Raises:
-          InputError: `mode` is unknown.
+          InputError: `mode` is unknown, or has two squares.
         """
-        check_mode(mode)
+        check_choice("data.resize", mode, [one for one in RESIZE_MODES if one not in TWO_VIEWS])
         sides = np.asarray(image_size, np.float64)
         if mode == "scale":
             scale = _given(scale)
@@ -181,6 +211,28 @@ class Frame:
         margin = (size - scaled) / 2
         offset = np.array([round(m) for m in margin], np.float64) if mode == "pad" else margin
         return cls(scaled / sides, offset)
+
+
+def frames(
+    image_size: tuple[int, int], size: int, mode: str = "stretch", scale: float | None = None
+) -> tuple[Frame, ...]:
+    """The frame of each square that `resize_square` gives, in pixels of the whole result.
+
+    Args:
+      image_size: width and height of the image in pixels.
+      size: side of a square in pixels.
+      mode: see `resize_square`.
+      scale: see there.
+
+    Raises:
+      InputError: `mode` is unknown.
+    """
+    found = []
+    for number, view in enumerate(views_of(mode)):
+        frame = Frame.of(image_size, size, view, scale)
+        beside = np.array([number * size, 0.0])
+        found.append(Frame(frame.scale, frame.offset + beside))
+    return tuple(found)
 
 
 def _squared(image: Image.Image, size: int, mode: str, resampling, colour) -> np.ndarray:

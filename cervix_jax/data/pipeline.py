@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cervix_jax import distributed
 from cervix_jax.data import placement as places
 from cervix_jax.data.catalog import Dataset
-from cervix_jax.data.decode import MARGINS, RESIZE_MODES
+from cervix_jax.data.decode import MARGINS, RESIZE_MODES, picture_shape
 from cervix_jax.data.streaming import THREADS, WORTHWHILE, Reader, stream, worker_count
 from cervix_jax.errors import InputError, check_choice, check_count
 from cervix_jax.files.threads import map_in_order
@@ -34,6 +34,8 @@ class Pipeline:
       pipeline = Pipeline(load("cervix_phantom/single_cell"), image_size=64)
       batches = pipeline.train_batches(np.arange(100), batch_size=8, seed=0)
       next(batches)["image"]           # uint8 [8, 64, 64, 3] on the devices
+
+    With a `resize` of two squares side by side images are [S, 2 S, 3] wherever [S, S, 3] stands.
 
     A training batch is {"image": uint8 [B, S, S, 3], "label": int32 [B]}, its images with a margin
     where one is asked for; where the data set labels pixels, the label is int8 [B, S, S], -1 where
@@ -104,11 +106,14 @@ class Pipeline:
 
     @property
     def _decoded_bytes(self) -> int:
-        return len(self._labels) * (4 if self._read.pixel_labels else 3) * self._side**2
+        height, width = self._shape
+        return len(self._labels) * (4 if self._read.pixel_labels else 3) * height * width
 
     @property
-    def _side(self) -> int:
-        return self._image_size + 2 * self._margin
+    def _shape(self) -> tuple[int, int]:
+        """Height and width of a decoded image, margin included."""
+        height, width = picture_shape(self._image_size, self._read.resize)
+        return height + 2 * self._margin, width + 2 * self._margin
 
     def train_batches(
         self, indices: np.ndarray, batch_size: int, *, seed: int, start: int = 0
@@ -146,8 +151,8 @@ class Pipeline:
     def images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """A few examples on the host, uint8 [N, S, S, 3], without decoding the others."""
         found = [self._centre(self._read(int(index))["image"][None])[0] for index in indices]
-        size = self._image_size
-        return np.stack(found) if found else np.zeros((0, size, size, 3), np.uint8)
+        shape = picture_shape(self._image_size, self._read.resize)
+        return np.stack(found) if found else np.zeros((0, *shape, 3), np.uint8)
 
     def _global_batches(
         self, order: grain.MapDataset, batch_size: int, start: int
@@ -191,11 +196,11 @@ class Pipeline:
 
     @functools.cached_property
     def _resident(self):
-        count, side = len(self._labels), self._side
-        images = np.empty((count, side, side, 3), np.uint8)
+        count, shape = len(self._labels), self._shape
+        images = np.empty((count, *shape, 3), np.uint8)
         labels = self._labels
         if self._read.pixel_labels:
-            labels = np.empty((count, side, side), np.int8)
+            labels = np.empty((count, *shape), np.int8)
         bar = tqdm(
             total=count, desc="decoding", unit="image", disable=not self._progress, leave=False
         )

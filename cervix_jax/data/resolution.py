@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, MICRONS_PER_PIXEL
+from cervix_jax.data.decode import TWO_VIEWS, needs_scale
 from cervix_jax.errors import InputError
 from cervix_jax.files import images
 
@@ -96,12 +97,12 @@ def network_scale(wanted: Any, microns_per_pixel: float | None, what: str) -> fl
       what: what the image is of, for the message.
 
     Returns:
-      None unless `data.resize` is "scale".
+      None unless `data.resize` is "scale" or contains it.
 
     Raises:
-      InputError: it is, and the image's micrometres a pixel are unknown or absurd.
+      InputError: it is or does, and the image's micrometres a pixel are unknown or absurd.
     """
-    if wanted.resize != "scale":
+    if not needs_scale(wanted.resize):
         return None
     if not microns_per_pixel:
         raise unknown_resolution(what)
@@ -109,7 +110,7 @@ def network_scale(wanted: Any, microns_per_pixel: float | None, what: str) -> fl
 
 
 def unknown_resolution(what: str) -> InputError:
-    """What to say where data.resize=scale meets images of unknown resolution."""
+    """What to say where a fixed resolution is asked of images whose own is unknown."""
     if what.partition("/")[0] in _PUBLISHED:
         mend = "take the published files, or another data.resize"
     else:
@@ -134,6 +135,8 @@ def field_of_view(config: Any, recorded: Mapping[str, Any]) -> float | None:
       None where its training images showed squares of many sizes, or of an unknown one.
     """
     wanted = config.data
+    if wanted.resize in TWO_VIEWS:
+        return None  # one of its squares shows the whole image, of whatever size
     if wanted.resize == "scale":
         return config.image_size * wanted.microns_per_pixel
     if wanted.dataset == "cric/cell":  # runs of earlier versions recorded no size

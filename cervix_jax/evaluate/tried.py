@@ -110,7 +110,7 @@ class _Reader:
         self._mesh = distributed.make_mesh()
         self._scale = network_scale(run.config.data, found.microns_per_pixel, found.title)
         forward = make_forward(run.graphdef, run.config.model.normalization, self._mesh)
-        self._forward = over_symmetries(forward) if tta else forward
+        self._forward = over_symmetries(forward, run.model.views) if tta else forward
         self._size = distributed.filled_up(run.config.eval_batch_size, self._mesh)
         self.kept: list[int] = []
         self.logits: list[np.ndarray] = []

@@ -77,7 +77,7 @@ def evaluate_run(
     mesh = distributed.make_mesh()
     forward = make_forward(run.graphdef, run.config.model.normalization, mesh)
     if tta:
-        forward = over_symmetries(forward)
+        forward = over_symmetries(forward, run.model.views)
     splits = [split]
     if split == "test" and "val" in data.splits and not stored(folder, "val", run.step, tta=tta):
         splits.insert(0, "val")

@@ -183,8 +183,7 @@ def _choose_methods(
     lists = {"quick": registry.QUICK, "all": registry.EXPLANATIONS}
     as_list = lists.get(given) if isinstance(given, str) else None
     names = as_list or registry.check_names([given] if isinstance(given, str) else given)
-    size = int(run.config.image_size)
-    shape = (size, size, 3)
+    shape = run.picture_shape
     left_out: dict[str, str] = {}
     for name in names if as_list else ():
         if METHODS[name].baseline == "images" and not source.own:
@@ -202,8 +201,7 @@ def _with_feature_map(settings: MapSettings, run: Run, names: Sequence[str]) -> 
     """
     if not any(METHODS[name].features for name in names):
         return settings
-    shape = (int(run.config.image_size),) * 2 + (3,)
-    found = find_feature_map(run.features_fn, shape, settings.feature_map or AUTO)
+    found = find_feature_map(run.features_fn, run.picture_shape, settings.feature_map or AUTO)
     return dataclasses.replace(settings, feature_map=found.name)
 
 

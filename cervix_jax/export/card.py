@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cervix_jax import __version__
+from cervix_jax.data.decode import views_of
 from cervix_jax.evaluate.report_file import EvaluationReport
 from cervix_jax.export.program import PLATFORMS
 from cervix_jax.files.atomic import read_json
@@ -42,7 +43,7 @@ def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[st
       InputError: `evaluate/test.json` or `env.json` is there and cannot be read, or an earlier
         version wrote the evaluation.
     """
-    config, size = run.config, run.config.image_size
+    config, (height, width, _) = run.config, run.picture_shape
     known = Path(workdir) if workdir else None
     environment = (read_json(known / "env.json") if known else None) or {}
     versions = {"cervix_jax": __version__} | {name: metadata.version(name) for name in PACKAGES}
@@ -53,13 +54,14 @@ def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[st
         "step": run.step,
         "weights": num_weights,
         "class_names": list(run.class_names),
-        "size": size,
+        "size": height,
+        "width": width,
         "resize": config.data.resize,
         "microns_per_pixel": run.microns_per_pixel,
         "field_of_view": run.field_of_view,
-        "input": f"uint8 [b, {size}, {size}, 3], RGB, 0 to 255, for any b of at least 1; upright, "
-        f"resized outside of the program with Pillow's antialiased bilinear filter: "
-        f"{RESIZE_RULES[config.data.resize]}",
+        "input": f"uint8 [b, {height}, {width}, 3], RGB, 0 to 255, for any b of at least 1; "
+        f"upright, resized outside of the program with Pillow's antialiased bilinear filter: "
+        f"{_resize_rule(config.data.resize)}",
         "output": f"float32 [b, {len(run.class_names)}], probabilities in the order of class_names",
         "normalization": f"{config.model.normalization}, inside the program",
         "dtype": config.model.dtype,
@@ -80,6 +82,14 @@ def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[st
         },
         "evaluation": _evaluation(known, run.step) if known else None,
     }
+
+
+def _resize_rule(resize: str) -> str:
+    """How an image becomes what the program takes, in words."""
+    rules = [RESIZE_RULES[view] for view in views_of(resize)]
+    if len(rules) == 1:
+        return rules[0]
+    return f"two squares side by side; the left one: {rules[0]}; the right one: {rules[1]}"
 
 
 def _start(init_from: str) -> str:

@@ -51,7 +51,8 @@ class ExportedModel:
         Raises:
           InputError: the images have another shape or type.
         """
-        wanted = (self.card["size"], self.card["size"], 3)
+        size = self.card["size"]
+        wanted = (size, self.card.get("width", size), 3)  # of an earlier version it is a square
         if images.dtype != np.uint8 or images.shape[1:] != wanted or not len(images):
             raise InputError(
                 f"images are {images.dtype} {list(images.shape)}; this program takes uint8 images "
@@ -105,8 +106,8 @@ def _write_card(folder: Path, card: dict[str, Any]) -> None:
 
 
 def _check(exported: ExportedModel, run: Run) -> dict[str, Any]:
-    size = exported.card["size"]
-    images = np.random.default_rng(0).integers(0, 256, (_CHECKED_IMAGES, size, size, 3), np.uint8)
+    shape = (_CHECKED_IMAGES, *run.picture_shape)
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     with jax.default_matmul_precision("highest"):
         expected = run.predict(images)
     difference = float(np.abs(exported.predict(images) - expected).max())

@@ -54,8 +54,7 @@ def trace(run: Run, platforms: Sequence[str] = PLATFORMS) -> jax_export.Exported
         for name, array in named_weights(run).items()
     }
     (batch,) = jax_export.symbolic_shape("b")
-    size = run.config.image_size
-    images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, *run.picture_shape), jnp.uint8)
     on_cpu, elsewhere = (classify(run, platform) for platform in ("cpu", "tpu"))
 
     def by_platform(weights: Weights, images: jax.Array) -> jax.Array:

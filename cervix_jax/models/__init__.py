@@ -23,7 +23,7 @@ from cervix_jax.models import densenet, efficientnet
 from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.models.efficientnet import EfficientNet
-from cervix_jax.models.layers import BatchNorm, initialise
+from cervix_jax.models.layers import BatchNorm, Linear, initialise
 from cervix_jax.models.nucleus_detector import NucleusDetector
 from cervix_jax.models.residual_attention import ResidualAttentionNetwork
 from cervix_jax.models.resnet import ResNet
@@ -132,6 +132,7 @@ def create(
     dtype: DTypeLike = jnp.float32,
     remat: bool = False,
     norm_groups: int = 0,
+    views: int = 1,
     weights: str | Path | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Classifier:
@@ -152,6 +153,8 @@ def create(
       remat: spend time to save memory in training: see `layers.rematerialised`.
       norm_groups: in training, images of a group that a normalisation takes its statistics of,
         see `layers.BatchNorm`; 0 takes the whole batch.
+      views: squares that lie side by side in an image, each seen by the same weights; their
+        features go to the classifier together, see `Classifier`.
       weights: a file, `package:<name>` or `hf:<repo>` as `weights.read.read_state_dict` takes
         them; or a torch state dict as arrays by name; or {"params", "stats"} of a run. The
         classifier stays fresh where theirs has another number of classes, and so does
@@ -166,16 +169,20 @@ def create(
 
     Raises:
       InputError: unknown name, option or value of an option; weights that cannot be read or do
-        not fit; `norm_groups` for a network with normalisations that are no `layers.BatchNorm`.
+        not fit; `norm_groups` for a network with normalisations that are no `layers.BatchNorm`;
+        `views` for a network whose classifier is no attribute of its own.
     """
     _check_options(_check_name(name), options)
     check_count("num_classes", num_classes)
+    check_count("views", views)
     model = _FACTORIES[name](num_classes=num_classes, dtype=_check_dtype(dtype), **options)
     for _, module in nnx.iter_modules(model):
         if hasattr(module, "remat"):
             cast(Any, module).remat = remat
     if norm_groups:
-        _set_norm_groups(name, model, norm_groups)
+        _set_norm_groups(name, model, norm_groups, views)
+    if views > 1:
+        _set_views(name, model, views)
     initialise(model, (rngs or nnx.Rngs(0)).params())
     if weights is not None:
         port.assign(model, _match(model, weights).values)
@@ -190,7 +197,21 @@ def _match(model: Classifier, weights: str | Path | Mapping[str, Any]) -> port.M
     return port.match_state_dict(model, weights, replace_head="if_needed")
 
 
-def _set_norm_groups(name: str, model: Classifier, images: int) -> None:
+def _set_views(name: str, model: Classifier, views: int) -> None:
+    """Let a network see several squares of an image, and its classifier the features of all."""
+    linear = getattr(model, "linear", None)
+    own = [key for key, value in vars(model).items() if linear is not None and value is linear]
+    if not own:
+        raise InputError(
+            f"model {name}: it cannot see views={views} squares of an image, since its classifier "
+            "is no attribute that `linear` gives back; take another data.resize."
+        )
+    features, classes = cast(Linear, linear).kernel.shape
+    setattr(model, own[0], Linear(views * features, classes))
+    model.views = views
+
+
+def _set_norm_groups(name: str, model: Classifier, images: int, views: int) -> None:
     for path, module in nnx.iter_modules(model):
         own = any(isinstance(value, nnx.BatchStat) for value in vars(module).values())
         if own and not isinstance(module, BatchNorm):
@@ -200,7 +221,9 @@ def _set_norm_groups(name: str, model: Classifier, images: int) -> None:
                 "cervix_jax.models.layers.BatchNorm there, or norm_groups=0."
             )
         if hasattr(module, "norm_groups"):
-            cast(Any, module).norm_groups = images
+            # Of a normalisation, whose batch holds the squares of all images.
+            squares = images * views if isinstance(module, BatchNorm) else images
+            cast(Any, module).norm_groups = squares
 
 
 def _check_name(name: str) -> str:

@@ -31,6 +31,7 @@ def build_model(
         dropout_rate=config.model.dropout,
         remat=config.model.remat,
         norm_groups=config.model.norm_groups,
+        views=config.data.resize.count("+") + 1,  # "stretch+scale" names two squares
         **options,
     )
 

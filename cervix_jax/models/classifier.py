@@ -28,10 +28,13 @@ class Classifier(nnx.Module):
       minimum_size: smallest height and width in pixels.
       dtype: type of the computation; pooling and logits are float32.
       norm_groups: see `layers.BatchNorm`; each image then has a key of its own for dropout.
+      views: squares that lie side by side in an image. The network maps each of them with the
+        same weights, and the classifier sees the features of all.
     """
 
     minimum_size = 32
     norm_groups = 0
+    views = 1
 
     def __init__(self, *, num_classes: int, dropout_rate: float, dtype: DTypeLike):
         if num_classes < 1:
@@ -52,7 +55,8 @@ class Classifier(nnx.Module):
         """Classify a batch.
 
         Args:
-          images: float [B, H, W, 3], normalised as in training; H and W at least `minimum_size`.
+          images: float [B, H, W, 3], normalised as in training; H and W (the width of each of
+            the `views`) at least `minimum_size`.
           rngs: holds the key of the stream `dropout`; needed only in training with dropout.
           perturbations: what is added to the feature maps of these names (`FEATURE_MAPS`) before
             the network goes on. The gradient with respect to a zero here is that with respect
@@ -62,22 +66,27 @@ class Classifier(nnx.Module):
           Logits, float32 [B, num_classes], and the features on the way: `stem` (after its
           pooling), `stage1` to `stage4` and `pre_logits_2d` (after the last normalisation and
           rectification), all [B, h, w, c] in the compute type; `pre_logits`, float32 [B, c];
-          and `attention/<block>`, the gates between 0 and 1.
+          and `attention/<block>`, the gates between 0 and 1. Of several `views` the feature maps
+          lie side by side, `pre_logits` holds the features of one after the other, and gates of
+          channels are means over the views.
 
         Raises:
           InputError: images of another rank, type or number of channels, or too small; no `rngs`
             in training with dropout; or perturbations of something else.
         """
-        _check_images(images, self.minimum_size)
-        perturb = _make_perturb(perturbations or {})
-        out = self.endpoints(images.astype(self.dtype), perturb)
+        _check_images(images, self.minimum_size, self.views)
+        perturb = _make_perturb(perturbations or {}, self.views)
+        squares = apart(images.astype(self.dtype), self.views)
+        out = self.endpoints(squares, perturb)
         out["pre_logits_2d"] = perturb("pre_logits_2d", out["pre_logits_2d"])
-        out["pre_logits"] = global_average_pool(out["pre_logits_2d"])
+        if self.views > 1:
+            out = {name: _joined(value, self.views) for name, value in out.items()}
+        out["pre_logits"] = self._pooled(out["pre_logits_2d"])
         return self.head(out["pre_logits_2d"], rngs=rngs), out
 
     def head(self, pre_logits_2d: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
         """From the last feature map [B, h, w, c] to float32 logits [B, num_classes]."""
-        pooled = global_average_pool(pre_logits_2d)
+        pooled = self._pooled(pre_logits_2d)
         if self.dropout.rate > 0 and not self.dropout.deterministic:
             if rngs is None:
                 raise InputError(
@@ -86,6 +95,11 @@ class Classifier(nnx.Module):
                 )
             pooled = self._drop(pooled, rngs)
         return self.linear(pooled)
+
+    def _pooled(self, pre_logits_2d: jax.Array) -> jax.Array:
+        """The means over each view, those of one view after those of another."""
+        pooled = global_average_pool(apart(pre_logits_2d, self.views))
+        return pooled.reshape(len(pre_logits_2d), -1)
 
     def _drop(self, pooled: jax.Array, rngs: nnx.Rngs) -> jax.Array:
         if not self.norm_groups:
@@ -109,7 +123,44 @@ class Classifier(nnx.Module):
         raise TypeError(f"{type(self).__name__} defines no linear layer")
 
 
-def _make_perturb(perturbations: Mapping[str, jax.Array]) -> Perturb:
+def apart(images: jax.Array, views: int) -> jax.Array:
+    """Squares that lie side by side as a batch of their own.
+
+    The squares of one image follow each other, so that devices that share a batch of images share
+    its squares alike.
+
+    Args:
+      images: [B, H, views W, C].
+      views: how many there are.
+
+    Returns:
+      [B views, H, W, C].
+
+    Raises:
+      InputError: the width does not divide into so many.
+    """
+    if views == 1:
+        return images
+    batch, height, width, channels = images.shape
+    if width % views:
+        raise InputError(
+            f"images are {height} x {width} pixels; this network sees {views} squares side by "
+            f"side, so the width must be a multiple of {views}."
+        )
+    split = images.reshape(batch, height, views, width // views, channels)
+    return split.swapaxes(1, 2).reshape(batch * views, height, width // views, channels)
+
+
+def _joined(values: jax.Array, views: int) -> jax.Array:
+    """What `apart` undoes, of feature maps [B views, h, w, C]; of [B views, C] means over views."""
+    if values.ndim == 2:
+        return values.reshape(-1, views, values.shape[1]).mean(1)
+    count, height, width, channels = values.shape
+    split = values.reshape(count // views, views, height, width, channels)
+    return split.swapaxes(1, 2).reshape(count // views, height, views * width, channels)
+
+
+def _make_perturb(perturbations: Mapping[str, jax.Array], views: int) -> Perturb:
     for name in perturbations:
         if name not in FEATURE_MAPS:
             raise InputError(
@@ -117,21 +168,23 @@ def _make_perturb(perturbations: Mapping[str, jax.Array]) -> Perturb:
             )
 
     def perturb(name: str, x: jax.Array) -> jax.Array:
-        return x + perturbations[name].astype(x.dtype) if name in perturbations else x
+        if name not in perturbations:
+            return x
+        return x + apart(perturbations[name].astype(x.dtype), views)
 
     return perturb
 
 
-def _check_images(images: jax.Array, minimum_size: int) -> None:
+def _check_images(images: jax.Array, minimum_size: int, views: int) -> None:
     if images.ndim != 4 or images.shape[-1] != 3:
         raise InputError(
             f"images have shape {images.shape}; a model takes [batch, height, width, 3]"
         )
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise InputError(f"images are {images.dtype}; normalise them to floating point first")
-    if min(images.shape[1:3]) < minimum_size:
-        height, width = images.shape[1:3]
+    height, width = images.shape[1:3]
+    if min(height, width // views) < minimum_size:
         raise InputError(
             f"images are {height} x {width} pixels; this model needs at least "
-            f"{minimum_size} x {minimum_size}: resize them"
+            f"{minimum_size} x {views * minimum_size}: resize them"
         )

@@ -9,7 +9,7 @@ from absl import logging
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cervix_jax.data.decode import Frame
+from cervix_jax.data.decode import Frame, views_of
 from cervix_jax.explain import registry
 from cervix_jax.explain.cam import AUTO, FINE_ENOUGH, FeatureMap, find_fine
 from cervix_jax.explain.caption import captioned
@@ -64,7 +64,7 @@ class Overlays:
         self._network, self._max_pixels = network, max_pixels
         self._grid: FeatureMap | None = None
         if registry.METHODS[method].features:
-            shape = (network.image_size, network.image_size, 3)
+            shape = network.run.picture_shape
             self._grid = find_fine(network.run.features_fn, shape, feature_map)
             if self._grid is None:
                 self._method = INSTEAD
@@ -139,7 +139,8 @@ def overlay(
 
     Args:
       image: RGB.
-      values: float [S, S], signed.
+      values: float [S, S], signed; [S, 2 S] of two squares, whose values are added up where both
+        show a pixel of the image.
       scale: absolute value of the strongest colour.
       resize: how the square was made of the image; what was cut off stays grey.
       zoom: pixels of the square per pixel of the image, where `resize` is "scale".
@@ -149,10 +150,23 @@ def overlay(
     factor = min(factor, _LARGEST / sides.max())
     width, height = (max(1, round(side * factor)) for side in image.size)
     size = (width, height)
-    frame = Frame.of(size, len(values), resize, zoom and zoom / factor)
-    place = (frame.scale[0], 0, frame.offset[0], 0, frame.scale[1], frame.offset[1])
-    over = Image.fromarray(colour(values, scale)).transform(
-        size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR
-    )
+    placed = [
+        Frame.of(size, len(values), view, zoom and zoom / factor) for view in views_of(resize)
+    ]
+    if len(placed) == 1:
+        over = _mapped(Image.fromarray(colour(values, scale)), placed[0], size)
+    else:
+        squares = np.split(values.astype(np.float32), len(placed), axis=1)
+        both = [
+            np.asarray(_mapped(Image.fromarray(square), frame, size))
+            for square, frame in zip(squares, placed, strict=True)
+        ]
+        over = Image.fromarray(colour(np.sum(both, axis=0), scale))
     under = image.convert("L").resize(size, Image.Resampling.BILINEAR).convert("RGB")
     return Image.fromarray(lay_over(np.asarray(under), np.asarray(over)))
+
+
+def _mapped(square: Image.Image, frame: Frame, size: tuple[int, int]) -> Image.Image:
+    """What a square of the network shows, where it lies on the image; 0 where it shows nothing."""
+    place = (frame.scale[0], 0, frame.offset[0], 0, frame.scale[1], frame.offset[1])
+    return square.transform(size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR)

@@ -11,6 +11,7 @@ from typing import Protocol
 from tqdm import tqdm
 
 from cervix_jax.command.preemption import Preempted, StopRequest
+from cervix_jax.data.decode import needs_scale
 from cervix_jax.detect.detector import SHIPPED, load_detector
 from cervix_jax.errors import InputError, check_count
 from cervix_jax.files import atomic
@@ -195,7 +196,7 @@ def predict_images(
             validation = read_validation(run.workdir, run.step, coverage)
             if calibrated and validation.temperature is None:
                 raise InputError(f"--calibrated: there is no temperature: {validation.missing}.")
-            if mpp and run.config.data.resize != "scale" and field in (None, "window"):
+            if mpp and not needs_scale(run.config.data.resize) and field in (None, "window"):
                 raise InputError(
                     f"--mpp={mpp:g}: nothing depends on it, as the run takes images of any "
                     f"resolution (data.resize={run.config.data.resize}); leave it out."

@@ -6,6 +6,7 @@ from typing import Any
 import ml_collections
 
 from cervix_jax import __version__
+from cervix_jax.data.decode import needs_scale, views_of
 from cervix_jax.data.splits import ONE_SPLIT, UNKNOWN_GROUPS
 from cervix_jax.errors import InputError, shell_command
 from cervix_jax.evaluate.external import FOLDER, SPLIT
@@ -125,9 +126,10 @@ def _model(config: ml_collections.ConfigDict, report: EvaluationReport) -> list[
 
 
 def _resized(wanted: ml_collections.ConfigDict) -> str:
-    if wanted.resize != "scale":
+    if not needs_scale(wanted.resize):
         return str(wanted.resize)
-    return f"scaled to {wanted.microns_per_pixel:g} micrometres a pixel"
+    before = "" if wanted.resize == "scale" else f"{views_of(wanted.resize)[0]} beside "
+    return f"{before}scaled to {wanted.microns_per_pixel:g} micrometres a pixel"
 
 
 def _data_title(config: ml_collections.ConfigDict, report: EvaluationReport) -> str:

@@ -104,20 +104,29 @@ def probabilities_of(logits: np.ndarray) -> np.ndarray:
     return np.asarray(jax.nn.softmax(jnp.asarray(logits), axis=-1))
 
 
-def over_symmetries(forward: Forward) -> Forward:
+def over_symmetries(forward: Forward, views: int = 1) -> Forward:
     """Test-time augmentation: the mean of the probabilities over the 8 symmetries of the square.
 
     A cell has no natural orientation, so all 8 views are equally good. What it gives back are the
     logarithms of the mean probabilities (float32 [B, C]), whose softmax they are.
+
+    Args:
+      forward: from `make_forward`.
+      views: squares that lie side by side in an image; each is turned.
     """
-    turned = jax.jit(dihedral, static_argnums=1)
+
+    def turn(images: jax.Array, number: int) -> jax.Array:
+        squares = [dihedral(square, number) for square in jnp.split(images, views, axis=2)]
+        return jnp.concatenate(squares, axis=2) if views > 1 else squares[0]
+
+    turned = jax.jit(turn, static_argnums=1)
     mean = jax.jit(
         lambda views: jax.nn.logsumexp(jnp.stack(views), axis=0, b=1 / len(views)),
     )
 
     def averaged(variables: Variables, images: jax.Array) -> jax.Array:
-        views = [forward(variables, turned(images, number)) for number in range(8)]
-        return mean([jax.nn.log_softmax(view, axis=-1) for view in views])
+        logits = [forward(variables, turned(images, number)) for number in range(8)]
+        return mean([jax.nn.log_softmax(of_turned, axis=-1) for of_turned in logits])
 
     return averaged
 

@@ -14,6 +14,7 @@ from flax import nnx
 from jax.tree_util import Partial
 
 from cervix_jax.data.class_map import ClassMap
+from cervix_jax.data.decode import picture_shape
 from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.data.fingerprints import Fingerprints
 from cervix_jax.data.identity import DataIdentity
@@ -239,14 +240,18 @@ class Run:
         features = make_features(
             self.graphdef, self.config.model.normalization, make_mesh(), tuple(names)
         )
-        size = self.config.image_size
         # Without images one blank image says which shapes an answer has.
-        filled = images if len(images) else np.zeros((1, size, size, 3), np.uint8)
+        filled = images if len(images) else np.zeros((1, *self.picture_shape), np.uint8)
         found: dict[str, list[np.ndarray]] = {}
         for batch, count in self._batches(filled, batch_size, mpp):
             for name, array in features(self.variables, batch).items():
                 found.setdefault(name, []).append(np.asarray(array)[:count])
         return {name: np.concatenate(parts)[: len(images)] for name, parts in found.items()}
+
+    @property
+    def picture_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image as the network takes it."""
+        return (*picture_shape(int(self.config.image_size), self.config.data.resize), 3)
 
     @property
     def field_of_view(self) -> float | None:

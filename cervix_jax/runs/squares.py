@@ -7,7 +7,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from cervix_jax.data.decode import resize_square
+from cervix_jax.data.decode import needs_scale, picture_shape, resize_square
 from cervix_jax.data.resolution import network_scale
 from cervix_jax.errors import InputError
 from cervix_jax.runs.arguments import Images, check_image
@@ -16,7 +16,9 @@ from cervix_jax.runs.arguments import Images, check_image
 def image_scale(
     config: ml_collections.ConfigDict, recorded: Mapping[str, Any], mpp: float | None
 ) -> float | None:
-    """Pixels of the network's square per pixel of an image; None unless `data.resize` is "scale".
+    """Pixels of the square of fixed resolution per pixel of an image.
+
+    None unless `data.resize` is "scale" or contains it.
 
     Args:
       config: of the run.
@@ -26,13 +28,13 @@ def image_scale(
     Raises:
       InputError: nobody says it, or it is absurd.
     """
-    if config.data.resize != "scale":
+    if not needs_scale(config.data.resize):
         return None
     microns = mpp or recorded.get("microns_per_pixel")
     if not microns:
         raise InputError(
-            "the run brings images to one resolution (data.resize=scale), and nobody says how many "
-            "micrometres a pixel of these measures; give mpp, e.g. --mpp=0.25."
+            f"the run brings images to one resolution (data.resize={config.data.resize}), and "
+            "nobody says how many micrometres a pixel of these measures; give mpp, e.g. --mpp=0.25."
         )
     return network_scale(config.data, microns, "the images")
 
@@ -44,9 +46,9 @@ def make_squares(
     mpp: float | None = None,
     first: int = 0,
 ) -> np.ndarray:
-    """The squares that a network takes, uint8 [N, S, S, 3].
+    """The squares that a network takes, uint8 [N, S, S, 3]; two side by side are [N, S, 2 S, 3].
 
-    An array uint8 [N, S, S, 3] without `mpp` counts as squares already, such as those of
+    An array of that shape without `mpp` counts as squares already, such as those of
     `ExperimentData.pipeline`; "scale" would else bring them to its resolution twice.
 
     Args:
@@ -62,9 +64,10 @@ def make_squares(
     for number, image in enumerate(images, first):
         check_image(number, image)
     size, resize = config.image_size, config.data.resize
-    made = isinstance(images, np.ndarray | jax.Array) and images.shape[1:] == (size, size, 3)
-    if resize == "scale" and made and not mpp:
+    shape = (*picture_shape(size, resize), 3)
+    made = isinstance(images, np.ndarray | jax.Array) and images.shape[1:] == shape
+    if needs_scale(resize) and made and not mpp:
         return np.asarray(images)
     scale = image_scale(config, recorded, mpp) if len(images) else None
     squares = [resize_square(np.asarray(image), size, resize, scale) for image in images]
-    return np.stack(squares) if squares else np.zeros((0, size, size, 3), np.uint8)
+    return np.stack(squares) if squares else np.zeros((0, *shape), np.uint8)

@@ -30,7 +30,8 @@ from cervix_jax.files.paths import user_path
 from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.intervals import wilson_interval
-from cervix_jax.training.run import alone, check_config, train_and_evaluate, training_mesh
+from cervix_jax.training.check import check_config
+from cervix_jax.training.run import alone, train_and_evaluate, training_mesh
 from cervix_jax.training.same_data import common_identity, require_same_images
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")

@@ -13,23 +13,20 @@ from jax.sharding import Mesh
 
 from cervix_jax import __version__, distributed, figures
 from cervix_jax.command.preemption import StopRequest
-from cervix_jax.config.fields import check_fields, check_values
 from cervix_jax.data.experiment import ExperimentData, open_data, with_absolute_folders
 from cervix_jax.data.pipeline import steps_per_epoch
-from cervix_jax.data.resolution import check_microns, unknown_resolution
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.write import evaluate_split
 from cervix_jax.files.atomic import storage_named
 from cervix_jax.files.lock import held
 from cervix_jax.files.paths import user_path
 from cervix_jax.jax_settings import as_in_every_run
-from cervix_jax.models import DETECTORS
-from cervix_jax.models.nucleus_detector import MULTIPLE
 from cervix_jax.runs import workdir
 from cervix_jax.runs.checkpoint import Checkpoints, list_steps
 from cervix_jax.runs.damage import DamagedCheckpointError
 from cervix_jax.runs.inference import make_forward
 from cervix_jax.training import losses, optim, writers
+from cervix_jax.training.check import batch_unit, check_config
 from cervix_jax.training.loop import Loop, stoppable
 from cervix_jax.training.profiling import ProfileWindow
 from cervix_jax.training.same_data import resumed_data
@@ -260,89 +257,3 @@ def training_mesh(config: ml_collections.ConfigDict) -> Mesh:
             used, there, there, config.batch_size, more,
         )  # fmt: skip
     return mesh
-
-
-def batch_unit(config: ml_collections.ConfigDict) -> int:
-    """Images that a batch, and each device's share of it, is a multiple of."""
-    return int(config.accumulation_steps * max(config.model.norm_groups, 1))
-
-
-def check_config(config: ml_collections.ConfigDict) -> None:
-    """See that every field has a value it may have and fits the others, before any work.
-
-    Raises:
-      InputError: names the field and its value.
-    """
-    check_fields(config, "config")
-    check_values(config)
-    _check_resolution(config.data)
-    parts = config.accumulation_steps
-    if config.batch_size % parts:
-        raise InputError(
-            f"batch_size={config.batch_size} does not divide into accumulation_steps={parts}; "
-            f"use a multiple of {parts}."
-        )
-    group = config.model.norm_groups
-    if config.batch_size % batch_unit(config):
-        of_part = f" in each of accumulation_steps={parts}" if parts > 1 else ""
-        raise InputError(
-            f"batch_size={config.batch_size} does not divide into groups of model.norm_groups="
-            f"{group} images{of_part}; use a multiple of {batch_unit(config)}."
-        )
-    _check_detector(config)
-    if config.early_stopping_epochs and config.split.refit:
-        raise InputError(
-            f"early_stopping_epochs={config.early_stopping_epochs} has nothing to watch with "
-            "split.refit=True, which trains on the validation images; leave one of them out."
-        )
-
-
-def _check_resolution(wanted: ml_collections.ConfigDict) -> None:
-    given = wanted.microns_per_pixel
-    if wanted.resize != "scale":
-        if given:
-            raise InputError(
-                f"data.microns_per_pixel={given:g} goes with data.resize=scale, which is "
-                f"{wanted.resize}; set that, or leave it out."
-            )
-        return
-    if not given:
-        raise InputError(
-            "data.resize=scale needs data.microns_per_pixel, what a pixel of the network's square "
-            "measures; give it, e.g. 0.25."
-        )
-    check_microns("data.microns_per_pixel", given)
-    short = wanted.dataset.partition("/")[0]
-    if short == "image_folder" and not wanted.settings.get("microns_per_pixel"):
-        raise unknown_resolution(wanted.dataset)
-
-
-def _check_detector(config: ml_collections.ConfigDict) -> None:
-    """See that a network and its data set are both of nuclei or both of images.
-
-    Raises:
-      InputError: they are not, or a field is of no use to a detector.
-    """
-    name, dataset = config.model.name, str(config.data.dataset)
-    is_detector = name in DETECTORS
-    if is_detector != dataset.startswith("nuclei/"):
-        others = "nuclei/fields or nuclei/phantom" if is_detector else "a network of images"
-        raise InputError(
-            f"model.name={name} and data.dataset={dataset}: one finds nuclei and the other gives "
-            f"images a class; take {'data.dataset=' if is_detector else 'configs/nuclei.py, or '}"
-            f"{others}."
-        )
-    if not is_detector:
-        return
-    if config.image_size % MULTIPLE:
-        raise InputError(
-            f"image_size={config.image_size}: a nucleus detector takes multiples of {MULTIPLE}."
-        )
-    for field in ("loss.class_weights", "augment.mixup_alpha", "augment.cutmix_alpha",
-                  "augment.cutout"):  # fmt: skip
-        section, key = field.split(".")
-        if config[section][key] not in (0, "none"):
-            raise InputError(
-                f"{field}={config[section][key]}: is for labels of whole images; leave it out "
-                "for a detector of nuclei."
-            )

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from cervix_jax import distributed, rng, target
 from cervix_jax.data.augment import make_augment, parse_settings
+from cervix_jax.data.decode import views_of
 from cervix_jax.data.normalization import normalize
 from cervix_jax.data.pipeline import Batch
 from cervix_jax.models.build import build_model
@@ -159,7 +160,8 @@ def _make_train_step(
     platform: str,
 ) -> TrainStep:
     del platform  # as in `_make_init`
-    augment = make_augment(config.augment.to_dict(), margin)
+    views = len(views_of(config.data.resize))
+    augment = make_augment(config.augment.to_dict(), margin, views)
     optimizer = optim.make_optimizer(config)
 
     def loss_fn(params, stats, images, targets, dropout, class_weights):
@@ -241,7 +243,10 @@ def _count_nonfinite(counts: dict[str, jax.Array], finite: jax.Array) -> dict[st
 def _compiled_part(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
     """The fields that a step is made of; hashable, so that equal ones share a compiled step."""
     fields = config.to_dict()
-    return ml_collections.FrozenConfigDict({name: fields[name] for name in COMPILED_FIELDS})
+    compiled = {name: fields[name] for name in COMPILED_FIELDS}
+    # How many squares an image holds.
+    compiled["data"] = {"resize": fields["data"]["resize"]}
+    return ml_collections.FrozenConfigDict(compiled)
 
 
 def inference_variables(state: State) -> Variables:

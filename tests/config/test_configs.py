@@ -9,7 +9,7 @@ from cervix_jax.config.base import base_config, parse_arg
 from cervix_jax.data.augment import parse_settings
 from cervix_jax.errors import InputError
 from cervix_jax.models.build import build_model
-from cervix_jax.training.run import check_config
+from cervix_jax.training.check import check_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 

@@ -7,7 +7,7 @@ import pytest
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
 from cervix_jax.reproduce.rows import ROWS, find_row, row_config
-from cervix_jax.training.run import check_config
+from cervix_jax.training.check import check_config
 
 PAPER = [row for row in ROWS if row.is_paper]
 

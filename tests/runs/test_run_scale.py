@@ -15,7 +15,8 @@ from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.explanations.annotations import read_annotations
 from cervix_jax.explanations.selection import select
 from cervix_jax.explanations.source import scale_in
-from cervix_jax.training.run import check_config, train_and_evaluate
+from cervix_jax.training.check import check_config
+from cervix_jax.training.run import train_and_evaluate
 
 
 @pytest.fixture(scope="module")

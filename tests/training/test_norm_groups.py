@@ -19,7 +19,8 @@ from cervix_jax.models.classifier import Classifier
 from cervix_jax.models.densenet import Attention, DenseNet
 from cervix_jax.models.layers import BatchNorm, Linear, batch_moments
 from cervix_jax.models.resnet import ResNet
-from cervix_jax.training.run import check_config, training_mesh
+from cervix_jax.training.check import check_config
+from cervix_jax.training.run import training_mesh
 
 TESTS = Path(__file__).parents[1]
 

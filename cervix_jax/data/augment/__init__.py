@@ -56,7 +56,7 @@ class Augment(Protocol):
         ...
 
 
-def make_augment(settings: Mapping[str, Any], margin: int = 0) -> Augment:
+def make_augment(settings: Mapping[str, Any], margin: int = 0, views: int = 1) -> Augment:
     """Builds the augmentation that the settings switch on.
 
     The order is that of the microscope: flips and quarter turns (exact), one affine warp sampled
@@ -67,6 +67,8 @@ def make_augment(settings: Mapping[str, Any], margin: int = 0) -> Augment:
         mapping only scales the pixels and makes the labels one-hot.
       margin: pixels on each side of the images that are only there for the warp to take from, see
         `AugmentSettings.margin`; they are cut off.
+      views: squares that lie side by side in an image, which are turned, stretched and coloured
+        alike.
 
     Returns:
       The augmentation, jitted; it may be called inside another jitted function.
@@ -86,7 +88,15 @@ def make_augment(settings: Mapping[str, Any], margin: int = 0) -> Augment:
                 "them to 0 where every pixel has a label."
             )
         form = _in_rows if target.platform() == "cpu" else _in_planes
-        return form(parsed, margin, key, images, labels, num_classes)
+        # The same key, and so the same draws for every square.
+        squares = [
+            form(parsed, margin, key, square, labels, num_classes)
+            for square in jnp.split(images, views, axis=2)
+        ]
+        pixels, targets = squares[0]
+        if views > 1:
+            pixels = jnp.concatenate([square for square, _ in squares], axis=2)
+        return pixels, targets
 
     return augment
 

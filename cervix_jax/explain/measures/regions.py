@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cervix_jax.data.catalog import Dataset
-from cervix_jax.data.decode import Frame, check_mode, resize_labels
+from cervix_jax.data.decode import Frame, check_mode, frames, picture_shape, resize_labels
 from cervix_jax.errors import InputError
 from cervix_jax.files import images
 
@@ -23,8 +23,9 @@ class Regions:
 
     Attributes:
       names: K names. "background" is all that lies in no other region.
-      index: int8 [N, S, S], positions in `names`; -1 throughout an image whose regions nobody
-        marked, so that all of its masks are empty and what is measured by them is NaN.
+      index: int8 [N, S, S], or [N, S, 2 S] of two squares, positions in `names`; -1 throughout an
+        image whose regions nobody marked, so that all of its masks are empty and what is measured
+        by them is NaN.
     """
 
     names: tuple[str, ...]
@@ -75,7 +76,7 @@ def cell_regions(
     check_mode(resize)  # also where no example has masks to resize
     more = [key for key in MORE_REGIONS if key in dataset.features]
     names = (*REGIONS, *(MORE_REGIONS[key] for key in more))
-    index = np.full((len(indices), size, size), NOWHERE, np.int8)
+    index = np.full((len(indices), *picture_shape(size, resize)), NOWHERE, np.int8)
     for row, position in zip(index, indices, strict=True):
         example = dataset.source[int(position)]
         if example.get("has_masks", True):
@@ -107,8 +108,9 @@ def nucleus_discs(
       radius: in pixels of the stored image; 0 marks one pixel for each nucleus.
 
     Returns:
-      bool [N, K, S, S], K classes in the order of `dataset.class_names`; empty where an image has
-      no nucleus of a class. `masks.any(axis=1)` has all nuclei.
+      bool [N, K, S, S] ([N, K, S, 2 S] of two squares), K classes in the order of
+      `dataset.class_names`; empty where an image has no nucleus of a class. `masks.any(axis=1)`
+      has all nuclei.
 
     Raises:
       InputError: the data set has no positions, or an option cannot be used.
@@ -117,15 +119,18 @@ def nucleus_discs(
         raise InputError(f"{dataset.name} has no nucleus positions; take cric/field or cric/cell.")
     if not radius >= 0:
         raise InputError(f"radius={radius!r}: give a number of pixels, 0 or more.")
-    masks = np.zeros((len(indices), len(dataset.class_names), size, size), bool)
+    shape = picture_shape(size, resize)
+    masks = np.zeros((len(indices), len(dataset.class_names), *shape), bool)
     for row, position in zip(masks, indices, strict=True):
         example = dataset.source[int(position)]
         stored = images.encoded_size(example["image"], f"image {int(position)}")
-        frame = Frame.of(stored, size, resize, scale)
+        placed = frames(stored, size, resize, scale)
+        squares = np.split(row, len(placed), axis=2)  # views, which are written to
         classes = np.asarray(example["nucleus_classes"])
         points = np.asarray(example["nucleus_positions"], np.float64).reshape(-1, 2)
         for label, point in zip(classes.tolist(), points, strict=True):
-            row[label] |= _disc(frame, point, size, radius)
+            for number, (square, frame) in enumerate(zip(squares, placed, strict=True)):
+                square[label] |= _disc(frame, point, number * size, size, radius)
     return masks
 
 
@@ -146,9 +151,9 @@ def _mask(encoded: bytes) -> np.ndarray:
     return np.asarray(images.decode(encoded, "a mask")) > 0
 
 
-def _disc(frame: Frame, point: np.ndarray, size: int, radius: float) -> np.ndarray:
-    """The disc about a point of the stored image, bool [S, S]."""
-    centre = point * frame.scale + frame.offset
+def _disc(frame: Frame, point: np.ndarray, left: int, size: int, radius: float) -> np.ndarray:
+    """The disc about a point of the stored image in a square from column `left` on, bool [S, S]."""
+    centre = point * frame.scale + frame.offset - (left, 0)
     pixels = np.arange(size)
     # Pixel 0 reaches from 0 to 1, so its middle is at 0.5.
     x, y = ((pixels + 0.5 - centre[axis]) / frame.scale[axis] for axis in (0, 1))

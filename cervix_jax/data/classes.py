@@ -1,6 +1,7 @@
 """The classes of the data sets: names, order of the labels, severity, and what they join to."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -136,7 +137,8 @@ def coarsen(class_names: Sequence[str], level: int) -> tuple[tuple[str, ...], np
     """Join classes to fewer.
 
     Args:
-      class_names: the classes of SIPaKMeD, Herlev or CRIC, or joined ones, in any order.
+      class_names: the classes of SIPaKMeD, Herlev or CRIC, joined ones, or NILM with some other
+        classes of CRIC, in any order.
       level: how many classes there shall be: SIPaKMeD 3 or 2, Herlev 4 or 2, CRIC 3 or 2.
 
     Returns:
@@ -155,16 +157,51 @@ def coarsen(class_names: Sequence[str], level: int) -> tuple[tuple[str, ...], np
             + (f"choose {' or '.join(map(str, known))}." if known else "no hierarchy knows them.")
         )
     names, system = list(class_names), _find(class_names)
-    while system and system.coarser and len(system.names) > level:
-        names, system = [system.joined[name] for name in names], system.coarser
+    for coarser in chain[: known.index(level) + 1]:
+        names, system = [system.joined[name] for name in names] if system else names, coarser
     coarse = chain[known.index(level)].names
     return coarse, np.asarray([coarse.index(name) for name in names], np.int64)
+
+
+def screening(class_names: Sequence[str]) -> np.ndarray | None:
+    """Which classes a screening test is meant to find.
+
+    Args:
+      class_names: of any data set, in any order.
+
+    Returns:
+      bool [len(class_names)], True for the abnormal ones; None where no class is known to be
+      negative (normal, NILM).
+    """
+    if sorted(class_names) == sorted(NORMAL_ABNORMAL.names):
+        names, index = tuple(class_names), np.arange(2)
+    elif 2 in levels(class_names):
+        names, index = coarsen(class_names, 2)
+    else:
+        return None
+    return index == names.index("abnormal")
 
 
 def _find(class_names: Sequence[str]) -> ClassSystem | None:
     """The system of these classes, in whatever order they are given."""
     given = sorted(class_names)
-    return next((system for system in SYSTEMS if sorted(system.names) == given), None)
+    for system in SYSTEMS:
+        if sorted(system.names) == given:
+            return system
+    if len(set(given)) == len(given) > 1 and "NILM" in given and {*given} < {*CRIC.names}:
+        return _some_of_bethesda(frozenset(given))
+    return None
+
+
+@functools.cache
+def _some_of_bethesda(given: frozenset[str]) -> ClassSystem:
+    """NILM and some other classes of the Bethesda system: few data sets have all of them."""
+    names = tuple(name for name in CRIC.names if name in given)
+    grades = {name: CRIC.joined[name] for name in names}
+    if len(set(grades.values())) == len(CRIC_GRADES.names) < len(names):
+        return dataclasses.replace(CRIC, names=names, joined=grades)
+    joined = {name: CRIC_GRADES.joined[grade] for name, grade in grades.items()}
+    return dataclasses.replace(CRIC, names=names, joined=joined, coarser=NORMAL_ABNORMAL)
 
 
 def _coarser(class_names: Sequence[str]) -> list[ClassSystem]:

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: confusion matrix, reliability diagram, ROC curves."""
+"""Pictures of an evaluation: confusion matrix, reliability diagram, ROC and decision curves."""
 
 from pathlib import Path
 
@@ -7,20 +7,30 @@ from sklearn.metrics import roc_curve
 
 from cervix_jax import figures
 from cervix_jax.evaluate.report_file import EvaluationReport
+from cervix_jax.evaluate.screening import Screening
 from cervix_jax.evaluate.summary_text import headline
 from cervix_jax.statistics.intervals import wilson_interval
 from cervix_jax.statistics.scores import BINS, bin_confidences
 from cervix_jax.statistics.table import PredictionTable
 
 
-def draw_charts(folder: Path, name: str, table: PredictionTable, report: EvaluationReport) -> None:
+def draw_charts(
+    folder: Path,
+    name: str,
+    table: PredictionTable,
+    report: EvaluationReport,
+    screening: Screening | None = None,
+) -> None:
     """Write `<name>_confusion_matrix.png`, `<name>_reliability.png` and `<name>_roc.png`.
+
+    Where a class is known to be negative, also `<name>_decision_curve.png`.
 
     Args:
       folder: made if needed.
       name: what the files are called.
       table: the predictions.
       report: of these predictions.
+      screening: of these predictions.
     """
     title = f"{report.title}, {report.split}"
     figures.confusion_matrix(
@@ -50,3 +60,16 @@ def draw_charts(folder: Path, name: str, table: PredictionTable, report: Evaluat
             curve = roc_curve(table.labels == number, table.probabilities[:, number])
             curves[f"{shown[number]} {area}"] = curve[:2]
     figures.roc_curves(curves, f"{title}: AUROC, 95 % by group", folder / f"{name}_roc.png")
+    path = folder / f"{name}_decision_curve.png"
+    path.unlink(missing_ok=True)  # of other predictions
+    if screening and screening.curve:
+        _draw_decision_curve(screening, f"{title}: abnormal against normal", path)
+
+
+def _draw_decision_curve(screening: Screening, title: str, path: Path) -> None:
+    curves = {
+        "the probabilities as they are": screening.curve,
+        "after temperature scaling": screening.calibrated,
+    }
+    drawn = {text: curve for text, curve in curves.items() if curve}
+    figures.decision_curves(drawn, title, path)

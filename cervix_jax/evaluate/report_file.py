@@ -10,6 +10,9 @@
      "per_class": {"Parabasal": {"sensitivity": ENTRY, "auroc": ENTRY, ...}, ...},
      "hierarchy": {"2": {"class_names", "confusion_matrix", "metrics", "per_class"}},
      "operating_points": {"chosen_on", "per_class": {...}},
+     "decision_curve": {"positive", "n", "prevalence", "thresholds": [...], "net_benefit": [...],
+       "interval_by_group": [...], "treat_all": [...], "gain": [...],
+       "gain_interval_by_group": [...]} or null,   # null where no class is known to be negative
      "aggregation": {"groups", "mixed", "accuracy": {"vote": ENTRY, ...}} or null}
 
 Every metric is an ENTRY with the same keys: `estimate`; `interval`, the 95 % interval by its

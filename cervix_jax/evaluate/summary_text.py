@@ -8,6 +8,7 @@ from cervix_jax.detect.evaluation import TASK
 from cervix_jax.detect.evaluation import summary as detection_summary
 from cervix_jax.evaluate.external_text import origin
 from cervix_jax.evaluate.report_file import EvaluationReport, Metric, interval_text
+from cervix_jax.evaluate.screening import ABNORMAL, Screening, useful_range
 from cervix_jax.statistics.aggregation import RULES
 
 
@@ -33,6 +34,7 @@ def summary(values: Mapping[str, Any]) -> str:
         _resampling(report),
         f"macro AUROC {report.metric('macro_auroc')}, NLL {report.metric('nll')}, "
         f"calibration error {report.metric('ece_equal_width')}",
+        *_screening(Screening.of(values)),
         *(origin(report, values["external"]) if "external" in values else [_origin(report)]),
         *values.get("notes", []),  # of a join with labels
         f"{'':{width}}  precision  recall      f1  support",
@@ -69,6 +71,13 @@ def decisions_summary(decisions: Mapping[str, Any]) -> str:
             f"{Metric.of(row['coverage'])}, {row['mean_size']['estimate']:.2f} classes on average"
             for row in rows
         ]
+    for name, rows in decisions["operating_points"]["per_class"].items():
+        lines += [
+            f"{name}: sensitivity {Metric.of(row['sensitivity'])}, specificity "
+            f"{Metric.of(row['specificity'])} where {row['held']} {row['target']:g} was held"
+            for row in rows
+            if name == ABNORMAL and "threshold" in row
+        ]
     return "\n".join(lines)
 
 
@@ -87,6 +96,13 @@ def aggregation_summary(values: Mapping[str, Any]) -> str:
         accuracy = Metric.of(found["accuracy"][rule])
         lines.append(f"{rule:20}  {accuracy}  {accuracy.successes} of {accuracy.n}")
     return "\n".join(lines)
+
+
+def _screening(found: Screening | None) -> list[str]:
+    if found is None:
+        return []
+    worth = f"; net benefit {useful_range(found.curve)}" if found.curve else ""
+    return [f"abnormal against normal: AUROC {found.auroc}{worth}"]
 
 
 def _number(metric: Metric, form: str) -> str:

@@ -13,6 +13,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.evaluate.charts import draw_charts
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table, write_table
 from cervix_jax.evaluate.report_file import EvaluationReport, make_report
+from cervix_jax.evaluate.screening import Screening
 from cervix_jax.files.atomic import read_json, write_json
 from cervix_jax.runs.inference import Forward, Predictions, Variables, predict_split
 from cervix_jax.statistics.decisions import decisions_report
@@ -143,12 +144,14 @@ def write_report(
     resamples = Resamples(table.groups)
     report = make_report(table, facts, resamples)
     write_table(folder / f"{name}{SUFFIX}", table)
-    draw_charts(folder, name, table, EvaluationReport.of(report, folder / f"{name}.json"))
-    decisions = folder / f"{name}_decisions.json"
+    decisions, settled = folder / f"{name}_decisions.json", None
     if validation is None:
         decisions.unlink(missing_ok=True)  # of other predictions
     else:
-        write_json(decisions, decisions_report(table, validation, resamples, report["metrics"]))
+        settled = decisions_report(table, validation, resamples, report["metrics"])
+        write_json(decisions, settled)
+    read = EvaluationReport.of(report, folder / f"{name}.json")
+    draw_charts(folder, name, table, read, Screening.of(report, settled))
     write_json(folder / f"{name}.json", report)
     return report
 

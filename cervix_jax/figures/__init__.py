@@ -7,6 +7,7 @@ from cervix_jax.figures.fitting import LABEL_SIZE, save, wrap, wrapped
 from cervix_jax.figures.letters import drawable, letter
 from cervix_jax.figures.plots import (
     confusion_matrix,
+    decision_curves,
     detection_curves,
     grouped_bars,
     intervals,
@@ -18,6 +19,7 @@ from cervix_jax.figures.plots import (
 __all__ = [
     "LABEL_SIZE",
     "confusion_matrix",
+    "decision_curves",
     "detection_curves",
     "drawable",
     "grouped_bars",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -129,6 +130,41 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, 
         legend = axes.legend(drawn, numbers, loc="lower right", fontsize=LABEL_SIZE - 1)
     for shown, text in zip(legend.get_texts(), texts, strict=True):
         shown.set_text(text)  # a label that begins with an underscore would be left out
+    save(figure, path)
+
+
+def decision_curves(curves: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
+    """Draw net benefit against the threshold probability, with treating all and treating none.
+
+    Args:
+      curves: text of the legend to what `statistics.decision_curve` makes; all of the same images.
+      title: above the plot.
+      path: PNG to write.
+    """
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, curve) in enumerate(curves.items()):
+        thresholds, colour = curve["thresholds"], f"C{number}"
+        drawn = [(t, *ends) for t, ends in zip(thresholds, curve["interval_by_group"], strict=True)
+                 if ends is not None]  # fmt: skip
+        if drawn:
+            at, low, high = zip(*drawn, strict=True)
+            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(thresholds, curve["net_benefit"], color=colour, marker=".", label=name)
+    first = next(iter(curves.values()))
+    share = first["prevalence"]
+    fine = np.linspace(0, 0.99, 100)
+    all_treated = share - (1 - share) * fine / (1 - fine)
+    axes.plot(fine, all_treated, color="0.35", linewidth=1, label="treat all")
+    axes.axhline(0, color="black", linestyle="--", linewidth=1, label="treat none")
+    room = max(share, 0.02)
+    axes.set(
+        xlabel="threshold probability of abnormal", ylabel="net benefit, lesions an image",
+        xlim=(0, 1), ylim=(-0.25 * room, 1.1 * room),
+    )  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=LABEL_SIZE - 1, loc="upper right")
+    figure.suptitle(title, fontsize=LABEL_SIZE + 1)
     save(figure, path)
 
 

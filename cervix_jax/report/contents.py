@@ -15,6 +15,7 @@ from cervix_jax.explanations import summary
 from cervix_jax.figures.html import encoded_uri
 from cervix_jax.files.atomic import read_json
 from cervix_jax.report.external import external_contents, external_reports, read_externals
+from cervix_jax.report.screening import read_screening
 from cervix_jax.runs import workdir
 
 PICTURES = (
@@ -42,6 +43,7 @@ def read_contents(folder: Path, split: str, external: str = "") -> dict[str, Any
     config = workdir.read_config(folder)
     try:
         found = _contents(folder, split, config, report)
+        found["screening"] = read_screening(place, stem)
         if external:
             facts = (read_json(path) or {})["external"]
             found |= external_contents(report, facts) | {

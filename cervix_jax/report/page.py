@@ -20,6 +20,7 @@ SECTIONS = (
     ("model", "Model"),
     ("data", "Data"),
     ("results", "Results"),
+    ("screening", "Screening"),
     ("cases", "Cases"),
     ("explanations", "Explanations"),
     ("shortcuts", "Shortcuts"),
@@ -112,5 +113,7 @@ def render(contents: dict[str, Any], gallery: Gallery | None) -> str:
       gallery: from `make_gallery`; None shows none.
     """
     return template("cervix_jax.report", "page.html.j2").render(
-        **contents, gallery=gallery, sections=SECTIONS
+        **contents,
+        gallery=gallery,
+        sections=[row for row in SECTIONS if row[0] != "screening" or contents["screening"]],
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cervix_jax.statistics.conformal import METHODS, prediction_sets
+from cervix_jax.statistics.decision_curve import decision_curve
 from cervix_jax.statistics.intervals import proportion, resampled
 from cervix_jax.statistics.performance import operating_points, probability_metrics
 from cervix_jax.statistics.resampling import Resamples
@@ -33,17 +34,20 @@ def decisions_report(
       metrics: what `performance` has under that name for `table`, if it is known already.
 
     Returns:
-      `validation` (how many), `temperature`, `conformal` (by method) and `operating_points`.
+      `validation` (how many), `temperature`, `conformal` (by method), `operating_points` and
+      `decision_curve`, of the probabilities after temperature scaling.
     """
+    scaling = temperature_report(table, validation, resamples, metrics)
     return {
         "validation": {
             "n": len(validation.labels),
             "groups": len(set(validation.groups.tolist())),
             "groups_shared": len(set(validation.groups.tolist()) & set(table.groups.tolist())),
         },
-        "temperature": temperature_report(table, validation, resamples, metrics),
+        "temperature": scaling,
         "conformal": conformal_report(table, validation, resamples),
         "operating_points": operating_points(table, resamples, validation),
+        "decision_curve": decision_curve(scaled(table, scaling["temperature"]), resamples),
     }
 
 

@@ -13,6 +13,7 @@ from cervix_jax.data import classes
 from cervix_jax.statistics import confusion, scores
 from cervix_jax.statistics.aggregation import aggregation_report
 from cervix_jax.statistics.comparison import confusions
+from cervix_jax.statistics.decision_curve import decision_curve
 from cervix_jax.statistics.intervals import (
     BY_GROUP,
     CONFIDENCE,
@@ -67,8 +68,8 @@ def performance(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
     Returns:
       `class_names, confusion_matrix` (rows true, columns predicted), `intervals` (how they were
       made), `metrics` (name to entry), `per_class` (class to name to entry), `hierarchy` (number of
-      joined classes to the same for them), `operating_points` and `aggregation` (None where there
-      is nothing to aggregate).
+      joined classes to the same for them), `operating_points`, `decision_curve` (None where no
+      class is known to be negative) and `aggregation` (None where there is nothing to aggregate).
     """
     areas = one_v_rest_areas(table, resamples)
     n, groups = len(table.labels), resamples.num_groups
@@ -91,6 +92,7 @@ def performance(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
             for level in classes.levels(table.class_names)
         },
         "operating_points": operating_points(table, resamples),
+        "decision_curve": decision_curve(table, resamples),
         "aggregation": aggregation_report(table),
     }
 
@@ -257,7 +259,7 @@ def operating_points(
 ) -> dict[str, Any]:
     """Sensitivity at a fixed specificity of 0.9 and 0.95, and the reverse.
 
-    For "abnormal" where the classes join to normal and abnormal, else for each class. A threshold
+    For "abnormal" where a class is known to be negative, else for each class. A threshold
     chosen on the data that it is then judged by looks better than it is; the report says which.
 
     Args:
@@ -269,12 +271,9 @@ def operating_points(
       `chosen_on`, and `per_class`: class to a list of points, each with `held, target, threshold`
       and the entries `sensitivity` and `specificity`.
     """
-    if 2 in classes.levels(table.class_names):
-        table = table.coarsen(2)
-        validation = validation and validation.coarsen(2)
-        numbers = [1]
-    else:
-        numbers = list(range(len(table.class_names)))
+    numbers = list(range(len(table.class_names)))
+    if screened := table.screened():
+        table, validation, numbers = screened, validation and validation.screened(), [1]
     source = table if validation is None else validation
     found = {}
     for number in numbers:

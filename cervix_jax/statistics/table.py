@@ -70,7 +70,15 @@ class PredictionTable:
 
     def coarsen(self, level: int) -> "PredictionTable":
         """Joined classes, whose probabilities are sums; see `cervix_jax.data.classes`."""
-        names, index = classes.coarsen(self.class_names, level)
+        return self._joined(*classes.coarsen(self.class_names, level))
+
+    def screened(self) -> "PredictionTable | None":
+        """Normal and abnormal; None where no class is known to be negative."""
+        abnormal = classes.screening(self.class_names)
+        names = classes.NORMAL_ABNORMAL.names
+        return None if abnormal is None else self._joined(names, abnormal.astype(np.int64))
+
+    def _joined(self, names: tuple[str, ...], index: np.ndarray) -> "PredictionTable":
         joined = self.probabilities @ np.eye(len(names))[index]
         labels = np.where(self.labels == UNKNOWN, UNKNOWN, index[self.labels])
         return PredictionTable(self.filenames, self.groups, labels, joined, names)

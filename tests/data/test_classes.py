@@ -101,7 +101,8 @@ def test_builders_count_their_classes_in_the_order_of_the_table(builder, system)
     ("names", "level", "message"),
     [
         (("cat", "dog"), 2, "no hierarchy knows them"),
-        (("NILM", "LSIL"), 2, "no hierarchy knows them"),
+        (("NILM", "atypical"), 2, "no hierarchy knows them"),
+        (("LSIL", "HSIL"), 2, "no hierarchy knows them"),
         (("normal", "abnormal"), 2, "no hierarchy knows them"),
         (classes.HERLEV.names, 5, "cannot be joined to 5; choose 4 or 2"),
     ],
@@ -109,3 +110,31 @@ def test_builders_count_their_classes_in_the_order_of_the_table(builder, system)
 def test_what_cannot_be_joined_is_said(names, level, message):
     with pytest.raises(InputError, match=message):
         classes.coarsen(tuple(names), level)
+
+
+@pytest.mark.parametrize(
+    ("names", "levels", "abnormal"),
+    [
+        (("HSIL", "NILM"), (2,), (True, False)),
+        (("NILM", "LSIL", "HSIL"), (2,), (False, True, True)),
+        (("HSIL", "LSIL", "NILM", "SCC"), (3, 2), (True, True, False, True)),
+        (("abnormal", "normal"), (), (True, False)),
+        (classes.SIPAKMED.names, (3, 2), (True, True, False, False, False)),
+        (classes.HERLEV_BETHESDA.names, (2,), (False, True, True, True)),
+        (("LSIL", "HSIL"), (), None),
+        (("NILM", "NILM"), (), None),
+        (("cat", "dog"), (), None),
+    ],
+)
+def test_what_a_screening_test_looks_for(names, levels, abnormal):
+    assert classes.levels(names) == levels
+    found = classes.screening(names)
+    assert found is None if abnormal is None else found.tolist() == list(abnormal)
+
+
+def test_some_of_bethesdas_classes_are_joined_and_ordered_as_all_are():
+    names = ("SCC", "NILM", "LSIL", "HSIL")
+    assert classes.order_of(names) == ("NILM", "LSIL", "HSIL", "SCC")
+    joined, index = classes.coarsen(names, 3)
+    assert [joined[i] for i in index] == ["high-grade", "NILM", "low-grade", "high-grade"]
+    assert classes.coarsen(("LSIL", "NILM"), 2)[1].tolist() == [1, 0]

@@ -106,6 +106,13 @@ def test_the_page_is_whole_and_asks_for_nothing_else(page, trained):
     low, high = evaluated["metrics"]["accuracy"]["interval_by_group"]
     assert f"the accuracy has {low:.3f} to {high:.3f}." in text
     assert "fold 0 of 4" in text
+    assert '<a href="#screening">' in text
+    assert "Thresholds were chosen on validation images." in text
+    area = evaluated["hierarchy"]["2"]["per_class"]["abnormal"]["auroc"]["estimate"]
+    assert "Dyskeratotic, Koilocytotic against Metaplastic, " in text
+    assert f"AUROC {area:.4f}" in text
+    assert f"{evaluated['decision_curve']['prevalence']:.1%} of these" in text
+    assert any(attributes["alt"] == "Decision curve" for attributes in images)
     assert "not for clinical use" in text
     assert re.search(r"feature map (stem|stage\d), \d+ x \d+", text)
     assert "feature map auto" not in text
@@ -169,6 +176,34 @@ def test_measures_of_explanations_are_shown_where_they_belong_to_the_predictions
         page_with(json.dumps(_measures(step) | {"methods": {"random": {}}}))
     with pytest.raises(InputError, match=r"measures\.json: cannot be read"):
         page_with("{")
+
+
+def test_screening_of_earlier_reports_and_of_classes_without_a_negative_one(
+    trained, report, tmp_path
+):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    place = folder / "evaluate"
+    found = json.loads((place / "test.json").read_text())
+
+    def page_of(**changes):
+        (place / "test.json").write_text(json.dumps(found | changes))
+        report(workdir=str(folder), cases=0)
+        return (folder / "report.html").read_text(encoding="utf-8")
+
+    (place / "test_decision_curve.png").unlink()
+    (place / "test_decisions.json").unlink(missing_ok=True)
+    text = page_of(decision_curve=None)  # as versions without it wrote
+    assert "Thresholds were chosen on these images themselves" in text
+    assert "Decision curve" not in text
+    own = ["a", "b", "c", "d", "e"]
+    renamed = dict(zip(found["class_names"], own, strict=True))
+    per_class = {renamed[name]: rows for name, rows in found["per_class"].items()}
+    text = page_of(class_names=own, per_class=per_class, hierarchy={}, decision_curve=None)
+    assert "As a screening test" not in text
+    assert "#screening" not in text
+    with pytest.raises(InputError, match=r"test\.json or test_decisions\.json: not as they were"):
+        page_of(operating_points={})
 
 
 def test_text_of_the_run_is_no_markup(trained, report, tmp_path):

@@ -28,6 +28,7 @@ EXTREME = {
 STRAIGHT = {"scale": 0.5, "translate": 0.3, "aspect": 0.5, "crop_area": 0.4}
 EVERYTHING = {
     **PRESETS["cytology"],
+    "stain_vectors": 0.2,
     "crop_area": 0.6,
     "grey": 0.2,
     "cutout": 0.3,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from cervix_jax import target
 from cervix_jax.data.augment import planar, separable
-from cervix_jax.data.augment.colour import random_blur, random_stain, stain
+from cervix_jax.data.augment.colour import random_blur, random_recolour, stain
 from cervix_jax.data.augment.geometry import (
     check_square,
     random_affine,
@@ -111,7 +111,7 @@ def _in_planes(
     num_classes: int,
 ) -> tuple[jax.Array, jax.Array]:
     """The form for GPU and TPU, equal to `_in_rows` but for the rounding that `planar` states."""
-    batch, height, width = images.shape[0], *(side - 2 * margin for side in images.shape[1:3])
+    height, width = (side - 2 * margin for side in images.shape[1:3])
     symmetry, affine, dyes, focus, cover, pairs = jax.random.split(key, 6)
     images, targets = _with_targets(images, labels, num_classes)
     if settings.rot90:
@@ -127,7 +127,8 @@ def _in_planes(
     if targets is None:
         pixels, targets = pixels[:, :3], pixels[:, 3:].transpose(0, 2, 3, 1)
     if settings.recolours:
-        pixels = planar.stain(pixels, *random_stain(dyes, batch, settings))
+        channels = [pixels[:, channel] for channel in range(3)]
+        pixels = planar.stain(pixels, *random_recolour(dyes, channels, settings))
     if settings.blur_sigma:
         pixels = separable.random_blur(focus, pixels, settings.blur_sigma)
     return _cover_and_mix(settings, cover, pairs, pixels.transpose(0, 2, 3, 1), targets)
@@ -158,7 +159,8 @@ def _in_rows(
     if targets is None:
         pixels, targets = pixels[..., :3], pixels[..., 3:]
     if settings.recolours:
-        pixels = stain(pixels, *random_stain(dyes, batch, settings))
+        channels = [pixels[..., channel] for channel in range(3)]
+        pixels = stain(pixels, *random_recolour(dyes, channels, settings))
     if settings.blur_sigma:
         pixels = random_blur(focus, pixels, settings.blur_sigma)
     return _cover_and_mix(settings, cover, pairs, pixels, targets)

@@ -5,15 +5,21 @@ several dyes of EA, so the fixed H&E matrix of "HED jitter" (Tellez et al., Medi
 58, 2019) does not unmix it. What carries over is its form, od' = a * od + b, since dyes add in
 optical density (Beer-Lambert) and clear glass stays clear under a. Here it acts on the RGB
 channels' own densities; a random channel-mixing matrix stands for dyes whose spectra differ.
+`stain_vectors` finds the two stains of each image and changes those.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
 from cervix_jax.data.augment.draws import spread, uniform_per_example
 from cervix_jax.data.augment.settings import AugmentSettings
+from cervix_jax.data.augment.stain_vectors import random_stain_vectors
+
+# Examples have numbers from 0, and none has this one.
+_DIRECTIONS = 2**32 - 1
 
 
 def optical_density(images: jax.Array) -> jax.Array:
@@ -29,10 +35,52 @@ def from_optical_density(density: jax.Array) -> jax.Array:
     return jnp.clip((256.0 * jnp.exp(-density) - 1.0) / 255.0, 0.0, 1.0)
 
 
+def random_recolour(
+    key: jax.Array, channels: Sequence[jax.Array], settings: AugmentSettings
+) -> tuple[jax.Array, jax.Array]:
+    """Draws one affine map of optical densities an example: all that the settings switch on.
+
+    The image's stains are changed first, then the channels as `random_stain` does.
+
+    Args:
+      key: a random key.
+      channels: R, G and B in [0, 1], `[B, H, W]` each, of which `stain_vectors` takes the stains.
+      settings: `stain_vectors`, and those of `random_stain`.
+
+    Returns:
+      `(matrix, offset)` as of `random_stain`.
+    """
+    batch = len(channels[0])
+    matrix, offset = random_stain(key, batch, settings)
+    if not settings.stain_vectors:
+        return matrix, offset
+    moments = density_moments([optical_density(channel) for channel in channels])
+    # A key of its own: the draws of `random_stain` stay as they were.
+    key = jax.random.fold_in(key, _DIRECTIONS)
+    turned = random_stain_vectors(key, *moments, settings.stain_vectors)
+    return jnp.matmul(matrix, turned, precision="highest"), offset
+
+
+def density_moments(densities: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Means over the pixels of three densities `[B, H, W]`, and of their products.
+
+    Returns:
+      float32 `[B, 3]` and `[B, 3, 3]`.
+    """
+    mean = jnp.stack([density.mean(axis=(1, 2)) for density in densities], axis=1)
+    products = {
+        (i, k): (densities[i] * densities[k]).mean(axis=(1, 2))
+        for i in range(3)
+        for k in range(i + 1)
+    }
+    rows = [[products[max(i, k), min(i, k)] for k in range(3)] for i in range(3)]
+    return mean, jnp.stack([jnp.stack(row, axis=1) for row in rows], axis=1)
+
+
 def random_stain(
     key: jax.Array, batch: int, settings: AugmentSettings
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws one affine map of optical densities an example.
+    """Draws one affine map of optical densities an example, whatever the image shows.
 
     Args:
       key: a random key.

@@ -89,6 +89,13 @@ class AugmentSettings:
         "What lies outside of the image: mirrored or repeated pixels, black or white",
         choices=FILLS,
     )
+    stain_vectors: float = setting(
+        0.0,
+        "The two stains found in each image: turn the direction of each in optical density by +- "
+        "this many radians, along their plane and across it, and multiply its amount by 1 +- this",
+        0,
+        1,
+    )
     stain_jitter: float = setting(
         0.0,
         "Optical density of every channel becomes a * od + b, a in 1 +- stain_jitter and b in +- "
@@ -164,7 +171,8 @@ class AugmentSettings:
     @property
     def recolours(self) -> bool:
         """Whether optical densities change."""
-        return any((self.stain_jitter, self.hue, self.brightness, self.contrast, self.grey))
+        matrix = (self.stain_vectors, self.stain_jitter, self.hue, self.contrast, self.grey)
+        return any((*matrix, self.brightness))
 
     @property
     def mixes(self) -> bool:

@@ -18,6 +18,10 @@ except ImportError:  # no Unix: nothing is locked
     fcntl = None
 
 
+class InUseError(InputError):
+    """Another process holds what was asked for."""
+
+
 @contextlib.contextmanager
 def held(target: Path | str, name: str) -> Iterator[None]:
     """A block in which no other process that asks for it too writes to `target`.
@@ -31,7 +35,7 @@ def held(target: Path | str, name: str) -> Iterator[None]:
       name: what the user calls it, for the message, such as "--out=maps".
 
     Raises:
-      InputError: another process holds it; says which, and since when.
+      InUseError: another process holds it; says which, and since when.
     """
     real = Path(os.path.realpath(target))
     made = [place for place in real.parents if not place.exists()]
@@ -63,7 +67,7 @@ def _take(path: Path, name: str) -> int | None:
         except BlockingIOError as error:
             message = _refusal(name, os.pread(descriptor, 65536, 0))
             os.close(descriptor)
-            raise InputError(message) from error
+            raise InUseError(message) from error
         except OSError:  # a storage without locks
             os.close(descriptor)
             return None

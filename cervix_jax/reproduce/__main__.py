@@ -3,27 +3,30 @@ r"""Reproduce the paper's table from the data at hand, beside the paper's own nu
   python -m cervix_jax.reproduce --sipakmed=/path/to/SIPaKMeD --herlev=/path/to/Herlev
   python -m cervix_jax.reproduce --dry_run
 
-Writes RESULTS.md, results.json and results.png to `--out`, anew after every run, and the runs to
-`<out>/runs`. What is finished is not run again; what cannot be run is left out with the reason.
+Writes RESULTS.md, results.json and results.png to `--out`, anew after every run, the predictions to
+`<out>/predictions` and the runs to `<out>/runs`. What is finished is not run again; what cannot be
+run is left out with the reason. Several such commands may share an `--out`, each with its rows or
+all with the same ones: every run is made by one of them, and the tables hold what all have made.
 """
 
+import contextlib
 import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags, logging
 
-from cervix_jax import figures
 from cervix_jax.audit.dataset import audit_dataset
 from cervix_jax.command.preemption import Preempted
 from cervix_jax.command.run import EXIT_FAILED, EXIT_PREEMPTED, run_command
 from cervix_jax.data import catalog
 from cervix_jax.data.splits import PROTOCOLS
 from cervix_jax.errors import InputError
-from cervix_jax.files.atomic import read_json, write_json, write_text
+from cervix_jax.files.atomic import write_json
+from cervix_jax.files.lock import InUseError, held
 from cervix_jax.files.paths import user_path
-from cervix_jax.reproduce import results
 from cervix_jax.reproduce.experiments import (
     Experiment,
     Settings,
@@ -32,6 +35,7 @@ from cervix_jax.reproduce.experiments import (
     plan,
     run_all,
 )
+from cervix_jax.reproduce.outcomes import keep_note, keep_outcome, keep_reason, write_page
 from cervix_jax.reproduce.rows import ROWS
 from cervix_jax.training.loop import NonFiniteLossError
 
@@ -39,9 +43,16 @@ SHORTCUTS = "sipakmed/single_cell"
 DEFAULT_PROTOCOLS = ["paper", "paper_clusters", "cluster", "block"]
 
 GROUPS = {
-    "Data and weights": ["sipakmed", "herlev", "data_dir", "densenet121"],
+    "Data and weights": ["sipakmed", "herlev", "cric", "data_dir", "densenet121"],
     "What to run": ["only", "protocols", "seeds", "set", "shortcuts"],
-    "Output": ["out", "dry_run"],
+    "Output": ["out", "note", "dry_run"],
+}
+# What stands in the published command for a folder or file of this machine.
+PLACES = {
+    "sipakmed": "/path/to/SIPaKMeD",
+    "herlev": "/path/to/Herlev",
+    "cric": "/path/to/CRIC",
+    "densenet121": "/path/to/densenet121",
 }
 
 
@@ -49,13 +60,13 @@ def main(argv: list[str]) -> int | None:
     """Command line."""
     del argv
     args = flags.FLAGS
-    for name in ("sipakmed", "herlev"):
+    for name in ("sipakmed", "herlev", "cric"):
         given = args[name].value
         if given and not user_path(given, f"--{name}").is_dir():
             raise InputError(f"--{name}={given}: there is no such folder.")
     settings = Settings(
         out=Path(args.out),
-        manual_dirs={"sipakmed": args.sipakmed, "herlev": args.herlev},
+        manual_dirs={"sipakmed": args.sipakmed, "herlev": args.herlev, "cric": args.cric},
         densenet121=args.densenet121,
         seeds=args.seeds,
         overrides=tuple(args.set),
@@ -64,38 +75,76 @@ def main(argv: list[str]) -> int | None:
     experiments = plan(args.only or [row.id for row in ROWS], args.protocols, settings)
     if not experiments:
         raise InputError("--only and --protocols leave nothing to run; see --help.")
+    missing = left_out(experiments)
     if args.dry_run:
-        missing = left_out(experiments)
         for experiment in experiments:
             state = "finished" if experiment.is_finished else "to run"
             print(f"{experiment.name}: {missing.get(experiment.folder, state)}")
         return None
-    shortcuts = _shortcuts(settings, experiments) if args.shortcuts else None
+    if args.note:
+        keep_note(settings.out, args.note)
+    if args.shortcuts:
+        _keep_shortcuts(settings, experiments)
+    for experiment in experiments:
+        if experiment.folder in missing:
+            logging.info("%s: left out, %s", experiment.name, missing[experiment.folder])
+            keep_reason(settings.out, experiment, _without_places(missing[experiment.folder]))
+    to_run = [experiment for experiment in experiments if experiment.folder not in missing]
+    finished = {experiment.folder for experiment in to_run if experiment.is_finished}
+    command = published_command()
 
-    def write(skipped: dict[Path, str]) -> None:
-        _write(settings.out, experiments, skipped, shortcuts)
+    def keep(experiment: Experiment) -> None:
+        keep_outcome(settings.out, experiment, command, ran=experiment.folder not in finished)
+        write_page(settings.out)
 
     try:
-        write(run_all(experiments, logging.info, after_each=write))
+        run_all(to_run, logging.info, after_each=keep)
     except Preempted as error:
         logging.warning("Preempted: %s. The same command goes on from there.", error)
         return EXIT_PREEMPTED
     except NonFiniteLossError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
+    write_page(settings.out)
     print((settings.out / "RESULTS.md").read_text(encoding="utf-8"))
     print(f"written to {settings.out}")
     return None
 
 
-def _shortcuts(settings: Settings, experiments: list[Experiment]) -> dict | None:
-    """The shortcut baselines of the single cells, made once; None without those cells."""
+def published_command() -> str:
+    """This command as others can give it: what decides the results, and no folder of ours."""
+    words = ["python", "-m", "cervix_jax.reproduce"]
+    for name in (*GROUPS["What to run"], *PLACES):
+        flag = flags.FLAGS[name]
+        value: Any = flag.value
+        if not flag.present or name == "shortcuts" or value in ("", [], None):
+            continue
+        if name in PLACES:
+            words.append(f"--{name}={PLACES[name]}")
+        elif name == "set":
+            words += [f"--set={item}" for item in value]
+        else:
+            text = ",".join(value) if isinstance(value, list) else value
+            words.append(f"--{name}={text}")
+    return shlex.join(words)
+
+
+def _without_places(text: str) -> str:
+    """A text without the folders of this machine."""
+    args = flags.FLAGS
+    given = {args[name].value: place for name, place in PLACES.items()}
+    given[args.data_dir] = "/path/to/data"
+    for folder, place in given.items():
+        text = text.replace(folder, place) if folder else text
+    return text
+
+
+def _keep_shortcuts(settings: Settings, experiments: list[Experiment]) -> None:
+    """The shortcut baselines of the single cells, made once, by one process."""
     path = settings.out / "shortcuts.json"
-    if known := read_json(path):
-        return known
     source = next((e for e in experiments if e.config.data.dataset == SHORTCUTS), None)
-    if source is None or missing_data(source):
-        return None
+    if path.is_file() or source is None or missing_data(source):
+        return
     data = source.config.data
     dataset = catalog.load(
         data.dataset,
@@ -103,32 +152,9 @@ def _shortcuts(settings: Settings, experiments: list[Experiment]) -> dict | None
         data_dir=data.data_dir,
         check_counts=data.check_counts,
     )
-    folds = source.config.split.folds
-    found = audit_dataset(dataset, folds=folds, jobs=os.cpu_count() or 1)
-    kept = {name: found[name] for name in ("dataset", "chance", "baselines")}
-    write_json(path, kept)
-    return kept
-
-
-def _write(
-    out: Path, experiments: list[Experiment], skipped: dict[Path, str], shortcuts: dict | None
-) -> None:
-    environment = results.newest_environment(experiments)
-    found = {
-        "command": shlex.join(["python", "-m", "cervix_jax.reproduce", *sys.argv[1:]]),
-        "environment": (read_json(environment) if environment else None) or {},
-        "outcomes": [results.measure(e) for e in experiments if e.is_finished],
-        "skipped": {e.name: skipped[e.folder] for e in experiments if e.folder in skipped},
-        "shortcuts": shortcuts,
-    }
-    write_json(out / "results.json", found)
-    write_text(out / "RESULTS.md", results.markdown(found))
-    figures.intervals(
-        results.intervals_to_draw(found),
-        xlabel=results.XLABEL,
-        title=results.TITLE,
-        path=out / "results.png",
-    )
+    with contextlib.suppress(InUseError), held(path, str(path)):  # else another process makes them
+        found = audit_dataset(dataset, folds=source.config.split.folds, jobs=os.cpu_count() or 1)
+        write_json(path, {name: found[name] for name in ("dataset", "chance", "baselines")})
 
 
 def define_flags() -> None:
@@ -136,6 +162,7 @@ def define_flags() -> None:
     flags.DEFINE_string("out", "runs/reproduce", "Folder to write to.")
     flags.DEFINE_string("sipakmed", "", "SIPaKMeD's folder; default where TFDS looks.")
     flags.DEFINE_string("herlev", "", "Herlev's folder; default where TFDS looks.")
+    flags.DEFINE_string("cric", "", "CRIC's folder; default where TFDS looks.")
     flags.DEFINE_string("data_dir", "", "Folder of prepared data sets; default that of TFDS.")
     flags.DEFINE_string(
         "densenet121", "", "ImageNet weights of DenseNet-121, as model.init_from takes them."
@@ -155,13 +182,20 @@ def define_flags() -> None:
     flags.DEFINE_multi_string(
         "set",
         [],
-        "A config field of all runs, e.g. --set=image_size=96, or of one row, --set=own:seed=1, or "
-        "of all that the paper has, --set=paper:num_epochs=10.",
+        "A config field of all runs, e.g. --set=image_size=96, or of one row, --set=own:seed=1, of "
+        "a data set, --set=cric:data.check_counts=False, or of all that the paper has, "
+        "--set=paper:num_epochs=10.",
     )
     flags.DEFINE_bool("shortcuts", True, "Also the shortcut baselines of the audit.")
+    flags.DEFINE_string(
+        "note",
+        "",
+        "A file of Markdown for the head of RESULTS.md: what a reader must know of these runs. It "
+        "is kept in --out as note.md.",
+    )
     flags.DEFINE_bool("dry_run", False, "Only say what would be run.")
 
 
 if __name__ == "__main__":
     define_flags()
-    run_command(main, groups=GROUPS)
+    run_command(main, groups=GROUPS, alone=False)  # each run is held by its own lock

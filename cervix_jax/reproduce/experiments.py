@@ -13,7 +13,8 @@ import ml_collections
 from cervix_jax.data import catalog
 from cervix_jax.data.divide import split_dataset
 from cervix_jax.errors import InputError
-from cervix_jax.reproduce.rows import Row, find_row, row_config
+from cervix_jax.files.lock import InUseError
+from cervix_jax.reproduce.rows import ROWS, Row, find_row, row_config
 from cervix_jax.runs import workdir
 from cervix_jax.training.cross_validation import cross_validate, folder_of, members
 
@@ -27,8 +28,9 @@ class Settings:
       manual_dirs: builder name to the folder of its raw files; "" is the default place of TFDS.
       densenet121: weights that DenseNet-121 and RCAN start from (`model.init_from`); "" is none.
       seeds: how many each run is repeated with.
-      overrides: `<field>=<value>` of the config of all rows, or `<row>:<field>=<value>` of one, or
-        `paper:<field>=<value>` of those that the paper has.
+      overrides: `<field>=<value>` of the config of all rows, or `<scope>:<field>=<value>` of one
+        row, of a data set or its builder (`cric/field`, `cric`), or of all that the paper has
+        (`paper`).
       data_dir: folder of prepared data; "" is the default of TFDS.
     """
 
@@ -87,8 +89,11 @@ def plan(only: Sequence[str], protocols: Sequence[str], settings: Settings) -> l
     """
     for item in settings.overrides:
         scope = item.partition("=")[0].rpartition(":")[0]
-        if scope and scope != "paper":
-            find_row(scope)
+        if not any(scope in row.scopes for row in ROWS):
+            raise InputError(
+                f"--set={item}: no such row, nor data set of a row; choose from paper, "
+                f"{', '.join(row.id for row in ROWS)}."
+            )
     experiments: list[Experiment] = []
     for name in only:
         row_id, _, protocol = name.partition("/")
@@ -126,7 +131,7 @@ def _override(config: ml_collections.ConfigDict, row: Row, overrides: Sequence[s
     for item in overrides:
         field, equals, text = item.partition("=")
         scope, _, field = field.rpartition(":")
-        if scope not in ("", row.id, "paper" if row.is_paper else ""):
+        if scope not in row.scopes:
             continue
         try:
             if not equals:
@@ -202,17 +207,16 @@ def _require_same_config(experiment: Experiment) -> None:
 def run_all(
     experiments: Sequence[Experiment],
     tell: Callable[[str], None],
-    after_each: Callable[[dict[Path, str]], None],
-) -> dict[Path, str]:
+    after_each: Callable[[Experiment], None],
+) -> None:
     """Run what is not finished, one experiment after the other.
 
-    Args:
-      experiments: in their order.
-      tell: is given each line of progress.
-      after_each: is called after every experiment with what is returned so far.
+    Several processes may be given the same experiments: each takes those that no other is at.
 
-    Returns:
-      Folder to reason, of those that were left out.
+    Args:
+      experiments: in their order, those that `left_out` names left out.
+      tell: is given each line of progress.
+      after_each: is called with every experiment that is finished, those of earlier calls too.
 
     Raises:
       Preempted, NonFiniteLossError, InputError: as `cross_validate`; the same call goes on.
@@ -220,21 +224,27 @@ def run_all(
     for experiment in experiments:
         if experiment.is_finished:
             _require_same_config(experiment)
-    skipped = left_out(experiments)
-    for experiment in experiments:
-        if experiment.folder in skipped:
-            tell(f"{experiment.name}: left out, {skipped[experiment.folder]}")
-    todo = [e for e in experiments if not e.is_finished and e.folder not in skipped]
-    done, since = 0, time.monotonic()
+            after_each(experiment)
+    todo = [experiment for experiment in experiments if not experiment.is_finished]
+    done, since = 0.0, time.monotonic()
     total = sum(_work(experiment) for experiment in todo)
+    elsewhere: list[Path] = []
     for number, experiment in enumerate(todo, 1):
         elapsed = time.monotonic() - since
         left = f"; about {elapsed / done * (total - done) / 60:.0f} min left" if done else ""
-        tell(f"{number} of {len(todo)}: {experiment.name}{left}")
-        cross_validate(experiment.config, experiment.folder)
+        source = Path(experiment.config.model.init_from or ".")
+        try:
+            if any(source.is_relative_to(folder) for folder in elsewhere):
+                raise InUseError(f"it starts from {experiment.init}, which is not finished")
+            tell(f"{number} of {len(todo)}: {experiment.name}{left}")
+            cross_validate(experiment.config, experiment.folder)
+        except InUseError as error:
+            tell(f"{experiment.name}: not run by this process: {error}")
+            elsewhere.append(experiment.folder)
+            total -= _work(experiment)
+            continue
         done += _work(experiment)
-        after_each(skipped)
-    return skipped
+        after_each(experiment)
 
 
 def _work(experiment: Experiment) -> float:

@@ -1,8 +1,9 @@
-"""The eleven rows of the paper's table (arXiv 2106.00557) as configs, and three of our own."""
+"""The eleven rows of the paper's table (arXiv 2106.00557) as configs, and rows of our own."""
 
 import dataclasses
 import importlib.util
 from collections.abc import Mapping
+from typing import Any
 
 import ml_collections
 
@@ -26,6 +27,7 @@ class Row:
       protocols: splits that the row is run under.
       f1: the paper's F1 by class; empty where it gives none.
       refit: whether the validation images are trained on too.
+      fields: fields of the config that are not those of `config`.
     """
 
     id: str
@@ -37,6 +39,19 @@ class Row:
     protocols: tuple[str, ...] = ("paper", "cluster", "block")
     f1: Mapping[str, float] = dataclasses.field(default_factory=dict)
     refit: bool = False
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str:
+        """The data set, `<builder>/<config>`."""
+        named = self.config.partition(":")[2].partition(",")[0]
+        return named if "/" in named else "herlev/default"
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """What stands before the colon of an override that concerns this row."""
+        own = {"", self.id, self.dataset, self.dataset.partition("/")[0]}
+        return frozenset(own | {"paper"} if self.is_paper else own)
 
     @property
     def is_paper(self) -> bool:
@@ -48,7 +63,37 @@ _MULTI, _MASKED = "sipakmed/multi_cell,recipe=paper", "sipakmed/multi_cell_maske
 _SINGLE = "sipakmed/single_cell,recipe=paper"
 _RCAN = "RCAN"
 _RAN = "Residual Attention Network-92"
+_LITE = "EfficientNet-Lite0"
+# At 128 pixels the square of a fixed scale shows 51 micrometres, Herlev's 77: large cells are so.
+_VIEWS = {"data.resize": "stretch+scale", "data.microns_per_pixel": 0.4}
+_HERLEV_VIEWS = _VIEWS | {"data.microns_per_pixel": 0.6}
+_OWN = ("paper", "paper_clusters", "cluster", "block")
 _NO_BLOCKS = ("paper", "cluster")  # Herlev's slides have no order
+
+
+def _cric() -> tuple[Row, ...]:
+    """Fields of CRIC, and its cells, by every network; fields are never divided."""
+    networks = (
+        ("resnet50", "ResNet-50", "resnet50.py", "scratch", {}),
+        ("densenet121", "DenseNet-121", "densenet121.py", "imagenet", {}),
+        ("rcan", "RCAN, attention after the last layer", "rcan.py", "imagenet", {}),
+        ("rcan_blocks", "RCAN, attention after every block", "rcan.py", "imagenet",
+         {"model.attention": "blocks"}),
+        ("efficientnet_lite0", _LITE, "efficientnet_lite0.py", "imagenet", {}),
+    )  # fmt: skip
+    return tuple(
+        Row(
+            f"cric_{view}_{network}",
+            title,
+            f"{file}:cric/{view}",
+            init,
+            protocols=("cluster",),
+            refit=True,
+            fields=fields,
+        )
+        for view in ("cell", "field")
+        for network, title, file, init, fields in networks
+    )
 
 
 def _by_class(system: ClassSystem, *values: float) -> dict[str, float]:
@@ -79,10 +124,14 @@ ROWS = (
     Row("model6", _RCAN, f"rcan.py:{_SINGLE}", "imagenet", 394, 409,
         f1=_by_class(SIPAKMED, 0.958, 0.923, 0.956, 0.994, 0.976)),
     Row("model7", _RCAN, f"rcan.py:{_MASKED}", "imagenet", 88, 101),
-    Row("own", "EfficientNet-Lite0", "efficientnet_lite0.py:sipakmed/single_cell", "imagenet",
-        protocols=("paper", "paper_clusters", "cluster", "block"), refit=True),
-    Row("own_herlev", "EfficientNet-Lite0", "transfer_herlev.py", "imagenet",
-        protocols=_NO_BLOCKS),
+    Row("own", _LITE, "efficientnet_lite0.py:sipakmed/single_cell", "imagenet",
+        protocols=_OWN, refit=True),
+    Row("own_views", f"{_LITE}, two views", "efficientnet_lite0.py:sipakmed/single_cell",
+        "imagenet", protocols=_OWN, refit=True, fields=_VIEWS),
+    Row("own_herlev", _LITE, "transfer_herlev.py", "imagenet", protocols=_NO_BLOCKS),
+    Row("own_herlev_views", f"{_LITE}, two views", "transfer_herlev.py", "imagenet",
+        protocols=_NO_BLOCKS, fields=_HERLEV_VIEWS),
+    *_cric(),
 )  # fmt: skip
 
 
@@ -115,4 +164,5 @@ def row_config(row: Row) -> ml_collections.ConfigDict:
     spec.loader.exec_module(module)
     config = module.get_config(argument)
     config.split.refit = row.refit
+    config.update_from_flattened_dict(row.fields)
     return config

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -10,12 +11,14 @@ from trees import save
 
 from cervix_jax.data.classes import HERLEV, SIPAKMED
 from cervix_jax.errors import InputError
+from cervix_jax.files.lock import held
 from cervix_jax.reproduce import __main__ as command
-from cervix_jax.reproduce.experiments import Settings, plan
+from cervix_jax.reproduce import experiments
+from cervix_jax.reproduce.experiments import Settings, plan, run_all
 
 FLAGS = (
-    "out", "sipakmed", "herlev", "data_dir", "densenet121", "only", "protocols", "seeds", "set",
-    "shortcuts", "dry_run",
+    "out", "sipakmed", "herlev", "cric", "note", "data_dir", "densenet121", "only", "protocols",
+    "seeds", "set", "shortcuts", "dry_run",
 )  # fmt: skip
 CLUSTERS = 10
 
@@ -113,7 +116,9 @@ def test_what_cannot_be_had_is_left_out_with_the_reason(reproduce, tmp_path, cap
     assert found["shortcuts"] is None
     assert found["skipped"]["transfer, paper"] == "it starts from baseline2, which is left out"
     text = (tmp_path / "out/RESULTS.md").read_text()
-    assert f"- {reason}" in text
+    published = reason.replace(str(tmp_path / "none"), "/path/to/SIPaKMeD")
+    assert f"- {published.replace(str(tmp_path / 'data'), '/path/to/data')}" in text
+    assert str(tmp_path) not in text
 
 
 @pytest.mark.parametrize(
@@ -133,12 +138,39 @@ def test_what_is_not_understood_is_named(tmp_path, only, overrides, message):
     assert message in str(error.value)
 
 
-def test_overrides_of_one_row_leave_the_others(tmp_path):
-    settings = Settings(
-        tmp_path, {}, overrides=("paper:num_epochs=3", "own:image_size=64", "augment.hue=0.2")
-    )
-    planned = plan(["model6/paper", "own/block"], [], settings)
-    assert [(e.config.num_epochs, e.config.image_size) for e in planned] == [(3, 224), (10, 64)]
-    assert [e.config.augment.hue for e in planned] == [0.2, 0.2]
+def test_overrides_of_some_rows_leave_the_others(tmp_path):
+    scoped = ("paper:num_epochs=3", "own:image_size=64", "augment.hue=0.2", "cric:batch_size=8",
+              "cric/field:image_size=256")  # fmt: skip
+    settings = Settings(tmp_path, {}, overrides=scoped)
+    rows = ["model6/paper", "own/block", "cric_cell_resnet50/cluster", "cric_field_rcan_blocks"]
+    planned = plan(rows, ["cluster"], settings)
+    assert [(e.config.num_epochs, e.config.image_size) for e in planned[:2]] == [(3, 224), (10, 64)]
+    assert [e.config.image_size for e in planned[2:]] == [224, 256]
+    assert [e.config.batch_size for e in planned] == [16, 32, 8, 8]
+    assert [e.config.augment.hue for e in planned] == [0.2] * 4
+    assert planned[3].config.model.attention == "blocks"
     assert planned[1].folder == tmp_path / "runs/own/block"
     assert [run.name for run in planned[1].runs] == [f"fold{fold}" for fold in range(5)]
+
+
+def test_what_another_process_runs_is_left_to_it(tmp_path, monkeypatch):
+    planned = plan(["transfer/paper", "model6/paper"], [], Settings(tmp_path, {}))
+    ran, told = [], []
+
+    def cross_validate(config, folder):
+        with held(folder, folder.parent.name):
+            ran.append(folder.parent.name)
+
+    monkeypatch.setattr(experiments, "cross_validate", cross_validate)
+    first = planned[0].folder
+    lock = Path(first.parent, f".{first.name}.lock")
+    finished = []
+    with held(first, "baseline2"):
+        assert lock.is_file()
+        run_all(planned, told.append, finished.append)
+    assert ran == ["model6"]
+    assert finished == planned[2:]
+    # `transfer` starts from `baseline2`, which that process has not finished.
+    assert [line.partition(":")[0] for line in told if "not run by this" in line] == [
+        "baseline2, paper", "transfer, paper"
+    ]  # fmt: skip

@@ -82,13 +82,14 @@ FIELDS: dict[str, Setting] = {
     "data.resize": Setting(
         "stretch",
         "How an image becomes square: stretched, cut to its centre, padded, or brought to "
-        "data.microns_per_pixel and then cut or filled with its reflection",
+        "data.microns_per_pixel and then cut or filled with the colour of its border; joined by +, "
+        "the network sees both squares",
         choices=_table("data.decode", "RESIZE_MODES"),
     ),
     "data.microns_per_pixel": Setting(
         0.0,
-        "Micrometres that a pixel of the network's square measures, of data.resize=scale alone; 0 "
-        "with the others",
+        "Micrometres that a pixel of the square of data.resize=scale measures, alone or beside "
+        "another; 0 with the other modes",
         0,
         10,
     ),

@@ -1,7 +1,6 @@
 """Encoded image bytes to square uint8 arrays, on the host; where masks and points lie on them."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,7 +10,8 @@ from cervix_jax.files import images
 
 # Two views of one image, side by side: its whole, and the same at a fixed resolution.
 TWO_VIEWS = ("stretch+scale", "pad+scale")
-RESIZE_MODES = ("stretch", "crop", "pad", "scale", *TWO_VIEWS)
+ONE_VIEW = ("stretch", "crop", "pad", "scale")
+RESIZE_MODES = (*ONE_VIEW, *TWO_VIEWS)
 # Those that cut a square out of the image, so that there is something beside it.
 MARGINS = ("crop", "scale")
 
@@ -48,7 +48,7 @@ def resize_square(
         centre, as the paper does; "pad" scales the longer side and fills the rest with the
         median colour of the border, which hides neither aspect ratio nor size class; "scale"
         resamples the image by `scale` about its centre, cuts what leaves the square and fills
-        what is missing by reflection, so that a micrometre has one length in all squares;
+        what is missing with that colour, so that a micrometre has one length in all squares;
         "stretch+scale" and "pad+scale" give the squares of both modes, the second on the right.
       scale: pixels of the result per pixel of the image; of "scale" and the modes that contain
         it, which need it, alone. At 1 no pixel is resampled.
@@ -65,13 +65,16 @@ def resize_square(
         squares = [resize_square(image, size, view, scale) for view in views_of(mode)]
         return np.concatenate(squares, axis=1)
     if mode == "scale":
-        return _scaled(image, size, scale, Image.Resampling.BILINEAR, "reflect")
-    colour = None
-    if mode == "pad":
-        pixels = np.asarray(image)
-        border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-        colour = tuple(int(value) for value in np.median(border, axis=0))
+        return _scaled(image, size, scale, Image.Resampling.BILINEAR, _border_colour(image))
+    colour = _border_colour(image) if mode == "pad" else None
     return _squared(image, size, mode, Image.Resampling.BILINEAR, colour)
+
+
+def _border_colour(image: Image.Image) -> tuple[int, ...]:
+    """The median of the outermost pixels, channel by channel."""
+    pixels = np.asarray(image)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return tuple(int(value) for value in np.median(border, axis=0))
 
 
 # What lies beyond an image, by name of a fill of the augmentation: arguments of `numpy.pad`.
@@ -91,7 +94,7 @@ def scale_with_margin(
     Args:
       image: uint8 [H, W, 3], or a PIL image.
       size: side of the centre in pixels.
-      margin: pixels on each side of it; where the image has ended, its reflection.
+      margin: pixels on each side of it; where the image has ended, the colour of its border.
       scale: see `resize_square`.
 
     Returns:
@@ -159,7 +162,7 @@ def resize_labels(
         squares = [resize_labels(labels, size, view, scale) for view in views_of(mode)]
         return np.concatenate(squares, axis=1)
     if mode == "scale":
-        return _scaled(Image.fromarray(labels), size, scale, Image.Resampling.NEAREST, "constant")
+        return _scaled(Image.fromarray(labels), size, scale, Image.Resampling.NEAREST, 0)
     return _squared(Image.fromarray(labels), size, mode, Image.Resampling.NEAREST, 0)
 
 
@@ -197,7 +200,7 @@ class Frame:
         Raises:
           InputError: `mode` is unknown, or has two squares.
         """
-        check_choice("data.resize", mode, [one for one in RESIZE_MODES if one not in TWO_VIEWS])
+        check_choice("data.resize", mode, ONE_VIEW)
         sides = np.asarray(image_size, np.float64)
         if mode == "scale":
             scale = _given(scale)
@@ -257,7 +260,11 @@ def _corner(sides: np.ndarray, size: int, scale: float) -> np.ndarray:
 
 
 def _scaled(
-    image: Image.Image, size: int, scale: float | None, resampling: Image.Resampling, fill: str
+    image: Image.Image,
+    size: int,
+    scale: float | None,
+    resampling: Image.Resampling,
+    fill: int | tuple[int, ...],
 ) -> np.ndarray:
     """The square about the centre: what pixels with their middle on the image show, and a fill."""
     scale = _given(scale)
@@ -268,15 +275,18 @@ def _scaled(
     start, end = corner + first / scale, corner + last / scale
     # The outermost pixels may reach beyond the image by half their width.
     beyond = np.ceil(np.maximum(0, np.maximum(-start, end - sides))).astype(int)
-    options: Any = {"mode": fill}
     if beyond.any():
-        pixels, (x, y) = np.asarray(image), beyond.tolist()
-        image = Image.fromarray(np.pad(pixels, ((y, y), (x, x), (0, 0))[: pixels.ndim], **options))
+        grown = Image.new(image.mode, tuple((sides.astype(int) + 2 * beyond).tolist()), fill)
+        grown.paste(image, tuple(beyond.tolist()))
+        image = grown
     box = (*(start + beyond).tolist(), *(end + beyond).tolist())
     wide, high = (last - first).tolist()
     found = np.asarray(image.resize((wide, high), resampling, box=box))
-    (left, top), (right, bottom) = first.tolist(), (size - last).tolist()
-    return np.pad(found, ((top, bottom), (left, right), (0, 0))[: found.ndim], **options)
+    square = np.empty((size, size, *found.shape[2:]), np.uint8)
+    square[:] = fill
+    (left, top), (right, bottom) = first.tolist(), last.tolist()
+    square[top:bottom, left:right] = found
+    return square
 
 
 def check_mode(mode: str) -> None:

@@ -12,6 +12,7 @@ from cervix_jax.explain.measures.maps import reduce_channels
 from cervix_jax.explain.registry import EXPLANATIONS, METHODS
 from cervix_jax.explanations.explainer import Explainer, MapSettings
 from cervix_jax.files.threads import map_in_order
+from cervix_jax.predict.square_side import require_one_square
 from cervix_jax.runs.run import Run
 from cervix_jax.slides import Slide
 
@@ -134,6 +135,7 @@ def side_of_square(run: Run, slide: Slide, crop: float = 0) -> float:
     Raises:
       InputError: the run's field of view is unknown, or what a pixel of the slide measures.
     """
+    require_one_square(run)
     if crop:
         return float(crop)
     if run.field_of_view is None:

@@ -18,7 +18,7 @@ RESIZE_RULES = {
     "crop": "shorter side scaled to fit, centre cut out",
     "pad": "longer side scaled to fit, the rest filled with the median colour of the border",
     "scale": "scaled about its centre from its own micrometres a pixel to microns_per_pixel, then "
-    "cut, or filled with its reflection",
+    "cut, or filled with the median colour of the border",
 }
 # What the evaluation in the card keeps of evaluate/test.json.
 _KEPT = (
@@ -57,7 +57,8 @@ def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[st
         "size": height,
         "width": width,
         "resize": config.data.resize,
-        "microns_per_pixel": run.microns_per_pixel,
+        # Of two squares that of the second, which alone has one.
+        "microns_per_pixel": run.microns_per_pixel or config.data.microns_per_pixel or None,
         "field_of_view": run.field_of_view,
         "input": f"uint8 [b, {height}, {width}, 3], RGB, 0 to 255, for any b of at least 1; "
         f"upright, resized outside of the program with Pillow's antialiased bilinear filter: "

@@ -20,15 +20,18 @@ HUB_TYPES = {
     "brier": "brier_score",
     "ece_equal_width": "ece",
 }
-_SQUARE = {
-    "stretch": "image = image.resize(side, Image.Resampling.BILINEAR)",
-    "crop": "image = ImageOps.fit(image, side, Image.Resampling.BILINEAR)",
-    "pad": """\
+_BORDER = """\
 pixels = np.asarray(image)
 border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 colour = tuple(int(value) for value in np.median(border, axis=0))
-image = ImageOps.pad(image, side, Image.Resampling.BILINEAR, color=colour)""",
-    "scale": """\
+"""
+# Lines that make `whole` the square of a view.
+_SQUARE = {
+    "stretch": "whole = image.resize(side, Image.Resampling.BILINEAR)",
+    "crop": "whole = ImageOps.fit(image, side, Image.Resampling.BILINEAR)",
+    "pad": _BORDER + "whole = ImageOps.pad(image, side, Image.Resampling.BILINEAR, color=colour)",
+    "scale": _BORDER
+    + """\
 scale = 0.25 / card["microns_per_pixel"]  # 0.25: micrometres a pixel of your image
 sides = np.array(image.size)
 corner = (sides - side / np.float64(scale)) / 2
@@ -37,12 +40,14 @@ first = np.clip(np.ceil(-corner * scale - 0.5), 0, (side[0] - 1) // 2).astype(in
 last = np.clip(np.floor((sides - corner) * scale + 0.5), first + 1, side).astype(int)
 start, end = corner + first / scale, corner + last / scale
 beyond = np.ceil(np.maximum(0, np.maximum(-start, end - sides))).astype(int)
-around = [(more, more) for more in beyond[::-1]] + [(0, 0)]
-image = Image.fromarray(np.pad(np.asarray(image), around, "reflect")).resize(
-    tuple(last - first), Image.Resampling.BILINEAR, (*(start + beyond), *(end + beyond))
+grown = Image.new("RGB", tuple((sides + 2 * beyond).tolist()), colour)
+grown.paste(image, tuple(beyond.tolist()))
+seen = grown.resize(
+    tuple((last - first).tolist()), Image.Resampling.BILINEAR,
+    (*(start + beyond).tolist(), *(end + beyond).tolist()),
 )
-around = list(zip(first[::-1], (side - last)[::-1])) + [(0, 0)]
-image = np.pad(np.asarray(image), around, "reflect")""",
+whole = Image.new("RGB", side, colour)
+whole.paste(seen, tuple(first.tolist()))""",
 }
 _USE = """\
 import json
@@ -61,7 +66,7 @@ if image.has_transparency_data:  # what is transparent is white
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 image = image.convert("RGB")
 {square}
-(probabilities,) = jax.jit(program.call)(weights, np.asarray(image)[None])
+(probabilities,) = jax.jit(program.call)(weights, squares[None])
 print(dict(zip(card["class_names"], probabilities.tolist())))"""
 
 
@@ -79,13 +84,23 @@ def model_card(card: dict[str, Any]) -> str:
         f"Sorts images of cervical cells into {len(card['class_names'])} classes: "
         f"{', '.join(map(_plain, card['class_names']))}. {WARNING}",
         f"## Use\n\n```sh\npip install jax flatbuffers safetensors pillow\n```\n\n"
-        f"```python\n{_USE.format(square=_SQUARE[card['resize']])}\n```\n\n{_use_notes(card)}",
+        f"```python\n{_USE.format(square=_squares(card['resize']))}\n```\n\n{_use_notes(card)}",
         f"## Data\n\n{_data(card)}",
         f"## Results\n\n{_results(card)}",
         f"## Limits\n\n{_limits(card)}",
         f"## How it was made\n\n{_making(card)}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _squares(resize: str) -> str:
+    """Lines that make of `image` what the program takes, `squares`."""
+    views = resize.split("+")
+    if len(views) == 1:
+        return f"{_SQUARE[resize]}\nsquares = np.asarray(whole)"
+    parts = [f"{_SQUARE[view]}\nsquare{number} = np.asarray(whole)"
+             for number, view in enumerate(views)]  # fmt: skip
+    return "\n".join([*parts, "squares = np.concatenate([square0, square1], axis=1)"])
 
 
 def _data_title(card: dict[str, Any]) -> str:

@@ -99,7 +99,8 @@ class Classifier(nnx.Module):
     def _pooled(self, pre_logits_2d: jax.Array) -> jax.Array:
         """The means over each view, those of one view after those of another."""
         pooled = global_average_pool(apart(pre_logits_2d, self.views))
-        return pooled.reshape(len(pre_logits_2d), -1)
+        # Of an exported program the batch is a symbol, which `-1` cannot stand beside.
+        return pooled.reshape(pre_logits_2d.shape[0], self.views * pooled.shape[1])
 
     def _drop(self, pooled: jax.Array, rngs: nnx.Rngs) -> jax.Array:
         if not self.norm_groups:

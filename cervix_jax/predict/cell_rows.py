@@ -29,7 +29,7 @@ from cervix_jax.predict.output import make_folder
 from cervix_jax.predict.parts import PART, REASON, ROWS, Entry, Unit
 from cervix_jax.predict.picture_names import shown
 from cervix_jax.predict.severity import severity_of
-from cervix_jax.predict.square_side import microns_of_field, square_side
+from cervix_jax.predict.square_side import microns_of_field, require_one_square, square_side
 from cervix_jax.predict.validation import Validation
 from cervix_jax.slides import Slide, Tile, is_whole_slide, open_slide, tile_rows
 
@@ -97,6 +97,7 @@ class CellRows:
         self.severity = severity_of(run.class_names, options.severity, options.abnormal)
         self._view = run.field_of_view
         self._rows: dict[str, list[list[Tile]]] = {}
+        require_one_square(run)
         if not options.crop:
             square_side(run, options.mpp or 1.0, PUBLISHED_WIDTH)  # fails before any work
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from cervix_jax.data.resolution import check_microns
 from cervix_jax.detect.detector import SHIPPED
 from cervix_jax.errors import InputError, check_count, check_number
-from cervix_jax.predict.square_side import square_side
+from cervix_jax.predict.square_side import require_one_square, square_side
 from cervix_jax.predict.windows import check_window
 from cervix_jax.runs.run import Run
 
@@ -109,6 +109,9 @@ class FieldOptions:
         Raises:
           InputError: nobody says how large the square about a nucleus is.
         """
-        if self.field == "window" or self.crop:
+        if self.field == "window":
             return self.window or self.crop
+        require_one_square(run)
+        if self.crop:
+            return self.crop
         return square_side(run, self.mpp, width)

@@ -1,8 +1,24 @@
 """Side of the square about a nucleus that shows a network as much of a cell as in training."""
 
 from cervix_jax.data.cric_nuclei import DEFAULT_SIDE, MICRONS_PER_PIXEL, PUBLISHED_WIDTH
+from cervix_jax.data.decode import TWO_VIEWS
 from cervix_jax.errors import InputError
 from cervix_jax.runs.run import Run
+
+
+def require_one_square(run: Run) -> None:
+    """See that a square about a nucleus is all that a run takes of a cell.
+
+    Raises:
+      InputError: it takes the whole cell beside it, whose extent a nucleus does not give.
+    """
+    resize = run.config.data.resize
+    if resize in TWO_VIEWS:
+        raise InputError(
+            f"{run.workdir or 'the run'}: sees each cell whole and at a fixed resolution "
+            f"(data.resize={resize}), and the position of a nucleus does not say how far its cell "
+            "reaches; take a run of data.resize=scale."
+        )
 
 
 def square_side(run: Run, mpp: float, width: int) -> int:

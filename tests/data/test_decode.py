@@ -8,10 +8,13 @@ from PIL import Image
 from selection import tries
 
 from cervix_jax.data.decode import (
-    RESIZE_MODES,
+    ONE_VIEW,
+    TWO_VIEWS,
     Frame,
     crop_with_margin,
     decode_square,
+    frames,
+    picture_shape,
     resize_labels,
     resize_square,
     scale_with_margin,
@@ -33,7 +36,7 @@ def wide():
     return image
 
 
-@pytest.mark.parametrize("mode", RESIZE_MODES)
+@pytest.mark.parametrize("mode", ONE_VIEW)
 def test_every_mode_gives_a_square(wide, mode):
     square = resize_square(wide, 32, mode, 0.7)
     assert square.shape == (32, 32, 3)
@@ -53,7 +56,7 @@ def test_pad_keeps_the_aspect_and_fills_with_the_border_colour(wide):
 
 def test_a_square_of_the_right_size_is_left_as_it_is():
     image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
-    for mode in RESIZE_MODES:
+    for mode in ONE_VIEW:
         np.testing.assert_array_equal(resize_square(image, 24, mode, 1.0), image)
 
 
@@ -91,7 +94,7 @@ scales = st.floats(0.1, 3)
 
 
 @settings(max_examples=tries(60))
-@given(st.data(), st.sampled_from(RESIZE_MODES), sides, sides, st.integers(16, 64), scales)
+@given(st.data(), st.sampled_from(ONE_VIEW), sides, sides, st.integers(16, 64), scales)
 def test_a_point_drawn_into_an_image_lands_where_its_frame_says(
     data, mode, width, height, size, scale
 ):
@@ -106,7 +109,7 @@ def test_a_point_drawn_into_an_image_lands_where_its_frame_says(
     # The whole block must be seen, and not be mirrored or cut where the filter ends.
     blur = np.maximum(frame.scale, 1)
     assume((corners[0] >= 1.5 * blur).all() and (corners[1] <= size - 1.5 * blur).all())
-    if mode == "scale":  # nor be reflected where the image has ended
+    if mode == "scale":  # nor be blended with the fill where the image has ended
         ends = np.array([[0, 0], [width, height]]) * frame.scale + frame.offset
         assume((corners[0] - ends[0] > ends[0] + 2 * blur).all())
         assume((ends[1] - corners[1] > size - ends[1] + 2 * blur).all())
@@ -118,7 +121,7 @@ def test_a_point_drawn_into_an_image_lands_where_its_frame_says(
 
 
 @settings(max_examples=tries(60))
-@given(st.sampled_from(RESIZE_MODES), sides, sides, st.integers(8, 200), scales)
+@given(st.sampled_from(ONE_VIEW), sides, sides, st.integers(8, 200), scales)
 def test_a_label_is_the_one_nearest_to_the_middle_of_its_pixel(mode, width, height, size, scale):
     column, row = np.meshgrid(np.arange(width), np.arange(height))
     x, y = (resize_labels((1 + a).astype(np.uint8), size, mode, scale) for a in (column, row))
@@ -136,7 +139,7 @@ def test_a_label_is_the_one_nearest_to_the_middle_of_its_pixel(mode, width, heig
         np.testing.assert_array_equal(found[clear[:, axis]], want[clear[:, axis]])
 
 
-@pytest.mark.parametrize("mode", RESIZE_MODES)
+@pytest.mark.parametrize("mode", ONE_VIEW)
 @pytest.mark.parametrize("shape", [(60, 90), (90, 60), (64, 64)])
 def test_labels_lie_over_the_image(mode, shape):
     """Wherever the resized image shows one colour only, the label is its."""
@@ -225,7 +228,9 @@ def test_an_image_of_the_networks_resolution_is_cut_or_filled_and_never_resample
     after = [max(0, (32 - side) // 2) for side in shape[:2]]
     first = [max(0, (side - 32) // 2) for side in shape[:2]]
     cut = image[first[0] : first[0] + 32, first[1] : first[1] + 32]
-    filled = np.pad(cut, (*zip(before, after, strict=True), (0, 0)), mode="reflect")
+    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+    filled = np.full((32, 32, 3), np.median(border, axis=0).astype(np.uint8))
+    filled[before[0] : 32 - after[0], before[1] : 32 - after[1]] = cut
     np.testing.assert_array_equal(resize_square(image, 32, "scale", 1.0), filled)
     labels = resize_labels(image[..., 0], 32, "scale", 1.0)
     bare = np.pad(cut[..., 0], (*zip(before, after, strict=True),))
@@ -252,3 +257,30 @@ def test_margins_are_for_what_is_cut_alone():
     np.testing.assert_array_equal(with_margin, scale_with_margin(image, 24, 5, 0.5))
     for mode in ("stretch", "pad"):
         assert decode_square(encoded, 24, mode, margin=5).shape == (24, 24, 3)
+
+
+# --- two squares side by side ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", TWO_VIEWS)
+@pytest.mark.parametrize("shape", [(60, 90), (90, 61), (17, 17)])
+def test_two_views_are_the_squares_of_both_modes(mode, shape):
+    draw = np.random.default_rng(0)
+    image, labels = draw.integers(0, 256, (*shape, 3), np.uint8), draw.integers(0, 9, shape)
+    picture = resize_square(image, 24, mode, 0.4)
+    drawn = resize_labels(labels.astype(np.uint8), 24, mode, 0.4)
+    assert picture.shape == (*picture_shape(24, mode), 3) == (24, 48, 3)
+    placed = frames(shape[::-1], 24, mode, 0.4)
+    for number, view in enumerate(mode.split("+")):
+        columns = slice(24 * number, 24 * (number + 1))
+        np.testing.assert_array_equal(picture[:, columns], resize_square(image, 24, view, 0.4))
+        alone = resize_labels(labels.astype(np.uint8), 24, view, 0.4)
+        np.testing.assert_array_equal(drawn[:, columns], alone)
+        frame = Frame.of(shape[::-1], 24, view, 0.4)
+        np.testing.assert_array_equal(placed[number].scale, frame.scale)
+        np.testing.assert_array_equal(placed[number].offset - frame.offset, (24 * number, 0))
+    assert decode_square(encode(image), 24, mode, scale=0.4).tobytes() == picture.tobytes()
+    with pytest.raises(ValueError, match="needs a positive one"):
+        resize_square(image, 24, mode)
+    with pytest.raises(InputError, match=r"data\.resize"):
+        Frame.of(shape[::-1], 24, mode, 0.4)

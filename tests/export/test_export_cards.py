@@ -6,7 +6,7 @@ import yaml
 from PIL import Image
 
 from cervix_jax import load_run
-from cervix_jax.data.decode import RESIZE_MODES, decode_square
+from cervix_jax.data.decode import ONE_VIEW, decode_square
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.report_file import Metric
 from cervix_jax.export.card import make_card
@@ -77,7 +77,7 @@ def test_no_path_of_this_machine_is_in_any_file(exported, trained, prepared):
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-@pytest.mark.parametrize("resize", RESIZE_MODES)
+@pytest.mark.parametrize("resize", ONE_VIEW)
 def test_the_code_in_the_model_card_runs(
     card, exported, trained, tmp_path, monkeypatch, capsys, resize, channels
 ):

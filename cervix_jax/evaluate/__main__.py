@@ -4,6 +4,7 @@
   python -m cervix_jax.evaluate --workdir=runs/rcan --split=val --tta
   python -m cervix_jax.evaluate --workdir=runs/rcan --on=hospital_b/
   python -m cervix_jax.evaluate --predictions=predicted.csv --labels=labels.csv
+  python -m cervix_jax.evaluate --predictions=predicted.csv --split_file=sipakmed_cells-block.csv
   python -m cervix_jax.evaluate --compare runs/rcan runs/densenet121
   python -m cervix_jax.evaluate --ensemble runs/a runs/b --out=runs/joined
 
@@ -38,7 +39,7 @@ from cervix_jax.statistics.outliers import SCORES
 SOURCES = ("workdir", "predictions", "compare", "ensemble")
 GROUPS = {
     "What to evaluate": [*SOURCES, "on", "name", "labels", "split", "step", "out", "excel"],
-    "How": ["tta", "aggregate", "outliers", "validation"],
+    "How": ["tta", "aggregate", "outliers", "validation", "split_file"],
     "Data": ["class_map", "manual_dir", "data_dir", "setting", "check_counts"],
 }
 
@@ -86,11 +87,15 @@ def main(argv: list[str]) -> None:
         )
     elif args.predictions:
         if strange is not None:
-            known = read_table(args.predictions, labelled=not args.labels).class_names
+            labelled = not (args.labels or args.split_file)
+            known = read_table(args.predictions, labelled=labelled).class_names
             workflow.require_classes(args.outliers, strange, known)
         folder, name = workflow.file_place(args.predictions)
         report = workflow.evaluate_file(
-            args.predictions, labels=args.labels, validation=args.validation
+            args.predictions,
+            labels=args.labels,
+            validation=args.validation,
+            split_file=args.split_file,
         )
     else:
         run = load_run(args.workdir, args.step)
@@ -152,6 +157,7 @@ def _refuse_misplaced(source: str) -> None:
         ("setting", on, "--on"),
         ("labels", on or table, "--on or --predictions"),
         ("validation", table, "--predictions"),
+        ("split_file", table, "--predictions"),
     ):
         if args[name].value and not fits:
             raise InputError(
@@ -190,6 +196,11 @@ def define_flags() -> None:
         "validation",
         "",
         "With --predictions: the CSV that temperature and thresholds are fitted on.",
+    )
+    flags.DEFINE_string(
+        "split_file",
+        "",
+        "With --predictions: the split whose test images they must be, see docs/benchmark.md.",
     )
     flags.DEFINE_string(
         "compare", None, "Compare runs, cross-validations or CSV files: --compare A B C."

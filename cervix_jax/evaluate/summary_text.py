@@ -37,6 +37,7 @@ def summary(values: Mapping[str, Any]) -> str:
         *_screening(Screening.of(values)),
         *(origin(report, values["external"]) if "external" in values else [_origin(report)]),
         *values.get("notes", []),  # of a join with labels
+        *_of_benchmark(values.get("benchmark")),
         f"{'':{width}}  precision  recall      f1  support",
     ]
     for name, found in report.per_class.items():
@@ -46,6 +47,31 @@ def summary(values: Mapping[str, Any]) -> str:
             f"{found['sensitivity'].n:7d}"
         )
     return "\n".join(lines)
+
+
+def _of_benchmark(found: Mapping[str, Any] | None) -> list[str]:
+    """Of predictions that a split file judged: each fold, and what was checked."""
+    if found is None:
+        return []
+    version = f", version {found['version']}" if found["version"] else ""
+    lines = [f"split {found['splits']}{version}: every test image is there once"]
+    if not found["folds_checked"]:
+        lines[0] += "; no column fold: that no image taught the model of its fold is not checked"
+    names = ("accuracy", "balanced_accuracy", "macro_f1")
+    for row in found["by_fold"]:
+        shown = ", ".join(
+            f"{name.replace('_', ' ')} {'-' if row[name] is None else format(row[name], '.4f')}"
+            for name in names
+        )
+        lines.append(f"fold {row['fold']}: {shown} ({row['n']} images, {row['groups']} groups)")
+    if found["over_folds"]:
+        spread = (
+            f"{name.replace('_', ' ')} {each['mean']:.4f} ± {each['sd']:.4f}"
+            for name in names
+            if (each := found["over_folds"][name])["mean"] is not None
+        )
+        lines.append(f"mean ± sd between folds: {', '.join(spread)}")
+    return lines
 
 
 def decisions_summary(decisions: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from cervix_jax import distributed
 from cervix_jax.data.class_map import ClassMap
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError, check_choice
+from cervix_jax.evaluate.benchmark import evaluate_on_splits
 from cervix_jax.evaluate.labels import join_labels, read_labels
 from cervix_jax.evaluate.members import check_members
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
@@ -102,6 +103,7 @@ def evaluate_file(
     *,
     labels: str | Path = "",
     validation: str | Path = "",
+    split_file: str | Path = "",
     out: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate predictions of whatever model.
@@ -111,15 +113,20 @@ def evaluate_file(
       labels: a list of their labels, where the CSV has none, as that of `predict`; see
         `cervix_jax.evaluate.labels.join_labels`.
       validation: another, that a temperature, conformal sets and thresholds are fitted on.
+      split_file: a split whose test images they must be, every one once, and which has their labels
+        and groups; see `cervix_jax.evaluate.benchmark`.
       out: the folder that is written; default `<path without .csv or .csv.gz>_evaluation`.
 
     Returns:
       What `<name>.json` holds.
 
     Raises:
-      InputError: a file cannot be read, or the two are not of the same classes.
+      InputError: a file cannot be read, the two are not of the same classes, or the predictions are
+        not those of the split.
     """
-    table = read_table(path, labelled=not labels)
+    if labels and split_file:
+        raise InputError(f"--labels={labels}: the labels are those of --split_file; leave it out.")
+    table = read_table(path, labelled=not (labels or split_file))
     notes = []
     if labels:
         joined = join_labels(table, read_labels(labels), where=path, labels=labels)
@@ -128,10 +135,13 @@ def evaluate_file(
     if known is not None:
         require_classes(validation, known, table.class_names)
     folder, name = file_place(path)
+    folder = Path(out) if out is not None else folder
+    if split_file:
+        return evaluate_on_splits(table, path, split_file, folder, name, known)
     facts = {"dataset": Path(path).name, "split": "predictions", "protocol": None, "leakage": None}
     if labels:
         facts |= {"labels": str(Path(labels).resolve()), "notes": notes}
-    return write_report(Path(out) if out is not None else folder, name, table, facts, known)
+    return write_report(folder, name, table, facts, known)
 
 
 def evaluate_ensemble(

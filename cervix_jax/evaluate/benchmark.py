@@ -1,0 +1,187 @@
+"""Predictions of whatever model judged by a split file: every test image once, and no other.
+
+report = evaluate_file("mine.csv", split_file="benchmarks/splits/sipakmed_cells-block.csv")
+report["metrics"]["accuracy"]                   # of all folds together
+report["benchmark"]["by_fold"][0]["accuracy"]
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cervix_jax.data.split_file import Names, SplitFile, file_digest, read_split_file
+from cervix_jax.errors import InputError
+from cervix_jax.evaluate.write import write_report
+from cervix_jax.files import tables
+from cervix_jax.statistics.table import UNKNOWN, PredictionTable
+
+SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "nll")
+
+
+def evaluate_on_splits(
+    table: PredictionTable,
+    path: str | Path,
+    split_file: str | Path,
+    out: Path,
+    name: str,
+    validation: PredictionTable | None = None,
+) -> dict[str, Any]:
+    """Evaluate the test images of a split, all folds together and each of several.
+
+    Args:
+      table: the predictions; labels and groups are those of the split.
+      path: the CSV that they were read from. A column `fold` in it says which fold's model
+        predicted an image.
+      split_file: see `data.split_file`.
+      out: the folder that is written, and in it a folder `fold<k>` for each of several folds.
+      name: of the files.
+      validation: what a temperature, conformal sets and thresholds are fitted on.
+
+    Returns:
+      What `<name>.json` holds, with an entry `benchmark`.
+
+    Raises:
+      InputError: a file cannot be read, or the predictions are not those of the test images.
+    """
+    splits = read_split_file(split_file)
+    table, fold_of = match(table, splits, path)
+    facts = {
+        "dataset": splits.facts.get("dataset") or splits.path.name,
+        "split": "test",
+        "protocol": splits.facts.get("protocol") or splits.path.name,
+        "folds": splits.folds,
+    }
+    leaks = splits.leakage()
+    reports = []
+    if splits.folds > 1:
+        for fold, leak in enumerate(leaks):
+            own = facts | {
+                "fold": fold,
+                "leakage": leak.share,
+                "leakage_train": leak.share_in_train,
+            }
+            rows = np.flatnonzero(fold_of == fold)
+            reports.append(write_report(out / f"fold{fold}", name, table.take(rows), own))
+    tested = sum(leak.num_test for leak in leaks)
+    known = all(leak.known for leak in leaks)
+    facts |= {
+        "fold": list(range(splits.folds)) if splits.folds > 1 else 0,
+        "leakage": sum(leak.num_seen for leak in leaks) / tested if known else None,
+        "leakage_train": sum(leak.num_seen_in_train for leak in leaks) / tested if known else None,
+        "benchmark": {
+            "splits": splits.path.name,
+            "sha256": file_digest(splits.path),
+            "version": splits.facts.get("version"),
+            "folds_checked": "fold" in tables.Table(path, ("fold",)).columns,
+            "by_fold": [_row(report) for report in reports],
+            "over_folds": _spread(reports),
+        },
+    }
+    return write_report(out, name, table, facts, validation)
+
+
+def match(
+    table: PredictionTable, splits: SplitFile, where: str | Path
+) -> tuple[PredictionTable, np.ndarray]:
+    """Predictions with the labels and groups of a split, and the fold that tests each image.
+
+    Args:
+      table: the predictions; labels that they have must be those of the split.
+      splits: the split.
+      where: file of the predictions.
+
+    Returns:
+      The table in the order of the split, and int [n].
+
+    Raises:
+      InputError: a test image is missing or occurs twice, another image is there, a class has no
+        column, a label differs, or a column `fold` names another fold.
+    """
+    title = splits.path.name
+    names, given = Names(splits.filenames), {}
+    for row, filename in enumerate(table.filenames):
+        place = names.find(filename)
+        if place is None:
+            raise InputError(
+                f"{where}: {filename!r} is no image of {title}, e.g. {splits.filenames[0]!r}; give "
+                "predictions of its images, named so or by their paths."
+            )
+        if place in given:
+            raise InputError(
+                f"{where}: {filename!r} and {table.filenames[given[place]]!r} are one image of "
+                f"{title}, {splits.filenames[place]!r}; give it once."
+            )
+        given[place] = row
+    test_fold = splits.test_fold
+    if strange := [place for place in given if test_fold[place] < 0]:
+        part = splits.splits[strange[0], 0]
+        raise InputError(
+            f"{where}: {len(strange)} images are in no test part of {title}, e.g. "
+            f"{splits.filenames[strange[0]]!r} ({part}); give predictions of the test images alone."
+        )
+    tested = np.flatnonzero(test_fold >= 0)
+    if missing := [int(place) for place in tested if place not in given]:
+        raise InputError(
+            f"{where}: {len(missing)} of {len(tested)} test images of {title} have no prediction, "
+            f"e.g. {splits.filenames[missing[0]]!r} (fold {test_fold[missing[0]]}); every one "
+            "counts, predict them too."
+        )
+    rows = np.asarray([given[int(place)] for place in tested])
+    number = {label: index for index, label in enumerate(table.class_names)}
+    wanted = [splits.labels[place] for place in tested]
+    if absent := sorted(set(wanted) - set(number)):
+        raise InputError(
+            f"{where}: has no column p_{absent[0]}, and {title} has images of that class; its "
+            f"classes are {', '.join(sorted(set(wanted)))}."
+        )
+    labels = np.asarray([number[label] for label in wanted], np.int64)
+    taken = table.take(rows)
+    if len(other := np.flatnonzero((taken.labels != UNKNOWN) & (taken.labels != labels))):
+        first = int(other[0])
+        raise InputError(
+            f"{where}: {taken.filenames[first]!r} is labelled "
+            f"{table.class_names[taken.labels[first]]!r}, and {wanted[first]!r} in {title} "
+            f"({len(other)} such images); one of the two is wrong."
+        )
+    _check_folds(where, taken, test_fold[tested])
+    filenames = tuple(splits.filenames[place] for place in tested)
+    groups = np.asarray([splits.groups[place] for place in tested], str)
+    matched = PredictionTable(
+        filenames, groups, labels, taken.probabilities, taken.class_names, taken.logits
+    )
+    return matched, test_fold[tested]
+
+
+def _check_folds(where: str | Path, table: PredictionTable, fold_of: np.ndarray) -> None:
+    """See that a column `fold`, where there is one, names the fold that tests each image."""
+    read = tables.Table(where, ("filename", "path", "fold"))
+    if "fold" not in read.columns:
+        return
+    name = "filename" if "filename" in read.columns else "path"
+    fold = dict(zip(table.filenames, fold_of.tolist(), strict=True))
+    for row in read:
+        if row.number("fold") != fold[row[name]]:
+            raise InputError(
+                f"{row.where}: {row[name]!r} was predicted in fold {row['fold']}, and fold "
+                f"{fold[row[name]]} tests it: another fold's model was trained on it."
+            )
+
+
+def _row(report: dict[str, Any]) -> dict[str, Any]:
+    """One fold in a line of JSON."""
+    metrics = {name: report["metrics"][name]["estimate"] for name in SUMMARISED}
+    return {"fold": report["fold"], "n": report["n"], "groups": report["groups"]} | metrics
+
+
+def _spread(reports: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Mean and standard deviation (n - 1) between folds; None where a fold has no value."""
+    found: dict[str, dict[str, float | None]] = {}
+    for name in SUMMARISED if reports else ():
+        values = [report["metrics"][name]["estimate"] for report in reports]
+        whole = None not in values
+        found[name] = {
+            "mean": float(np.mean(values)) if whole else None,
+            "sd": float(np.std(values, ddof=1)) if whole else None,
+        }
+    return found

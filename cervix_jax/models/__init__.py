@@ -55,12 +55,30 @@ def _efficientnet_lite0(
     return EfficientNet(attention=attention, dropout_rate=dropout_rate, **fixed)
 
 
+def _efficientnet_lite1(
+    *, attention: efficientnet.Attention = "none", dropout_rate: float = 0.2, **fixed: Any
+) -> EfficientNet:
+    return EfficientNet(
+        attention=attention, groups=efficientnet.LITE1, dropout_rate=dropout_rate, **fixed
+    )
+
+
+def _efficientnet_lite2(
+    *, attention: efficientnet.Attention = "none", dropout_rate: float = 0.3, **fixed: Any
+) -> EfficientNet:
+    return EfficientNet(
+        attention=attention, groups=efficientnet.LITE2, dropout_rate=dropout_rate, **fixed
+    )
+
+
 _FACTORIES: dict[str, Callable[..., Classifier]] = {
     "resnet50": _resnet50,
     "densenet121": _densenet121,
     "rcan": _rcan,
     "ran92": _ran92,
     "efficientnet_lite0": _efficientnet_lite0,
+    "efficientnet_lite1": _efficientnet_lite1,
+    "efficientnet_lite2": _efficientnet_lite2,
 }
 
 NAMES: tuple[str, ...] = tuple(_FACTORIES)  # the classifiers that come with this package
@@ -160,9 +178,10 @@ def create(
         classifier stays fresh where theirs has another number of classes, and so does
         attention that they do not have; everything else must fit. Feed the network images
         normalised as those weights expect (`data.normalization`; torchvision's: "imagenet").
-      **options: `dropout_rate` for all (0; 0.5 for rcan, 0.2 for efficientnet_lite0), and
+      **options: `dropout_rate` for all (0; 0.5 for rcan, 0.2 for
+        efficientnet_lite0 and _lite1, 0.3 for _lite2), and
         `attention`: for rcan `"last_layer"` (default) or `"blocks"`, see `DenseNet`; for
-        efficientnet_lite0 `"none"` (default) or `"head"`, see `EfficientNet`.
+        efficientnet_lite0 to _lite2 `"none"` (default) or `"head"`, see `EfficientNet`.
 
     Returns:
       The model, with variables of the kinds `nnx.Param` and `nnx.BatchStat` only.

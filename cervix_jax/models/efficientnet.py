@@ -1,9 +1,11 @@
-"""EfficientNet-Lite0 (TensorFlow TPU's EfficientNet-Lite; Tan and Le, ICML 2019), timm's names.
+"""EfficientNet-Lite0 to Lite2 (TensorFlow TPU's EfficientNet-Lite; Tan and Le, ICML 2019).
 
 The form without squeeze-and-excitation, with ReLU6, an epsilon of 1e-3 in the normalisations and
-TensorFlow's padding 'SAME'. timm calls it `tf_efficientnet_lite0`.
+TensorFlow's padding 'SAME'. timm, whose names of variables these are, calls the networks
+`tf_efficientnet_lite0` and so on.
 """
 
+import math
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -44,6 +46,26 @@ LITE0 = (
     Group(4, 192, 5, 2, 6),
     Group(1, 320, 3, 1, 6),
 )
+
+
+def scaled(width: float, depth: float) -> tuple[Group, ...]:
+    """The groups of a larger sister of Lite0 (compound scaling, Tan and Le 2019).
+
+    Args:
+      width: factor of the features, which become multiples of 8 and lose at most a tenth.
+      depth: factor of the repeats, rounded up; the first and the last group keep one block.
+    """
+    groups = []
+    for group in LITE0:
+        features = max(8, int(width * group.features + 4) // 8 * 8)
+        features += 8 if features < 0.9 * width * group.features else 0
+        inner = group not in (LITE0[0], LITE0[-1])
+        repeats = math.ceil(depth * group.repeats) if inner else group.repeats
+        groups.append(group._replace(repeats=repeats, features=features))
+    return tuple(groups)
+
+
+LITE1, LITE2 = scaled(1.0, 1.1), scaled(1.1, 1.2)
 STAGES = {1: "stage1", 2: "stage2", 4: "stage3", 6: "stage4"}
 """The last group of each size (1/4, 1/8, 1/16, 1/32 of the image) to its name in the outputs."""
 
@@ -110,19 +132,20 @@ class InvertedResidual(nnx.Module):
 
 
 class EfficientNet(Classifier):
-    """EfficientNet-Lite0 as a classifier.
+    """EfficientNet-Lite0, or a sister of it, as a classifier.
 
     `stem` is the activated first convolution, [B, H / 2, W / 2, 32]. `stage1` to `stage4` are the
     ends of `blocks.1`, `blocks.2`, `blocks.4` and `blocks.6`, at 1/4, 1/8, 1/16 and 1/32 of the
-    image with 24, 40, 112 and 320 channels; `stage4` comes after the attention, if there is any.
-    `pre_logits_2d` has the 1280 channels of the activated head convolution.
+    image with 24, 40, 112 and 320 channels (Lite2: 24, 48, 120 and 352); `stage4` comes after the
+    attention, if there is any. `pre_logits_2d` has the 1280 channels of the activated head
+    convolution.
 
     Args:
       num_classes: length of the logits.
-      attention: `"none"`, or `"head"` for a residual channel attention block on the 320
-        channels before the head convolution; it starts almost as the identity
+      attention: `"none"`, or `"head"` for a residual channel attention block on the
+        channels of `stage4` before the head convolution; it starts almost as the identity
         (see `ResidualChannelAttentionBlock`) and its gates are `attention/stage4`.
-      groups: the blocks; `LITE0` or a variation of it with seven groups.
+      groups: the blocks; `LITE0`, `LITE1`, `LITE2` or a variation of it with seven groups.
       dropout_rate: dropout before the classifier; 0.2 in the original.
       dtype: type of the computation.
     """

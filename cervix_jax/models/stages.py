@@ -32,7 +32,7 @@ def stage_of(path: Sequence[str | int]) -> int:
     """The stage of the variable at `path`, e.g. 2 for `("layer2", 0, "conv1", "kernel")`.
 
     A normalisation or convolution between the last stage and the pooling counts to stage 4. Stage
-    5, the head, is the classifier together with the attention that `rcan` and `efficientnet_lite0`
+    5, the head, is the classifier together with the attention that `rcan` and the EfficientNets
     add to a published network. A network of one's own calls its parts `stem`, `stage1` to `stage4`
     and `classifier`.
 

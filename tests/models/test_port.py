@@ -4,7 +4,7 @@ from flax import nnx
 
 from cervix_jax import models
 from cervix_jax.errors import InputError
-from cervix_jax.models.weights.names import canonical_name, torch_name
+from cervix_jax.models.weights.names import canonical_name, canonical_names, torch_name
 from cervix_jax.models.weights.port import load_torch_state_dict
 
 
@@ -85,6 +85,14 @@ def test_torch_names(path, name):
 )
 def test_other_spellings(name, canonical):
     assert canonical_name(name) == canonical
+
+
+def test_a_block_of_efficientnet_is_found_by_the_depth_of_its_network():
+    fourth, last = "module._blocks.4._bn0.weight", "_blocks.20._bn0.weight"
+    assert canonical_names([fourth])[fourth] == "blocks.2.1.bn1.weight"
+    assert canonical_names([fourth, last]) == {
+        fourth: "blocks.2.0.bn1.weight", last: "blocks.6.0.bn1.weight"
+    }  # fmt: skip
 
 
 def test_every_value_arrives_whatever_the_spelling(source, state_dict):

@@ -8,7 +8,7 @@ from cervix_jax import models
 from cervix_jax.errors import InputError
 from cervix_jax.models.stages import HEAD, STEM, stage_of
 
-ATTENTION = {"rcan": "blocks", "efficientnet_lite0": "head"}
+ATTENTION = {"rcan": "blocks"} | {f"efficientnet_lite{n}": "head" for n in range(3)}
 
 
 @pytest.mark.parametrize("name", few(models.NAMES, 2))

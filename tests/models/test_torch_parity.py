@@ -4,7 +4,7 @@ import pytest
 from flax import nnx
 
 from cervix_jax import models
-from cervix_jax.models.weights.names import canonical_name, torch_name
+from cervix_jax.models.weights.names import canonical_names, torch_name
 from cervix_jax.models.weights.port import load_torch_state_dict
 
 torch = pytest.importorskip("torch")
@@ -43,7 +43,9 @@ def assert_parity(name, size):
     model.train()
     logits, statistics = run(model, images)
     assert relative_error(np.asarray(logits), trained) < 1e-4
-    expected = {canonical_name(key): value for key, value in numpy_state(twin).items()}
+    state = numpy_state(twin)
+    names = canonical_names(state)
+    expected = {names[key]: value for key, value in state.items()}
     for path, ours in nnx.to_flat_state(statistics):
         theirs = expected[torch_name(path)]
         np.testing.assert_allclose(ours[...], theirs, rtol=1e-4, atol=1e-5, err_msg=str(path))

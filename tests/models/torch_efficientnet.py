@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 in torch with the names of `efficientnet_lite_pytorch`."""
+"""EfficientNet-Lite0 to Lite2 in torch with the names of `efficientnet_lite_pytorch`."""
 
 from torch import nn
 from torch.nn import functional as F
@@ -12,6 +12,24 @@ GROUPS = [
     (3, 112, 5, 1, 6),
     (4, 192, 5, 2, 6),
     (1, 320, 3, 1, 6),
+]
+LITE1 = [
+    (1, 16, 3, 1, 1),
+    (3, 24, 3, 2, 6),
+    (3, 40, 5, 2, 6),
+    (4, 80, 3, 2, 6),
+    (4, 112, 5, 1, 6),
+    (5, 192, 5, 2, 6),
+    (1, 320, 3, 1, 6),
+]
+LITE2 = [
+    (1, 16, 3, 1, 1),
+    (3, 24, 3, 2, 6),
+    (3, 48, 5, 2, 6),
+    (4, 88, 3, 2, 6),
+    (4, 120, 5, 1, 6),
+    (5, 208, 5, 2, 6),
+    (1, 352, 3, 1, 6),
 ]
 
 
@@ -52,12 +70,12 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    def __init__(self, num_classes):
+    def __init__(self, num_classes, groups=GROUPS):
         super().__init__()
         self._conv_stem = SameConv2d(3, 32, 3, 2, bias=False)
         self._bn0 = norm(32)
         features, blocks = 32, []
-        for repeats, width, kernel, stride, expansion in GROUPS:
+        for repeats, width, kernel, stride, expansion in groups:
             for index in range(repeats):
                 blocks.append(Block(features, width, kernel, 1 if index else stride, expansion))
                 features = width

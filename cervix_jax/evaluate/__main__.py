@@ -29,9 +29,10 @@ from cervix_jax.evaluate.external import SPLIT, evaluate_on, place_of_external
 from cervix_jax.evaluate.labelled_images import FOLDERS, is_data_set
 from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.evaluate.report_file import Metric
+from cervix_jax.evaluate.stems import stem_of
 from cervix_jax.evaluate.summary_text import aggregation_summary, decisions_summary, summary
-from cervix_jax.evaluate.write import stem_of
 from cervix_jax.files.atomic import mark_for_excel, read_json
+from cervix_jax.runs.adaptation import WAYS
 from cervix_jax.runs.run import load_run
 from cervix_jax.statistics.aggregation import RULES
 from cervix_jax.statistics.outliers import SCORES
@@ -39,7 +40,7 @@ from cervix_jax.statistics.outliers import SCORES
 SOURCES = ("workdir", "predictions", "compare", "ensemble")
 GROUPS = {
     "What to evaluate": [*SOURCES, "on", "name", "labels", "split", "step", "out", "excel"],
-    "How": ["tta", "aggregate", "outliers", "validation", "split_file"],
+    "How": ["tta", "adapt", "aggregate", "outliers", "validation", "split_file"],
     "Data": ["class_map", "manual_dir", "data_dir", "setting", "check_counts"],
 }
 
@@ -64,7 +65,11 @@ def main(argv: list[str]) -> None:
                 "cervix_jax.evaluate --compare runs/rcan runs/densenet121"
             )
         out = args.out or None
-        print(workflow.tabulate_runs(paths, split=args.split, tta=args.tta, out=out).text())
+        print(
+            workflow.tabulate_runs(
+                paths, split=args.split, tta=args.tta, adapt=args.adapt or "", out=out
+            ).text()
+        )
         if out:
             if args.excel:
                 mark_for_excel(Path(out) / "comparison.csv")
@@ -74,7 +79,8 @@ def main(argv: list[str]) -> None:
         raise InputError(f"unexpected argument {others[0]!r}; options are written --name=value.")
     # Before anything is evaluated and written.
     strange = read_table(args.outliers, labelled=False) if args.outliers else None
-    name = stem_of(args.split, tta=args.tta)
+    adapt = args.adapt or ""
+    name = stem_of(args.split, tta=args.tta, adapt=adapt)
     if args.ensemble:
         if not args.out:
             raise InputError(
@@ -83,7 +89,7 @@ def main(argv: list[str]) -> None:
             )
         folder = Path(args.out)
         report = workflow.evaluate_ensemble(
-            _paths(args.ensemble, others), out=folder, split=args.split, tta=args.tta
+            _paths(args.ensemble, others), out=folder, split=args.split, tta=args.tta, adapt=adapt
         )
     elif args.predictions:
         if strange is not None:
@@ -115,7 +121,8 @@ def main(argv: list[str]) -> None:
         else:
             folder = Path(args.workdir) / "evaluate"
             report = workflow.evaluate_run(
-                run, args.split, tta=args.tta, manual_dir=args.manual_dir, data_dir=args.data_dir,
+                run, args.split, tta=args.tta, adapt=adapt, manual_dir=args.manual_dir,
+                data_dir=args.data_dir,
                 class_map=class_map, progress=True,
             )  # fmt: skip
     print(summary(report))
@@ -158,6 +165,7 @@ def _refuse_misplaced(source: str) -> None:
         ("labels", on or table, "--on or --predictions"),
         ("validation", table, "--predictions"),
         ("split_file", table, "--predictions"),
+        ("adapt", not on and not table, "--workdir without --on, --compare or --ensemble"),
     ):
         if args[name].value and not fits:
             raise InputError(
@@ -189,6 +197,12 @@ def define_flags() -> None:
     flags.DEFINE_bool("excel", False, "CSV files in the folder get the mark that Excel needs.")
     flags.DEFINE_enum("split", "test", SPLITS, "Which split to evaluate.")
     flags.DEFINE_bool("tta", False, "Mean of the probabilities over 8 turned and mirrored views.")
+    flags.DEFINE_enum(
+        "adapt",
+        None,
+        list(WAYS),
+        "Batch normalisation takes statistics of the images evaluated, of all or of each group.",
+    )
     flags.DEFINE_string(
         "predictions", None, "Evaluate this CSV (filename, group, label, p_<class>...), not a run."
     )

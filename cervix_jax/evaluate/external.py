@@ -26,8 +26,9 @@ from cervix_jax.evaluate.labelled_images import FOLDERS, is_data_set, open_label
 from cervix_jax.evaluate.labels import holds_predictions
 from cervix_jax.evaluate.report_file import make_report
 from cervix_jax.evaluate.seen import Seen, seen_by, unknown
+from cervix_jax.evaluate.stems import stem_of
 from cervix_jax.evaluate.tried import PREDICTIONS, Tried, predict_labelled, read_predictions
-from cervix_jax.evaluate.write import stem_of, stored, write_report
+from cervix_jax.evaluate.write import stored, write_report
 from cervix_jax.files.atomic import read_json, write_text
 from cervix_jax.files.paths import user_path
 from cervix_jax.runs.run import Run, as_classifier

@@ -11,6 +11,7 @@ from cervix_jax.data.identity import DataIdentity
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import SUFFIX
 from cervix_jax.evaluate.sides import members_of
+from cervix_jax.evaluate.stems import parse_stem
 from cervix_jax.runs.own_data import read_recorded, say_once
 from cervix_jax.statistics.side_by_side import Member, Side
 
@@ -32,7 +33,7 @@ def check_members(paths: Sequence[str | Path], sides: Sequence[Side], stem: str)
       InputError: the images of one name are not the same, or one of the runs was trained on images
         that others were tested on.
     """
-    split = stem.removesuffix("_tta")
+    split = parse_stem(stem).split
     known = [_identities(path, stem) for path in paths]
     for fold in sorted({fold for side in sides for _, fold in side.tables}):
         tested = {

@@ -5,6 +5,7 @@
      "dataset": "sipakmed/single_cell", "data_title": "sipakmed/single_cell", "split": "test",
      "protocol": "cluster", "fold": 0, "folds": 5, "refit": false, "groups": 60,
      "leakage": 0.0, "leakage_train": 0.0, "step": 650, "tta": false,
+     "adapt": null,                              # "all" or "group": whose batch statistics
      "intervals": {...},                                             # how they were made
      "metrics": {"accuracy": ENTRY, "macro_f1": ENTRY, "nll": ENTRY, ...},
      "per_class": {"Parabasal": {"sensitivity": ENTRY, "auroc": ENTRY, ...}, ...},
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from cervix_jax.errors import InputError, shell_command
+from cervix_jax.evaluate.stems import parse_stem
 from cervix_jax.files.atomic import read_json
 from cervix_jax.statistics.performance import performance
 from cervix_jax.statistics.resampling import Resamples
@@ -152,6 +154,7 @@ class EvaluationReport:
     refit: bool = False
     step: int | None = None
     tta: bool = False
+    adapt: str = ""
     members: int = 1
     data_title: str = ""
     warning: str = ""
@@ -231,12 +234,13 @@ def way_out(where: str | Path) -> str:
     folder, stem = Path(where).parent, Path(where).stem
     if folder.name != "evaluate" or not (folder.parent / "config.json").exists():
         return "evaluate again"
-    split = stem.removesuffix("_tta")
+    split, tta, adapt = parse_stem(stem)
     command = shell_command(
         "evaluate",
         workdir=folder.parent,
         split=None if split == "test" else split,
-        tta=stem != split,
+        tta=tta,
+        adapt=adapt,
     )
     return f"run {command} again"
 

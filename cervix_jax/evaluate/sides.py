@@ -7,6 +7,7 @@ from pathlib import Path
 from cervix_jax.errors import InputError, shell_command
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.report_file import EvaluationReport, read_report, way_out
+from cervix_jax.evaluate.stems import parse_stem
 from cervix_jax.statistics.side_by_side import Member, Side
 
 
@@ -32,8 +33,7 @@ def read_side(path: str | Path, split: str = "test") -> Side:
 
 def no_predictions(path: Path, split: str) -> InputError:
     """The error of a run that was not evaluated; says the command that does it."""
-    tta = split.endswith("_tta")
-    command = shell_command("evaluate", workdir=path, split=split.removesuffix("_tta"), tta=tta)
+    command = shell_command("evaluate", workdir=path, **parse_stem(split)._asdict())
     return InputError(
         f"{path}/evaluate/{split}{SUFFIX}: there is no such file; run {command} first."
     )
@@ -71,6 +71,6 @@ def _test_per_train(folder: Path, split: str) -> float | None:
     try:
         counts = json.loads((folder / "env.json").read_text(encoding="utf-8"))
         examples = counts["dataset"]["examples"]
-        return examples[split.removesuffix("_tta")] / examples["train"]
+        return examples[parse_stem(split).split] / examples["train"]
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         return None

@@ -11,6 +11,8 @@ from cervix_jax.evaluate.report_file import EvaluationReport, Metric, interval_t
 from cervix_jax.evaluate.screening import ABNORMAL, Screening, useful_range
 from cervix_jax.statistics.aggregation import RULES
 
+ADAPTED = "batch statistics of the images of this"
+
 
 def headline(report: EvaluationReport) -> str:
     """Accuracy with its interval and count, in a few words."""
@@ -158,5 +160,6 @@ def _origin(report: EvaluationReport) -> str:
         share = f"{report.leakage:.1%} of the examples come from groups in train or val"
     refit = "; trained on train and val" if report.refit else ""
     views = "; mean over 8 symmetries" if report.tta else ""
+    views += {"all": f"; {ADAPTED} split", "group": f"; {ADAPTED} group"}.get(report.adapt, "")
     members = f"; mean of {report.members} models" if report.members > 1 else ""
     return f"protocol {protocol}{refit}{views}{members}; {share}"

@@ -20,9 +20,11 @@ from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.report_file import EvaluationReport
 from cervix_jax.evaluate.runs_table import RunsTable, read_evaluated
 from cervix_jax.evaluate.sides import read_reports, read_side
-from cervix_jax.evaluate.write import evaluate_split, stem_of, stored, write_report
+from cervix_jax.evaluate.stems import stem_of
+from cervix_jax.evaluate.write import evaluate_split, stored, write_report
 from cervix_jax.files import compressed
 from cervix_jax.files.atomic import read_json, write_json
+from cervix_jax.runs.adaptation import WAYS
 from cervix_jax.runs.inference import make_forward, over_symmetries
 from cervix_jax.runs.run import Run, as_run
 from cervix_jax.statistics.aggregation import aggregate
@@ -37,6 +39,7 @@ def evaluate_run(
     split: str = "test",
     *,
     tta: bool = False,
+    adapt: str = "",
     out: str | Path | None = None,
     manual_dir: str = "",
     data_dir: str = "",
@@ -55,6 +58,10 @@ def evaluate_run(
       split: "train", "val" or "test".
       tta: take the mean of the probabilities over 8 turned and mirrored views; the files are then
         `<split>_tta...`.
+      adapt: "all" or "group" takes the statistics of batch normalisation from the images of the
+        split, or of each group (cluster, slide) of it, see `cervix_jax.runs.adaptation`; the files
+        are then `<split>_adapted...` or `<split>_group_adapted...`. An answer then depends on the
+        images beside it: compare it with others of its kind.
       out: the folder that is written; default `<workdir>/evaluate`.
       manual_dir: where the raw files lie, if not where they were.
       data_dir: where prepared data lie, if not where they were.
@@ -70,7 +77,11 @@ def evaluate_run(
         nothing can be written.
     """
     check_choice("--split", split, SPLITS)
+    if adapt:
+        check_choice("--adapt", adapt, WAYS)
     run = as_run(run)
+    if adapt and run.finds_nuclei:
+        raise InputError("--adapt is for classifiers; leave it out for a nucleus detector.")
     if out is None and run.workdir is None:
         raise InputError("out: a run that was not loaded from a folder needs one to write to.")
     folder = Path(out) if out is not None else Path(run.workdir or "") / "evaluate"
@@ -80,13 +91,17 @@ def evaluate_run(
     if tta:
         forward = over_symmetries(forward, run.model.views)
     splits = [split]
-    if split == "test" and "val" in data.splits and not stored(folder, "val", run.step, tta=tta):
+    if (
+        split == "test"
+        and "val" in data.splits
+        and not stored(folder, "val", run.step, tta=tta, adapt=adapt)
+    ):
         splits.insert(0, "val")
     report: dict[str, Any] = {}
     for name in splits:
         report = evaluate_split(
             folder, name, forward, run.variables, data, run.config, run.step,
-            tta=tta, progress=progress,
+            tta=tta, adapt=adapt, graphdef=run.graphdef, progress=progress,
         )  # fmt: skip
     return report
 
@@ -145,7 +160,12 @@ def evaluate_file(
 
 
 def evaluate_ensemble(
-    paths: Sequence[str | Path], *, out: str | Path, split: str = "test", tta: bool = False
+    paths: Sequence[str | Path],
+    *,
+    out: str | Path,
+    split: str = "test",
+    tta: bool = False,
+    adapt: str = "",
 ) -> dict[str, Any]:
     """Evaluate several runs as one: seeds averaged, folds put together.
 
@@ -154,6 +174,7 @@ def evaluate_ensemble(
       out: the folder that is written.
       split: whose predictions.
       tta: those of the mean over symmetries.
+      adapt: those of adapted batch statistics, see `evaluate_run`.
 
     Returns:
       What `<split>.json` holds.
@@ -162,7 +183,7 @@ def evaluate_ensemble(
       InputError: predictions cannot be read, are not of the same images, or one of the runs was
         trained on them.
     """
-    stem = stem_of(split, tta=tta)
+    stem = stem_of(split, tta=tta, adapt=adapt)
     sides = [read_side(path, stem) for path in paths]
     check_members(paths, sides, stem)
     joined = ensemble(sides)
@@ -174,7 +195,12 @@ def evaluate_ensemble(
 
 
 def compare_runs(
-    first: str | Path, second: str | Path, *, split: str = "test", tta: bool = False
+    first: str | Path,
+    second: str | Path,
+    *,
+    split: str = "test",
+    tta: bool = False,
+    adapt: str = "",
 ) -> Comparison:
     """Compare two runs, cross-validations or files of predictions on the same images.
 
@@ -185,12 +211,13 @@ def compare_runs(
       second: B.
       split: whose predictions.
       tta: those of the mean over symmetries.
+      adapt: those of adapted batch statistics, see `evaluate_run`.
 
     Raises:
       InputError: predictions cannot be read, are not of the same images, or one of the runs was
         trained on them.
     """
-    stem = stem_of(split, tta=tta)
+    stem = stem_of(split, tta=tta, adapt=adapt)
     sides = (read_side(first, stem), read_side(second, stem))
     check_members((first, second), sides, stem)
     return compare(*sides)
@@ -201,6 +228,7 @@ def tabulate_runs(
     *,
     split: str = "test",
     tta: bool = False,
+    adapt: str = "",
     out: str | Path | None = None,
 ) -> RunsTable:
     """Several runs side by side, and each compared with the first on the same images.
@@ -211,18 +239,21 @@ def tabulate_runs(
       paths: runs, cross-validations or files of predictions.
       split: whose predictions.
       tta: those of the mean over symmetries.
+      adapt: those of adapted batch statistics, see `evaluate_run`.
       out: a folder for `comparison.json`, `comparison.csv` and `comparison.md`; None writes none.
 
     Raises:
       InputError: predictions cannot be read; or, of two, as `compare_runs`: more than two may be of
         several images, and the table says which were not compared.
     """
-    stem = stem_of(split, tta=tta)
+    stem = stem_of(split, tta=tta, adapt=adapt)
     runs = [run for path in paths for run in read_evaluated(path, stem)]
     found: list[tuple[str, str, Comparison | str]] = []
     for other in paths[1:]:
         try:
-            result: Comparison | str = compare_runs(paths[0], other, split=split, tta=tta)
+            result: Comparison | str = compare_runs(
+                paths[0], other, split=split, tta=tta, adapt=adapt
+            )
         except InputError as error:
             if len(paths) == 2:
                 raise
@@ -316,7 +347,17 @@ def _common_facts(reports: Sequence[EvaluationReport]) -> dict[str, Any]:
     facts |= {"protocol": None, "leakage": None}
     if not reports:
         return facts
-    for name in ("dataset", "data_title", "split", "protocol", "fold", "folds", "refit", "tta"):
+    for name in (
+        "dataset",
+        "data_title",
+        "split",
+        "protocol",
+        "fold",
+        "folds",
+        "refit",
+        "tta",
+        "adapt",
+    ):
         values = [getattr(report, name) for report in reports]
         facts[name] = values[0] if values.count(values[0]) == len(values) else None
     total = sum(report.n for report in reports)

@@ -5,6 +5,7 @@ from typing import Any
 
 import ml_collections
 import numpy as np
+from flax import nnx
 
 from cervix_jax import distributed
 from cervix_jax.data.experiment import ExperimentData
@@ -14,13 +15,13 @@ from cervix_jax.evaluate.charts import draw_charts
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table, write_table
 from cervix_jax.evaluate.report_file import EvaluationReport, make_report
 from cervix_jax.evaluate.screening import Screening
+from cervix_jax.evaluate.stems import stem_of
 from cervix_jax.files.atomic import read_json, write_json
+from cervix_jax.runs.adaptation import predict_adapted
 from cervix_jax.runs.inference import Forward, Predictions, Variables, predict_split
 from cervix_jax.statistics.decisions import decisions_report
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
-
-TTA = "_tta"  # of files whose predictions are means over symmetries
 
 
 def evaluate_split(
@@ -33,6 +34,8 @@ def evaluate_split(
     step: int,
     *,
     tta: bool = False,
+    adapt: str = "",
+    graphdef: nnx.GraphDef | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Predict and evaluate a split; every process of a run must call it, and one writes.
@@ -46,6 +49,8 @@ def evaluate_split(
       config: the run's config.
       step: training step of the weights.
       tta: `forward` takes means over 8 symmetries, see `write_evaluation`.
+      adapt: "", or one of `runs.adaptation.WAYS`, which needs `graphdef`.
+      graphdef: static part of the model.
       progress: show a bar.
 
     Returns:
@@ -56,17 +61,26 @@ def evaluate_split(
         return evaluate_detector(
             folder, split, forward, variables, data, config, step, progress=progress
         )
-    predictions = predict_split(
-        forward,
-        variables,
-        data.pipeline,
-        data.indices(split),
-        config.eval_batch_size,
-        progress=split if progress else "",
-    )
+    indices = data.indices(split)
+    if adapt and graphdef is not None:
+        predictions = predict_adapted(
+            adapt, forward, graphdef, config.model.normalization, variables, data.pipeline, indices,
+            np.asarray(data.dataset.groups)[indices], np.asarray(data.dataset.labels)[indices],
+        )  # fmt: skip
+    else:
+        predictions = predict_split(
+            forward,
+            variables,
+            data.pipeline,
+            indices,
+            config.eval_batch_size,
+            progress=split if progress else "",
+        )
     with distributed.all_or_none():
         if distributed.is_main_process():
-            return write_evaluation(folder, split, predictions, data, config, step, tta=tta)
+            return write_evaluation(
+                folder, split, predictions, data, config, step, tta=tta, adapt=adapt
+            )
     return {}
 
 
@@ -79,6 +93,7 @@ def write_evaluation(
     step: int,
     *,
     tta: bool = False,
+    adapt: str = "",
 ) -> dict[str, Any]:
     """Write the report, the predictions and the pictures of one split.
 
@@ -90,6 +105,8 @@ def write_evaluation(
       config: the run's config.
       step: training step of the weights.
       tta: the predictions are means over 8 symmetries; the files are then `<split>_tta...`.
+      adapt: batch statistics are of the examples, see `runs.adaptation`; the files are then
+        `<split>_adapted...` or `<split>_group_adapted...`.
 
     Returns:
       What `<split>.json` holds, see `cervix_jax.evaluate.report_file`.
@@ -116,9 +133,12 @@ def write_evaluation(
         "leakage_train": seen.share_in_train,
         "step": step,
         "tta": tta,
+        "adapt": adapt or None,
     }
-    validation = stored(folder, "val", step, tta=tta) if split == "test" else None
-    return write_report(folder, stem_of(split, tta=tta), table, facts, validation)
+    validation = None
+    if split == "test":
+        validation = stored(folder, "val", step, tta=tta, adapt=adapt)
+    return write_report(folder, stem_of(split, tta=tta, adapt=adapt), table, facts, validation)
 
 
 def write_report(
@@ -156,16 +176,13 @@ def write_report(
     return report
 
 
-def stored(folder: Path, split: str, step: int, *, tta: bool = False) -> PredictionTable | None:
+def stored(
+    folder: Path, split: str, step: int, *, tta: bool = False, adapt: str = ""
+) -> PredictionTable | None:
     """Predictions of the same weights on another split, if they lie there and can be read."""
-    name = stem_of(split, tta=tta)
+    name = stem_of(split, tta=tta, adapt=adapt)
     try:
         report = read_json(folder / f"{name}.json") or {}
         return read_table(folder / f"{name}{SUFFIX}") if report.get("step") == step else None
     except InputError:
         return None
-
-
-def stem_of(split: str, *, tta: bool) -> str:
-    """How the names of files begin; of means over symmetries they end on their own."""
-    return f"{split}{TTA}" if tta else split

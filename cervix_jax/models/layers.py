@@ -6,11 +6,13 @@ running variance), sharing batch moments between normalisations of the same feat
 names are Flax's: `kernel`, `bias`, `scale`, and `mean`, `var` for the statistics.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -116,6 +118,35 @@ class Moments:
     size: int = dataclasses.field(metadata={"static": True})
 
 
+class _Adaptation(NamedTuple):
+    weights: jax.Array
+    prior: jax.Array
+
+
+_ADAPTATION: contextvars.ContextVar[_Adaptation | None] = contextvars.ContextVar(
+    "adaptation", default=None
+)
+
+
+@contextlib.contextmanager
+def adapting(weights: jax.Array, prior: jax.Array) -> Iterator[None]:
+    """In a network called inside, what normalises by a batch blends in its running statistics.
+
+    Every `BatchNorm` in training mode takes `prior` times the running mean and variance and
+    1 - `prior` times those of the batch, biased, normalises by the sums, and keeps them as running
+    statistics. So a call in evaluation mode afterwards gives the same outputs.
+
+    Args:
+      weights: float32 [B], at which each image counts; 0 for one that only fills the batch.
+      prior: a number from 0 to 1.
+    """
+    token = _ADAPTATION.set(_Adaptation(weights, prior))
+    try:
+        yield
+    finally:
+        _ADAPTATION.reset(token)
+
+
 def batch_moments(x: jax.Array, group: int = 0) -> Moments:
     """Moments of [B, H, W, C] over all but the channels, in float32 and in one pass.
 
@@ -132,11 +163,25 @@ def batch_moments(x: jax.Array, group: int = 0) -> Moments:
       InputError: the batch does not divide into groups.
     """
     x = x.astype(jnp.float32)
+    if adaptation := _ADAPTATION.get():
+        return _weighted_moments(x, adaptation.weights)
     if group and group != x.shape[0]:
         return _group_moments(x, group)
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axes)
     var = jnp.maximum(jnp.square(x).mean(axes) - jnp.square(mean), 0.0)
+    return Moments(mean, var, math.prod(x.shape[:-1]))
+
+
+def _weighted_moments(x: jax.Array, weights: jax.Array) -> Moments:
+    # Several views of an image follow each other in the batch.
+    weights = jnp.repeat(weights, len(x) // len(weights))
+    shares = weights / weights.sum()
+    within = tuple(range(1, x.ndim - 1))
+    # Two passes: a few programs that run once, so digits come before speed.
+    mean = jnp.einsum("b,bc->c", shares, x.mean(within), precision="highest")
+    square = jnp.square(x - mean).mean(within)
+    var = jnp.einsum("b,bc->c", shares, square, precision="highest")
     return Moments(mean, var, math.prod(x.shape[:-1]))
 
 
@@ -216,10 +261,16 @@ class BatchNorm(nnx.Module):
         else:
             moments = moments or batch_moments(x, self.norm_groups)
             mean, var = moments.mean, moments.var
-            unbiased = var * (moments.size / max(moments.size - 1, 1))
             # `variable[...] = value` would compare shardings, which under a trace costs seconds.
-            self.mean.set_value(self._running(self.mean[...], mean))
-            self.var.set_value(self._running(self.var[...], unbiased))
+            if adaptation := _ADAPTATION.get():
+                mean = adaptation.prior * self.mean[...] + (1 - adaptation.prior) * mean
+                var = adaptation.prior * self.var[...] + (1 - adaptation.prior) * var
+                self.mean.set_value(mean)
+                self.var.set_value(var)
+            else:
+                unbiased = var * (moments.size / max(moments.size - 1, 1))
+                self.mean.set_value(self._running(self.mean[...], mean))
+                self.var.set_value(self._running(self.var[...], unbiased))
         # One multiplication and one addition for each value, so that XLA keeps little to undo.
         gain = self.scale[...] * lax.rsqrt(var + self.epsilon)
         shift = self.bias[...] - mean * gain

@@ -188,6 +188,30 @@ def test_compared_runs(trained, command, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_adapted_statistics_have_files_of_their_own(trained, command, capsys):
+    folder, report = trained
+    evaluated = folder / "evaluate"
+    plain = read_table(evaluated / "test_predictions.csv")
+    for way, stem in (("all", "test_adapted"), ("group", "test_group_adapted")):
+        command(workdir=folder, adapt=way)
+        assert f"batch statistics of the images of this {'split' if way == 'all' else 'group'}" in (
+            capsys.readouterr().out
+        )
+        found = json.loads((evaluated / f"{stem}.json").read_text())
+        assert (found["adapt"], found["tta"], found["step"]) == (way, False, report["step"])
+        assert (evaluated / f"{stem.replace('test', 'val')}.json").is_file()
+        adapted = read_table(evaluated / f"{stem}_predictions.csv")
+        assert adapted.filenames == plain.filenames
+        np.testing.assert_array_equal(adapted.labels, plain.labels)
+        assert np.abs(adapted.probabilities - plain.probabilities).max() > 0
+    again = read_table(evaluated / "test_predictions.csv")
+    np.testing.assert_array_equal(again.probabilities, plain.probabilities)
+    command(compare=f"{folder},{folder}", adapt="group")
+    with pytest.raises(InputError, match="--adapt goes with --workdir without --on"):
+        command(workdir=folder, on="elsewhere", adapt="all")
+
+
+@pytest.mark.slow
 def test_mean_over_symmetries(trained, command, capsys):
     folder, report = trained
     command(workdir=folder, tta=True)

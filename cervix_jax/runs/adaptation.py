@@ -1,0 +1,184 @@
+"""Statistics of batch normalisation taken from the images that are to be classified.
+
+Another laboratory's stain moves what the layers of a network see. Batch statistics of the new
+images in place of those of training take part of that back (Schneider et al., "Improving robustness
+against common corruptions by covariate shift adaptation", NeurIPS 2020; Nado et al.,
+arXiv:2006.10963). Labels have no part in it. But the answer for an image then depends on the images
+beside it (the method is transductive), so such results belong in a column of their own.
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from cervix_jax import distributed, target
+from cervix_jax.data.normalization import normalize
+from cervix_jax.data.pipeline import Pipeline
+from cervix_jax.errors import InputError
+from cervix_jax.models.layers import BatchNorm, adapting
+from cervix_jax.runs.arguments import Images
+from cervix_jax.runs.inference import Forward, Predictions, Variables
+from cervix_jax.runs.run import Run
+
+WAYS = ("all", "group")
+"""Whose statistics: of all images of a split, or of each group (cluster, slide) its own."""
+PRIOR = 16
+"""How many images the statistics of training count as (Schneider et al. give 8 to 64)."""
+PART = 256
+"""Images that are normalised together; the statistics of more are means over parts."""
+
+Statistics = Callable[[Variables, jax.Array, jax.Array, jax.Array], dict]
+
+
+def adapted_variables(
+    graphdef: nnx.GraphDef, normalization: str, variables: Variables, images: np.ndarray
+) -> Variables:
+    """Weights with batch statistics that are mostly those of the images.
+
+    With n images every layer's mean and variance become
+
+      (PRIOR * of training + n * of the images) / (PRIOR + n),
+
+    those of the images being taken behind the layers before, which already use theirs. More than
+    `PART` images are divided into equal parts, and the means over the parts are taken; which image
+    is in which depends on the pixels alone, so the order of the images does not matter.
+
+    Args:
+      graphdef: static part of the model.
+      normalization: see `cervix_jax.data.normalization`.
+      variables: {"params", "stats"}.
+      images: uint8 [N, S, S, 3], at least one, as the network sees them.
+
+    Returns:
+      {"params", "stats"}; the parameters are those given.
+
+    Raises:
+      InputError: there are no images, or the network has normalisations of another kind.
+    """
+    if not len(images):
+        raise InputError("batch statistics need at least one image; give some.")
+    statistics = _statistics(graphdef, normalization, target.platform())
+    order = sorted(range(len(images)), key=lambda index: _digest(images[index]))
+    parts = np.array_split(np.array(order), -(-len(images) // PART))
+    size = _filled_up(len(parts[0]))
+    prior = jnp.float32(PRIOR / (PRIOR + len(images)))
+    total: dict = {}
+    for part in parts:
+        batch = np.resize(images[part], (size, *images.shape[1:]))
+        weights = (np.arange(size) < len(part)).astype(np.float32)
+        found = statistics(variables, batch, weights, prior)
+        share = len(part) / len(images)
+        scaled = jax.tree.map(lambda value, share=share: share * value, found)
+        total = jax.tree.map(jnp.add, total, scaled) if total else scaled
+    return {"params": variables["params"], "stats": total}
+
+
+def adapted(run: Run, images: Images, *, mpp: float | None = None) -> Run:
+    """The run with batch statistics of some images, of one slide for example.
+
+      adapted(run, images).predict(images)
+
+    Args:
+      run: any run of a classifier.
+      images: as for `Run.preprocess`; at least one.
+      mpp: see there.
+
+    Raises:
+      InputError: see `Run.squares` and `adapted_variables`.
+    """
+    squares = run.squares(images, mpp=mpp)
+    name = run.config.model.normalization
+    return run.with_variables(adapted_variables(run.graphdef, name, run.variables, squares))
+
+
+def predict_adapted(
+    way: str,
+    forward: Forward,
+    graphdef: nnx.GraphDef,
+    normalization: str,
+    variables: Variables,
+    pipeline: Pipeline,
+    indices: np.ndarray,
+    groups: np.ndarray,
+    labels: np.ndarray,
+) -> Predictions:
+    """As `inference.predict_split`, with statistics of the examples themselves.
+
+    Args:
+      way: of `WAYS`.
+      forward: from `make_forward`, perhaps over symmetries; the statistics are of images as they
+        are.
+      graphdef: static part of the model.
+      normalization: see `cervix_jax.data.normalization`.
+      variables: {"params", "stats"}.
+      pipeline: where the images come from.
+      indices: int [N].
+      groups: [N], of the examples.
+      labels: int [N], only passed on.
+
+    Raises:
+      InputError: there are several devices or processes; see also `adapted_variables`.
+    """
+    if pipeline.mesh.devices.size > 1:
+        raise InputError(
+            "--adapt works on one device, since its statistics are of whole groups of images; "
+            "set CUDA_VISIBLE_DEVICES=0, or leave it out."
+        )
+    names = np.asarray(groups, str) if way == "group" else np.zeros(len(indices), str)
+    logits: np.ndarray | None = None
+    for name in np.unique(names):
+        places = np.flatnonzero(names == name)
+        images = pipeline.images(indices[places])
+        adapted = adapted_variables(graphdef, normalization, variables, images)
+        size = _filled_up(min(len(images), PART))
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            batch = jax.device_put(
+                np.resize(part, (size, *part.shape[1:])), distributed.batch_sharded(pipeline.mesh)
+            )
+            found = np.asarray(forward(adapted, batch))[: len(part)]
+            if logits is None:
+                logits = np.zeros((len(indices), found.shape[1]), np.float32)
+            logits[places[start : start + size]] = found
+    if logits is None:
+        raise InputError("batch statistics need at least one image; the split has none.")
+    return Predictions(indices, logits, labels)
+
+
+@functools.lru_cache(maxsize=8)
+def _statistics(graphdef: nnx.GraphDef, normalization: str, platform: str) -> Statistics:
+    del platform  # the network's forms depend on it, and so its program is another
+
+    @jax.jit
+    def statistics(
+        variables: Variables, images: jax.Array, weights: jax.Array, prior: jax.Array
+    ) -> dict:
+        model = nnx.merge(graphdef, variables["params"], variables["stats"], copy=True)
+        model.eval()
+        for path, module in nnx.iter_modules(model):
+            if isinstance(module, BatchNorm):
+                module.use_running_average = False
+            elif any(isinstance(value, nnx.BatchStat) for value in vars(module).values()):
+                raise InputError(
+                    f"the network's {'/'.join(map(str, path))} is a {type(module).__name__}, whose "
+                    "statistics cannot be adapted; use cervix_jax.models.layers.BatchNorm there."
+                )
+        with adapting(weights, prior):
+            model(normalize(images, normalization))
+        return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    return statistics
+
+
+def _filled_up(count: int) -> int:
+    """A power of two: groups of many sizes share a few programs."""
+    return 1 << (count - 1).bit_length()
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).data).digest()

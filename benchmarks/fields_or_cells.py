@@ -367,7 +367,7 @@ def main(arguments: list[str] | None = None) -> None:
             name: int((first.labels == number).sum()) for number, name in enumerate(SEVERITY)
         },
         "specificity_held": SPECIFICITY,
-        "cells": {"folder": given.cells, "seeds": sorted(cells)},
+        "cells": {"folder": Path(given.cells).name, "seeds": sorted(cells)},
         "rules_of_cells": {},
         "whole_fields": {},
     }
@@ -391,7 +391,7 @@ def main(arguments: list[str] | None = None) -> None:
             "rule chosen": compare(tuned, ours),
         }
         report["whole_fields"][name or folder] = {
-            "folder": folder, "seeds": seeds,
+            "folder": Path(folder).name, "seeds": seeds,
             "chosen": {str(s): each.rules for s, each in zip(seeds, tuned, strict=True)}, **rows,
         }  # fmt: skip
         for title, row in rows.items():

@@ -19,6 +19,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -208,8 +209,10 @@ def odd_groups(pairs: dict[int, Pair], fold: int, pattern: str) -> dict[str, Any
     """How well each score singles out the test images of some groups of a fold.
 
     Returns:
-      As `outlier_report`, with the `accuracy` on both kinds, and per score `flagged`: the share of
-      the odd images above what 95 % of the validation images stay below, and of the `others`.
+      As `outlier_report`, with the `accuracy` on both kinds and the number of `validation_odd`
+      images, how often the 90 % sets (LAC) hold the class (`covered`), and per score `flagged`: the
+      share of the odd images above what 95 % of the validation images that are not odd stay
+      below, and of the `others`.
 
     Raises:
       InputError: there is no such fold or group.
@@ -217,20 +220,28 @@ def odd_groups(pairs: dict[int, Pair], fold: int, pattern: str) -> dict[str, Any
     if fold not in pairs:
         raise InputError(f"--odd: there is no fold {fold}, but {', '.join(map(str, pairs))}.")
     val, test = pairs[fold]
-    odd = np.asarray([re.search(pattern, group) is not None for group in test.groups])
+    odd, odd_val = (
+        np.asarray([re.search(pattern, group) is not None for group in table.groups])
+        for table in (test, val)
+    )
     if odd.all() or not odd.any():
         raise InputError(
             f"--odd: {pattern} matches {'all' if odd.all() else 'none'} of the test groups of fold "
             f"{fold}, such as {test.groups[0]}."
         )
     known, strange = test.take(np.flatnonzero(~odd)), test.take(np.flatnonzero(odd))
-    report = outlier_report(known, strange)
+    report = outlier_report(known, strange) | {"validation_odd": int(odd_val.sum())}
     report["accuracy"] = {
         "odd": float(strange.correct.mean()), "others": float(known.correct.mean())
     }  # fmt: skip
+    sets, _ = prediction_sets(
+        "lac", (val.labels, val.probabilities), test.probabilities, COVERAGES[0]
+    )
+    covered = sets[np.arange(len(odd)), test.labels]
+    report["covered"] = {"odd": float(covered[odd].mean()), "others": float(covered[~odd].mean())}
     for name, score in SCORES.items():
         if name != "energy" or (val.logits is not None and test.logits is not None):
-            limit = np.quantile(score(val), 0.95)
+            limit = np.quantile(score(val)[~odd_val], 0.95)
             report[name] |= {
                 "flagged": float((score(strange) > limit).mean()),
                 "others": float((score(known) > limit).mean()),
@@ -273,7 +284,7 @@ def main(arguments: list[str] | None = None) -> None:
     for text in given.runs:
         name, _, folder = text.partition("=")
         pairs[name] = read_pairs(folder)
-        report["splits"][name] = {"folder": folder, **measure(pairs[name])}
+        report["splits"][name] = {"folder": Path(folder).name} | measure(pairs[name])
     print_tables(report["splits"])
     for text in given.odd:
         name, fold, pattern = [*text.split(":", 2), "", ""][:3]
@@ -324,8 +335,11 @@ def print_tables(splits: dict[str, dict[str, Any]]) -> None:
 def print_odd(name: str, found: dict[str, Any]) -> None:
     """How well the scores single out odd groups."""
     print(
-        f"{name}: {found['n_outliers']} odd images, right {found['accuracy']['odd']:.1%}; "
-        f"{found['n']} others, right {found['accuracy']['others']:.1%}"
+        f"{name}: {found['n_outliers']} odd images, right {found['accuracy']['odd']:.1%}, covered "
+        f"{found['covered']['odd']:.1%}; "
+        f"{found['n']} others, right {found['accuracy']['others']:.1%}, covered "
+        f"{found['covered']['others']:.1%}; "
+        f"{found['validation_odd']} odd in validation"
     )
     for score in SCORES:
         row = found[score]

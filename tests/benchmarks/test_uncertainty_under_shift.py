@@ -99,6 +99,8 @@ def test_odd_groups_are_singled_out():
     assert found["energy"]["estimate"] == 1 == found["energy"]["flagged"]
     assert found["energy"]["others"] < 0.2
     assert found["max_softmax"]["estimate"] < 0.8
+    assert found["validation_odd"] == 0
+    assert found["covered"]["others"] == pytest.approx(0.9, abs=0.05)
     for fold, pattern, message in (
         (7, "t", "no fold 7"),
         (1, "x", "matches none"),

@@ -1,6 +1,7 @@
 """What several processes leave in one folder, from predictions that the test writes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cervix_jax.reproduce import outcomes
 from cervix_jax.reproduce.experiments import Settings, plan
 from cervix_jax.statistics.resampling import Resamples
 
+ROOT = Path(__file__).parents[2]
 FACTS = {"dataset": "d", "split": "test", "protocol": "cluster", "leakage": 0.0}
 LOG = '{"step": 10, "images_per_second": 1.0}\n{"step": 20, "images_per_second": 2.0}\n'
 
@@ -105,3 +107,21 @@ def test_a_process_that_finished_meanwhile_is_not_overwritten(finished, tmp_path
     monkeypatch.setattr(outcomes.figures, "intervals", meanwhile)
     outcomes.write_page(tmp_path)
     assert len(json.loads((tmp_path / "results.json").read_text())["outcomes"]) == 1
+
+
+def test_what_is_published_is_the_page_of_its_numbers(finished, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import publish_results
+
+    with pytest.raises(SystemExit, match="holds no outcome"):
+        publish_results.publish(tmp_path / "none", tmp_path / "root")
+    outcomes.keep_outcome(tmp_path, finished, "c", ran=True)
+    publish_results.publish(tmp_path, tmp_path / "root")
+    root = tmp_path / "root"
+    numbers = json.loads((root / publish_results.NUMBERS).read_text(encoding="utf-8"))
+    assert numbers == json.loads(json.dumps(outcomes.collect(tmp_path)))
+    page = (root / "RESULTS.md").read_text(encoding="utf-8")
+    assert f"]({publish_results.NUMBERS})" in page
+    for name in numbers["outcomes"][0]["predictions"].values():
+        kept = root / publish_results.PREDICTIONS / name.removeprefix("predictions/")
+        assert len(read_joined(kept).tables) == 4

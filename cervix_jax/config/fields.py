@@ -139,8 +139,9 @@ FIELDS: dict[str, Setting] = {
     ),
     "model.normalization": Setting(
         "imagenet",
-        "Scaling of the colours, as the weights to start from expect it",
-        choices=_table("data.normalization", "NORMALIZATIONS"),
+        "Scaling of the colours, as the weights to start from expect it; with +reinhard every "
+        "image gets a reference's mean and deviation of optical density first",
+        choices=_table("data.normalization", "normalization_names"),
     ),
     "optimizer.name": Setting("adamw", "The optimiser", choices=OPTIMIZERS),
     "optimizer.weight_decay": Setting(

@@ -1,4 +1,9 @@
-"""Pixel scaling and the per-channel normalisations that published weights expect."""
+"""Pixel scaling and the per-channel normalisations that published weights expect.
+
+A name that ends on "+reinhard", such as "imagenet+reinhard", brings every image to one reference
+stain first. It is a part of the network's input like the rest, so training, evaluation,
+predictions, explanations and exported programs all have it.
+"""
 
 from typing import NamedTuple
 
@@ -6,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cervix_jax.data.optical_density import match_reference
 from cervix_jax.errors import InputError
 
 Triple = tuple[float, float, float]
@@ -20,6 +26,17 @@ NORMALIZATIONS: dict[str, tuple[Triple, Triple]] = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 """Name to (mean, standard deviation) per RGB channel, for images in [0, 1]."""
+REINHARD = "+reinhard"
+
+
+def normalization_names() -> tuple[str, ...]:
+    """All names that `normalize` takes."""
+    return (*NORMALIZATIONS, *(name + REINHARD for name in NORMALIZATIONS))
+
+
+def scaling_of(name: str) -> str:
+    """The name in `NORMALIZATIONS` of a normalisation, whatever comes before the scaling."""
+    return name.removesuffix(REINHARD)
 
 
 def unit_range(images: jax.Array | np.ndarray) -> jax.Array:
@@ -53,8 +70,9 @@ def normalize(images: jax.Array | np.ndarray, name: str) -> jax.Array:
     """Applies a named normalisation, `(image - mean) / deviation` per channel.
 
     Args:
-      images: `[..., 3]` RGB, uint8 in [0, 255] or floating point in [0, 1].
-      name: a key of `NORMALIZATIONS`.
+      images: `[..., 3]` RGB, uint8 in [0, 255] or floating point in [0, 1]; of a name that ends
+        on "+reinhard" whole images `[..., H, W, 3]`, see `optical_density.match_reference`.
+      name: one of `normalization_names()`.
 
     Returns:
       float32 of the same shape; the range depends on `name` ("none" gives [0, 1]).
@@ -62,15 +80,18 @@ def normalize(images: jax.Array | np.ndarray, name: str) -> jax.Array:
     Raises:
       InputError: if the name is unknown, the last axis is not 3, or the dtype is another integer.
     """
-    if name not in NORMALIZATIONS:
-        known = ", ".join(sorted(NORMALIZATIONS))
+    scaling = scaling_of(name)
+    if scaling not in NORMALIZATIONS:
+        known = ", ".join(sorted(normalization_names()))
         raise InputError(f"normalization {name!r} is unknown: choose one of {known}")
     pixels = unit_range(images)
     if pixels.ndim < 1 or pixels.shape[-1] != 3:
         raise InputError(f"images have shape {pixels.shape}: the last axis must be 3 (RGB)")
-    if name == "none":
+    if name != scaling:
+        pixels = match_reference(pixels)
+    if scaling == "none":
         return pixels
-    mean, deviation = (jnp.asarray(values, jnp.float32) for values in NORMALIZATIONS[name])
+    mean, deviation = (jnp.asarray(values, jnp.float32) for values in NORMALIZATIONS[scaling])
     return (pixels - mean) / deviation
 
 
@@ -82,10 +103,10 @@ class InputRange(NamedTuple):
 
 
 def input_range(name: str) -> InputRange:
-    """What a named normalisation makes of black and of white pixels.
+    """What a named normalisation makes of black and of white pixels of the image that it scales.
 
     Raises:
       InputError: the name is unknown.
     """
     ends = np.array([[0] * 3, [255] * 3], np.uint8)
-    return InputRange(*np.asarray(normalize(ends, name)))
+    return InputRange(*np.asarray(normalize(ends, scaling_of(name))))

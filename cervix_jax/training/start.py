@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 from flax import nnx
 
+from cervix_jax.data.normalization import scaling_of
 from cervix_jax.errors import InputError
 from cervix_jax.files.paths import user_path
 from cervix_jax.models.build import build_model
@@ -88,13 +89,15 @@ def _check_normalization(
     config: ml_collections.ConfigDict, declared: tuple[str, ...] | None
 ) -> None:
     name, source = config.model.normalization, config.model.init_from
-    if declared and name not in declared:
+    # A reference stain changes the images but not what their pixels' values mean.
+    scaling = scaling_of(name)
+    if declared and scaling not in map(scaling_of, declared):
         raise InputError(
             f"model.init_from={source!r} expects images normalised as {declared[0]!r}, and "
             f"model.normalization is {name!r}; set --config.model.normalization={declared[0]}"
         )
     customary = CUSTOMARY.get(config.model.name, ())
-    if not declared and customary and name not in customary:
+    if not declared and customary and scaling not in customary:
         logging.warning(
             "model.normalization is %r, but published weights of %s nearly always expect %s.",
             name, config.model.name, " or ".join(customary),

@@ -5,8 +5,8 @@ import pytest
 import scipy.ndimage
 
 from cervix_jax.data.augment import AugmentSettings, colour
-from cervix_jax.data.augment.colour import from_optical_density, optical_density
 from cervix_jax.data.augment.draws import uniform_per_example
+from cervix_jax.data.optical_density import from_optical_density, optical_density
 
 # Compiled whole: operation by operation most of the time goes into compiling.
 random_stain = jax.jit(colour.random_stain, static_argnums=(1, 2))

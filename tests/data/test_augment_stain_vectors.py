@@ -7,6 +7,7 @@ from cervix_jax import target
 from cervix_jax.data.augment import AugmentSettings, colour, make_augment, stain_vectors
 from cervix_jax.data.augment.draws import uniform_per_example
 from cervix_jax.data.augment.stain_vectors import GREATEST, LEAST
+from cervix_jax.data.optical_density import optical_density
 
 # Compiled whole: operation by operation most of the time goes into compiling.
 random_recolour = jax.jit(colour.random_recolour, static_argnums=2)
@@ -89,7 +90,7 @@ def test_the_stains_of_a_uniform_mixture_are_found():
 def test_the_maps_equal_numpy(limit):
     images, key = coloured(6), jax.random.key(1)
     mean, moment = colour.density_moments(
-        [colour.optical_density(images[..., channel]) for channel in range(3)]
+        [optical_density(images[..., channel]) for channel in range(3)]
     )
     np.testing.assert_allclose(moment, np.swapaxes(moment, 1, 2))
     found = random_stain_vectors(key, mean, moment, limit)
@@ -118,7 +119,7 @@ def test_zero_is_the_identity_and_any_image_has_a_finite_map():
     one_colour = np.full((1, 8, 8, 3), [1, 0.2, 1], np.float32)
     images = np.concatenate([np.ones_like(grey), np.zeros_like(grey), grey, one_colour])
     images = np.concatenate([images, coloured(2, 8)])
-    densities = [colour.optical_density(images[..., channel]) for channel in range(3)]
+    densities = [optical_density(images[..., channel]) for channel in range(3)]
     mean, moment = colour.density_moments(densities)
     still = random_stain_vectors(jax.random.key(0), mean, moment, 0.0)
     np.testing.assert_allclose(still, np.tile(np.eye(3), (6, 1, 1)), atol=1e-5)

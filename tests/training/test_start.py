@@ -165,3 +165,9 @@ def test_normalisation_of_the_weights(tiny_config, weights_file, caplog):
     with caplog.at_level(logging.WARNING, "absl"), pytest.raises(InputError, match="no such file"):
         starting_values(config, NAMES)
     assert "nearly always expect efficientnet_lite or inception" in caplog.text
+    # A reference stain comes before the scaling that the weights expect.
+    caplog.clear()
+    config = lite_config(normalization="inception+reinhard", init_from="absent.pth")
+    with caplog.at_level(logging.WARNING, "absl"), pytest.raises(InputError, match="no such file"):
+        starting_values(config, NAMES)
+    assert "nearly always" not in caplog.text

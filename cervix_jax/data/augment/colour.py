@@ -17,22 +17,10 @@ import jax.numpy as jnp
 from cervix_jax.data.augment.draws import spread, uniform_per_example
 from cervix_jax.data.augment.settings import AugmentSettings
 from cervix_jax.data.augment.stain_vectors import random_stain_vectors
+from cervix_jax.data.optical_density import from_optical_density, optical_density
 
 # Examples have numbers from 0, and none has this one.
 _DIRECTIONS = 2**32 - 1
-
-
-def optical_density(images: jax.Array) -> jax.Array:
-    """Returns -ln((255 v + 1) / 256) for v in [0, 1]: 0 for white, ln 256 for black.
-
-    The offset of one grey level (Ruifrok and Johnston 2001) keeps black finite.
-    """
-    return -jnp.log((255.0 * images + 1.0) / 256.0)
-
-
-def from_optical_density(density: jax.Array) -> jax.Array:
-    """Inverts `optical_density`; values beyond white or black are clipped to [0, 1]."""
-    return jnp.clip((256.0 * jnp.exp(-density) - 1.0) / 255.0, 0.0, 1.0)
 
 
 def random_recolour(

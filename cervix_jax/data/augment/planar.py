@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from cervix_jax.data.augment import separable, spectral
-from cervix_jax.data.augment.colour import from_optical_density, optical_density
 from cervix_jax.data.augment.geometry import dihedral_bits, random_affine
 from cervix_jax.data.augment.settings import AugmentSettings
+from cervix_jax.data.optical_density import from_optical_density, optical_density
 
 
 def random_warp(

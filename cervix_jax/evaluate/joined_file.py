@@ -11,8 +11,8 @@ import numpy as np
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import FIELDS, PREDICTED, PREFIX
 from cervix_jax.files import compressed
-from cervix_jax.files.tables import Table
-from cervix_jax.statistics.side_by_side import Side
+from cervix_jax.files.tables import Row, Table
+from cervix_jax.statistics.side_by_side import Member, Side
 from cervix_jax.statistics.table import UNKNOWN, PredictionTable
 
 MEMBER = ("seed", "fold")
@@ -37,30 +37,60 @@ def write_joined(path: Path, side: Side) -> None:
                 rows.writerow([*member, *cells, *(f"{value:.6g}" for value in values)])
 
 
-def read_joined(path: str | Path) -> Side:
-    """Read what `write_joined` wrote: predictions by seed and fold.
+def is_joined(path: str | Path) -> bool:
+    """Whether a table has the columns `seed` and `fold` of several runs' predictions.
 
     Raises:
-      InputError: it cannot be read, or is no such file.
+      InputError: it cannot be read.
+    """
+    return set(MEMBER) <= set(Table(path, (*MEMBER, *FIELDS)).columns)
+
+
+def read_joined(path: str | Path) -> Side:
+    """Read what `write_joined` wrote: predictions by seed and fold, without logits.
+
+    Raises:
+      InputError: it cannot be read, or does not hold labelled predictions, each image once a run.
     """
     table = Table(path, (*MEMBER, *FIELDS))
     table.require(*MEMBER, *FIELDS)
-    if not any(name.startswith(PREFIX) for name in table.columns):
-        raise InputError(f"{path}: has no columns {PREFIX}<class>; give a file of predictions.")
     columns = [name for name in table.columns if name.startswith(PREFIX)]
-    names = tuple(name.removeprefix(PREFIX) for name in columns)
-    found: dict[tuple[int, int], list[tuple[str, str, int, list[float]]]] = {}
+    number = {name.removeprefix(PREFIX): index for index, name in enumerate(columns)}
+    found: dict[Member, dict[str, tuple[str, int, list[float]]]] = {}
     for row in table:
-        member = (int(row.number("seed", least=0)), int(row.number("fold", least=0)))
-        label = names.index(row["label"]) if row["label"] in names else UNKNOWN
-        values = [row.number(column) for column in columns]
-        found.setdefault(member, []).append((row["filename"], row["group"], label, values))
+        lines = found.setdefault((_whole(row, "seed"), _whole(row, "fold")), {})
+        filename, label = row["filename"], row["label"]
+        if filename in lines:
+            raise InputError(
+                f"{row.where}: {filename!r} occurs more than once in this seed and fold; give each "
+                "image one row of a run."
+            )
+        if label not in number:
+            raise InputError(
+                f"{row.where}: the label {label!r} is none of the classes {', '.join(number)}."
+            )
+        values = [row.number(column, least=0) for column in columns]
+        if not sum(values):
+            raise InputError(f"{row.where}: its probabilities are all 0; repair it.")
+        lines[filename] = (row["group"] or filename, number[label], values)
+    if not found:
+        raise InputError(f"{path}: holds no predictions.")
     tables = {}
-    for member, lines in found.items():
-        filenames, groups, labels, values = zip(*lines, strict=True)
+    for member, lines in sorted(found.items()):
+        groups, labels, values = zip(*lines.values(), strict=True)
         probabilities = np.asarray(values)
-        probabilities /= probabilities.sum(1, keepdims=True)
         tables[member] = PredictionTable(
-            filenames, np.asarray(groups), np.asarray(labels), probabilities, names
+            tuple(lines),
+            np.asarray(groups),
+            np.asarray(labels),
+            probabilities / probabilities.sum(1, keepdims=True),
+            tuple(number),
         )
     return Side(str(path), tables, {})
+
+
+def _whole(row: Row, name: str) -> int:
+    value = row.number(name, least=0)
+    if value != int(value):
+        raise InputError(f"{row.where}: {name}={value:g} must be a whole number.")
+    return int(value)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from cervix_jax.errors import InputError, shell_command
+from cervix_jax.evaluate.joined_file import is_joined, read_joined
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.report_file import EvaluationReport, read_report, way_out
 from cervix_jax.evaluate.stems import parse_stem
@@ -12,12 +13,14 @@ from cervix_jax.statistics.side_by_side import Member, Side
 
 
 def read_side(path: str | Path, split: str = "test") -> Side:
-    """Read a file of predictions, or those of a workdir or of a cross-validation.
+    """Read a file of predictions, of one run or of many, or those of a workdir's run or runs.
 
     Raises:
       InputError: there are none, or they cannot be read.
     """
     path = Path(path)
+    if path.is_file() and is_joined(path):
+        return read_joined(path)
     if path.is_file():
         return Side(str(path), {(0, 0): read_table(path)}, {})
     if not path.exists():

@@ -8,7 +8,11 @@ from cervix_jax.statistics.aggregation import RULES
 from cervix_jax.statistics.intervals import wilson_interval
 
 Outcome = Mapping[str, Any]
-VARIANTS = {"tta": "mean of 8 symmetries"}
+VARIANTS = {
+    "tta": "mean of 8 symmetries",
+    "adapted": "batch statistics of the test images",
+    "group_adapted": "batch statistics of the test group",
+}
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -68,8 +68,8 @@ def test_the_rows_that_need_fields_run_on_a_generated_tree(reproduce, tmp_path, 
     found = json.loads((tmp_path / "results.json").read_text())
     measured = {(o["row"], o["protocol"]): o for o in found["outcomes"]}
     assert list(measured) == [
-        ("baseline2", "paper"), ("transfer", "paper"), ("model5", "paper"), ("model7", "paper"),
-        ("baseline2", "block"),
+        ("baseline2", "paper"), ("baseline2", "block"), ("transfer", "paper"), ("model5", "paper"),
+        ("model7", "paper"),
     ]  # fmt: skip
     # Of 10 of a class, 7 and 2 are cut off at the floors; of Herlev's, 2.
     assert measured["model5", "paper"]["n"] == measured["model7", "paper"]["n"] == 5

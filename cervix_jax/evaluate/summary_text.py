@@ -101,8 +101,8 @@ def decisions_summary(decisions: Mapping[str, Any]) -> str:
         ]
     for name, rows in decisions["operating_points"]["per_class"].items():
         lines += [
-            f"{name}: sensitivity {Metric.of(row['sensitivity'])}, specificity "
-            f"{Metric.of(row['specificity'])} where {row['held']} {row['target']:g} was held"
+            f"{name} at the validation threshold for {row['held']} {row['target']:g}: sensitivity "
+            f"{Metric.of(row['sensitivity'])}, specificity {Metric.of(row['specificity'])}"
             for row in rows
             if name == ABNORMAL and "threshold" in row
         ]

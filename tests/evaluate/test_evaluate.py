@@ -67,7 +67,7 @@ def test_command_writes_what_training_wrote_and_decides_on_validation(trained, c
     assert decisions["operating_points"]["chosen_on"] == "val"
     assert f"fitted on {validation['n']} validation images" in printed
     assert "abnormal against normal: AUROC" in printed
-    assert "where sensitivity 0.95 was held" in printed
+    assert "abnormal at the validation threshold for sensitivity 0.95: sensitivity" in printed
     assert decisions["decision_curve"]["prevalence"] == report["decision_curve"]["prevalence"]
     assert (folder / "evaluate" / "test_decision_curve.png").stat().st_size > 1000
 

@@ -35,7 +35,7 @@ from cervix_jax.reproduce.experiments import (
     plan,
     run_all,
 )
-from cervix_jax.reproduce.outcomes import keep_note, keep_outcome, keep_reason, write_page
+from cervix_jax.reproduce.outcomes import collect, keep_note, keep_outcome, keep_reason, write_page
 from cervix_jax.reproduce.rows import ROWS
 from cervix_jax.training.loop import NonFiniteLossError
 
@@ -81,14 +81,16 @@ def main(argv: list[str]) -> int | None:
             state = "finished" if experiment.is_finished else "to run"
             print(f"{experiment.name}: {missing.get(experiment.folder, state)}")
         return None
+    collect(settings.out)  # what cannot be read shows before anything is written
     if args.note:
         keep_note(settings.out, args.note)
-    if args.shortcuts:
-        _keep_shortcuts(settings, experiments)
     for experiment in experiments:
         if experiment.folder in missing:
             logging.info("%s: left out, %s", experiment.name, missing[experiment.folder])
             keep_reason(settings.out, experiment, _without_places(missing[experiment.folder]))
+    write_page(settings.out)  # what cannot be written shows before anything is run
+    if args.shortcuts:
+        _keep_shortcuts(settings, experiments)
     to_run = [experiment for experiment in experiments if experiment.folder not in missing]
     finished = {experiment.folder for experiment in to_run if experiment.is_finished}
     command = published_command()

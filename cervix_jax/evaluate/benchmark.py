@@ -14,7 +14,8 @@ from cervix_jax.data.split_file import Names, SplitFile, file_digest, read_split
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.write import write_report
 from cervix_jax.files import tables
-from cervix_jax.statistics.table import UNKNOWN, PredictionTable
+from cervix_jax.statistics.side_by_side import Side
+from cervix_jax.statistics.table import UNKNOWN, PredictionTable, concatenate
 
 SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc", "nll")
 
@@ -26,6 +27,7 @@ def evaluate_on_splits(
     out: Path,
     name: str,
     validation: PredictionTable | None = None,
+    members: Side | None = None,
 ) -> dict[str, Any]:
     """Evaluate the test images of a split, all folds together and each of several.
 
@@ -37,6 +39,7 @@ def evaluate_on_splits(
       out: the folder that is written, and in it a folder `fold<k>` for each of several folds.
       name: of the files.
       validation: what a temperature, conformal sets and thresholds are fitted on.
+      members: the predictions of each seed, where `table` is the mean of several.
 
     Returns:
       What `<name>.json` holds, with an entry `benchmark`.
@@ -76,9 +79,35 @@ def evaluate_on_splits(
             "folds_checked": "fold" in tables.Table(path, ("fold",)).columns,
             "by_fold": [_row(report) for report in reports],
             "over_folds": _spread(reports),
+            "by_seed": _by_seed(members, splits, path),
         },
     }
+    facts |= members_of_seeds(members)
     return write_report(out, name, table, facts, validation)
+
+
+def members_of_seeds(members: Side | None) -> dict[str, int]:
+    """What a report says of predictions that are the mean of several seeds; nothing of others."""
+    return {} if members is None else {"members": len({seed for seed, _ in members.tables})}
+
+
+def _by_seed(
+    members: Side | None, splits: SplitFile, where: str | Path
+) -> list[dict[str, float | int]]:
+    """Of each seed, all folds together, a line of JSON."""
+    found = []
+    for seed in sorted({seed for seed, _ in members.tables} if members else ()):
+        own = [table for (each, _), table in sorted(members.tables.items()) if each == seed]
+        table, _ = match(concatenate(own), splits, where)
+        sensitivities = [table.correct[table.labels == k].mean() for k in np.unique(table.labels)]
+        found.append(
+            {
+                "seed": seed,
+                "accuracy": float(table.correct.mean()),
+                "balanced_accuracy": float(np.mean(sensitivities)),
+            }
+        )
+    return found
 
 
 def match(

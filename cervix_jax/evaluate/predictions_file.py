@@ -112,6 +112,18 @@ def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
     return dataclasses.replace(found, logits=logits)
 
 
+def require_classes(path: str | Path, table: PredictionTable, class_names: Sequence[str]) -> None:
+    """See that predictions are of some classes, in their order.
+
+    Raises:
+      InputError: they are not.
+    """
+    if table.class_names != tuple(class_names):
+        raise InputError(
+            f"{path}: its classes are not those of the predictions evaluated, in their order."
+        )
+
+
 def _class_columns(table: tables.Table) -> tuple[str, ...]:
     """The columns of probabilities; P_ counts where no column has p_."""
     for prefix in (PREFIX, PREFIX.upper()):

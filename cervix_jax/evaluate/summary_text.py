@@ -73,6 +73,11 @@ def _of_benchmark(found: Mapping[str, Any] | None) -> list[str]:
             if (each := found["over_folds"][name])["mean"] is not None
         )
         lines.append(f"mean ± sd between folds: {', '.join(spread)}")
+    lines += [
+        f"seed {row['seed']}: accuracy {row['accuracy']:.4f}, balanced accuracy "
+        f"{row['balanced_accuracy']:.4f}"
+        for row in found["by_seed"]
+    ]
     return lines
 
 

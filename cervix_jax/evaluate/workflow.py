@@ -13,16 +13,13 @@ from cervix_jax import distributed
 from cervix_jax.data.class_map import ClassMap
 from cervix_jax.data.splits import SPLITS
 from cervix_jax.errors import InputError, check_choice
-from cervix_jax.evaluate.benchmark import evaluate_on_splits
-from cervix_jax.evaluate.labels import join_labels, read_labels
 from cervix_jax.evaluate.members import check_members
-from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
+from cervix_jax.evaluate.predictions_file import SUFFIX, read_table, require_classes
 from cervix_jax.evaluate.report_file import EvaluationReport
 from cervix_jax.evaluate.runs_table import RunsTable, read_evaluated
 from cervix_jax.evaluate.sides import read_reports, read_side
 from cervix_jax.evaluate.stems import stem_of
 from cervix_jax.evaluate.write import evaluate_split, stored, write_report
-from cervix_jax.files import compressed
 from cervix_jax.files.atomic import read_json, write_json
 from cervix_jax.runs.adaptation import WAYS
 from cervix_jax.runs.inference import make_forward, over_symmetries
@@ -31,7 +28,6 @@ from cervix_jax.statistics.aggregation import aggregate
 from cervix_jax.statistics.ensemble import ensemble
 from cervix_jax.statistics.outliers import outlier_report
 from cervix_jax.statistics.side_by_side import Comparison, compare
-from cervix_jax.statistics.table import PredictionTable
 
 
 def evaluate_run(
@@ -104,59 +100,6 @@ def evaluate_run(
             tta=tta, adapt=adapt, graphdef=run.graphdef, progress=progress,
         )  # fmt: skip
     return report
-
-
-def file_place(path: str | Path) -> tuple[Path, str]:
-    """Where `evaluate_file` writes by default: a folder beside the file, and a name in it."""
-    path = Path(path)
-    name = compressed.stem(path)
-    return path.with_name(f"{name}_evaluation"), name.removesuffix("_predictions")
-
-
-def evaluate_file(
-    path: str | Path,
-    *,
-    labels: str | Path = "",
-    validation: str | Path = "",
-    split_file: str | Path = "",
-    out: str | Path | None = None,
-) -> dict[str, Any]:
-    """Evaluate predictions of whatever model.
-
-    Args:
-      path: a CSV, see `cervix_jax.evaluate.predictions_file.read_table`.
-      labels: a list of their labels, where the CSV has none, as that of `predict`; see
-        `cervix_jax.evaluate.labels.join_labels`.
-      validation: another, that a temperature, conformal sets and thresholds are fitted on.
-      split_file: a split whose test images they must be, every one once, and which has their labels
-        and groups; see `cervix_jax.evaluate.benchmark`.
-      out: the folder that is written; default `<path without .csv or .csv.gz>_evaluation`.
-
-    Returns:
-      What `<name>.json` holds.
-
-    Raises:
-      InputError: a file cannot be read, the two are not of the same classes, or the predictions are
-        not those of the split.
-    """
-    if labels and split_file:
-        raise InputError(f"--labels={labels}: the labels are those of --split_file; leave it out.")
-    table = read_table(path, labelled=not (labels or split_file))
-    notes = []
-    if labels:
-        joined = join_labels(table, read_labels(labels), where=path, labels=labels)
-        table, notes = joined.table, joined.notes
-    known = read_table(validation) if validation else None
-    if known is not None:
-        require_classes(validation, known, table.class_names)
-    folder, name = file_place(path)
-    folder = Path(out) if out is not None else folder
-    if split_file:
-        return evaluate_on_splits(table, path, split_file, folder, name, known)
-    facts = {"dataset": Path(path).name, "split": "predictions", "protocol": None, "leakage": None}
-    if labels:
-        facts |= {"labels": str(Path(labels).resolve()), "notes": notes}
-    return write_report(folder, name, table, facts, known)
 
 
 def evaluate_ensemble(
@@ -323,18 +266,6 @@ def evaluate_outliers(folder: str | Path, name: str, outliers: str | Path) -> di
     found = outlier_report(table, strange) | {"outliers": str(outliers)}
     write_json(Path(folder) / f"{name}_outliers.json", found)
     return found
-
-
-def require_classes(path: str | Path, table: PredictionTable, class_names: Sequence[str]) -> None:
-    """See that predictions are of some classes, in their order.
-
-    Raises:
-      InputError: they are not.
-    """
-    if table.class_names != tuple(class_names):
-        raise InputError(
-            f"{path}: its classes are not those of the predictions evaluated, in their order."
-        )
 
 
 def _common_facts(reports: Sequence[EvaluationReport]) -> dict[str, Any]:

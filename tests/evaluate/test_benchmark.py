@@ -8,11 +8,13 @@ from random_tables import random_table
 
 from cervix_jax.data.split_file import SplitFile
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.any_model import evaluate_file
+from cervix_jax.evaluate.joined_file import write_joined
 from cervix_jax.evaluate.predictions_file import write_table
 from cervix_jax.evaluate.summary_text import summary
-from cervix_jax.evaluate.workflow import evaluate_file
 from cervix_jax.statistics.performance import performance
 from cervix_jax.statistics.resampling import Resamples
+from cervix_jax.statistics.side_by_side import Side
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,33 @@ def test_a_column_fold_is_checked(tmp_path, table, split):
     wrong = [*right[:-1], f"{rows[-1]},{1 - folds[-1]}"]
     with pytest.raises(InputError, match=r"line 61: .*another fold's model was trained on it"):
         evaluate_file(write(tmp_path / "mine.csv", [head, *wrong]), split_file=split)
+
+
+def test_seeds_are_averaged_and_each_is_told(tmp_path, table, split):
+    other = random_table(5)
+    second = table.with_probabilities(other.probabilities)
+    folds = np.asarray([int(group[1:]) % 2 for group in table.groups])
+    members = {
+        (seed, fold): each.take(np.flatnonzero(folds == fold))
+        for seed, each in enumerate((table, second))
+        for fold in (0, 1)
+    }
+    write_joined(tmp_path / "mine.csv.gz", Side("mine", members, {}))
+    report = evaluate_file(tmp_path / "mine.csv.gz", split_file=split)
+    mean = (table.probabilities + other.probabilities) / 2
+    assert report["accuracy"] == pytest.approx((mean.argmax(1) == table.labels).mean(), abs=0.02)
+    assert (report["members"], report["n"]) == (2, 60)
+    rows = report["benchmark"]["by_seed"]
+    assert rows[0]["accuracy"] == pytest.approx(table.correct.mean())
+    assert rows[1]["accuracy"] == pytest.approx(second.correct.mean())
+    assert "mean of 2 models" in summary(report)
+    assert "seed 1: accuracy" in summary(report)
+    alone = evaluate_file(tmp_path / "mine.csv.gz", out=tmp_path / "alone")
+    assert (alone["accuracy"], alone["members"]) == (report["accuracy"], 2)
+    members[1, 0], members[1, 1] = members[1, 1], members[1, 0]
+    write_joined(tmp_path / "mine.csv.gz", Side("mine", members, {}))
+    with pytest.raises(InputError, match="not the same"):
+        evaluate_file(tmp_path / "mine.csv.gz", split_file=split)
 
 
 def test_what_does_not_fit_is_one_line(tmp_path, table, split):

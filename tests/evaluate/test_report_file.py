@@ -7,6 +7,7 @@ import pytest
 from random_tables import random_table
 
 from cervix_jax.errors import InputError, shell_command
+from cervix_jax.evaluate.any_model import evaluate_file
 from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.evaluate.report_file import (
     TITLES,
@@ -15,7 +16,7 @@ from cervix_jax.evaluate.report_file import (
     make_report,
     read_report,
 )
-from cervix_jax.evaluate.workflow import evaluate_file, evaluate_groups, evaluate_run
+from cervix_jax.evaluate.workflow import evaluate_groups, evaluate_run
 from cervix_jax.runs.run import load_run
 from cervix_jax.statistics.resampling import Resamples
 

@@ -95,8 +95,10 @@ def _by_seed(
     members: Side | None, splits: SplitFile, where: str | Path
 ) -> list[dict[str, float | int]]:
     """Of each seed, all folds together, a line of JSON."""
+    if members is None:
+        return []
     found = []
-    for seed in sorted({seed for seed, _ in members.tables} if members else ()):
+    for seed in sorted({seed for seed, _ in members.tables}):
         own = [table for (each, _), table in sorted(members.tables.items()) if each == seed]
         table, _ = match(concatenate(own), splits, where)
         sensitivities = [table.correct[table.labels == k].mean() for k in np.unique(table.labels)]

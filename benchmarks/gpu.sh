@@ -64,6 +64,7 @@ step() { # NAME SECONDS COMMAND...: never longer than that, nor than what is lef
   code=$?
   say "$name: exit code $code, $((SECONDS - start)) s"
   { echo "== $name" && tail -n 60 "$own" | tr '\r' '\n'; } >>"$log"
+  return "$code"
 }
 
 row() { # NETWORK: the paper's single-cell row with its own recipe (224 pixels, 50 epochs), from random weights
@@ -97,7 +98,10 @@ if [ -z "$DRY_RUN" ]; then
   fi
 fi
 
-step "versions" 60 python3 benchmarks/gpu_table.py --machine="$OUT/machine_$part.json"
+if ! step "versions" 60 python3 benchmarks/gpu_table.py --machine="$OUT/machine_$part.json" && [ -z "$REHEARSE" ]; then
+  say "something is missing, see machine_$part.json: bring it, and start again" # before it costs more of the card's time
+  exit 1
+fi
 if [ "$part" = 1 ]; then
   # Equal logits are seen to first; both sides in bfloat16, PyTorch channels_last and compiled.
   step "throughput, training" 260 python3 benchmarks/throughput.py --models=resnet50,densenet121 --tasks=train \

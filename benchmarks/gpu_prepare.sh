@@ -14,7 +14,7 @@ for tag in manylinux1 manylinux2014 manylinux_2_{17,24,27,28,31,34,35}; do platf
 python3 -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp "${platforms[@]}" \
   -d "$wheels" tensorflow-datasets==4.9.10 grain==0.2.18 array-record==0.8.6 ml-collections==1.1.0 clu==0.0.12 \
   importlib_resources dm-tree immutabledict simple-parsing tensorflow-metadata toml docstring-parser \
-  googleapis-common-protos termcolor tensorboardX captum==0.9.0
+  googleapis-common-protos termcolor tensorboardX portpicker psutil captum==0.9.0
 python3 -m pip wheel -q --no-deps promise==2.3 -w "$wheels"
 python3 "$(dirname "$0")/gpu_cells.py" "$cells" "$out/cells"
 du -sh "$out"/*

@@ -2,6 +2,8 @@
 # The rows of the table that want a GPU, within a bounded time, from the root of a checkout: our networks with three
 # seeds, whole fields of CRIC, and the paper's single-cell rows with its own recipe. Run it after `gpu.sh 1`, whose WORK it
 # shares; several rows share the card. What is not finished in time is left out, and the same call goes on with it.
+# Six rows at once on an H200 with 16 cores took over five minutes to their first step, and none was finished in six:
+# hence three, and as much time as can be had.
 #
 #   OUT=results LIMIT=380 PREPARED=tfds WHEELS=wheels benchmarks/gpu_rows.sh
 #
@@ -14,7 +16,7 @@
 #   AT_ONCE   rows that share the card
 set -u
 OUT=${OUT:-gpu_results} PREPARED=${PREPARED:-tfds} WHEELS=${WHEELS:-} WORK=${WORK:-/tmp/cervix_gpu}
-CELLS=${CELLS:-$WORK/tfds} LIMIT=${LIMIT:-380} AT_ONCE=${AT_ONCE:-6}
+CELLS=${CELLS:-$WORK/tfds} LIMIT=${LIMIT:-380} AT_ONCE=${AT_ONCE:-3}
 mkdir -p "$OUT" "$WORK/rows"
 export PYTHONPATH="$WORK/site:." XDG_CACHE_HOME="$WORK/cache" PYTHONUNBUFFERED=1
 export JAX_COMPILATION_CACHE_DIR="$WORK/compiled" XLA_PYTHON_CLIENT_PREALLOCATE=false
@@ -37,11 +39,14 @@ one() { # DATA ARGUMENTS...: ends in time to save itself
   local data=$1 name start=$SECONDS
   shift
   name=${1#--only=} name=${name//[^a-z0-9_]/_}
-  timeout -k 8 $((END - $(date +%s))) python3 -m cervix_jax.reproduce --out="$WORK/rows" --noshortcuts \
+  local left=$((END - $(date +%s)))
+  if [ "$left" -lt 20 ]; then echo "$name: no time left" | tee -a "$OUT/rows_times.txt" && return; fi
+  timeout -k 8 "$left" python3 -m cervix_jax.reproduce --out="$WORK/rows" --noshortcuts \
     --data_dir="$data" "$@" >"$WORK/rows_$name.txt" 2>&1
   echo "$name: exit code $?, $((SECONDS - start)) s" | tee -a "$OUT/rows_times.txt"
 }
 export -f one
 rows | xargs -P "$AT_ONCE" -I{} bash -c 'one {}'
 for log in "$WORK"/rows_*.txt; do echo "== $log" && tail -n 12 "$log" | tr '\r' '\n' | tail -n 12; done >"$OUT/rows_log.txt"
-tar czf "$OUT/rows.tgz" --exclude=checkpoints --exclude=tensorboard --exclude='events*' --exclude='*.png' -C "$WORK" rows
+tar czf "$OUT/rows.tgz" --exclude=checkpoints --exclude=tensorboard --exclude='events*' --exclude='*.png' \
+  --exclude=fingerprints.npz -C "$WORK" rows

@@ -89,11 +89,17 @@ def jax_job(job: dict):
         "device_name": machine(device),
         "version": f"jax {jax.__version__} {dtype.name}",
         "logits": np.asarray(logits, np.float64).tolist(),
-        "flops": infer_step.lower(graphdef, params, stats, x).cost_analysis()["flops"],
+        "flops": operations(infer_step.lower(graphdef, params, stats, x), device),
         "program": lambda: train_step.lower(held["state"], x, labels).compile().as_text(),
         "matrix_flops_per_s": lambda: matrix_rate(dtype),
         "memory": lambda: jax_memory(device),
     }  # fmt: skip
+
+
+def operations(lowered, device) -> float:
+    """Floating-point operations of a program; JAX on a GPU knows them of compiled ones alone."""
+    cost = lowered.cost_analysis() or quickly_compiled(lowered, device).cost_analysis() or {}
+    return float(cost.get("flops", float("nan")))
 
 
 def quickly_compiled(lowered, device):

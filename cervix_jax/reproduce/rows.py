@@ -67,7 +67,7 @@ _LITE = "EfficientNet-Lite0"
 # At 128 pixels the square of a fixed scale shows 51 micrometres, Herlev's 77: large cells are so.
 _VIEWS = {"data.resize": "stretch+scale", "data.microns_per_pixel": 0.4}
 _HERLEV_VIEWS = _VIEWS | {"data.microns_per_pixel": 0.6}
-_OWN = ("paper", "paper_clusters", "cluster", "block")
+_OWN = ("paper", "paper_clusters", "cluster", "joined", "block")
 _NO_BLOCKS = ("paper", "cluster")  # Herlev's slides have no order
 
 

@@ -157,3 +157,42 @@ def test_names_of_files_say_how_they_were_predicted():
             stems.add(stem)
     assert len(stems) == 6
     assert {"test", "test_tta", "test_adapted", "test_group_adapted"} <= stems
+
+
+class Listed(nnx.Module):
+    """Twelve normalisations in a list, whose numbers a checkpoint names by texts."""
+
+    def __init__(self):
+        self.norms = nnx.List([BatchNorm(3) for _ in range(12)])
+
+    def __call__(self, images):
+        for norm in self.norms:
+            images = norm(images)
+        return images.mean((1, 2)), {}
+
+
+def test_statistics_have_the_keys_that_checkpoints_give():
+    model = Listed()
+    for number, norm in enumerate(model.norms):
+        norm.mean.set_value(np.full(3, number, np.float32))
+    graphdef, params, stats = nnx.split(model, nnx.Param, ...)
+
+    def texts(tree):
+        if not isinstance(tree, dict):
+            return tree
+        return {str(key): texts(value) for key, value in tree.items()}
+
+    plain = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+    read = {"params": texts(plain["params"]), "stats": texts(plain["stats"])}
+    images = images_of(4)
+    expected = adapted_variables(graphdef, "none", plain, images)
+    found = adapted_variables(graphdef, "none", read, images)
+    assert set(found["stats"]["norms"]) == {str(number) for number in range(12)}
+    for number in range(12):
+        np.testing.assert_allclose(
+            found["stats"]["norms"][str(number)]["mean"],
+            expected["stats"]["norms"][number]["mean"],
+            rtol=1e-6,
+        )
+    forward = make_forward(graphdef, "none", make_mesh())
+    np.testing.assert_allclose(forward(found, images), forward(expected, images), atol=1e-5)

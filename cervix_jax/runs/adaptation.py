@@ -9,8 +9,7 @@ beside it (the method is transductive), so such results belong in a column of th
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -171,17 +170,9 @@ def _statistics(graphdef: nnx.GraphDef, normalization: str, platform: str) -> St
                 )
         with adapting(weights, prior):
             model(normalize(images, normalization))
-        return _keyed_as(variables["stats"], nnx.to_pure_dict(nnx.state(model, nnx.BatchStat)))
+        return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
     return statistics
-
-
-def _keyed_as(wanted: Any, found: Any) -> Any:
-    """`found` under the keys of `wanted`: a checkpoint names the items of a list by texts."""
-    if not isinstance(wanted, Mapping):
-        return found
-    by_text = {str(key): value for key, value in found.items()}
-    return {key: _keyed_as(value, by_text[str(key)]) for key, value in wanted.items()}
 
 
 def _filled_up(count: int) -> int:

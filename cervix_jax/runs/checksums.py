@@ -2,6 +2,7 @@
 
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,24 @@ def json_sums(items: dict[str, Any], metrics: dict | None) -> dict[str, int]:
 
 
 def array_sums(state: dict[str, Any]) -> dict[str, int]:
-    """Checksum of each part of a state, over its arrays in the order of `jax.tree.leaves`."""
+    """Checksum of each part of a state, over its arrays in the order of their names as texts.
+
+    That is the order of what is read back, where the items of a list are "0", "1", "10".
+    """
     sums = {}
     for part, arrays in state.items():
         total = 0
-        for array in jax.tree.leaves(arrays):
+        for array in jax.tree.leaves(_named_by_texts(arrays)):
             content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
             total = zlib.crc32(content.data, total)
         sums[part] = total
     return sums
+
+
+def _named_by_texts(tree: Any) -> Any:
+    if not isinstance(tree, Mapping):
+        return tree
+    return {str(key): _named_by_texts(value) for key, value in tree.items()}
 
 
 def compare(folder: Path, step: int, found: dict[str, int]) -> None:

@@ -1,6 +1,8 @@
-"""Whether weights are those of a config's network."""
+"""Weights of a checkpoint as those of a config's network."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -11,10 +13,13 @@ from cervix_jax.models.build import build_model
 from cervix_jax.runs.inference import Variables
 
 
-def check_fits(
+def fitted(
     path: Path, config: ml_collections.ConfigDict, num_classes: int, variables: Variables
-) -> None:
-    """See that weights are those of the config's model.
+) -> Variables:
+    """The weights under the keys of the config's model, if they are its weights.
+
+    A checkpoint names the items of a list "0", "1", "10", in this order, which would shuffle the
+    layers of a list of more than ten.
 
     Raises:
       InputError: they are not, or the model is unknown.
@@ -22,7 +27,6 @@ def check_fits(
     abstract = nnx.eval_shape(lambda: build_model(config, num_classes))
     _, params, stats = nnx.split(abstract, nnx.Param, ...)
     wanted = {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
-    # By names, since a checkpoint has "0" where a model has 0.
     expected, found = (
         {
             jax.tree_util.keystr(name, simple=True, separator="/"): tuple(leaf.shape)
@@ -39,3 +43,12 @@ def check_fits(
             f"{expected.get(first, 'absent')}; restore config.json and the checkpoint from one "
             "backup."
         )
+    return keyed_as(wanted, variables)
+
+
+def keyed_as(wanted: Any, found: Any) -> Any:
+    """The leaves of `found` under the keys of `wanted`, which are the same but for their types."""
+    if not isinstance(wanted, Mapping):
+        return found
+    by_text = {str(key): value for key, value in found.items()}
+    return {key: keyed_as(value, by_text[str(key)]) for key, value in wanted.items()}

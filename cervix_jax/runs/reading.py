@@ -10,7 +10,7 @@ from cervix_jax.data.identity import DataIdentity
 from cervix_jax.errors import InputError
 from cervix_jax.runs import checkpoint, workdir
 from cervix_jax.runs.damage import DamagedCheckpointError
-from cervix_jax.runs.fit import check_fits
+from cervix_jax.runs.fit import fitted
 from cervix_jax.runs.inference import Variables
 
 # Fields that reading a run asks for; the others differ between versions.
@@ -72,5 +72,5 @@ def read_run(folder: Path, step: str | int) -> Stored:
             f"{kept}: checkpoint {step!r} cannot be read ({error}); restore it from a backup, or "
             f"give another --step of {steps}."
         ) from error
-    check_fits(kept / str(chosen), config, len(dataset["class_names"]), variables)
+    variables = fitted(kept / str(chosen), config, len(dataset["class_names"]), variables)
     return Stored(config, dataset, variables, chosen, folder, identity)

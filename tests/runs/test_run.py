@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 from flax import nnx
 from selection import few
+from small import Small, get_config
 
-from cervix_jax import load_run, models
+from cervix_jax import evaluate_run, load_run, models
 from cervix_jax.config.base import base_config
 from cervix_jax.data.experiment import open_data
 from cervix_jax.distributed import make_mesh
 from cervix_jax.errors import InputError
+from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.models.build import build_model, compute_dtype
+from cervix_jax.models.layers import BatchNorm
 from cervix_jax.models.resnet import ResNet
 from cervix_jax.runs.checkpoint import find_best_step, list_steps, read_arrays
-from cervix_jax.runs.fit import check_fits
+from cervix_jax.runs.fit import fitted
 from cervix_jax.runs.inference import make_forward, predict_split, probabilities_of
 from cervix_jax.runs.run import Run, as_run
 from cervix_jax.training.run import train_and_evaluate
@@ -245,9 +248,9 @@ def test_weights_of_every_network_fit_it_as_a_checkpoint_names_them(name, tmp_pa
         "params": strings(nnx.to_pure_dict(params)),
         "stats": strings(nnx.to_pure_dict(stats)),
     }
-    check_fits(tmp_path, config, 5, variables)
+    fitted(tmp_path, config, 5, variables)
     with pytest.raises(InputError, match=r"these are not the weights of .* with 4 classes"):
-        check_fits(tmp_path, config, 4, variables)
+        fitted(tmp_path, config, 4, variables)
 
 
 def test_a_workflow_takes_a_run_or_its_folder(trained):
@@ -257,3 +260,45 @@ def test_a_workflow_takes_a_run_or_its_folder(trained):
     assert as_run(str(folder)).step == run.step
     with pytest.raises(InputError, match="not the folder of a run"):
         as_run(folder / "nowhere")
+
+
+class Long(Small):
+    """Twelve layers in a list, of which each does something else."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.blocks = nnx.List([BatchNorm(16) for _ in range(12)])
+
+    def endpoints(self, images, perturb):
+        out = super().endpoints(images, perturb)
+        last = out["pre_logits_2d"]
+        for block in self.blocks:
+            last = nnx.silu(block(last))
+        return out | {"pre_logits_2d": last}
+
+
+def test_layers_of_a_long_list_keep_their_order(config_of_small, tmp_path):
+    def long(*, dropout_rate: float = 0.0, **fixed) -> Long:
+        return Long(dropout_rate=dropout_rate, **fixed)
+
+    models.register("long", long)
+    config = config_of_small
+    config.model.name, config.num_epochs = "long", 1
+    train_and_evaluate(config, tmp_path / "run")
+    run = load_run(tmp_path / "run")
+    assert list(run.variables["stats"]["blocks"]) == list(range(12))
+    arrays = read_arrays(tmp_path / "run" / "checkpoints", run.step, "ema")["ema"]
+    for number, block in enumerate(run.model.blocks):
+        stored = arrays["stats"]["blocks"][str(number)]["mean"]
+        np.testing.assert_array_equal(block.mean[...], stored)
+    data = run.open_data()
+    table = read_table(tmp_path / "run" / "evaluate" / "test_predictions.csv")
+    found = run.predict(data.pipeline.images(data.indices("test")))
+    np.testing.assert_allclose(found, table.probabilities, atol=1e-6)
+    report = evaluate_run(run, adapt="group", out=tmp_path / "adapted")
+    assert report["adapt"] == "group"
+
+
+@pytest.fixture
+def config_of_small(prepared):
+    return get_config(str(prepared))

@@ -22,26 +22,32 @@ from sides import write_json
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from cervix_jax.evaluate.predictions_file import SUFFIX, read_table  # noqa: E402
 from cervix_jax.evaluate.report_file import read_report  # noqa: E402
-from cervix_jax.evaluate.sides import members_of, read_side  # noqa: E402
+from cervix_jax.evaluate.sides import members_of  # noqa: E402
 from cervix_jax.files.atomic import read_json  # noqa: E402
-from cervix_jax.statistics.side_by_side import Member, compare  # noqa: E402
-
-PREDICTIONS = "test_predictions.csv"
+from cervix_jax.statistics.intervals import ANY, group_interval  # noqa: E402
+from cervix_jax.statistics.resampling import Resamples  # noqa: E402
+from cervix_jax.statistics.table import align  # noqa: E402
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, required=True, help="a cross-validation")
-    parser.add_argument("--variant", action="append", default=[], help="<name>=<cross-validation>")
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        help="<name>=<cross-validation>, or <name>=<cross-validation>:test_tta",
+    )
     parser.add_argument("--out", type=Path, help="JSON file")
-    parser.add_argument("--split", default="test", help="files of the variants, e.g. test_tta")
     args = parser.parse_args()
-    rows = [
-        measured(args.base, name, Path(folder), args.split)
-        for name, _, folder in (given.partition("=") for given in args.variant)
-    ]
+    rows = []
+    for given in args.variant:
+        name, _, place = given.partition("=")
+        folder, _, split = place.partition(":")
+        rows.append(measured(args.base, name, Path(folder), split or "test"))
     print(table(rows))
     if args.out:
         write_json(args.out, {"base": args.base.name, "variants": rows})
@@ -53,34 +59,36 @@ def measured(base: Path, name: str, folder: Path, split: str = "test") -> dict[s
     Returns:
       `name`, `runs` (seed, fold, n, and of `base` and `variant` the accuracy on `validation`, None
       where nothing was validated, and `test` images), their means over runs, and `difference` of
-      the test accuracies over all images, variant minus base, with `interval` (95 %, by group).
+      the test accuracies over all images (of several seeds the mean), variant minus base, with
+      `interval` (95 %, by group).
     """
-    ours, theirs = members_of(folder, PREDICTIONS), members_of(base, PREDICTIONS)
-    runs = []
+    ours, theirs = members_of(folder, f"{split}{SUFFIX}"), members_of(base, f"test{SUFFIX}")
+    runs, gains, groups = [], {}, {}
     for member in sorted(ours.keys() & theirs.keys()):
-        runs.append(
-            {"seed": member[0], "fold": member[1]}
-            | {"base": accuracies(theirs[member]), "variant": accuracies(ours[member], split)}
-        )
+        seed, fold = member
+        sides = {"base": accuracies(theirs[member]), "variant": accuracies(ours[member], split)}
+        runs.append({"seed": seed, "fold": fold} | sides)
+        before = read_table(theirs[member] / "evaluate" / f"test{SUFFIX}")
+        after = read_table(ours[member] / "evaluate" / f"{split}{SUFFIX}")
+        after = align(before, after, (str(base), str(folder)))
+        names = [str(fold), *before.filenames]
+        if groups.setdefault(fold, (names, before.groups))[0] != names:
+            raise SystemExit(f"{base}: seeds of fold {fold} do not test the same images in order.")
+        gains.setdefault(fold, []).append(after.correct.astype(float) - before.correct)
     if not runs:
         raise SystemExit(f"{folder}: has no seed and fold in common with {base}.")
-    sides = read_side(str(folder), split), read_side(str(base))
-    wanted: set[Member] = {(run["seed"], run["fold"]) for run in runs}
-    for side in sides:
-        for member in side.tables.keys() - wanted:
-            del side.tables[member]
-    accuracy = next(row for row in compare(*sides).rows if row.metric == "accuracy")
-    means = {
-        f"{side}_{kind}": _mean([run[side][kind] for run in runs])
-        for side in ("base", "variant")
-        for kind in ("validation", "test")
-    }
+    gain = np.concatenate([np.mean(gains[fold], axis=0) for fold in sorted(gains)])
+    resamples = Resamples(np.concatenate([groups[fold][1] for fold in sorted(gains)]))
     return {
         "name": name,
         "runs": runs,
-        **means,
-        "difference": accuracy.difference,
-        "interval": accuracy.interval,
+        **{
+            f"{side}_{kind}": _mean([run[side][kind] for run in runs])
+            for side in ("base", "variant")
+            for kind in ("validation", "test")
+        },
+        "difference": float(gain.mean()),
+        "interval": group_interval(resamples.means(gain), resamples.num_groups, bounds=ANY),
     }
 
 
@@ -94,6 +102,9 @@ def accuracies(run: Path, split: str = "test") -> dict[str, float | None]:
     for line in map(json.loads, lines):
         if line["step"] == report.step and "val/accuracy" in line:
             validation = line["val/accuracy"]
+    if split != "test":  # predicted otherwise, and so were the validation images
+        same = read_report(run / "evaluate" / f"val{split.removeprefix('test')}.json")
+        validation = same and same.metric("accuracy").estimate
     refit = (read_json(run / "config.json") or {}).get("split", {}).get("refit")
     return {
         "validation": None if refit else validation,

@@ -16,8 +16,16 @@ from jax import export
 from PIL import Image, ImageOps
 
 
+def border_colour(image: Image.Image) -> tuple[int, ...]:
+    """The median of the outermost pixels."""
+    pixels = np.asarray(image)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return tuple(int(value) for value in np.median(border, axis=0))
+
+
 def scaled(image: Image.Image, size: int, scale: float) -> np.ndarray:
-    """A square of `scale` about the centre, filled with its reflection where the image ends."""
+    """A square of `scale` about the centre; beyond the image it has the colour of the border."""
+    colour = border_colour(image)
     sides = np.array(image.size, float)
     corner = (sides - size / scale) / 2
     corner = np.floor(corner) if scale == 1 else corner
@@ -25,16 +33,19 @@ def scaled(image: Image.Image, size: int, scale: float) -> np.ndarray:
     last = np.clip(np.floor((sides - corner) * scale + 0.5), first + 1, size).astype(int)
     start, end = corner + first / scale, corner + last / scale
     beyond = np.ceil(np.maximum(0, np.maximum(-start, end - sides))).astype(int)
-    around = [*zip(beyond[::-1], beyond[::-1], strict=True), (0, 0)]
-    image = Image.fromarray(np.pad(np.asarray(image), around, "reflect")).resize(
-        tuple(last - first), Image.Resampling.BILINEAR, (*(start + beyond), *(end + beyond))
-    )
-    around = [*zip(first[::-1], (size - last)[::-1], strict=True), (0, 0)]
-    return np.pad(np.asarray(image), around, "reflect")
+    grown = Image.new("RGB", tuple((sides.astype(int) + 2 * beyond).tolist()), colour)
+    grown.paste(image, tuple(beyond.tolist()))
+    box = (*(start + beyond).tolist(), *(end + beyond).tolist())
+    seen = grown.resize(tuple((last - first).tolist()), Image.Resampling.BILINEAR, box)
+    whole = Image.new("RGB", (size, size), colour)
+    whole.paste(seen, tuple(first.tolist()))
+    return np.asarray(whole)
 
 
 def square(path: str, size: int, rule: str, scale: float = 0.0) -> np.ndarray:
-    """The image as in training: uint8 [size, size, 3]."""
+    """The image as in training: uint8 [size, size, 3], or two squares side by side."""
+    if "+" in rule:  # such as stretch+scale
+        return np.concatenate([square(path, size, one, scale) for one in rule.split("+")], axis=1)
     image = ImageOps.exif_transpose(Image.open(path))
     if image.has_transparency_data:  # what is transparent is white
         image = image.convert("RGBA")
@@ -46,9 +57,7 @@ def square(path: str, size: int, rule: str, scale: float = 0.0) -> np.ndarray:
         return scaled(image, size, scale)
     if rule == "crop":
         return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
-    pixels = np.asarray(image)
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    colour = tuple(int(value) for value in np.median(border, axis=0))
+    colour = border_colour(image)
     return np.asarray(ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=colour))
 
 
@@ -61,7 +70,7 @@ def main(folder: str, *paths: str) -> None:
             sys.exit(f"error: {Path(folder, name)}: is not the exported file; copy it again.")
     scale, mpp = 0.0, [path.partition("=")[2] for path in paths if path.startswith("--mpp=")]
     paths = tuple(path for path in paths if not path.startswith("--mpp="))
-    if card["resize"] == "scale":
+    if "scale" in card["resize"].split("+"):
         if not mpp:
             sys.exit("error: give --mpp=0.25, the micrometres that a pixel of the images measures.")
         scale = float(mpp[-1]) / card["microns_per_pixel"]

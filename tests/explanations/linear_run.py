@@ -26,7 +26,9 @@ class LinearRun:
     dataset: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        self.config = ml_collections.ConfigDict({"image_size": self.weights.shape[1]})
+        self.config = ml_collections.ConfigDict(
+            {"image_size": self.weights.shape[1], "data": {"resize": "scale"}}
+        )
         self.logits_fn = self.features_fn = Partial(_linear, jnp.asarray(self.weights))
         self.input_range = InputRange(np.zeros(3, np.float32), np.ones(3, np.float32))
 

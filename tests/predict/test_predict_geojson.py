@@ -55,7 +55,8 @@ class _Brightness:
     """A network whose probability of the class "bright" is the mean of the square."""
 
     batch_size, scale = 8, None
-    run = SimpleNamespace(class_names=("dark", "bright"))
+    config = SimpleNamespace(data=SimpleNamespace(resize="stretch"))
+    run = SimpleNamespace(class_names=("dark", "bright"), config=config)
 
     def square(self, image):
         return resize_square(image, 4)

@@ -7,7 +7,13 @@ from PIL import Image
 
 from cervix_jax.data import catalog
 from cervix_jax.data.classes import HERLEV, SIPAKMED
-from cervix_jax.data.decode import RESIZE_MODES, Frame, decode_square, resize_labels
+from cervix_jax.data.decode import (
+    RESIZE_MODES,
+    Frame,
+    decode_square,
+    picture_shape,
+    resize_labels,
+)
 from cervix_jax.errors import InputError
 from cervix_jax.explain.measures import area_share, cell_regions, nucleus_discs, relevance_mass
 from tfds_builders.cervix_phantom.anatomy import CROP_MARGIN
@@ -196,7 +202,7 @@ def cric(tmp_path_factory):
 def test_discs_lie_where_they_were_drawn(cric, resize):
     seen = decode_square(cric.encoded_image(0), 64, resize, scale=0.6)[..., 0] > 127
     masks = nucleus_discs(cric, [0], size=64, resize=resize, scale=0.6, radius=RADIUS)
-    assert masks.shape == (1, len(cric.class_names), 64, 64)
+    assert masks.shape == (1, len(cric.class_names), *picture_shape(64, resize))
     found = masks.any(axis=1)[0]
     assert (found & seen).sum() / (found | seen).sum() > 0.85
 

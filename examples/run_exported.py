@@ -18,28 +18,24 @@ from PIL import Image, ImageOps
 
 def border_colour(image: Image.Image) -> tuple[int, ...]:
     """The median of the outermost pixels."""
-    pixels = np.asarray(image)
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    rows = np.asarray(image)
+    border = np.concatenate([rows[0], rows[-1], rows[:, 0], rows[:, -1]])
     return tuple(int(value) for value in np.median(border, axis=0))
 
 
 def scaled(image: Image.Image, size: int, scale: float) -> np.ndarray:
     """A square of `scale` about the centre; beyond the image it has the colour of the border."""
-    colour = border_colour(image)
-    sides = np.array(image.size, float)
+    colour, sides = border_colour(image), np.array(image.size, float)
     corner = (sides - size / scale) / 2
     corner = np.floor(corner) if scale == 1 else corner
     first = np.clip(np.ceil(-corner * scale - 0.5), 0, (size - 1) // 2).astype(int)
     last = np.clip(np.floor((sides - corner) * scale + 0.5), first + 1, size).astype(int)
     start, end = corner + first / scale, corner + last / scale
     beyond = np.ceil(np.maximum(0, np.maximum(-start, end - sides))).astype(int)
-    grown = Image.new("RGB", tuple((sides.astype(int) + 2 * beyond).tolist()), colour)
-    grown.paste(image, tuple(beyond.tolist()))
+    image = ImageOps.expand(image, tuple(beyond.tolist()), colour)
     box = (*(start + beyond).tolist(), *(end + beyond).tolist())
-    seen = grown.resize(tuple((last - first).tolist()), Image.Resampling.BILINEAR, box)
-    whole = Image.new("RGB", (size, size), colour)
-    whole.paste(seen, tuple(first.tolist()))
-    return np.asarray(whole)
+    seen = image.resize(tuple((last - first).tolist()), Image.Resampling.BILINEAR, box)
+    return np.asarray(ImageOps.expand(seen, (*first.tolist(), *(size - last).tolist()), colour))
 
 
 def square(path: str, size: int, rule: str, scale: float = 0.0) -> np.ndarray:
@@ -51,14 +47,14 @@ def square(path: str, size: int, rule: str, scale: float = 0.0) -> np.ndarray:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
-    if rule == "stretch":
-        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     if rule == "scale":
         return scaled(image, size, scale)
+    whole = (size, size), Image.Resampling.BILINEAR
+    if rule == "stretch":
+        return np.asarray(image.resize(*whole))
     if rule == "crop":
-        return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
-    colour = border_colour(image)
-    return np.asarray(ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=colour))
+        return np.asarray(ImageOps.fit(image, *whole))
+    return np.asarray(ImageOps.pad(image, *whole, border_colour(image)))
 
 
 def main(folder: str, *paths: str) -> None:

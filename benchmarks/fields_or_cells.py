@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logit
-from sides import write_json
+from sides import in_one_line, write_json
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -414,8 +414,4 @@ def show(title: str, found: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    in_one_line(main)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import binom
-from sides import ROOT, write_json
+from sides import ROOT, in_one_line, write_json
 
 sys.path.insert(0, str(ROOT))
 
@@ -353,8 +353,4 @@ def print_odd(name: str, found: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    in_one_line(main)

@@ -16,16 +16,9 @@ from jax import export
 from PIL import Image, ImageOps
 
 
-def border_colour(image: Image.Image) -> tuple[int, ...]:
-    """The median of the outermost pixels."""
-    rows = np.asarray(image)
-    border = np.concatenate([rows[0], rows[-1], rows[:, 0], rows[:, -1]])
-    return tuple(int(value) for value in np.median(border, axis=0))
-
-
-def scaled(image: Image.Image, size: int, scale: float) -> np.ndarray:
-    """A square of `scale` about the centre; beyond the image it has the colour of the border."""
-    colour, sides = border_colour(image), np.array(image.size, float)
+def scaled(image: Image.Image, size: int, scale: float, colour: tuple[int, ...]) -> np.ndarray:
+    """A square of `scale` about the centre; beyond the image it has that colour."""
+    sides = np.array(image.size, float)
     corner = (sides - size / scale) / 2
     corner = np.floor(corner) if scale == 1 else corner
     first = np.clip(np.ceil(-corner * scale - 0.5), 0, (size - 1) // 2).astype(int)
@@ -44,17 +37,19 @@ def square(path: str, size: int, rule: str, scale: float = 0.0) -> np.ndarray:
         return np.concatenate([square(path, size, one, scale) for one in rule.split("+")], axis=1)
     image = ImageOps.exif_transpose(Image.open(path))
     if image.has_transparency_data:  # what is transparent is white
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB")
+    rows = np.asarray(image)
+    border = np.concatenate([rows[0], rows[-1], rows[:, 0], rows[:, -1]])
+    colour = tuple(int(value) for value in np.median(border, axis=0))
     if rule == "scale":
-        return scaled(image, size, scale)
+        return scaled(image, size, scale, colour)
     whole = (size, size), Image.Resampling.BILINEAR
     if rule == "stretch":
         return np.asarray(image.resize(*whole))
     if rule == "crop":
         return np.asarray(ImageOps.fit(image, *whole))
-    return np.asarray(ImageOps.pad(image, *whole, border_colour(image)))
+    return np.asarray(ImageOps.pad(image, *whole, colour))
 
 
 def main(folder: str, *paths: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from cervix_jax.data.decode import views_of
 from cervix_jax.data.splits import ONE_SPLIT, UNKNOWN_GROUPS
 from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, interval_text
 
@@ -95,7 +96,7 @@ def model_card(card: dict[str, Any]) -> str:
 
 def _squares(resize: str) -> str:
     """Lines that make of `image` what the program takes, `squares`."""
-    views = resize.split("+")
+    views = views_of(resize)
     if len(views) == 1:
         return f"{_SQUARE[resize]}\nsquares = np.asarray(whole)"
     parts = [f"{_SQUARE[view]}\nsquare{number} = np.asarray(whole)"

@@ -5,6 +5,9 @@
   stretch         both sides to the square, as `data.resize=stretch`
   scale           a fixed number of micrometres a pixel, as `data.resize=scale`
   scale_reflect   the same, but filled with the image's reflection instead of its border's colour
+  scale_random    the same, but each image at a resolution of its own, between half and twice that,
+                  which takes the size of the cell away: the control of `scale`
+  size            no pixel at all: the logarithms of width, height and area in pixels
   a+b             features of both, side by side
 
 `<view>:reinhard` gives every square the reference's mean and deviation of optical density in each
@@ -39,12 +42,13 @@ ITERATIONS = 80
 BATCH = 32
 GLASS = 0.15  # optical density below which a pixel shows no stain
 _REFERENCES = 400  # images whose median is the reference
+_FACTOR = 2.0  # by which the resolution of `scale_random` differs at most
 
 
 def features(
     dataset: Dataset, view: str, size: int, cache: Path, *, progress: bool = True
 ) -> np.ndarray:
-    """The network's pooled features of every image, float32 [N, 1280 a view].
+    """The network's pooled features of every image, float32 [N, 1280 a view; 3 of `size`].
 
     Args:
       dataset: the prepared data set.
@@ -58,6 +62,8 @@ def features(
             features(dataset, each, size, cache, progress=progress) for each in view.split("+")
         ]
         return np.concatenate(parts, axis=1)
+    if view == "size":
+        return _log_sizes(dataset)
     key = (dataset.name, dataset.digests, view, size, FIELD)
     name = f"{dataset.name.replace('/', '_')}-{view.replace(':', '_')}-{size}"
     path = cache / f"{name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:12]}.npy"
@@ -75,6 +81,14 @@ def features(
     made = np.concatenate(found)
     np.save(path, made, allow_pickle=False)
     return made
+
+
+def _log_sizes(dataset: Dataset) -> np.ndarray:
+    """Logarithms of width, height and area in pixels, float32 [N, 3]."""
+    sources = (dataset.decoded_source[index]["image"] for index in range(len(dataset)))
+    shapes = np.array([image.shape[:2] for image in sources], np.float32)
+    height, width = np.log(shapes.T)
+    return np.stack([width, height, width + height], axis=1)
 
 
 @functools.cache
@@ -103,7 +117,12 @@ def _squares(dataset: Dataset, view: str, size: int) -> Callable[[int], np.ndarr
         image = np.asarray(dataset.decoded_source[index]["image"])
         if kind == "scale_reflect":
             image = _reflected(image, int(np.ceil(size / scale)))
-        return resize_square(image, size, "stretch" if kind == "stretch" else "scale", scale)
+        if kind == "stretch":
+            return resize_square(image, size)
+        factor = 1.0
+        if kind == "scale_random":
+            factor = _FACTOR ** np.random.default_rng((0, index)).uniform(-1, 1)
+        return resize_square(image, size, "scale", scale * factor)
 
     if not stain:
         return square

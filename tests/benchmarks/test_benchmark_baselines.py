@@ -109,3 +109,45 @@ def test_splits_are_written_as_split_table_gives_them(prepared):
     rows = write_splits.images_of(dataset, ".bmp")
     assert [row["filename"] for row in rows] == list(split.filenames)
     assert len({row["pixels_sha256"] for row in rows}) == len(rows)
+
+
+class TwoSizes:
+    """A data set of one grey disc in two sizes, each on glass of twice its width."""
+
+    name, microns_per_pixel, digests = "discs", 0.3, ()
+    sides = (40, 80)
+
+    def __init__(self):
+        self.decoded_source = [{"image": self.disc(side)} for side in self.sides * 4]
+
+    def __len__(self):
+        return len(self.decoded_source)
+
+    @staticmethod
+    def disc(side):
+        y, x = np.mgrid[:side, : 2 * side] + 0.5
+        inside = np.hypot(y - side / 2, x - side) < side / 4
+        return np.where(inside, 90, 240).astype(np.uint8)[..., None].repeat(3, axis=-1)
+
+
+def test_the_control_takes_size_away():
+    from frozen_probe import _FACTOR, _squares, features
+
+    discs = TwoSizes()
+
+    def radii(view):
+        square = _squares(discs, view, 128)
+        areas = [(square(index)[..., 0] < 165).sum() for index in range(len(discs))]
+        return np.sqrt(np.array(areas) / np.pi).reshape(-1, 2)
+
+    known = radii("scale")
+    scale = 0.3 * 128 / 76.8  # pixels of the square per pixel of the image
+    np.testing.assert_allclose(known, np.broadcast_to((10 * scale, 20 * scale), (4, 2)), rtol=0.02)
+    unknown = radii("scale_random")
+    assert (unknown / known > 0.97 / _FACTOR).all()
+    assert (unknown / known < 1.03 * _FACTOR).all()
+    assert unknown[:, 0].max() > unknown[:, 1].min()  # a small one may look the larger
+    np.testing.assert_array_equal(unknown, radii("scale_random"))
+    found = features(discs, "size", 128, Path("unused"))
+    np.testing.assert_allclose(np.exp(found), [(2 * s, s, 2 * s * s) for s in discs.sides * 4],
+                               rtol=1e-5)  # fmt: skip

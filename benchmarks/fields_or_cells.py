@@ -36,174 +36,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import logit
-from sides import in_one_line, write_json
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from field_rules import RULES, SEVERITY, STEPS, Fields, choose, crossed, gather
+from sides import ROOT, in_one_line, write_json
 
-ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cervix_jax.data import classes  # noqa: E402
-from cervix_jax.errors import InputError  # noqa: E402
-from cervix_jax.evaluate.sides import read_side  # noqa: E402
-from cervix_jax.statistics import confusion  # noqa: E402
-from cervix_jax.statistics.comparison import confusions, paired_bootstrap  # noqa: E402
-from cervix_jax.statistics.intervals import ANY, by_group  # noqa: E402
-from cervix_jax.statistics.ranking import (  # noqa: E402
-    auroc_and_average_precision,
-    choose_threshold,
-)
-from cervix_jax.statistics.table import PredictionTable  # noqa: E402
+from cervix_jax.data import classes
+from cervix_jax.errors import InputError
+from cervix_jax.evaluate.sides import read_side
+from cervix_jax.statistics import confusion
+from cervix_jax.statistics.comparison import confusions, paired_bootstrap
+from cervix_jax.statistics.intervals import ANY, by_group
+from cervix_jax.statistics.ranking import auroc_and_average_precision, choose_threshold
+from cervix_jax.statistics.table import PredictionTable
 
-DEPTH = 3  # how many of a field's cells a rule counts
-GRID = np.arange(1, 20) / 20
 SPECIFICITY = 0.9
-SEVERITY = classes.CRIC.names
-STEPS = confusion.squared_distances(SEVERITY, SEVERITY)
-
-
-@dataclasses.dataclass(frozen=True)
-class Fields:
-    """What is known of F fields, from their cells or as a whole.
-
-    Attributes:
-      names: F names.
-      labels: int [F], in the order of `SEVERITY`.
-      folds: int [F], in which each was tested.
-      worst: int [F], the worst class that is the most probable of some cell.
-      reached: float [F, DEPTH, C - 1], the k-th largest probability of at least class 1, 2, ...; 0
-        where a field has fewer cells.
-      features: float [F, D], for the logistic regression.
-    """
-
-    names: tuple[str, ...]
-    labels: np.ndarray
-    folds: np.ndarray
-    worst: np.ndarray
-    reached: np.ndarray
-    features: np.ndarray
-
-    def take(self, rows: np.ndarray) -> "Fields":
-        """Some of them."""
-        return Fields(
-            tuple(np.asarray(self.names)[rows]),
-            *(getattr(self, f.name)[rows] for f in dataclasses.fields(self)[1:]),
-        )
-
-
-def gather(tables: Mapping[int, PredictionTable]) -> Fields:
-    """Fields from the predictions of cells, or of fields, by fold.
-
-    Raises:
-      InputError: other classes, or a field in several folds.
-    """
-    rows: list[tuple[str, int, int, int, np.ndarray, np.ndarray]] = []
-    for fold, table in tables.items():
-        if sorted(table.class_names) != sorted(SEVERITY):
-            raise InputError(
-                f"fold {fold}: the classes are {', '.join(table.class_names)}, not CRIC's six; "
-                "give runs of cric/cell and cric/field."
-            )
-        table = table.in_order_of(SEVERITY)
-        for name in np.unique(table.groups).tolist():
-            own = table.groups == name
-            p = table.probabilities[own]
-            at_least = np.clip(p[:, ::-1].cumsum(1)[:, ::-1][:, 1:], 1e-6, 1 - 1e-6)
-            falling = -np.sort(-at_least, axis=0)
-            reached = np.zeros((DEPTH, len(SEVERITY) - 1))
-            reached[: len(falling)] = falling[:DEPTH]
-            odds = logit(falling)
-            features = np.concatenate([odds[0], odds[:DEPTH].mean(0), odds.mean(0)])
-            worst = int(p.argmax(1).max())
-            rows.append((name, int(table.labels[own].max()), fold, worst, reached, features))
-    rows.sort(key=lambda row: row[0])
-    names, labels, folds, worst, reached, features = zip(*rows, strict=True)
-    if len(set(names)) < len(names):
-        raise InputError("a field is in several folds; give one cross-validation by field.")
-    return Fields(names, *map(np.asarray, (labels, folds, worst, reached, features)))
-
-
-Rule = Callable[[Fields], tuple[np.ndarray, np.ndarray]]
-"""Gives of F fields the class, int [F], and how abnormal each is, float [F]."""
-
-
-def kappa(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Quadratic kappa; -1 where it is undefined."""
-    size = len(SEVERITY)
-    matrix = np.bincount(labels * size + predicted, minlength=size * size).reshape(size, size)
-    return float(np.nan_to_num(confusion.kappa(matrix[None], STEPS), nan=-1.0)[0])
-
-
-def _passed(reached: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """The worst class that is reached, of float [F, C - 1]."""
-    passed = reached >= thresholds
-    return np.where(passed.any(1), passed.shape[1] - passed[:, ::-1].argmax(1), 0)
-
-
-def worst_class(fields: Fields) -> Rule:
-    """Nothing is fitted."""
-    return lambda f: (f.worst, f.reached[:, 0, 0])
-
-
-def one_threshold(fields: Fields) -> Rule:
-    """The same probability for every class."""
-    size = len(SEVERITY) - 1
-    found = [
-        (kappa(fields.labels, _passed(fields.reached[:, k], np.full(size, t))), -k, t)
-        for k in range(DEPTH)
-        for t in GRID
-    ]
-    _, k, t = max(found)
-    return lambda f: (_passed(f.reached[:, -k], np.full(size, t)), f.reached[:, -k, 0])
-
-
-def class_thresholds(fields: Fields) -> Rule:
-    """A probability for each class: coordinate ascent from one threshold for all."""
-    best = (-2.0, 0, GRID)
-    for k in range(DEPTH):
-        reached = fields.reached[:, k]
-
-        def worth(t: np.ndarray, reached: np.ndarray = reached) -> float:
-            return kappa(fields.labels, _passed(reached, t))
-
-        start = max(GRID, key=lambda t: worth(np.full(reached.shape[1], t)))
-        thresholds = np.full(reached.shape[1], start)
-        for _ in range(3):
-            for column in range(len(thresholds)):
-                tried = np.repeat(thresholds[None], len(GRID) + 1, 0)
-                tried[1:, column] = GRID
-                thresholds = tried[int(np.argmax([worth(t) for t in tried]))]
-        best = max(best, (worth(thresholds), -k, thresholds), key=lambda found: found[:2])
-    _, k, chosen = best
-    return lambda f: (_passed(f.reached[:, -k], chosen), f.reached[:, -k, 0])
-
-
-def logistic(weight: str | None) -> Callable[[Fields], Rule]:
-    """Multinomial logistic regression; classes weigh alike with "balanced"."""
-
-    def fit(fields: Fields) -> Rule:
-        model = make_pipeline(
-            StandardScaler(), LogisticRegression(C=0.1, class_weight=weight, max_iter=2000)
-        ).fit(fields.features, fields.labels)
-
-        def rule(f: Fields) -> tuple[np.ndarray, np.ndarray]:
-            p = model.predict_proba(f.features)
-            return model.classes_[p.argmax(1)], 1 - p[:, model.classes_ == 0].sum(1)
-
-        return rule
-
-    return fit
-
-
-RULES: dict[str, Callable[[Fields], Rule]] = {
-    "worst": worst_class,
-    "threshold": one_threshold,
-    "thresholds": class_thresholds,
-    "logistic": logistic(None),
-    "balanced logistic": logistic("balanced"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,21 +101,6 @@ def judge(fields: Fields, only: str = "") -> Judged:
         },
         chosen,
     )
-
-
-def crossed(fields: Fields, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Decisions and scores, each fold by a rule that was fitted on the others."""
-    decided, score = np.zeros(len(fields.labels), int), np.zeros(len(fields.labels))
-    for fold in np.unique(fields.folds):
-        inside = np.flatnonzero(fields.folds == fold)
-        rule = RULES[kind](fields.take(np.flatnonzero(fields.folds != fold)))
-        decided[inside], score[inside] = rule(fields.take(inside))
-    return decided, score
-
-
-def choose(fields: Fields) -> str:
-    """The kind of rule with the best quadratic kappa over folds that it was not fitted on."""
-    return max(RULES, key=lambda kind: kappa(fields.labels, crossed(fields, kind)[0]))
 
 
 def _rate(column: int) -> Callable[..., np.ndarray]:

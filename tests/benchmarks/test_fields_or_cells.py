@@ -46,14 +46,14 @@ def crossed_tables(seed=0, noise=0.3, whole=False):
 
 
 def test_fields_are_gathered_from_their_cells():
-    import fields_or_cells as benchmark
+    import field_rules
 
     p = np.asarray([[0.7, 0.1, 0.1, 0.0, 0.1, 0.0], [0.2, 0.1, 0.0, 0.0, 0.0, 0.7]])
     order = NAMES[::-1]  # a table may have its columns in another order
     table = PredictionTable(
         ("a", "b"), np.asarray(["g", "g"]), np.asarray([5, 3]), p[:, ::-1], order
     )
-    found = benchmark.gather({4: table})
+    found = field_rules.gather({4: table})
     assert (found.names, found.labels.tolist(), found.folds.tolist()) == (("g",), [2], [4])
     assert found.worst.tolist() == [5]  # SCC is the most probable of the second cell
     at_least = np.asarray([[0.8, 0.7, 0.7, 0.7, 0.7], [0.3, 0.2, 0.1, 0.1, 1e-6], [0] * 5])
@@ -61,25 +61,26 @@ def test_fields_are_gathered_from_their_cells():
     np.testing.assert_allclose(found.features[0, :1], np.log(0.8 / 0.2))
     np.testing.assert_allclose(found.features[0, 5], np.log([4, 3 / 7]).mean())
     with pytest.raises(InputError, match="in several folds"):
-        benchmark.gather({0: table, 1: table})
+        field_rules.gather({0: table, 1: table})
 
 
 def test_thresholds_reach_classes():
-    import fields_or_cells as benchmark
+    import field_rules
 
     reached = np.asarray([[0.9, 0.6, 0.2, 0.2, 0.1], [0.1, 0.1, 0.1, 0.1, 0.1], [0.9] * 5])
-    passed = benchmark._passed(reached, np.asarray([0.5, 0.5, 0.5, 0.5, 0.5]))
+    passed = field_rules._passed(reached, np.asarray([0.5, 0.5, 0.5, 0.5, 0.5]))
     assert passed.tolist() == [2, 0, 5]
     # A class that is reached counts though a milder one is not.
     own = np.asarray([0.95, 0.95, 0.95, 0.15, 0.5])
-    assert benchmark._passed(reached, own).tolist() == [4, 0, 5]
+    assert field_rules._passed(reached, own).tolist() == [4, 0, 5]
 
 
 @pytest.mark.parametrize("kind", ["", "threshold", "thresholds", "balanced logistic"])
 def test_the_labels_of_a_fold_do_not_touch_its_decisions(kind):
+    import field_rules
     import fields_or_cells as benchmark
 
-    fields = benchmark.gather(crossed_tables(noise=1.0))
+    fields = field_rules.gather(crossed_tables(noise=1.0))
     inside = fields.folds == 1
     labels = np.where(inside, 5 - fields.labels, fields.labels)
     first, second = (
@@ -96,12 +97,12 @@ def test_the_labels_of_a_fold_do_not_touch_its_decisions(kind):
 
 
 def test_a_planted_threshold_is_found():
-    import fields_or_cells as benchmark
+    import field_rules
 
-    fields = benchmark.gather(crossed_tables(noise=0.1))
+    fields = field_rules.gather(crossed_tables(noise=0.1))
     # Two cells count: each field gets a stray cell that is sure of carcinoma.
     strayed = np.concatenate([np.ones((60, 1, 5)), fields.reached[:, :2]], 1)
-    rule = benchmark.one_threshold(dataclasses.replace(fields, reached=strayed))
+    rule = field_rules.one_threshold(dataclasses.replace(fields, reached=strayed))
     decided, _ = rule(dataclasses.replace(fields, reached=strayed))
     assert (decided == fields.labels).all()
 

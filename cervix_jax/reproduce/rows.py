@@ -73,9 +73,11 @@ _NO_BLOCKS = ("paper", "cluster")  # Herlev's slides have no order
 
 def _cric() -> tuple[Row, ...]:
     """Fields of CRIC, and its cells, by every network; fields are never divided."""
+    # As RCAN's, so that RCAN and DenseNet-121 differ in channel attention alone.
+    dropout = {"model.dropout": 0.5}
     networks = (
-        ("resnet50", "ResNet-50", "resnet50.py", "scratch", {}),
-        ("densenet121", "DenseNet-121", "densenet121.py", "imagenet", {}),
+        ("resnet50", "ResNet-50", "resnet50.py", "scratch", dropout),
+        ("densenet121", "DenseNet-121", "densenet121.py", "imagenet", dropout),
         ("rcan", "RCAN, attention after the last layer", "rcan.py", "imagenet", {}),
         ("rcan_blocks", "RCAN, attention after every block", "rcan.py", "imagenet",
          {"model.attention": "blocks"}),

@@ -51,6 +51,20 @@ def test_every_row_has_a_config_that_trains(row):
     assert config.split.refit == row.refit
 
 
+@pytest.mark.parametrize("view", ["cell", "field"])
+def test_rows_that_show_channel_attention_differ_in_nothing_else(view):
+    def fields(network):
+        config = row_config(find_row(f"cric_{view}_{network}")).to_dict()
+        own = {name: config["model"].pop(name) for name in ("name", "attention")}
+        return own, config
+
+    without = fields("densenet121")
+    for network in ("rcan", "rcan_blocks", "resnet50"):
+        own, config = fields(network)
+        assert own != without[0]
+        assert config == without[1]
+
+
 def test_an_unknown_row_is_named():
     with pytest.raises(InputError, match="--only=model9: no such row; choose from baseline1"):
         find_row("model9")

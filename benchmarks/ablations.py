@@ -8,6 +8,9 @@ Each folder is a cross-validation, `<folder>/seed<s>/fold<f>`; a variant may hav
 folds than the base, and is compared with it on those that both have. A choice between them is made
 by the accuracy on validation images, of the checkpoint that was kept (`metrics.jsonl`); the test
 accuracy stands beside it, with the interval of the difference by resampling whole groups.
+
+An ensemble is a variant, too, without validation: `python -m cervix_jax.evaluate --ensemble A B
+--out=<folder>/seed0/fold4/evaluate` of fold 4 of two cross-validations.
 """
 
 import argparse
@@ -97,8 +100,8 @@ def accuracies(run: Path, split: str = "test") -> dict[str, float | None]:
     report = read_report(run / "evaluate" / f"{split}.json")
     if report is None:
         raise SystemExit(f"{run}: {split} is not evaluated.")
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    validation = None
+    validation, kept = None, run / "metrics.jsonl"  # an ensemble has none
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept.is_file() else []
     for line in map(json.loads, lines):
         if line["step"] == report.step and "val/accuracy" in line:
             validation = line["val/accuracy"]

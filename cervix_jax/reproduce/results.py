@@ -41,8 +41,9 @@ XLABEL = (
 READING = """## How to read this
 
 - Intervals are 95 %. Ours resample whole clusters or slides, whose images are alike; one that does
-  not, because no groups are known, says Wilson. The paper's are Wilson's, which take the images for
-  independent and mostly come out narrower: only its counts of right answers are known.
+  not, because no groups are known or every image is its own, says Wilson. The paper's are Wilson's,
+  which take the images for independent and mostly come out narrower: only its counts of right
+  answers are known.
 - The paper's multi-cell test set has 101 images: one image is a percent, and 91.09 % is 92 images,
   84 to 95 %. Most of the paper's models cannot be told apart on it.
 - On the paper's single-cell split 91 % of the test cells come from clusters that are also in
@@ -67,10 +68,11 @@ def _head(outcomes: Sequence[dict], numbers: str, predictions: str) -> str:
     else:
         lines += ["", "on", ""]
         lines += [f"- {machine}: {', '.join(names)}" for machine, names in machines.items()]
-    if any(o.get("predictions") for o in outcomes):
-        kept = f"; the predictions that they come from are in [`{predictions}`]({predictions})"
-    else:
-        kept = ""
+    with_files = sum(bool(o.get("predictions")) for o in outcomes)
+    kept = ""
+    if with_files:
+        number = "" if with_files == len(outcomes) else f" of {with_files} of {len(outcomes)} lines"
+        kept = f"; the predictions{number} are in [`{predictions}`]({predictions})"
     every = f"All numbers, of every fold and seed, are in [`{numbers}`]({numbers}){kept}."
     hours = [o.get("training_hours") for o in outcomes]
     known = [value for value in hours if value is not None]

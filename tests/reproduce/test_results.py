@@ -61,6 +61,14 @@ def test_the_head_has_commands_machines_and_the_note():
     assert "    python -m cervix_jax.reproduce\n    another\n" in text
     assert "- a chip (tpu), jax 1, cervix_jax ?: baseline2 (block)" in text
     assert "\n\nWhat to know.\n\n![paper and ours" in text
+    assert "(results.json).\n\n" in text
+
+
+def test_the_head_says_how_many_lines_have_their_predictions():
+    kept = outcome(predictions={"test": "predictions/a.csv.gz"})
+    assert "; the predictions are in [`predictions`]" in markdown(kept)
+    text = markdown(kept, outcome(protocol="block"), outcome(protocol="cluster"))
+    assert "; the predictions of 1 of 3 lines are in [`predictions`]" in text
 
 
 def test_seeds_variants_and_joined_classes_have_their_columns():

@@ -20,7 +20,8 @@ the network that did not train on it, and the kind of rule is chosen by cross-va
 folds by the quadratic kappa. (The networks of those folds did train on fields of the test fold;
 what that gives away to one to six fitted numbers is taken for nothing.) A whole field is treated as
 a field of one cell: once as it is predicted ("worst") and once with the rules fitted and chosen by
-the same procedure, so that neither side has an advantage by tuning.
+the same procedure, so that neither side has an advantage by tuning. A third comparison sets both as
+they are predicted side by side.
 
 The cells are those that experts marked: cells know where to look and whole fields do not.
 Differences are paired: metrics of all seeds are averaged in each resample of fields. AUROC and the
@@ -51,6 +52,7 @@ from cervix_jax.statistics.ranking import auroc_and_average_precision, choose_th
 from cervix_jax.statistics.table import PredictionTable
 
 SPECIFICITY = 0.9
+BOTH_AS_PREDICTED = "both as predicted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,16 +220,19 @@ def main(arguments: list[str] | None = None) -> None:
         checked = [check_same(cells[seed], whole[seed], folder) for seed in seeds]
         ours = [chosen[seed] for seed in seeds]
         tuned = [judge(found) for found in checked]
+        predicted = [judge(found, "worst") for found in checked]
         rows = {
-            "as predicted": compare([judge(found, "worst") for found in checked], ours),
+            "as predicted": compare(predicted, ours),
             "rule chosen": compare(tuned, ours),
+            BOTH_AS_PREDICTED: compare(predicted, [judge(cells[seed], "worst") for seed in seeds]),
         }
         report["whole_fields"][name or folder] = {
             "folder": Path(folder).name, "seeds": seeds,
             "chosen": {str(s): each.rules for s, each in zip(seeds, tuned, strict=True)}, **rows,
         }  # fmt: skip
         for title, row in rows.items():
-            show(f"{name or folder}, {title} - cells, chosen", row)
+            other = "worst" if title == BOTH_AS_PREDICTED else "chosen"
+            show(f"{name or folder}, {title} - cells, {other}", row)
     report["processor_seconds"] = round(time.process_time() - started, 1)
     if given.out:
         write_json(given.out, report)

@@ -186,8 +186,8 @@ def shortcuts(found: Mapping[str, Any] | None) -> str:
     lines = [
         "## What needs no cell at all",
         "",
-        f"Balanced accuracy of random forests on simple features of {found['dataset']} (chance "
-        f"{found['chance']:.2f}), from `python -m cervix_jax.audit`.",
+        f"Balanced accuracy of random forests on simple features of {found['dataset']}, mean of "
+        f"the folds (chance {found['chance']:.2f}), from `python -m cervix_jax.audit`.",
         "",
     ]
     rows = [

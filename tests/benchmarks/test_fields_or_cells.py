@@ -138,6 +138,10 @@ def test_the_command_measures_what_it_says(tmp_path, capsys):
         assert row["difference"]["estimate"] == pytest.approx(apart)
         low, high = row["difference"]["interval"]
         assert low < apart < high
+    untuned = report["whole_fields"]["net"]["both as predicted"]["accuracy"]
+    assert untuned["first"] == found["accuracy"]["first"]
+    worst = report["rules_of_cells"]["worst"]["accuracy"]["first"]
+    assert untuned["second"]["estimate"] == pytest.approx(worst["estimate"])
     assert report["fields"] == 60
     assert report["cells"]["seeds"] == [0, 1]
     relabelled = crossed_tables(0, 1.5, True)[0]

@@ -37,7 +37,9 @@ def drawn(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def called_right(run: Run, squares: np.ndarray, labels: np.ndarray, order: np.ndarray, size: int):
+def called_right(
+    run: Run, squares: np.ndarray, labels: np.ndarray, order: np.ndarray, size: int
+) -> int:
     """How many are right when each `size` in this order are a group, for itself.
 
     Args:
@@ -69,9 +71,9 @@ def main() -> None:
         raise InputError("--per_class must be a multiple of --group, so that groups are pure.")
     run = load_run(args.workdir)
     data = run.open_data(args.manual_dir, args.data_dir)
-    indices = data.indices("test")
-    indices = indices[drawn(data.dataset.labels[indices], args.per_class, args.seed)]
-    squares, labels = data.pipeline.images(indices), np.asarray(data.dataset.labels)[indices]
+    tested = data.indices("test")
+    indices = tested[drawn(data.dataset.labels[tested], args.per_class, args.seed)]
+    squares, labels = data.pipeline.images(indices), data.dataset.labels[indices]
     by_class = np.arange(len(labels))
     at_random = np.random.default_rng(args.seed + 1).permutation(by_class)
     as_trained = int((run.logits(squares).argmax(1) == labels).sum())

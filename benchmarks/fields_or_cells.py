@@ -52,7 +52,7 @@ from cervix_jax.statistics.ranking import auroc_and_average_precision, choose_th
 from cervix_jax.statistics.table import PredictionTable
 
 SPECIFICITY = 0.9
-BOTH_AS_PREDICTED = "both as predicted"
+CHOSEN = "chosen"  # beside the kinds of rules: the one that other folds choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,12 +205,14 @@ def main(arguments: list[str] | None = None) -> None:
         "rules_of_cells": {},
         "whole_fields": {},
     }
-    chosen = {seed: judge(found) for seed, found in cells.items()}
+    judged = {CHOSEN: {seed: judge(found) for seed, found in cells.items()}}
+    chosen = judged[CHOSEN]
     report["cells"]["chosen"] = {str(seed): found.rules for seed, found in chosen.items()}
     for kind in RULES:
-        alone = [judge(found, kind) for found in cells.values()]
-        report["rules_of_cells"][kind] = compare(alone, list(chosen.values()))
-        show(f"cells, {kind} - cells, chosen", report["rules_of_cells"][kind])
+        judged[kind] = {seed: judge(found, kind) for seed, found in cells.items()}
+        row = compare(list(judged[kind].values()), list(chosen.values()))
+        report["rules_of_cells"][kind] = row
+        show(f"cells, {kind} - cells, {CHOSEN}", row)
     for text in given.fields:
         name, _, folder = text.rpartition("=")
         whole = read(folder)
@@ -218,21 +220,19 @@ def main(arguments: list[str] | None = None) -> None:
         if not seeds:
             raise InputError(f"{folder} and {given.cells} have no seed in common.")
         checked = [check_same(cells[seed], whole[seed], folder) for seed in seeds]
-        ours = [chosen[seed] for seed in seeds]
         tuned = [judge(found) for found in checked]
         predicted = [judge(found, "worst") for found in checked]
-        rows = {
-            "as predicted": compare(predicted, ours),
-            "rule chosen": compare(tuned, ours),
-            BOTH_AS_PREDICTED: compare(predicted, [judge(cells[seed], "worst") for seed in seeds]),
-        }
-        report["whole_fields"][name or folder] = {
+        report["whole_fields"][name or folder] = found = {
             "folder": Path(folder).name, "seeds": seeds,
-            "chosen": {str(s): each.rules for s, each in zip(seeds, tuned, strict=True)}, **rows,
+            "chosen": {str(s): each.rules for s, each in zip(seeds, tuned, strict=True)},
         }  # fmt: skip
-        for title, row in rows.items():
-            other = "worst" if title == BOTH_AS_PREDICTED else "chosen"
-            show(f"{name or folder}, {title} - cells, {other}", row)
+        for title, fields, kind in (
+            ("as predicted", predicted, CHOSEN),
+            ("rule chosen", tuned, CHOSEN),
+            ("both as predicted", predicted, "worst"),
+        ):
+            found[title] = compare(fields, [judged[kind][seed] for seed in seeds])
+            show(f"{name or folder}, {title} - cells, {kind}", found[title])
     report["processor_seconds"] = round(time.process_time() - started, 1)
     if given.out:
         write_json(given.out, report)

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import os
 import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ _LOSS = re.compile(
 )
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
 _kept: list[Any] = []  # what C++ holds a pointer to
+_ending = threading.Lock()  # never released: the first thread that takes it ends the process
 
 
 def connect(address: str | None, count: int | None, own: int | None) -> None:
@@ -76,8 +78,10 @@ def end_process(*unused: Any) -> None:
     """Say that another process is gone, and end this one at once.
 
     Nothing is waited for: neither the others, of whom one is missing, nor a checkpoint that is
-    being written, since the next start does not take one that is not whole.
+    being written, since the next start does not take one that is not whole. The sum that fails and
+    the heartbeat that is missed come in two threads, often at once; the second waits for the end.
     """
+    _ending.acquire()
     try:
         state = jax_distributed.global_state
         line = (
@@ -86,10 +90,21 @@ def end_process(*unused: Any) -> None:
             "last checkpoint is kept: start all processes again, as many as you like, with the "
             "same command and --workdir."
         )
-        # Not `print`: another thread may be writing, perhaps a bar of progress.
-        os.write(2, f"\n{line}\n".encode())
+        os.write(_silence_others(), f"\n{line}\n".encode())
     finally:
         os._exit(EXIT_LOST)
+
+
+def _silence_others() -> int:
+    """A copy of standard error; whatever else this process prints from now on is dropped.
+
+    Other threads still run: a bar of progress closes as its loop fails, and C++ logs the loss.
+    """
+    own = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return own
 
 
 @contextlib.contextmanager

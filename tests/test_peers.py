@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from commands import error_line
 
 from cervix_jax import peers
 
@@ -57,12 +58,38 @@ from cervix_jax import peers
 peers.jax_distributed.global_state.num_processes = 4
 peers.end_process()
 """
+# Both a sum that fails and a heartbeat that is missed end the process; its bars still move.
+END_IN_EIGHT_THREADS = """
+import os
+import sys
+import threading
+import time
+from cervix_jax import peers
+
+write = os.write
+
+def write_and_wait(*args):
+    write(*args)
+    time.sleep(0.5)  # until os._exit, all other threads have their turn
+
+os.write = write_and_wait
+peers.jax_distributed.global_state.num_processes = 4
+for _ in range(8):
+    threading.Thread(target=peers.end_process).start()
+while True:
+    print("50 %", flush=True)
+    print("training: 50 %", file=sys.stderr, flush=True)
+    time.sleep(0.01)
+"""
 
 
-def test_a_process_ends_with_one_line():
+@pytest.mark.parametrize("program", [END, END_IN_EIGHT_THREADS])
+def test_a_process_ends_with_one_line(program):
     done = subprocess.run(
-        [sys.executable, "-c", END], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", program],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == peers.EXIT_LOST
-    (line,) = done.stderr.strip().splitlines()
+    line = error_line(done.stdout)
     assert line.startswith("error: process 0 of 4 ends, since another process of the run is gone")
+    assert done.stdout.endswith(f"{line}\n")

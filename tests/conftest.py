@@ -14,10 +14,34 @@ from cervix_jax.config.base import base_config
 from cervix_jax.models.densenet import DenseNet
 from cervix_jax.training.run import train_and_evaluate
 
+TESTS = Path(__file__).parent
+# These compile many programs and run each once or twice,
+COMPILED_QUICKLY = ("explain", "models", "training/test_norm_groups.py")
+# and these take longer to run than to compile.
+COMPILED_WELL = ("explain/test_captum_parity.py",)
+
 flags.FLAGS.mark_as_parsed()
 # The machine may be busy, so that no example has a deadline.
 settings.register_profile("cervix_jax", deadline=None, max_examples=tries(100))
 settings.load_profile("cervix_jax")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Let XLA optimise as it does for users, except where a test gains by quick compilation.
+
+    A program that is compiled quickly rounds differently. It must not stay in memory for the tests
+    that follow: JAX finds it again whatever the setting. Here, since no fixture comes earlier.
+    """
+    path = item.path.relative_to(TESTS)
+    quickly = _is_below(path, COMPILED_QUICKLY) and not _is_below(path, COMPILED_WELL)
+    if quickly != jax.config.read("jax_disable_most_optimizations"):
+        jax.config.update("jax_disable_most_optimizations", quickly)
+        jax.clear_caches()
+
+
+def _is_below(path: Path, places: tuple[str, ...]) -> bool:
+    return any(path.is_relative_to(place) for place in places)
 
 
 def pytest_terminal_summary(terminalreporter):

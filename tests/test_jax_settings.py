@@ -93,3 +93,8 @@ def test_a_run_gives_the_same_numbers(trained, request):
     got = again.features(images, names=["pre_logits"])["pre_logits"]
     np.testing.assert_array_equal(got, features["pre_logits"])
     assert got.dtype == np.float32
+
+
+def test_tests_elsewhere_leave_the_compiler_as_users_have_it():
+    """Else a process that a test starts, and this one, give numbers that differ in rounding."""
+    assert not jax.config.read("jax_disable_most_optimizations")

@@ -3,7 +3,6 @@
 import importlib
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from explained_functions import normal
@@ -28,14 +27,6 @@ STEPS = 4
 
 def batch(images=IMAGES):
     return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _optimise():
-    """These networks take longer to run than to compile."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="module")

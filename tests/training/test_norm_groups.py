@@ -25,13 +25,6 @@ from cervix_jax.training.run import training_mesh
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compile_quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
 def in_float64(monkeypatch):
     """All arithmetic in float64, so that rounding can excuse no difference.

@@ -1,20 +1,21 @@
-"""Explain a run: maps of which pixels its classes rest on, and what the maps are worth.
+"""Explain a run: attribution maps of the pixels that its predictions depend on, with measures.
 
   python -m cervix_jax.explain --workdir=runs/rcan
   python -m cervix_jax.explain --workdir=runs/rcan --method=saliency,grad_cam --images=16
 
-Writes to `<workdir>/explain`: `maps/<method>.npz` (raw, signed), `sheets/<method>.png`,
-`measures.json` and `.csv`, `figure.png` (the paper's) and, where the network has gates,
-`channel_attention.csv` and `.png`. What is finished is not done again. With `--dataset` it explains
-images of another data set, and measures where the maps lie.
+The command writes these files to `<workdir>/explain`: `maps/<method>.npz` (raw, signed maps),
+`sheets/<method>.png`, `measures.json`, `measures.csv` and `figure.png` (the paper's figure). If the
+model has channel attention, it also writes `channel_attention.csv` and `channel_attention.png`. A
+second call skips finished files. With `--dataset`, the command explains images of another data set
+and measures where the maps lie.
 
-Fields and slides, cell by cell and as a whole:
+Fields of view and slides, one map for each cell and one for the whole field:
 
   python -m cervix_jax.explain --workdir=runs/rcan --cells=cells.csv --cell=12,57 --mpp=0.25
   python -m cervix_jax.explain --workdir=runs/rcan --fields=cervix_phantom/multi_cell
 
-The first explains cells of the table that `predict --field=cells` wrote; the second measures how
-much of the relevance lies on the nuclei that experts marked in the fields of a data set.
+The first command explains cells of the table that `predict --field=cells` wrote. The second command
+measures the share of the relevance on nuclei that experts marked in the fields of a data set.
 """
 
 from typing import Any, Literal, get_args
@@ -57,7 +58,7 @@ GROUPS = {
 def main(argv: list[str]) -> None:
     """Command line."""
     del argv
-    # Imported here: `import cervix_jax.explain` shall not bring matplotlib, nor --help wait for it.
+    # Imported here, so that `import cervix_jax.explain` and --help do not load matplotlib.
     from cervix_jax.explanations import summary
     from cervix_jax.explanations.explainer import MapSettings
     from cervix_jax.explanations.measuring import Effort
@@ -100,9 +101,9 @@ def main(argv: list[str]) -> None:
     if args.measures:
         print(summary.text(report))
     for name, why in report["left_out"].items():
-        print(f"{name} is left out: {why}")
+        print(f"{name} is skipped: {why}")
     if report["gates"]:
-        print(f"gates of {', '.join(report['gates'])}: channel_attention.csv")
+        print(f"channel attention of {', '.join(report['gates'])}: channel_attention.csv")
     print(f"written to {report['folder']}")
 
 
@@ -113,9 +114,12 @@ def _explain_fields(args: flags.FlagValues, settings: Any) -> None:
     from cervix_jax.explanations.field_workflow import FieldOptions, explain_fields
 
     if args.cells and args.fields:
-        raise InputError("--cells and --fields exclude each other; give one of the two.")
+        raise InputError("--cells and --fields cannot be combined; give one of the two.")
     if args.method == "all":
-        raise InputError("--method=all: of fields, name the methods with commas.")
+        raise InputError(
+            "--method=all does not work with --cells or --fields; name the methods, separated by "
+            "commas."
+        )
     options = FieldOptions(
         methods=tuple(read_methods(args.method or DEFAULT_METHOD)),
         numbers=read_numbers(args.cell),
@@ -147,27 +151,27 @@ def _refuse_alone(args: flags.FlagValues) -> None:
     for name in ("cell", "slide", "max_fields", "class", "mpp", "crop"):
         if args[name].value:
             also = "" if name in ("cell", "slide") else " or --fields"
-            raise InputError(f"--{name} goes with --cells{also}; add that.")
+            raise InputError(f"--{name} requires --cells{also}; add it, or remove --{name}.")
 
 
 def read_numbers(text: str) -> tuple[int, ...]:
-    """Numbers of cells from a list with commas, each once.
+    """Cell numbers from a comma-separated list, without repeats.
 
     Raises:
-      InputError: one is no number from 1 on.
+      InputError: an entry is not an integer of at least 1.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     for part in parts:
         if not (part.isascii() and part.isdigit() and int(part)):
-            raise InputError(f"--cell={text}: {part[:40]!r} is no number of a cell, 1 or more.")
+            raise InputError(f"--cell={text}: {part[:40]!r} is not a cell number (1 or more).")
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 def read_methods(text: str) -> tuple[str, ...] | Literal["quick", "all"]:
-    """Methods from a list with commas, "all", or "" for the quicker ones.
+    """Methods from a comma-separated list, "all", or "" for the quick methods.
 
     Raises:
-      InputError: a name is unknown.
+      InputError: a name is not a method.
     """
     if not text:
         return "quick"
@@ -184,7 +188,7 @@ def _other_dataset(args: flags.FlagValues, run: Run) -> catalog.Dataset | None:
     if own_name and not (args.dataset and args.manual_dir and run.identity):
         return None
     dataset = _load_dataset(args, args.dataset)
-    # Another folder of images has the same name of a data set as the run's own.
+    # All folders of own images share one data set name, so the images are compared.
     own = own_name and run.identity and not run.identity.differences(dataset).forbids
     return None if own else dataset
 
@@ -211,76 +215,86 @@ def define_flags() -> None:
     run_flags(required=True)
     class_map_flag()
     flags.DEFINE_string("out", "", "Folder to write to; default <workdir>/explain.")
-    flags.DEFINE_bool("overwrite", False, "Make anew what is there with other settings.")
-    flags.DEFINE_string("compare", "", "Folder of another run, for its half of figure.png.")
+    flags.DEFINE_bool("overwrite", False, "Replace existing results of other settings.")
+    flags.DEFINE_string("compare", "", "Folder of a second run to show in figure.png.")
 
-    flags.DEFINE_enum("split", "test", SPLITS, "Whose images are explained.")
-    flags.DEFINE_integer("images", 64, "How many of them; 0 is all.", lower_bound=0)
-    flags.DEFINE_enum("target", "predicted", get_args(Target), "The class explained.")
-    dataset_flags("Another data set, e.g. herlev/default: maps and where they lie.")
+    flags.DEFINE_enum("split", "test", SPLITS, "Split whose images are explained.")
+    flags.DEFINE_integer("images", 64, "Number of images to explain; 0 means all.", lower_bound=0)
+    flags.DEFINE_enum("target", "predicted", get_args(Target), "Class whose score is explained.")
+    dataset_flags("Another data set to explain, e.g. herlev/default.")
 
-    flags.DEFINE_string("method", "", "Methods with commas, or all; default the quicker ones.")
-    flags.DEFINE_enum("output", "logit", get_args(Output), "The score that is explained.")
+    flags.DEFINE_string("method", "", "Attribution methods, separated by commas, or all; default "
+                        "all except RISE and variants of other methods.")  # fmt: skip
+    flags.DEFINE_enum("output", "logit", get_args(Output), "Score to explain.")
     flags.DEFINE_enum("baseline", "white", get_args(registry.Baseline),
-                      "Where paths start, and what covers.")  # fmt: skip
+                      "Baseline of integrated gradients, occlusion and RISE.")  # fmt: skip
     flags.DEFINE_integer(
-        "steps", default("integrated_gradients", "steps"), "Gradients on a path.", lower_bound=1
+        "steps",
+        default("integrated_gradients", "steps"),
+        "Steps of integrated gradients from the baseline to the image.",
+        lower_bound=1,
     )
     flags.DEFINE_integer(
         "samples",
         default("smooth_grad", "samples"),
-        "Of SmoothGrad and expected gradients.",
+        "Samples of SmoothGrad and of expected gradients for each image.",
         lower_bound=1,
     )
-    flags.DEFINE_integer("masks", default("rise", "samples"), "Of RISE.", lower_bound=1)
-    flags.DEFINE_integer("window", 0, "Side of the occluding square in pixels; 0 is a quarter of "
-                         "the image.", lower_bound=0)  # fmt: skip
+    flags.DEFINE_integer(
+        "masks", default("rise", "samples"), "Random masks of RISE for each image.", lower_bound=1
+    )
+    flags.DEFINE_integer("window", 0, "Side of the square that occlusion covers, in pixels of the "
+                         "input; 0 means a quarter of the image.", lower_bound=0)  # fmt: skip
     flags.DEFINE_string(
         "feature_map",
         default("grad_cam", "feature_map"),
-        "What class activation maps are made of; auto: the deepest of at least 7 x 7.",
+        "Feature map for Grad-CAM and its variants; auto takes the deepest of at least 7 x 7.",
     )
-    flags.DEFINE_integer("seed", 0, "Of everything random.", lower_bound=0)
-    flags.DEFINE_integer("batch_size", 32, "Images at a time.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Random seed of maps and measures.", lower_bound=0)
+    flags.DEFINE_integer("batch_size", 32, "Images in one batch.", lower_bound=1)
 
-    flags.DEFINE_bool("measures", True, "Measure the maps.")
+    flags.DEFINE_bool("measures", True, "Measure the quality of the maps.")
     for name, text, least in (
-        ("perturbed_images", "At most so many for insertion, deletion, ROAD and infidelity.", 0),
-        ("repeated_images", "At most so many for sensitivity, randomised parameters and random "
-         "logit.", 0),
-        ("curve_steps", "Of insertion and deletion.", 1),
-        ("infidelity_samples", "Perturbations an image.", 1),
-        ("sensitivity_samples", "Nearby images an image.", 1),
+        ("perturbed_images", "Maximum number of images for insertion, deletion, ROAD and "
+         "infidelity.", 0),
+        ("repeated_images", "Maximum number of images for sensitivity, parameter randomisation and "
+         "random logit.", 0),
+        ("curve_steps", "Steps of the insertion and deletion curves.", 1),
+        ("infidelity_samples", "Random perturbations of each image for infidelity.", 1),
+        ("sensitivity_samples", "Slightly changed copies of each image for sensitivity.", 1),
     ):  # fmt: skip
         flags.DEFINE_integer(name, getattr(effort, name), text, lower_bound=least)
-    flags.DEFINE_float("nucleus_radius", 12.0, "Of the disc about a nucleus that is marked by its "
-                       "position, in pixels of the stored image.", lower_bound=0)  # fmt: skip
+    flags.DEFINE_float("nucleus_radius", 12.0, "Radius of the disc around a nucleus that is marked "
+                       "only by its centre, in pixels of the stored image.",
+                       lower_bound=0)  # fmt: skip
     _define_field_flags()
-    flags.DEFINE_integer("sheet_images", 24, "Images on a sheet; 0 draws none.", lower_bound=0)
-    flags.DEFINE_integer("figure_images", 3, "Images of figure.png; 0 leaves it out.",
+    flags.DEFINE_integer("sheet_images", 24, "Images on each sheet; 0 omits the sheets.",
+                         lower_bound=0)  # fmt: skip
+    flags.DEFINE_integer("figure_images", 3, "Images in figure.png; 0 omits the figure.",
                          lower_bound=0)  # fmt: skip
 
 
 def _define_field_flags() -> None:
     from cervix_jax.explanations.cells import FIELD_CELLS
 
-    flags.DEFINE_string("cells", "", "Table of cells from predict --field=cells.")
-    flags.DEFINE_string("cell", "", "Their numbers, with commas; default the 16 most suspicious "
-                        "of each field.")  # fmt: skip
-    flags.DEFINE_string("slide", "", "Path or file name of one field of --cells; default all.")
+    flags.DEFINE_string("cells", "", "Table of cells that predict --field=cells wrote.")
+    flags.DEFINE_string("cell", "", "Numbers of cells in --cells, separated by commas; default the "
+                        "16 most suspicious cells of each field.")  # fmt: skip
+    flags.DEFINE_string("slide", "", "Path or file name of one field in --cells; default all "
+                        "fields.")  # fmt: skip
     flags.DEFINE_string("fields", "", "Data set of fields with marked nuclei, on which relevance "
                         "is measured, e.g. cervix_phantom/multi_cell.")  # fmt: skip
-    flags.DEFINE_string("detector", KNOWN, "What finds the cells of --fields: known takes the "
-                        "marked nuclei; else as for predict.")  # fmt: skip
-    flags.DEFINE_integer("max_fields", 0, "At most so many fields; 0 is all.", lower_bound=0)
-    flags.DEFINE_string("class", "", "The class explained; default the predicted one of each cell, "
-                        "and of a field the worst.")  # fmt: skip
-    flags.DEFINE_float("mpp", 0.0, "Micrometres a pixel of the fields; default what the file or "
-                       "data set says.", lower_bound=0)  # fmt: skip
-    flags.DEFINE_float("crop", 0.0, "Side of the square about a cell, in pixels of the field; "
+    flags.DEFINE_string("detector", KNOWN, "Detector of the cells in --fields: known uses the "
+                        "marked nuclei; other values as for predict.")  # fmt: skip
+    flags.DEFINE_integer("max_fields", 0, "Maximum number of fields; 0 means all.", lower_bound=0)
+    flags.DEFINE_string("class", "", "Class to explain; default the predicted class of each cell "
+                        "and the worst class of each field.")  # fmt: skip
+    flags.DEFINE_float("mpp", 0.0, "Scale of the fields in micrometres a pixel; default from the "
+                       "file or the data set.", lower_bound=0)  # fmt: skip
+    flags.DEFINE_float("crop", 0.0, "Side of the square around each cell, in pixels of the field; "
                        "default the run's field of view.", lower_bound=0)  # fmt: skip
-    flags.DEFINE_integer("field_cells", FIELD_CELLS, "Most cells that make a field's map, the most "
-                         "suspicious first; 0 is all.", lower_bound=0)  # fmt: skip
+    flags.DEFINE_integer("field_cells", FIELD_CELLS, "Maximum number of cells in a field's map, "
+                         "the most suspicious first; 0 means all.", lower_bound=0)  # fmt: skip
 
 
 if __name__ == "__main__":

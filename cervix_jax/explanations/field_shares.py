@@ -119,7 +119,9 @@ def explain_dataset_fields(
     check_number("--nucleus_radius", nucleus_radius, 0)
     truth = kind_of_truth(dataset, nucleus_radius)
     if options.numbers:
-        raise InputError("--cell goes with --cells; the fields of a data set are explained whole.")
+        raise InputError(
+            "--cell requires --cells; with --fields whole fields are explained, so remove --cell."
+        )
     options.target(run)
     found: dict[str, list[FieldShares]] = {name: [] for name in options.methods}
     unmarked = empty = 0

@@ -1,1 +1,1 @@
-"""One HTML file about a run, for people who were not there."""
+"""One self-contained HTML file that describes a run to readers who did not take part in it."""

@@ -3,8 +3,9 @@
   python -m cervix_jax.report --workdir=runs/rcan
   python -m cervix_jax.report --workdir=runs/rcan --external=hospital_b
 
-It shows what the model is, its data and their leakage, metrics with intervals, right and wrong
-cases with explanations to lay over them, and, where `explain` and `audit` have run, their tables.
+The file describes the model, its data and their leakage. It shows metrics with confidence
+intervals, and correctly and wrongly classified images with explanation maps as overlays. If
+`explain` or `audit` has run, it includes their tables.
 """
 
 from absl import flags
@@ -29,12 +30,12 @@ def main(argv: list[str]) -> None:
 def define_flags() -> None:
     """Flags of this command."""
     run_flags("workdir", "manual_dir", "data_dir", required=True)
-    flags.DEFINE_enum("split", "test", SPLITS, "Whose evaluation is shown.")
+    flags.DEFINE_enum("split", "test", SPLITS, "Split whose evaluation is shown.")
     flags.DEFINE_string(
-        "external", "", "Name of an external validation (evaluate --on) that is shown instead."
+        "external", "", "External validation (evaluate --on) to show instead of the split, by name."
     )
-    flags.DEFINE_integer("cases", 24, "Cases in the gallery; 0 leaves it out.", lower_bound=0)
-    flags.DEFINE_string("out", "", "File to write; default <workdir>/report.html.")
+    flags.DEFINE_integer("cases", 24, "Images in the gallery; 0 omits the gallery.", lower_bound=0)
+    flags.DEFINE_string("out", "", "HTML file to write; default <workdir>/report.html.")
 
 
 if __name__ == "__main__":

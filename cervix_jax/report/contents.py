@@ -1,4 +1,4 @@
-"""What the page says, read from a run's folder; what is absent is left out, and said so."""
+"""Texts and tables of the page, read from a run's folder; the page names parts that are missing."""
 
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,21 @@ from cervix_jax.report.screening import read_screening
 from cervix_jax.runs import workdir
 
 PICTURES = (
-    ("reliability", "How often predictions are right against how sure they are"),
-    ("roc", "ROC curves of every class against the others"),
+    ("reliability", "Reliability diagram: accuracy against predicted probability"),
+    ("roc", "ROC curve of each class against all other classes"),
 )
 
 
 def read_contents(folder: Path, split: str, external: str = "") -> dict[str, Any]:
-    """Everything on the page but the gallery.
+    """Everything on the page except the gallery.
 
     Args:
-      folder: the run's.
-      split: whose evaluation is shown.
-      external: name of an external validation, which is shown instead.
+      folder: the run's folder.
+      split: the split whose evaluation is shown.
+      external: name of an external validation to show instead of the split.
 
     Raises:
-      InputError: there is no such evaluation, or a file cannot be read.
+      InputError: the evaluation does not exist, or a file cannot be read.
     """
     place, stem = evaluation_of(folder, split, external)
     path = place / f"{stem}.json"
@@ -48,7 +48,7 @@ def read_contents(folder: Path, split: str, external: str = "") -> dict[str, Any
             facts = (read_json(path) or {})["external"]
             found |= external_contents(report, facts) | {
                 "title": f"{config.model.name}, trained on {facts['trained_on']}, "
-                f"tried on {report.title}",
+                f"tested on {report.title}",
                 "pictures": _pictures(place, stem),
                 "changes": [],
                 "measured": None,
@@ -58,24 +58,24 @@ def read_contents(folder: Path, split: str, external: str = "") -> dict[str, Any
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{folder}/env.json or audit/audit.json: not as they were written "
-            f"({type(error).__name__}: {error}); remove the damaged one, or restore it."
+            f"{folder}/env.json or audit/audit.json is damaged "
+            f"({type(error).__name__}: {error}); restore or remove the damaged file."
         ) from error
 
 
 def evaluation_of(folder: Path, split: str, external: str) -> tuple[Path, str]:
-    """The folder of an evaluation, and how the names of its files begin."""
+    """The folder of an evaluation, and the common beginning of its file names."""
     return (folder / FOLDER / external, SPLIT) if external else (folder / "evaluate", split)
 
 
 def _not_evaluated(path: Path, folder: Path, split: str, external: str) -> InputError:
     if not external:
         command = shell_command("evaluate", workdir=folder, split=split)
-        return InputError(f"{path}: not there; run {command} first.")
+        return InputError(f"{path} does not exist; run {command} first.")
     known = [found.parent.name for found in external_reports(folder)]
-    there = f"there are {', '.join(known)}" if known else "none was made yet"
+    there = f"available: {', '.join(known)}" if known else "the run has none yet"
     return InputError(
-        f"--external={external}: {path} is not there; {there}. evaluate --on makes one, e.g. "
+        f"--external={external}: {path} does not exist; {there}. Make one with evaluate --on, e.g. "
         f"{shell_command('evaluate', workdir=folder, on='herlev/default')}"
     )
 
@@ -103,7 +103,7 @@ def _contents(
         "confusion": _confusion(report),
         "pictures": [
             *_pictures(folder / "evaluate", split),
-            *_drawn([(folder / "learning_curves.png", "Loss and accuracy by epoch")]),
+            *_drawn([(folder / "learning_curves.png", "Learning curves: loss, accuracy by epoch")]),
         ],
         "changes": _changes(read_json(folder / "audit" / "audit.json"), report.step),
         "measured": _measured(folder / "explain" / _subfolder(split), report),
@@ -119,11 +119,11 @@ def _model(config: ml_collections.ConfigDict, report: EvaluationReport) -> list[
     return [
         ("Network", config.model.name),
         ("Channel attention", attention.replace("_", " ")),
-        ("Started from", start),
+        ("Initial weights", start),
         ("Images", f"{config.image_size} by {config.image_size} pixels, {_resized(config.data)}"),
         ("Training", f"at most {config.num_epochs} epochs of {config.optimizer.name}, batches of "
          f"{config.batch_size}, learning rate {config.learning_rate:g}, seed {config.seed}"),
-        ("Weights of step", str(report.step)),
+        ("Checkpoint step", str(report.step)),
     ]  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def _resized(wanted: ml_collections.ConfigDict) -> str:
 
 
 def _data_title(config: ml_collections.ConfigDict, report: EvaluationReport) -> str:
-    """What people call the data; reports of earlier versions do not say it of one's own folder."""
+    """Readable name of the data; earlier versions stored none for a folder of own images."""
     own = report.dataset.startswith("image_folder/") and not report.data_title
     return (Path(config.data.manual_dir).name if own else "") or report.title
 
@@ -145,15 +145,15 @@ def _data(config: ml_collections.ConfigDict, report: EvaluationReport) -> list[t
     if protocol not in ONE_SPLIT:
         protocol += f", fold {report.fold} of {report.folds}"
     if report.refit:
-        protocol += "; trained on the validation images too"
+        protocol += "; the validation images were also used for training"
     title = _data_title(config, report)
     return [
         ("Data set", title if title == report.dataset else f"{title} ({report.dataset})"),
         ("Split protocol", protocol),
         ("Evaluated on", f"{report.n} images of {report.groups} groups ({report.split})"),
         ("Leakage", UNKNOWN_GROUPS if report.leakage is None else
-         f"{report.leakage:.1%} of these images come from a group (cluster, slide) "
-         "that training or validation has seen"),
+         f"{report.leakage:.1%} of these images belong to a group (cluster, slide) "
+         "that also has images in training or validation"),
     ]  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def _classes(report: EvaluationReport) -> list[dict[str, Any]]:
 
 
 def _confusion(report: EvaluationReport) -> list[tuple[str, list[tuple[int, float]]]]:
-    """Each true class with its counts by predicted class, and their shares of it."""
+    """Each true class with its counts by predicted class and their shares of the true class."""
     rows = []
     for name, counts in zip(report.class_names, report.confusion_matrix, strict=True):
         total = max(sum(counts), 1)
@@ -191,12 +191,12 @@ def _pictures(folder: Path, stem: str) -> list[tuple[str, str]]:
 
 
 def _drawn(files: list[tuple[Path, str]]) -> list[tuple[str, str]]:
-    """Those of the pictures that are there, as data URIs, and what they show."""
+    """The pictures that exist, as data URIs, with their captions."""
     return [(encoded_uri(path.read_bytes()), text) for path, text in files if path.is_file()]
 
 
 def _changes(audit: dict | None, step: int | None) -> list[tuple[str, str, str]]:
-    """What the run's accuracy becomes when its test images are changed, if that was audited."""
+    """Accuracy of the run on changed test images, if `audit` measured it for this checkpoint."""
     if audit is None or audit.get("step") != step:
         return []
     return [
@@ -215,7 +215,7 @@ def _subfolder(split: str) -> str:
 
 
 def _measured(folder: Path, report: EvaluationReport) -> dict[str, Any] | None:
-    """Tables of what the explanations are worth, if they were measured on these predictions."""
+    """Tables that measure the explanations, if they belong to the same data, split and step."""
     path = folder / "measures.json"
     found = read_json(path)
     same = ("dataset", "split", "step")
@@ -225,22 +225,26 @@ def _measured(folder: Path, report: EvaluationReport) -> dict[str, Any] | None:
         return {"headline": summary.headline(found), "tables": summary.tables(found)}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{path}: of an earlier version, or damaged ({error!r}); explain the run again or "
-            "remove it."
+            f"{path} is damaged or was written by an earlier version ({error!r}); run explain "
+            "again or remove the file."
         ) from error
 
 
 def _limits(title: str, report: EvaluationReport) -> list[str]:
     limits = [
         "Research use only; not for clinical use. No clinical validation was made.",
-        f"Trained on {title} alone. Other stains, scanners, magnifications and "
-        "preparations were not tested; expect less there.",
-        "It names one of its classes for any image, also for one that shows no cell.",
-        "Groups are clusters or slides and need not be patients: images of one patient may be in "
-        "training and in test.",
-        "Explanations show what the score depends on. They do not show that the network sees what "
-        "a cytologist sees.",
+        f"The model was trained on {title} only. Other stains, scanners, magnifications and "
+        "preparations were not tested; expect lower accuracy on them.",
+        "The model assigns one of its classes to any image, even to an image without a cell.",
+        "Groups are clusters or slides, not necessarily patients: images of one patient may be in "
+        "both the training set and the test set.",
+        "Explanations show which pixels the score depends on. They do not show that the model uses "
+        "the features that a cytologist uses.",
     ]
     if report.leakage:
-        limits.insert(1, "The leakage stated above makes these results too good for new slides.")
+        limits.insert(
+            1,
+            "Because of the leakage stated above, these results overestimate the performance on "
+            "new slides.",
+        )
     return limits

@@ -1,4 +1,4 @@
-"""What the page says of external validations: of one in full, or of all of a run in a table."""
+"""External validations on the page: one in full, or all of a run in a table."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ def external_reports(folder: Path) -> list[Path]:
 
 
 def read_externals(folder: Path) -> list[dict[str, str]]:
-    """A row for every external validation of a run.
+    """A table row for every external validation of a run.
 
     Args:
-      folder: the run's.
+      folder: the run's folder.
 
     Raises:
       InputError: a report cannot be read.
@@ -32,7 +32,7 @@ def read_externals(folder: Path) -> list[dict[str, str]]:
             said = leakage(report, values["external"]).partition(": ")[0]
         except (KeyError, TypeError) as error:
             raise InputError(
-                f"{path}: not as it was written ({error!r}); evaluate --on again, or remove it."
+                f"{path} is damaged ({error!r}); run evaluate --on again or remove the file."
             ) from error
         accuracy = report.metric("accuracy")
         rows.append(
@@ -48,24 +48,26 @@ def read_externals(folder: Path) -> list[dict[str, str]]:
 
 
 def external_contents(report: EvaluationReport, facts: dict[str, Any]) -> dict[str, Any]:
-    """What of the page is another for an external validation.
+    """Parts of the page that differ for an external validation.
 
     Args:
-      report: of the evaluation.
+      report: report of the evaluation.
       facts: the entry `external` of `external.json`.
     """
     seen = facts["seen"]
     limits = [
         "Research use only; not for clinical use. No clinical validation was made.",
-        f"Trained on {facts['trained_on']}, tried on {report.title}. Other stains, scanners, "
-        "magnifications and preparations were not tested.",
-        "It names one of its classes for any image, also for one that shows no cell.",
-        "Copies of training images are found by their pixels; images of the same patients or "
-        "slides that were photographed anew are not.",
+        f"The model was trained on {facts['trained_on']} and tested on {report.title}. Other "
+        "stains, scanners, magnifications and preparations were not tested.",
+        "The model assigns one of its classes to any image, even to an image without a cell.",
+        "The check for training images compares pixels. It finds copies, but not new photographs "
+        "of the same patients or slides.",
     ]
     if seen["known"] and seen["images"]:
         limits.insert(
-            1, "The run was made with some of these images, which makes the results too good."
+            1,
+            "Some of these images were used to make the run, so these results overestimate its "
+            "performance.",
         )
     return {
         "external": origin(report, facts)[2:],

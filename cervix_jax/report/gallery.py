@@ -1,4 +1,4 @@
-"""Right and wrong cases as pictures, with explanations and outlines to lay over them."""
+"""Correctly and wrongly classified images, with explanation maps and outlines as overlays."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ class Case:
     """One image of the gallery; the pictures are data URIs.
 
     Attributes:
-      filename: of the image.
-      label: its class.
+      filename: file name of the image.
+      label: its true class.
       predicted: the most probable class.
-      probability: of that class, in [0, 1].
-      label_probability: of its own class, in [0, 1].
-      image: as the network sees it.
-      overlays: label of a method to its map, transparent where it is zero.
-      outlines: nucleus and cytoplasm; "" where nobody marked them.
+      probability: probability of the predicted class, in [0, 1].
+      label_probability: probability of the true class, in [0, 1].
+      image: the image at the size of the network's input.
+      overlays: label of a method to its map, transparent where the map is zero.
+      outlines: outlines of nucleus and cytoplasm; "" for an image without annotation.
     """
 
     filename: str
@@ -54,12 +54,12 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
-    """Cases and what their colours mean.
+    """Cases and the meaning of their colours.
 
     Attributes:
-      cases: the wrong ones first, the surest first.
+      cases: errors first, by falling probability, then correct cases.
       scales: label of a method to the absolute value of the strongest colour.
-      descriptions: label of a method to what it is, and what its colours say.
+      descriptions: label of a method to its description and the meaning of its colours.
     """
 
     cases: list[Case]
@@ -73,7 +73,7 @@ class Gallery:
 
 
 def choose_cases(table: PredictionTable, most: int) -> np.ndarray:
-    """Rows of up to `most` cases: errors, the surest first, then right ones of every class."""
+    """Rows of up to `most` cases: errors by falling probability, then correct ones by class."""
     confidence = table.probabilities.max(1)
     rows = choose(table.labels, table.correct, most, confidence=confidence)
     wrong = rows[~table.correct[rows]]
@@ -92,15 +92,15 @@ def make_gallery(
 ) -> Gallery:
     """Explain the predicted class of chosen cases.
 
-    A class activation map is left out where the network has no feature map of at least 7 x 7.
+    Class activation maps are omitted if the network has no feature map of at least 7 x 7.
 
     Args:
       run: the trained run.
       table: predictions.
-      rows: the cases, int [n], see `choose_cases`.
-      pixels: their images as the network takes them, uint8 [n, S, S, 3].
+      rows: rows of the cases in the table, int [n], see `choose_cases`.
+      pixels: their images at the network's input size, uint8 [n, S, S, 3].
       outlines: data URIs, see `outlines_of`.
-      progress: what the bars are called; "" shows none.
+      progress: label of the progress bars; "" shows none.
     """
     images = np.asarray(run.preprocess(pixels))
     maps, descriptions = {}, {}
@@ -138,30 +138,30 @@ def make_gallery(
 
 
 def describe(method: registry.Method, grid: FeatureMap | None = None) -> str:
-    """What a method is, in which settings, and what red and blue say.
+    """A method in words: what it computes, its settings, and the meaning of its colours.
 
     Args:
       method: the method.
-      grid: what class activation maps are made of.
+      grid: the feature map from which class activation maps are computed.
     """
-    told: dict[str, Any] = {"baseline": "white"} if method.baseline == "colour" else {}
-    told |= {key: value for key, value in method.settings.items() if key == "steps"}
+    shown: dict[str, Any] = {"baseline": "white"} if method.baseline == "colour" else {}
+    shown |= {key: value for key, value in method.settings.items() if key == "steps"}
     if method.features and grid:
-        told["feature_map"] = grid
-    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in told.items())
+        shown["feature_map"] = grid
+    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())
     if method.reduction == "sum_absolute":
-        colours = "absolute values, added over the channels"
+        colours = "absolute values, summed over the colour channels"
     else:
-        colours = "red speaks for the predicted class, blue against it"
+        colours = "red raises the score of the predicted class, blue lowers it"
     return "; ".join(filter(None, [method.description, settings, colours]))
 
 
 def outlines_of(
     dataset: Dataset, indices: Sequence[int] | np.ndarray, config: ml_collections.ConfigDict
 ) -> list[str]:
-    """Outlines of examples as data URIs, over the squares that a run of `config` makes of them.
+    """Outlines of examples as data URIs, in the square input that a run of `config` makes of them.
 
-    "" stands for those, or a whole data set, that nobody marked.
+    "" stands for an example without annotation; all are "" in a data set without annotations.
     """
     if "nucleus_mask" not in dataset.features:
         return [""] * len(indices)

@@ -45,19 +45,19 @@ def write_page(
 
     Args:
       workdir: the run's folder.
-      split: whose evaluation is shown.
-      external: name of an external validation, see `cervix_jax.evaluate.external`, which is shown
-        instead; its page lies beside it.
-      cases: how many are in the gallery; 0 leaves it out, and then no data is read.
-      out: the file; default `<workdir>/report.html`.
-      manual_dir: where the raw files lie, if not where the config says.
-      data_dir: where prepared data lie, if not where the config says.
+      split: the split whose evaluation is shown.
+      external: name of an external validation to show instead of the split, see
+        `cervix_jax.evaluate.external`. Its page is written to the folder of that validation.
+      cases: number of images in the gallery; 0 omits the gallery and reads no images.
+      out: the file to write; default `<workdir>/report.html`.
+      manual_dir: folder of the raw files; default from the run's config.
+      data_dir: folder of prepared data; default from the run's config.
 
     Returns:
-      The file.
+      The file written.
 
     Raises:
-      InputError: there is no evaluation of that split, or something cannot be read or written.
+      InputError: the split has not been evaluated, or a file cannot be read or written.
     """
     folder = Path(workdir)
     contents = read_contents(folder, split, external)
@@ -84,15 +84,18 @@ def write_page(
 
 
 def _positions(names: Sequence[str], filenames: Sequence[str], source: Path) -> np.ndarray:
-    """Where images are by name, int64 [n]; raises `InputError` where one is not there."""
+    """Positions of images by file name, int64 [n]; raises `InputError` for a missing image."""
     place = {name: index for index, name in enumerate(filenames)}
     if unknown := [name for name in names if name not in place]:
-        raise InputError(f"{source}: there is no {unknown[0]!r} any more; evaluate again.")
+        raise InputError(
+            f"{source}: the evaluated image {unknown[0]!r} is missing from the data; run evaluate "
+            "again."
+        )
     return np.asarray([place[name] for name in names], np.int64)
 
 
 def _external_pixels(run: Run, path: Path, names: Sequence[str]) -> np.ndarray | None:
-    """Images of an external validation, uint8 [n, S, S, 3]; None where it had predictions alone."""
+    """Images of an external validation, uint8 [n, S, S, 3]; None if it read predictions only."""
     facts = (read_json(path) or {})["external"]
     if facts["kind"] == PREDICTIONS:
         return None
@@ -110,7 +113,7 @@ def render(contents: dict[str, Any], gallery: Gallery | None) -> str:
 
     Args:
       contents: from `read_contents`.
-      gallery: from `make_gallery`; None shows none.
+      gallery: from `make_gallery`; None omits the gallery.
     """
     return template("cervix_jax.report", "page.html.j2").render(
         **contents,

@@ -1,4 +1,4 @@
-"""What the page says of a run as a screening test: abnormal against normal."""
+"""Results of a run as a screening test, abnormal against normal, for the page."""
 
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from cervix_jax.files.atomic import read_json
 
 
 def read_screening(folder: Path, stem: str) -> dict[str, Any] | None:
-    """The section on screening, or None where no class is known to be negative.
+    """The section on screening, or None if no class is known to be negative.
 
     Args:
-      folder: of the evaluation.
-      stem: how the names of its files begin.
+      folder: folder of the evaluation.
+      stem: common beginning of the names of its files.
 
     Raises:
       InputError: a file cannot be read.
@@ -25,7 +25,7 @@ def read_screening(folder: Path, stem: str) -> dict[str, Any] | None:
         found = Screening.of(read_json(path) or {}, read_json(folder / f"{stem}_decisions.json"))
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path} or {stem}_decisions.json: not as they were written "
+            f"{path} or {stem}_decisions.json is damaged "
             f"({type(error).__name__}: {error}); {way_out(path)}."
         ) from error
     if found is None:
@@ -51,7 +51,7 @@ def read_screening(folder: Path, stem: str) -> dict[str, Any] | None:
 
 
 def _both(metric: Metric) -> str:
-    """With both intervals, where they are two."""
+    """A metric with both of its intervals if they differ."""
     if metric.interval == metric.interval_by_group:
         return str(metric)
     return f"{metric}; by group {interval_text(metric.interval_by_group)}"

@@ -133,7 +133,7 @@ def test_numbers_are_read_from_a_list():
     assert command.read_numbers(" 12, 57,12") == (12, 57)
     assert command.read_numbers("") == ()
     for text in ("0", "a", "1,-2", "1.5", "²"):
-        with pytest.raises(InputError, match="is no number of a cell"):
+        with pytest.raises(InputError, match="is not a cell number"):
             command.read_numbers(text)
 
 
@@ -155,10 +155,10 @@ def call():
     ("values", "message"),
     [
         ({"cells": "a.csv", "fields": "cric/field"}, "--cells and --fields exclude each other"),
-        ({"cells": "a.csv", "method": "all"}, "name the methods with commas"),
+        ({"cells": "a.csv", "method": "all"}, "name the methods, separated by commas"),
         ({"cells": "a.csv", "method": "salienc"}, "--method=salienc: salienc is no method"),
-        ({"cell": "3"}, "--cell goes with --cells"),
-        ({"crop": 90.0}, "--crop goes with --cells or --fields"),
+        ({"cell": "3"}, "--cell requires --cells;"),
+        ({"crop": 90.0}, "--crop requires --cells or --fields;"),
     ],
 )
 def test_flags_that_exclude_each_other(call, tmp_path, values, message):

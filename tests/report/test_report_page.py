@@ -104,7 +104,7 @@ def test_the_page_is_whole_and_asks_for_nothing_else(page, trained):
     evaluated = trained[1]
     assert f"Accuracy {evaluated['accuracy']:.4f}" in text
     low, high = evaluated["metrics"]["accuracy"]["interval_by_group"]
-    assert f"the accuracy has {low:.3f} to {high:.3f}." in text
+    assert f"groups:\n{low:.3f} to {high:.3f}.</caption>" in text
     assert "fold 0 of 4" in text
     assert '<a href="#screening">' in text
     assert "Thresholds were chosen on" in text  # validation images if another test evaluated them
@@ -172,7 +172,7 @@ def test_measures_of_explanations_are_shown_where_they_belong_to_the_predictions
     assert "Not measured yet" not in text
     for stale in ({"step": step + 1}, {"split": "val"}, {"dataset": "herlev/default"}):
         assert "Not measured yet" in page_with(json.dumps(_measures(step) | stale))
-    with pytest.raises(InputError, match=r"measures\.json: of an earlier version, or damaged"):
+    with pytest.raises(InputError, match=r"measures\.json is damaged or was written by an earlier"):
         page_with(json.dumps(_measures(step) | {"methods": {"random": {}}}))
     with pytest.raises(InputError, match=r"measures\.json: cannot be read"):
         page_with("{")
@@ -194,7 +194,7 @@ def test_screening_of_earlier_reports_and_of_classes_without_a_negative_one(
     (place / "test_decision_curve.png").unlink()
     (place / "test_decisions.json").unlink(missing_ok=True)
     text = page_of(decision_curve=None)  # as versions without it wrote
-    assert "Thresholds were chosen on these images themselves" in text
+    assert "Thresholds were chosen on the evaluated images" in text
     assert "Decision curve" not in text
     own = ["a", "b", "c", "d", "e"]
     renamed = dict(zip(found["class_names"], own, strict=True))
@@ -202,7 +202,7 @@ def test_screening_of_earlier_reports_and_of_classes_without_a_negative_one(
     text = page_of(class_names=own, per_class=per_class, hierarchy={}, decision_curve=None)
     assert "As a screening test" not in text
     assert "#screening" not in text
-    with pytest.raises(InputError, match=r"test\.json or test_decisions\.json: not as they were"):
+    with pytest.raises(InputError, match=r"test\.json or test_decisions\.json is damaged"):
         page_of(operating_points={})
 
 
@@ -229,7 +229,7 @@ def test_unknown_leakage_is_said_and_the_folder_has_its_name(trained, report, tm
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "<h1>tiny on clinic</h1>" in text
     assert "clinic (image_folder/default)" in text
-    assert "Trained on clinic alone." in text
+    assert "The model was trained on clinic only." in text
     assert "unknown: no groups were given" in text
     # A report of an earlier version does not say the name; the config does.
     path.write_text(json.dumps({**found, **changes, "data_title": None}))
@@ -243,7 +243,7 @@ def test_unknown_leakage_is_said_and_the_folder_has_its_name(trained, report, tm
 def test_an_external_validation_has_a_page_and_a_row(trained, report, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained[0], folder)
-    with pytest.raises(InputError, match=r"none was made yet.*--on=herlev/default"):
+    with pytest.raises(InputError, match=r"the run has none yet.*--on=herlev/default"):
         report(workdir=str(folder), external="cells")
     run = load_run(folder)
     data = run.open_data()
@@ -256,7 +256,7 @@ def test_an_external_validation_has_a_page_and_a_row(trained, report, tmp_path):
     evaluate_on(run, tmp_path / "cells & more", name="cells")
     report(workdir=str(folder), external="cells", cases=3)
     text = (folder / "external" / "cells" / "report.html").read_text(encoding="utf-8")
-    assert "trained on cervix_phantom/single_cell, tried on cells &amp; more</h1>" in text
+    assert "trained on cervix_phantom/single_cell, tested on cells &amp; more</h1>" in text
     assert "leakage 40.0%." in " ".join(text.split())
     assert "the run was made with 2 of 5 images (2 to the last pixel" in text
     assert text.count('<li class="case ') == 3
@@ -267,7 +267,7 @@ def test_an_external_validation_has_a_page_and_a_row(trained, report, tmp_path):
 
 
 def test_a_folder_without_evaluation_is_refused(report, tmp_path):
-    with pytest.raises(InputError, match=r"test\.json: not there"):
+    with pytest.raises(InputError, match=r"test\.json does not exist"):
         report(workdir=str(tmp_path))
 
 

@@ -1,10 +1,10 @@
-"""Audit a data set and its splits for leaks and shortcuts, or a run for what it lives on.
+"""Check a data set for leakage and shortcuts, or measure which image cues a run relies on.
 
   python -m cervix_jax.audit --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
   python -m cervix_jax.audit --workdir=runs/rcan
 
-With `--dataset` it writes `audit.json`, `baselines.png` and the groups as `images.csv` to `--out`,
-with `--workdir` `audit.json` and `changes.png` to `<workdir>/audit`.
+With `--dataset` the command writes `audit.json`, `baselines.png` and the groups as `images.csv` to
+`--out`. With `--workdir` it writes `audit.json` and `changes.png` to `<workdir>/audit`.
 """
 
 from pathlib import Path
@@ -70,7 +70,7 @@ def _audit_dataset(args: flags.FlagValues) -> tuple[str, Path]:
 
 
 def _audit_run(args: flags.FlagValues) -> tuple[str, Path]:
-    # JAX is only needed here; the audit of a data set starts faster without.
+    # Imported here, as only this audit needs JAX; the audit of a data set starts faster without it.
     from cervix_jax.audit.model import audit_run
     from cervix_jax.runs.run import load_run
 
@@ -88,19 +88,21 @@ def define_flags() -> None:
     dataset_flags("Data set to audit, e.g. sipakmed/single_cell.")
     run_flags()
     class_map_flag()
-    flags.DEFINE_string("out", "", "Folder to write to.")
-    flags.DEFINE_enum("protocol", "cluster", PROTOCOLS, "Split protocol to look at closely.")
-    flags.DEFINE_integer("folds", 5, "Folds of every protocol.", lower_bound=2)
+    flags.DEFINE_string(
+        "out", "", "Output folder; default: runs/audit-<data set>, or <workdir>/audit."
+    )
+    flags.DEFINE_enum("protocol", "cluster", PROTOCOLS, "Split protocol to examine in detail.")
+    flags.DEFINE_integer("folds", 5, "Number of folds of every protocol.", lower_bound=2)
     flags.DEFINE_integer("seed", 0, "Seed of the splits.", lower_bound=0)
-    flags.DEFINE_integer("trees", TREES, "Trees of each random forest.", lower_bound=1)
+    flags.DEFINE_integer("trees", TREES, "Number of trees of each random forest.", lower_bound=1)
     flags.DEFINE_integer(
         "max_distance",
         MAX_DISTANCE,
-        "Most differing bits of near duplicates, of 256.",
+        "Maximum number of differing bits, of 256, between near duplicates.",
         lower_bound=0,
         upper_bound=HASH_BITS,
     )
-    flags.DEFINE_integer("jobs", 0, "Threads; 0 uses every core.", lower_bound=0)
+    flags.DEFINE_integer("jobs", 0, "Number of threads; 0 uses every core.", lower_bound=0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Evaluate a run: metrics with 95 % intervals, and what a reader must know of them.
+"""Evaluate a run: metrics with 95 % confidence intervals, leakage and calibration.
 
   python -m cervix_jax.evaluate --workdir=runs/rcan
   python -m cervix_jax.evaluate --workdir=runs/rcan --split=val --tta
@@ -8,10 +8,10 @@
   python -m cervix_jax.evaluate --compare runs/rcan runs/densenet121
   python -m cervix_jax.evaluate --ensemble runs/a runs/b --out=runs/joined
 
-Writes `evaluate/<split>.json`, `<split>_predictions.csv` and pictures; where validation predictions
-of the same weights lie there, also `<split>_decisions.json`. With `--on` it tries a run on other
-images, says which of them the run was made with, and writes `external/<name>/`. With `--compare` it
-compares runs, with `--ensemble` it makes several one.
+Writes `evaluate/<split>.json`, `<split>_predictions.csv` and pictures. If validation predictions of
+the same weights exist there, it also writes `<split>_decisions.json`. `--on` evaluates a run on
+other images, reports which of them the run was trained or validated on, and writes
+`external/<name>/`. `--compare` compares runs. `--ensemble` evaluates several runs as one.
 """
 
 from pathlib import Path
@@ -52,8 +52,8 @@ def main(argv: list[str]) -> None:
     given = [name for name in SOURCES if args[name].value]
     if len(given) != 1:
         raise InputError(
-            "give one of --workdir with the folder of a run, --predictions with a CSV, --compare "
-            "with two or more of either, and --ensemble with several runs; e.g. python -m "
+            "give one of --workdir (folder of a run), --predictions (a CSV file), --compare "
+            "(two or more runs or CSV files) and --ensemble (several runs); e.g. python -m "
             "cervix_jax.evaluate --workdir=runs/rcan"
         )
     _refuse_misplaced(given[0])
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> None:
         paths = _paths(args.compare, others)
         if len(paths) < 2:
             raise InputError(
-                f"--compare takes two or more runs or files, not {len(paths)}, e.g. python -m "
+                f"--compare needs two or more runs or files, not {len(paths)}, e.g. python -m "
                 "cervix_jax.evaluate --compare runs/rcan runs/densenet121"
             )
         out = args.out or None
@@ -78,14 +78,14 @@ def main(argv: list[str]) -> None:
         return
     if others and not args.ensemble:
         raise InputError(f"unexpected argument {others[0]!r}; options are written --name=value.")
-    # Before anything is evaluated and written.
+    # Read first: a faulty file must stop the command before anything is evaluated and written.
     strange = read_table(args.outliers, labelled=False) if args.outliers else None
     adapt = args.adapt or ""
     name = stem_of(args.split, tta=args.tta, adapt=adapt)
     if args.ensemble:
         if not args.out:
             raise InputError(
-                "--ensemble needs --out, the folder where its evaluation goes, e.g. "
+                "--ensemble needs --out, the folder to write its evaluation to, e.g. "
                 "--out=runs/joined."
             )
         folder = Path(args.out)
@@ -134,8 +134,8 @@ def main(argv: list[str]) -> None:
         step = "" if args.step == "best" else args.step
         hint = shell_command("evaluate", workdir=args.workdir, split="val", tta=args.tta, step=step)
         print(
-            "no temperature, conformal sets and thresholds: these weights have no validation "
-            f"predictions; {hint} makes them"
+            "no temperature, conformal sets or thresholds: these weights have no validation "
+            f"predictions; run {hint} to make them"
         )
     if args.aggregate:
         print(aggregation_summary(report))
@@ -143,7 +143,7 @@ def main(argv: list[str]) -> None:
     if args.outliers:
         found = workflow.evaluate_outliers(folder, name, args.outliers)
         for score in SCORES:
-            print(f"AUROC against {args.outliers} by {score}: {Metric.of(found[score])}")
+            print(f"AUROC of {score} for detecting {args.outliers}: {Metric.of(found[score])}")
     if args.excel:
         for path in sorted(folder.glob("*.csv")):
             mark_for_excel(path)
@@ -151,10 +151,10 @@ def main(argv: list[str]) -> None:
 
 
 def _refuse_misplaced(source: str) -> None:
-    """Refuse flags that the chosen source does not look at.
+    """Refuse flags that have no effect with the chosen source.
 
     Raises:
-      InputError: there is one; says what it goes with.
+      InputError: such a flag was given; the message names the flags that it needs.
     """
     args = flags.FLAGS
     run, table = source == "workdir", source == "predictions"
@@ -185,55 +185,59 @@ def define_flags() -> None:
     run_flags()
     class_map_flag()
     dataset_flags(
-        "With --workdir: labelled images that the run is tried on: a data set, a folder of class "
+        "With --workdir: labelled images to evaluate the run on: a data set, a folder of class "
         "folders, a CSV of path, label and group, or a table of predict with --labels.",
         name="on",
     )
     flags.DEFINE_string(
-        "name", "", "With --on: what to call the evaluation; default the end of --on."
+        "name", "", "With --on: name of the evaluation; default: the last part of --on."
     )
     flags.DEFINE_string(
-        "labels", "", "Labels of a table of predictions: a CSV of path, label and perhaps group."
+        "labels", "", "Labels for a table of predictions: a CSV of path, label and optional group."
     )
-    flags.DEFINE_bool("excel", False, "CSV files in the folder get the mark that Excel needs.")
-    flags.DEFINE_enum("split", "test", SPLITS, "Which split to evaluate.")
-    flags.DEFINE_bool("tta", False, "Mean of the probabilities over 8 turned and mirrored views.")
+    flags.DEFINE_bool("excel", False, "Start CSV files with the byte order mark that Excel needs.")
+    flags.DEFINE_enum("split", "test", SPLITS, "Split to evaluate.")
+    flags.DEFINE_bool("tta", False, "Average the probabilities over 8 rotated and mirrored views.")
     flags.DEFINE_enum(
         "adapt",
         None,
         list(WAYS),
-        "Batch normalisation takes statistics of the images evaluated, of all or of each group.",
+        "Recompute batch normalisation statistics on the evaluated images: all, or each group.",
     )
     flags.DEFINE_string(
-        "predictions", None, "Evaluate this CSV (filename, group, label, p_<class>...), not a run."
+        "predictions",
+        None,
+        "CSV of predictions to evaluate instead of a run (filename, group, label, p_<class>...).",
     )
     flags.DEFINE_string(
         "validation",
         "",
-        "With --predictions: the CSV that temperature and thresholds are fitted on.",
+        "With --predictions: CSV of validation predictions to fit temperature and thresholds on.",
     )
     flags.DEFINE_string(
         "split_file",
         "",
-        "With --predictions: the split whose test images they must be, see docs/benchmark.md.",
+        "With --predictions: split file that lists the test images, see docs/benchmark.md.",
     )
     flags.DEFINE_string(
-        "compare", None, "Compare runs, cross-validations or CSV files: --compare A B C."
+        "compare", None, "Runs, cross-validations or CSV files to compare: --compare A B C."
     )
     flags.DEFINE_string(
         "ensemble",
         None,
-        "Average runs of the same folds, e.g. seeds, and put folds together: --ensemble A B C.",
+        "Runs to average (same folds, e.g. seeds) and to join over folds: --ensemble A B C.",
     )
-    flags.DEFINE_string("out", "", "With --ensemble and --compare: the folder that is written.")
+    flags.DEFINE_string("out", "", "With --ensemble and --compare: output folder.")
     flags.DEFINE_enum(
         "aggregate",
         None,
         list(RULES),
-        "Also evaluate groups (clusters, slides), joined by this rule.",
+        "Also evaluate groups (clusters, slides): rule that combines the images of a group.",
     )
     flags.DEFINE_string(
-        "outliers", "", "CSV of this model's predictions on other images, to be told apart."
+        "outliers",
+        "",
+        "CSV of this model's predictions on out-of-distribution images, to test their detection.",
     )
 
 

@@ -1,10 +1,10 @@
-"""Export a run as files that need no cervix_jax.
+"""Export a run as files that work without cervix_jax.
 
   python -m cervix_jax.export --workdir=runs/rcan --out=rcan
 
-The folder `--out` then holds the program (`model.stablehlo`, any number of uint8 images to
-probabilities, for CPU, CUDA and TPU), `weights.safetensors`, `card.json` and a model card,
-`README.md`. `examples/run_exported.py` runs it.
+The folder `--out` then holds the program (`model.stablehlo`, which maps any number of uint8 images
+to probabilities on CPU, CUDA and TPU), `weights.safetensors`, `card.json` and a model card,
+`README.md`. `examples/run_exported.py` runs the program.
 """
 
 from pathlib import Path
@@ -29,11 +29,11 @@ def main(argv: list[str]) -> None:
     card = export_run(load_run(args.workdir, args.step), out)
     for name in (PROGRAM, WEIGHTS):
         print(f"{name}: {(out / name).stat().st_size / 1e6:.2f} MB")
-    print(f"largest difference to the run: {card['check']['largest_difference']:.1e}")
+    print(f"largest difference from the run: {card['check']['largest_difference']:.1e}")
     if card["evaluation"] is None:
         print(
-            f"step {card['step']} has no test evaluation, so the cards have no metrics; "
-            f"python -m cervix_jax.evaluate --workdir={args.workdir} makes one."
+            f"step {card['step']} has no test evaluation, so the cards have no metrics; run "
+            f"python -m cervix_jax.evaluate --workdir={args.workdir} first to include them."
         )
     print(f"exported {card['model']}, step {card['step']}, to {out}")
 
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 def define_flags() -> None:
     """Flags of this command."""
     run_flags("workdir", "step")
-    flags.DEFINE_string("out", "", "Folder to make; must not exist, or be empty.")
+    flags.DEFINE_string("out", "", "Output folder; must be new or empty.")
 
 
 if __name__ == "__main__":

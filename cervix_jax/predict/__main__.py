@@ -1,21 +1,23 @@
-"""Predict images: the class and probabilities that a run gives them, as a table.
+"""Classify images with a trained run and write classes and probabilities as a table.
 
   python -m cervix_jax.predict --workdir=runs/rcan cells/ --out=predictions.csv
   python -m cervix_jax.predict --workdir=runs/rcan field.png --field=window --out=fields.csv
 
-IMAGES are files, folders, quoted patterns, or `-` for a list of paths on standard input. The table
-has the class, the probabilities and two scores of strangeness of every image, and conformal sets
-where the run was evaluated with validation images. `--field=window` and `--field=nuclei` look at
-whole fields instead: a row, a heat map and a GeoJSON file for QuPath each. `--field=cells` finds
-the cells of fields and whole slides: a row for each cell, in `<out>_fields.csv` a row for each
-field or slide, and of each of these a page and a GeoJSON file:
+IMAGES are files, folders, quoted patterns, or `-` for a list of paths on standard input. For every
+image the table holds the class, the probabilities and two scores for out-of-distribution images. It
+also holds conformal sets if the run was evaluated with validation images. `--field=window` and
+`--field=nuclei` predict whole fields of view: each gets a row, a heat map and a GeoJSON file for
+QuPath. `--field=cells` finds the cells of fields and whole-slide images: the table gets a row for
+each cell, `<out>_fields.csv` a row for each field or slide, and each field or slide gets a page and
+a GeoJSON file:
 
   python -m cervix_jax.predict --workdir=runs/cells slide.svs --field=cells --out=cells.csv
 
-A command that was stopped goes on with `--resume`; nothing is overwritten without `--overwrite`.
+`--resume` continues a command that was stopped. Only `--overwrite` replaces existing results.
 
-Many machines share the images: start the command on each, with `--shard=1/16` to `16/16`, or under
-Slurm, SkyPilot or Kubernetes without it. The last to be done makes the table, or this does:
+Several machines can share the images: start the command on each, with `--shard=1/16` to `16/16`.
+Slurm, SkyPilot and Kubernetes set the shard without this flag. The machine that finishes last
+writes the table. If none did, this command writes it:
 
   python -m cervix_jax.predict --merge --out=predictions.csv
 """
@@ -58,7 +60,7 @@ GROUPS = {
     ],
 }  # fmt: skip
 
-_UNITS = "fields and rows of tiles"  # what cells are found in
+_UNITS = "fields and rows of tiles"  # units of work of --field=cells
 
 
 def main(argv: list[str]) -> int | None:
@@ -113,17 +115,17 @@ def main(argv: list[str]) -> int | None:
 
 
 def _merge(images: Sequence[str]) -> Predicted:
-    """The table of the shards, which was decided when they began."""
+    """Write the table of the shards; the shards' own command lines decided its contents."""
     args = flags.FLAGS
     known = {name for names in GROUPS.values() for name in names} - {"merge", "out", "excel"}
     given = [f"--{name}" for name in sorted(known) if args[name].present]
     if given or images:
         raise InputError(
-            "--merge takes what the shards were given; leave out "
+            "--merge takes all settings from the shards; leave out "
             f"{', '.join([*given, *images[:3]])}."
         )
     if not args.out:
-        raise InputError("--out is missing; give the table of the shards.")
+        raise InputError("--out is missing; give the path of the shards' table.")
     return merge_shards(args.out)
 
 
@@ -138,11 +140,11 @@ def _end(predicted: Predicted) -> None:
 
 
 def _images(arguments: Sequence[str], null: bool) -> Sequence[str] | Iterator[str]:
-    """What the command line names, or with `-` the paths as they arrive on standard input."""
+    """Images named on the command line, or with `-` the paths that arrive on standard input."""
     if inputs.STDIN not in arguments:
         return arguments
     inputs.check_arguments(arguments)
-    # None where it was closed (`<&-`).
+    # sys.stdin is None if the shell closed it (`<&-`).
     stdin = cast(BufferedIOBase, sys.stdin.buffer) if sys.stdin else None
     slides = flags.FLAGS.field == "cells"
     return inputs.list_images(arguments, stdin, b"\0" if null else b"\n", slides=slides)
@@ -171,7 +173,7 @@ def _report(predicted: Predicted) -> None:
         print(f"{predicted.rows} of {predicted.images} images predicted: {predicted.path}")
     if predicted.skipped_path:
         print(
-            f"{predicted.skipped} left out, with the reason of each in {predicted.skipped_path}",
+            f"{predicted.skipped} left out; {predicted.skipped_path} gives the reason for each",
             file=sys.stderr,
         )
     if predicted.no_sets:
@@ -183,75 +185,106 @@ def _report(predicted: Predicted) -> None:
 def define_flags() -> None:
     """Flags of this command."""
     run_flags("workdir", "step")
-    flags.DEFINE_string("out", "", "The table: a .csv or .jsonl file.")
-    flags.DEFINE_integer("batch_size", 0, "Images at a time; 0 takes the run's eval_batch_size.")
-    flags.DEFINE_bool("excel", False, "CSV files get the mark (BOM) that Excel needs.")
+    flags.DEFINE_string("out", "", "Output table: a .csv or .jsonl file.")
+    flags.DEFINE_integer("batch_size", 0, "Images per batch; 0 uses the run's eval_batch_size.")
+    flags.DEFINE_bool("excel", False, "Start CSV files with the byte order mark that Excel needs.")
     flags.DEFINE_bool("null", False, "Paths on standard input end with NUL (find -print0).")
-    flags.DEFINE_bool("resume", False, "Go on with a command that was stopped.")
-    flags.DEFINE_bool("overwrite", False, "Replace a table, or a part of one, that is there.")
+    flags.DEFINE_bool("resume", False, "Continue a command that was stopped.")
+    flags.DEFINE_bool("overwrite", False, "Replace an existing table or an unfinished part of one.")
     flags.DEFINE_string(
         "shard",
         AUTO,
-        "Which share is done here, e.g. 3/16; auto: as Slurm, SkyPilot or Kubernetes say.",
+        "Share of the images for this machine, e.g. 3/16; auto: as set by Slurm, SkyPilot or "
+        "Kubernetes, else all.",
     )
-    flags.DEFINE_bool("merge", False, "Make the table of the shards, where none of them did.")
-    flags.DEFINE_bool("strict", False, "Fail at the first image that cannot be read.")
-    flags.DEFINE_integer("max_pixels", MAX_PIXELS, "Images with more pixels are not decoded.")
+    flags.DEFINE_bool("merge", False, "Write the table from finished shards if none of them did.")
+    flags.DEFINE_bool("strict", False, "Stop at the first image that cannot be read.")
+    flags.DEFINE_integer(
+        "max_pixels", MAX_PIXELS, "Maximum pixels of an image; larger ones are skipped."
+    )
     flags.DEFINE_float(
         "mpp", 0.0,
-        "Micrometres that a pixel of the images measures; 0: as a slide says, or as in the run's "
+        "Pixel size of the images in micrometres; 0: from the slide file, else from the run's "
         "data set.",
     )  # fmt: skip
     flags.DEFINE_float(
-        "coverage", ImageOptions.coverage, "How often a conformal set shall hold the true class."
+        "coverage",
+        ImageOptions.coverage,
+        "Target coverage of conformal sets: share of images whose set contains the true class.",
     )
-    flags.DEFINE_bool("calibrated", False, "Divide logits by the temperature of the evaluation.")
+    flags.DEFINE_bool(
+        "calibrated", False, "Divide logits by the temperature fitted on validation images."
+    )
     flags.DEFINE_string(
-        "group", "", "Also predict groups: parent, or a pattern whose first (group) names it."
+        "group",
+        "",
+        "Also predict groups of images: 'parent' groups by folder; a regular expression takes the "
+        "group's name from its first (capture group).",
     )
     flags.DEFINE_enum(
-        "aggregate", ImageOptions.aggregate, list(RULES), "How images make up their group."
+        "aggregate",
+        ImageOptions.aggregate,
+        list(RULES),
+        "Rule that combines the images of a group.",
     )
-    flags.DEFINE_string("overlay", "", "Folder for a PNG of each image with its explanation.")
-    flags.DEFINE_enum("method", ImageOptions.method, list(OVERLAY_METHODS), "What explains.")
+    flags.DEFINE_string("overlay", "", "Folder for a PNG of each image with its attribution map.")
+    flags.DEFINE_enum(
+        "method", ImageOptions.method, list(OVERLAY_METHODS), "Attribution method of --overlay."
+    )
     flags.DEFINE_string(
         "feature_map", ImageOptions.feature_map,
-        "What Grad-CAM is made of, e.g. stage3; auto: the deepest of at least 7 x 7.",
+        "Layer for Grad-CAM, e.g. stage3; auto: the deepest one of at least 7 x 7.",
     )  # fmt: skip
     flags.DEFINE_enum(
         "field", None, KINDS,
-        "Whole fields: a sliding window, known nuclei, or cells that are found, also on slides.",
+        "Predict whole fields of view by a sliding window, at given nuclei, or at detected cells "
+        "(also on slides).",
     )  # fmt: skip
     flags.DEFINE_string(
-        "detector", SHIPPED, f"What finds cells: {SHIPPED}, {BLOBS}, or the workdir of a detector."
+        "detector", SHIPPED, f"Cell detector: {SHIPPED}, {BLOBS}, or the workdir of a detector run."
     )
     flags.DEFINE_float(
-        "min_nucleus", None, "Score that a nucleus needs, 0 to 1; default: the detector's own."
+        "min_nucleus", None, "Minimum score of a nucleus, 0 to 1; default: the detector's own."
     )
-    flags.DEFINE_integer("window", 0, "Side of the window in pixels of the field.")
+    flags.DEFINE_integer("window", 0, "Side of the sliding window in pixels of the field.")
     flags.DEFINE_float(
-        "overlap", FieldOptions.overlap, "Share of a window that the next one covers too, 0 to 0.9."
+        "overlap", FieldOptions.overlap, "Overlap of neighbouring windows as a share, 0 to 0.9."
     )
     flags.DEFINE_float(
         "min_contrast", 0.0,
-        "Windows with a smaller standard deviation of grey (0 to 255) are left out as empty.",
+        "Minimum contrast of a window: windows with a smaller standard deviation of grey values "
+        "(0 to 255) are skipped as empty background.",
     )  # fmt: skip
-    flags.DEFINE_string("positions", "", "Nuclei: a table of image, x, y, or CRIC's own file.")
-    flags.DEFINE_integer(
-        "positions_width", 0, "Width of the fields that positions are given in, if not as here."
+    flags.DEFINE_string(
+        "positions", "", "Positions of nuclei: a table of image, x and y, or CRIC's own file."
     )
-    flags.DEFINE_integer("crop", 0, "Side of the square about a nucleus, in pixels of the field.")
-    flags.DEFINE_list("severity", [], "All classes from harmless to worst, with commas.")
-    flags.DEFINE_list("abnormal", [], "Classes that the heat map counts as abnormal.")
+    flags.DEFINE_integer(
+        "positions_width",
+        0,
+        "Width in pixels of the fields on which positions were marked; 0: the same as here.",
+    )
+    flags.DEFINE_integer(
+        "crop",
+        0,
+        "Side of the square crop around a nucleus, in pixels of the field; 0: the run's field of "
+        "view.",
+    )
+    flags.DEFINE_list("severity", [], "All classes from harmless to worst, separated by commas.")
+    flags.DEFINE_list("abnormal", [], "Classes that count as abnormal in the heat map.")
     flags.DEFINE_float(
         "min_probability",
         FieldOptions.min_probability,
-        "What a class needs somewhere in a field to count as its worst.",
+        "Minimum probability for a class to count as a field's worst finding.",
     )
     flags.DEFINE_enum(
-        "heatmap", FieldOptions.heatmap, HEATMAPS, "What heat maps show; classes: one a class."
+        "heatmap",
+        FieldOptions.heatmap,
+        HEATMAPS,
+        "Content of heat maps; classes: one map per class.",
     )
-    flags.DEFINE_string("maps", "", "Folder of heat maps or pages, and GeoJSON; default: as --out.")
+    flags.DEFINE_string(
+        "maps", "", "Folder for heat maps or pages, and GeoJSON; default: named after --out."
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-r"""Reproduce the paper's table from the data at hand, beside the paper's own numbers.
+r"""Train the paper's networks on local data and print the results beside the paper's.
 
   python -m cervix_jax.reproduce --sipakmed=/path/to/SIPaKMeD --herlev=/path/to/Herlev
   python -m cervix_jax.reproduce --dry_run
 
-Writes RESULTS.md, results.json and results.png to `--out`, anew after every run, the predictions to
-`<out>/predictions` and the runs to `<out>/runs`. What is finished is not run again; what cannot be
-run is left out with the reason. Several such commands may share an `--out`, each with its rows or
-all with the same ones: every run is made by one of them, and the tables hold what all have made.
+Writes RESULTS.md, results.json and results.png to `--out` after every run, predictions to
+`<out>/predictions` and runs to `<out>/runs`. Finished runs are not repeated. A run that is not
+possible is listed with the reason. Several such commands may share an `--out`, each with its own
+rows or all with the same rows: each run is made by one command, and the tables hold all results.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ GROUPS = {
     "What to run": ["only", "protocols", "seeds", "set", "shortcuts"],
     "Output": ["out", "note", "dry_run"],
 }
-# What stands in the published command for a folder or file of this machine.
+# Placeholders in the published command for folders and files of this machine.
 PLACES = {
     "sipakmed": "/path/to/SIPaKMeD",
     "herlev": "/path/to/Herlev",
@@ -74,21 +74,21 @@ def main(argv: list[str]) -> int | None:
     )
     experiments = plan(args.only or [row.id for row in ROWS], args.protocols, settings)
     if not experiments:
-        raise InputError("--only and --protocols leave nothing to run; see --help.")
+        raise InputError("--only and --protocols leave nothing to run; see --help for the rows.")
     missing = left_out(experiments)
     if args.dry_run:
         for experiment in experiments:
             state = "finished" if experiment.is_finished else "to run"
             print(f"{experiment.name}: {missing.get(experiment.folder, state)}")
         return None
-    collect(settings.out)  # what cannot be read shows before anything is written
+    collect(settings.out)  # reading errors must show before anything is written
     if args.note:
         keep_note(settings.out, args.note)
     for experiment in experiments:
         if experiment.folder in missing:
             logging.info("%s: left out, %s", experiment.name, missing[experiment.folder])
             keep_reason(settings.out, experiment, _without_places(missing[experiment.folder]))
-    write_page(settings.out)  # what cannot be written shows before anything is run
+    write_page(settings.out)  # writing errors must show before anything is run
     if args.shortcuts:
         _keep_shortcuts(settings, experiments)
     to_run = [experiment for experiment in experiments if experiment.folder not in missing]
@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int | None:
     try:
         run_all(to_run, logging.info, after_each=keep)
     except Preempted as error:
-        logging.warning("Preempted: %s. The same command goes on from there.", error)
+        logging.warning("Preempted: %s. Repeat the same command to continue.", error)
         return EXIT_PREEMPTED
     except NonFiniteLossError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -114,7 +114,7 @@ def main(argv: list[str]) -> int | None:
 
 
 def published_command() -> str:
-    """This command as others can give it: what decides the results, and no folder of ours."""
+    """This command as it is published: flags that decide the results, folders replaced."""
     words = ["python", "-m", "cervix_jax.reproduce"]
     for name in (*GROUPS["What to run"], *PLACES):
         flag = flags.FLAGS[name]
@@ -132,7 +132,7 @@ def published_command() -> str:
 
 
 def _without_places(text: str) -> str:
-    """A text without the folders of this machine."""
+    """A text with the folders of this machine replaced by placeholders."""
     args = flags.FLAGS
     given = {args[name].value: place for name, place in PLACES.items()}
     given[args.data_dir] = "/path/to/data"
@@ -142,7 +142,7 @@ def _without_places(text: str) -> str:
 
 
 def _keep_shortcuts(settings: Settings, experiments: list[Experiment]) -> None:
-    """The shortcut baselines of the single cells, made once, by one process."""
+    """Compute the shortcut baselines of the single cells once, in one process."""
     path = settings.out / "shortcuts.json"
     source = next((e for e in experiments if e.config.data.dataset == SHORTCUTS), None)
     if path.is_file() or source is None or missing_data(source):
@@ -154,50 +154,51 @@ def _keep_shortcuts(settings: Settings, experiments: list[Experiment]) -> None:
         data_dir=data.data_dir,
         check_counts=data.check_counts,
     )
-    with contextlib.suppress(InUseError), held(path, str(path)):  # else another process makes them
+    with contextlib.suppress(InUseError), held(path, str(path)):  # or another process makes them
         found = audit_dataset(dataset, folds=source.config.split.folds, jobs=os.cpu_count() or 1)
         write_json(path, {name: found[name] for name in ("dataset", "chance", "baselines")})
 
 
 def define_flags() -> None:
     """Flags of this command."""
-    flags.DEFINE_string("out", "runs/reproduce", "Folder to write to.")
-    flags.DEFINE_string("sipakmed", "", "SIPaKMeD's folder; default where TFDS looks.")
-    flags.DEFINE_string("herlev", "", "Herlev's folder; default where TFDS looks.")
-    flags.DEFINE_string("cric", "", "CRIC's folder; default where TFDS looks.")
-    flags.DEFINE_string("data_dir", "", "Folder of prepared data sets; default that of TFDS.")
+    flags.DEFINE_string("out", "runs/reproduce", "Output folder.")
+    flags.DEFINE_string("sipakmed", "", "Folder of SIPaKMeD; default: the manual folder of TFDS.")
+    flags.DEFINE_string("herlev", "", "Folder of Herlev; default: the manual folder of TFDS.")
+    flags.DEFINE_string("cric", "", "Folder of CRIC; default: the manual folder of TFDS.")
+    flags.DEFINE_string("data_dir", "", "Folder of prepared data sets; default: that of TFDS.")
     flags.DEFINE_string(
-        "densenet121", "", "ImageNet weights of DenseNet-121, as model.init_from takes them."
+        "densenet121",
+        "",
+        "ImageNet weights of DenseNet-121, as accepted by the config field model.init_from.",
     )
     flags.DEFINE_list(
         "only",
         [],
-        f"Rows to run, of {', '.join(row.id for row in ROWS)}; or <row>/<protocol>.",
+        f"Rows to run, of {', '.join(row.id for row in ROWS)}; <row>/<protocol> runs one protocol.",
     )
-    flags.DEFINE_list("protocols", DEFAULT_PROTOCOLS, "Splits to run.")
+    flags.DEFINE_list("protocols", DEFAULT_PROTOCOLS, "Split protocols to run.")
     flags.register_validator(
         "protocols",
         lambda names: set(names) <= set(PROTOCOLS),
-        message=f"choose of {', '.join(PROTOCOLS)}",
+        message=f"choose from {', '.join(PROTOCOLS)}",
     )
-    flags.DEFINE_integer("seeds", 1, "Seeds of every run.", lower_bound=1)
+    flags.DEFINE_integer("seeds", 1, "Number of seeds of every run.", lower_bound=1)
     flags.DEFINE_multi_string(
         "set",
         [],
-        "A config field of all runs, e.g. --set=image_size=96, or of one row, --set=own:seed=1, of "
-        "a data set, --set=cric:data.check_counts=False, or of all that the paper has, "
+        "Config field for all runs, e.g. --set=image_size=96; for one row, --set=own:seed=1; for a "
+        "data set, --set=cric:data.check_counts=False; or for all runs of the paper's table, "
         "--set=paper:num_epochs=10.",
     )
-    flags.DEFINE_bool("shortcuts", True, "Also the shortcut baselines of the audit.")
+    flags.DEFINE_bool("shortcuts", True, "Also compute the shortcut baselines of the audit.")
     flags.DEFINE_string(
         "note",
         "",
-        "A file of Markdown for the head of RESULTS.md: what a reader must know of these runs. It "
-        "is kept in --out as note.md.",
+        "Markdown file with notes for the top of RESULTS.md. A copy is kept in --out as note.md.",
     )
-    flags.DEFINE_bool("dry_run", False, "Only say what would be run.")
+    flags.DEFINE_bool("dry_run", False, "List the runs without starting them.")
 
 
 if __name__ == "__main__":
     define_flags()
-    run_command(main, groups=GROUPS, alone=False)  # each run is held by its own lock
+    run_command(main, groups=GROUPS, alone=False)  # each run has its own lock

@@ -1,13 +1,14 @@
-r"""Draw the README's figure: what two networks, alike by accuracy, make of drawn cells.
+r"""Draw the README's figure: attribution maps of two networks of nearly equal accuracy.
 
 for c in 0 1; do python -m cervix_jax.main --workdir=runs/colour$c --config.num_epochs=5 \
     --config=configs/efficientnet_lite0.py:cervix_phantom/single_cell \
     --config.data.settings.confounding=$c; done
 python examples/phantom_figure.py runs/colour0 runs/colour1 docs/phantom.png
 
-In the first run colour says nothing of the class; in the second each slide holds one class, so
-that its stain gives it away. Shown is the first test cell of every class, not the best; maps are
-smoothed over a pixel, red speaks for the class.
+In the data of the first run the stain is independent of the class. In the data of the second run
+each slide holds one class, so that the stain predicts the class. The figure shows the first test
+cell of every class. Maps are smoothed with a Gaussian of one pixel; red pixels raise the score of
+the class. The script prints the share of the positive attribution outside the cells.
 """
 
 import io
@@ -23,7 +24,7 @@ from cervix_jax.explain.measures.regions import cell_regions
 from cervix_jax.explain.pictures import SIGNED, scale_of
 
 PARTS = ("nucleus", "cytoplasm", "halo")
-TITLES = ("colour says nothing", "colour gives the class away")
+TITLES = ("stain independent of class", "stain predicts class")
 
 
 def explained(workdir: str) -> tuple:
@@ -40,11 +41,11 @@ def explained(workdir: str) -> tuple:
     regions = cell_regions(data.dataset, chosen, size=images.shape[1])
     nucleus, *others = (regions.index == regions.names.index(n) for n in PARTS)
     cell = np.any([nucleus, *others], axis=0)
-    speaks = np.maximum(maps, 0)[5:]
-    outside = (speaks * ~cell[5:]).sum((1, 2)) / speaks.sum((1, 2))
+    positive = np.maximum(maps, 0)[5:]
+    outside = (positive * ~cell[5:]).sum((1, 2)) / positive.sum((1, 2))
     pixels = (~cell[5:]).mean()
-    print(f"{workdir}: {outside.mean():.0%} of what speaks for the class lies outside the cell, "
-          f"as {pixels:.0%} of the pixels of the {len(speaks)} cells do")  # fmt: skip
+    print(f"{workdir}: {outside.mean():.0%} of the positive attribution lies outside the cell, and "
+          f"{pixels:.0%} of the pixels ({len(positive)} cells)")  # fmt: skip
     return run.class_names, images, gaussian_filter(maps, (0, 1, 1)), nucleus, cell
 
 

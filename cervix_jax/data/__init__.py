@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cervix_jax.data.builders import register
     from cervix_jax.data.catalog import load
     from cervix_jax.data.divide import split_table
     from cervix_jax.data.pipeline import Pipeline
@@ -16,10 +17,11 @@ _HOME = {
     "Pipeline": "pipeline",
     "leakage": "splits",
     "load": "catalog",
+    "register": "builders",
     "split_table": "divide",
 }
 
-__all__ = ["Pipeline", "leakage", "load", "split_table"]
+__all__ = ["Pipeline", "leakage", "load", "register", "split_table"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
+from cervix_jax.data.builders import (
+    BUILDERS,
+    builder_class,
+    builder_names,
+    check_features,
+    dataset_names,
+    find,
+)
 from cervix_jax.data.dataset import Dataset
 from cervix_jax.data.preparation import ManualDir, check_files, is_prepared, prepare
 from cervix_jax.data.prepared import Records, encoded_records, load_index
@@ -26,7 +35,16 @@ from cervix_jax.files.damaged import DamagedFiles
 from cervix_jax.files.paths import nfc, user_path
 from cervix_jax.files.storage import storage_problem
 
-BUILDERS = ("cervix_phantom", "cric", "herlev", "image_folder", "nuclei", "sipakmed")
+__all__ = [
+    "BUILDERS",
+    "Dataset",
+    "builder_names",
+    "dataset_names",
+    "find_builder",
+    "known_settings",
+    "load",
+    "parse_data_settings",
+]
 # What TFDS raises for a dataset_info.json that it did not write.
 _DAMAGED = (AssertionError, json_format.ParseError)
 
@@ -37,35 +55,7 @@ def find_builder(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
     Raises:
       InputError: there is no such builder, or it has no such config.
     """
-    return _find(name)[0]
-
-
-def _find(name: str) -> tuple[type[tfds.core.GeneratorBasedBuilder], str]:
-    """Builder class and config name of `name`."""
-    short, _, config = str(name).partition("/")
-    if short not in BUILDERS:
-        raise InputError(
-            f"data set {name!r}: there is no builder {short!r}{did_you_mean(short, BUILDERS)}; "
-            f"choose one of {', '.join(BUILDERS)}."
-        )
-    builder_cls = _builder(short)
-    configs = tuple(builder_cls.builder_configs)
-    if config not in configs:
-        problem = f"there is no config {config!r}" if config else "a config is missing"
-        raise InputError(
-            f"data set {name!r}: {problem}{did_you_mean(config, configs)}; "
-            f"choose one of {', '.join(f'{short}/{each}' for each in configs)}."
-        )
-    return builder_cls, config
-
-
-def _builder(short: str) -> type[tfds.core.GeneratorBasedBuilder]:
-    return importlib.import_module(f"tfds_builders.{short}.{short}_dataset_builder").Builder
-
-
-def dataset_names() -> tuple[str, ...]:
-    """Every `<builder>/<config>`."""
-    return tuple(f"{s}/{config}" for s in BUILDERS for config in _builder(s).builder_configs)
+    return find(name)[0]
 
 
 def load(
@@ -92,7 +82,7 @@ def load(
     Raises:
       InputError: the name, a folder, a setting or the data cannot be used.
     """
-    builder_cls, config = _find(name)
+    builder_cls, config = find(name)
     manual = ManualDir.of(manual_dir)
     if not builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS:
         manual.require()
@@ -109,6 +99,7 @@ def load(
     kwargs |= {key: value for key, value in offered.items() if key in accepted}
     try:
         builder = builder_cls(**kwargs)
+        check_features(name, builder)
         if not is_prepared(builder):
             builder = prepare(name, builder, manual, lambda: builder_cls(**kwargs))
     except DamagedFiles as error:
@@ -190,12 +181,17 @@ def parse_data_settings(name: str, given: Sequence[str]) -> dict[str, Any]:
 
 
 def _registered(short: str) -> BuilderSettings | None:
-    """The settings of a builder: its module `settings`, where it has one, registers them."""
-    if short not in BUILDERS:
+    """The settings of a builder.
+
+    The module `settings` of a builder of this package registers them; a plug-in calls
+    `register_settings` in the module of its builder.
+    """
+    if short not in builder_names():
         return None
-    module = f"tfds_builders.{short}.settings"
-    if importlib.util.find_spec(module):
-        importlib.import_module(module)
+    if short not in BUILDERS:
+        builder_class(short)  # importing its module registers its settings
+    elif importlib.util.find_spec(f"tfds_builders.{short}.settings"):
+        importlib.import_module(f"tfds_builders.{short}.settings")
     return REGISTERED.get(short)
 
 
@@ -221,7 +217,14 @@ def _open(name: str, builder, manual: ManualDir) -> Dataset:
             "delete that folder and run again."
         ) from error
     check_files(name, builder, index, manual)
+    if twice := [each for each, count in Counter(index["filenames"]).items() if count > 1]:
+        raise InputError(
+            f"{name}: the builder gives {len(twice)} file names to more than one example (such as "
+            f"{twice[0]!r}); predictions and splits need one name an example. Correct the builder, "
+            f"delete {path} and run again."
+        )
     sizes = sampled_sizes(source)
+    measured = getattr(builder, "microns_per_pixel", None)
     return Dataset(
         name=name,
         class_names=tuple(nfc(name) for name in builder.info.features["label"].names),
@@ -234,7 +237,7 @@ def _open(name: str, builder, manual: ManualDir) -> Dataset:
         group_feature=builder.GROUP_FEATURE,
         info=builder.info,
         path=path,
-        microns_per_pixel=builder.microns_per_pixel(sizes),
+        microns_per_pixel=measured(sizes) if measured else None,
         image_size=same_size(sizes),
     )
 

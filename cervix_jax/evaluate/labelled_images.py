@@ -114,7 +114,7 @@ def open_labelled(
 def is_data_set(text: str) -> bool:
     """Whether a text is meant as the name of a data set: it begins with that of a builder."""
     builder, slash, config = text.partition("/")
-    return builder in catalog.BUILDERS and bool(slash) and "/" not in config
+    return builder in catalog.builder_names() and bool(slash) and "/" not in config
 
 
 def _of_data_set(dataset: catalog.Dataset, name: str) -> LabelledImages:

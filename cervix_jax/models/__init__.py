@@ -7,8 +7,6 @@ under `[project.entry-points."cervix_jax.models"]`.
 """
 
 import difflib
-import functools
-import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from cervix_jax import plugins
 from cervix_jax.errors import InputError, check_count
 from cervix_jax.models import densenet, efficientnet
 from cervix_jax.models.classifier import Classifier
@@ -85,7 +84,6 @@ NAMES: tuple[str, ...] = tuple(_FACTORIES)  # the classifiers that come with thi
 # Networks that find nuclei; their logits are of places in an image.
 DETECTORS: tuple[str, ...] = ("nucleus_detector",)
 _FACTORIES["nucleus_detector"] = cast(Any, NucleusDetector)
-ENTRY_POINTS = "cervix_jax.models"
 _FIXED = ("num_classes", "dtype")  # what `create` gives every factory
 
 
@@ -108,6 +106,14 @@ def register(name: str, factory: Callable[..., Classifier]) -> None:
     """
     if name in (*NAMES, *DETECTORS):
         raise InputError(f"model name {name!r} is taken by this package; choose another.")
+    _check_factory(name, factory)
+    _FACTORIES[name] = factory
+
+
+def _check_factory(name: str, factory: Callable[..., Classifier]) -> None:
+    """See that a factory can be called as `register` says."""
+    if not callable(factory):
+        raise InputError(f"model {name!r}: {factory!r} cannot be called; give its factory.")
     parameters = _parameters(factory)
     keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     rest = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -118,7 +124,6 @@ def register(name: str, factory: Callable[..., Classifier]) -> None:
             f"model {name!r}: its factory takes no keyword-only {', '.join(sorted(missing))}; "
             "define it as factory(*, dropout_rate=0.0, **fixed)."
         )
-    _FACTORIES[name] = factory
 
 
 def _parameters(factory: Callable) -> list[inspect.Parameter]:
@@ -129,17 +134,12 @@ def _parameters(factory: Callable) -> list[inspect.Parameter]:
 
 def known_names() -> tuple[str, ...]:
     """Names that `create` takes: `NAMES`, those registered, and those of installed packages."""
-    return tuple(dict.fromkeys([*_FACTORIES, *_installed()]))
+    return tuple(dict.fromkeys([*_FACTORIES, *plugins.names(plugins.MODELS)]))
 
 
 def known_attentions() -> tuple[str, ...]:
     """What the option `attention` may be, of those networks of this package that have it."""
     return tuple(dict.fromkeys([*get_args(densenet.Attention), *get_args(efficientnet.Attention)]))
-
-
-@functools.cache
-def _installed() -> dict[str, importlib.metadata.EntryPoint]:
-    return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
 
 
 def create(
@@ -246,8 +246,16 @@ def _set_norm_groups(name: str, model: Classifier, images: int, views: int) -> N
 
 
 def _check_name(name: str) -> str:
-    if name not in _FACTORIES and name in _installed():
-        register(name, _installed()[name].load())
+    if name not in _FACTORIES or name in (*NAMES, *DETECTORS):
+        offered = plugins.load(
+            plugins.MODELS,
+            "model",
+            name,
+            taken=(*NAMES, *DETECTORS),
+            check=lambda factory: _check_factory(name, factory),
+        )
+        if offered is not None:
+            _FACTORIES[name] = offered
     if name not in _FACTORIES:
         known = known_names()
         near = difflib.get_close_matches(str(name).lower(), known, 1, 0.4)

@@ -3,6 +3,7 @@ import sys
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from installed import install
 
 from cervix_jax import models
 from cervix_jax.errors import InputError
@@ -20,9 +21,6 @@ def narrow(*, dropout_rate=0.0, **fixed):
 def unchanged(monkeypatch):
     """What a test registers is forgotten after it."""
     monkeypatch.setattr(models, "_FACTORIES", dict(models._FACTORIES))
-    models._installed.cache_clear()
-    yield
-    models._installed.cache_clear()
 
 
 def narrow(*, dropout_rate: float = 0.0, **fixed) -> ResNet:
@@ -81,14 +79,53 @@ def test_factory_that_training_cannot_call(factory, missing):
 
 
 def test_installed_package_is_found_by_its_entry_point(tmp_path, monkeypatch):
-    (tmp_path / "plugin_networks.py").write_text(PLUGIN)
-    metadata = tmp_path / "plugin_networks-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin-networks\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text(
-        "[cervix_jax.models]\nplugged = plugin_networks:narrow\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
+    install(monkeypatch, tmp_path, "plugin-networks", PLUGIN, models={"plugged": "narrow"})
     assert "plugged" in models.known_names()
     assert "plugin_networks" not in sys.modules  # nothing is imported before it is asked for
+    assert make("plugged").num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "target", "message"),
+    [
+        (
+            "rcan",
+            PLUGIN,
+            "narrow",
+            "model 'rcan': cervix_jax has one of this name, and the installed package "
+            "plugin-networks 1.0 offers another",
+        ),
+        (
+            "plugged",
+            "import nothing_like_it",
+            "narrow",
+            "model 'plugged' of the installed package plugin-networks 1.0: importing "
+            "plugin_networks:narrow fails (ModuleNotFoundError: No module named 'nothing_like_it')",
+        ),
+        ("plugged", PLUGIN, "wide", "plugin_networks:wide fails (AttributeError: module"),
+        (
+            "plugged",
+            "def narrow(): pass",
+            "narrow",
+            "of the installed package plugin-networks 1.0: model 'plugged': its factory takes no "
+            "keyword-only dropout_rate, dtype, num_classes",
+        ),
+        ("plugged", "narrow = 3", "narrow", "plugin-networks 1.0: model 'plugged': 3 cannot be"),
+    ],
+)
+def test_installed_package_that_cannot_be_used_is_named(
+    tmp_path, monkeypatch, name, source, target, message
+):
+    install(monkeypatch, tmp_path, "plugin-networks", source, models={name: target})
+    with pytest.raises(InputError) as error:
+        make(name)
+    assert message in str(error.value)
+
+
+def test_two_packages_that_offer_one_name_are_both_named(tmp_path, monkeypatch):
+    install(monkeypatch, tmp_path / "a", "plugin-networks", PLUGIN, models={"plugged": "narrow"})
+    install(monkeypatch, tmp_path / "b", "more-networks", PLUGIN, models={"plugged": "narrow"})
+    with pytest.raises(InputError, match=r"more-networks 1\.0 and plugin-networks 1\.0 both"):
+        make("plugged")
+    models.register("plugged", narrow)  # what a program registers itself counts
     assert make("plugged").num_classes == 3

@@ -1,13 +1,18 @@
-r"""Put what a reproduction left to where this repository shows it.
+r"""Publish the results of a reproduction in this repository.
 
   python benchmarks/publish_results.py --out=runs/reproduce
+  python benchmarks/publish_results.py --note=note.md
 
-writes RESULTS.md, docs/results.png, benchmarks/results/reproduce.json and
-benchmarks/results/predictions/, whole and without editing by hand; words of one's own go into the
-head by `reproduce --note`. Predictions of rows that are not in the reproduction are removed.
+The first command writes RESULTS.md, docs/results.png, benchmarks/results/reproduce.json and
+benchmarks/results/predictions/. It removes the predictions of rows that the reproduction does not
+have. Text for the head of the page comes from `reproduce --note`.
+
+The second command keeps the published numbers. It writes the page and the picture anew, with
+another text in the head if --note is given.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -35,6 +40,18 @@ def publish(out: Path, root: Path) -> None:
     for outcome in found["outcomes"]:
         for name in outcome.get("predictions", {}).values():
             shutil.copyfile(out / name, folder / Path(name).name)
+    _write(found, root)
+
+
+def publish_again(root: Path, note: Path | None) -> None:
+    """Write the page and its picture from the published numbers, with another note if given."""
+    found = json.loads((root / NUMBERS).read_text(encoding="utf-8"))
+    if note is not None:
+        found["note"] = note.read_text(encoding="utf-8")
+    _write(found, root)
+
+
+def _write(found: dict, root: Path) -> None:
     write_json(root / NUMBERS, found)
     page = results.markdown(found, numbers=NUMBERS, picture=PICTURE, predictions=PREDICTIONS)
     write_text(root / "RESULTS.md", page)
@@ -46,8 +63,15 @@ def publish(out: Path, root: Path) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", required=True, help="the --out of cervix_jax.reproduce")
-    publish(Path(parser.parse_args().out), ROOT)
+    parser.add_argument("--out", type=Path, help="folder of cervix_jax.reproduce (--out there)")
+    parser.add_argument("--note", type=Path, help="Markdown file for the head; not with --out")
+    arguments = parser.parse_args()
+    if arguments.out and arguments.note:
+        parser.error("--note is for the published numbers; give it to cervix_jax.reproduce instead")
+    if arguments.out:
+        publish(arguments.out, ROOT)
+    else:
+        publish_again(ROOT, arguments.note)
 
 
 if __name__ == "__main__":

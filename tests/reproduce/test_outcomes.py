@@ -125,3 +125,20 @@ def test_what_is_published_is_the_page_of_its_numbers(finished, tmp_path, monkey
     for name in numbers["outcomes"][0]["predictions"].values():
         kept = root / publish_results.PREDICTIONS / name.removeprefix("predictions/")
         assert len(read_joined(kept).tables) == 4
+
+
+def test_a_published_page_is_written_again_with_another_note(finished, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import publish_results
+
+    outcomes.keep_outcome(tmp_path, finished, "c", ran=True)
+    root, note = tmp_path / "root", tmp_path / "note.md"
+    publish_results.publish(tmp_path, root)
+    first = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    publish_results.publish_again(root, None)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == first
+    note.write_text("**A new note.**\n", encoding="utf-8")
+    publish_results.publish_again(root, note)
+    changed = {path.name for path, content in first.items() if path.read_bytes() != content}
+    assert changed == {"RESULTS.md", "reproduce.json"}
+    assert "\n**A new note.**\n" in (root / "RESULTS.md").read_text(encoding="utf-8")

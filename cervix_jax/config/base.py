@@ -1,12 +1,12 @@
-"""What the files in `configs/` share: the config of a data set and a recipe.
+"""The base of all files in `configs/`: the config of a data set and a recipe.
 
-What fields there are is said in `cervix_jax/config/fields.py` and docs/config.md.
+`cervix_jax/config/fields.py` and docs/config.md list all fields.
 
-A config file's argument is `<data set>[,recipe=<recipe>]`, e.g.
+The argument of a config file is `<data set>[,recipe=<recipe>]`, e.g.
 `--config=configs/rcan.py:sipakmed/single_cell,recipe=paper`.
 
-A config file is Python and is run: give only files that you trust. It is the one kind of file that
-is; weights, checkpoints, data and the config.json of a run are read as data alone.
+A config file is executed as Python, so use only files that you trust. No other file is executed:
+weights, checkpoints, data and the config.json of a run are read as data.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ RECIPES = ("default", "paper")
 def parse_arg(
     arg: str, *, first: str = DEFAULT_DATASET, choices: Sequence[str] = ()
 ) -> tuple[str, str]:
-    """The data set (or what else a config is about) and the recipe that its argument names.
+    """The data set (or another choice of the config file) and the recipe of a config argument.
 
     Args:
       arg: `[<data set>][,recipe=<recipe>]`.
-      first: the data set where the argument names none.
-      choices: what may be named instead of a data set; empty for any data set.
+      first: the default, if the argument names no data set.
+      choices: valid names instead of data sets; empty accepts any data set.
 
     Raises:
       InputError: a part of the argument is not understood.
@@ -55,13 +55,14 @@ def parse_arg(
 
 
 def base_config(arg: str = "") -> ml_collections.ConfigDict:
-    """The config of a data set and recipe, but for the model's name.
+    """The config of a data set and a recipe, without the model's name.
 
-    The default recipe is ours: AdamW with a warm-up and a cosine, label smoothing, a moving
-    average of the weights, rotations, flips and stain jitter, and the honest `cluster` split. The
-    "paper" recipe is that of arXiv 2106.00557 and its published code, of all networks: Adam at a
-    constant 1e-3, batch 16, 50 epochs, dropout 0.5 before the classifier, rotations of up to 25
-    degrees with black corners before the centre is cut out, 224 pixels, and its split.
+    The "default" recipe trains with AdamW, a warm-up and a cosine schedule, label smoothing, a
+    moving average of the weights, rotations, flips and stain jitter, on the `cluster` split, which
+    keeps groups together. The "paper" recipe follows arXiv 2106.00557 and its published code for
+    all architectures: Adam at a constant learning rate of 1e-3, batch size 16, 50 epochs, dropout
+    0.5 before the classifier, rotations of up to 25 degrees with black corners before the centre
+    crop, 224 pixels, and the paper's split.
     """
     dataset, recipe = parse_arg(arg)
     config = ml_collections.ConfigDict({"data": {"settings": {}}})
@@ -72,7 +73,7 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
             if outer not in section:
                 section[outer] = ml_collections.ConfigDict()
             section = section[outer]
-        # A setting of the data that is None has the default of its builder.
+        # A data set setting of None takes the default of its builder.
         own = name.startswith("data.settings.")
         section[key] = config_dict.placeholder(setting.kind) if own else setting.default
     config.data.dataset = dataset
@@ -84,7 +85,7 @@ def base_config(arg: str = "") -> ml_collections.ConfigDict:
 
 
 def _few_minutes(config: ml_collections.ConfigDict) -> None:
-    """What lets two CPU cores learn the phantom in minutes: small images, many short steps."""
+    """Train the phantom in minutes on two CPU cores: small images and many short steps."""
     config.update({"image_size": 48, "batch_size": 16, "num_epochs": 10, "ema_decay": 0.98})
     config.optimizer.warmup_epochs = 1.0
     config.loss.label_smoothing = 0.05

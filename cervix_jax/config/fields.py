@@ -1,9 +1,9 @@
-"""Every field of a run: default, meaning, range or choices. The one table of them.
+"""The table of all config fields: default, meaning, and range or choices.
 
-The config (`base.base_config`), every check, `--help` and docs/config.md are made from it. The
-settings of augmentation and of the builders of data sets stand where they are used
-(`data/augment/settings.py`, `tfds_builders/<builder>/settings.py`) and are taken from there, as are
-choices that another room owns.
+The config (`base.base_config`), all checks, `--help` and docs/config.md are generated from this
+table. Augmentation settings are defined in `data/augment/settings.py` and data set settings in
+`tfds_builders/<builder>/settings.py`; this module imports them, together with choices that other
+modules define.
 """
 
 import copy
@@ -19,21 +19,21 @@ from cervix_jax.data.augment.settings import PRESETS, AugmentSettings
 from cervix_jax.data.settings import Setting, settings_of
 from cervix_jax.errors import InputError
 
-# Names that training knows; it lies above this room.
+# Names that `cervix_jax.training` implements. That package imports this one, not the reverse.
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine")
 CLASS_WEIGHTS = ("none", "balanced")
 BEST_METRICS = ("accuracy", "balanced_accuracy", "loss")
 
-# Fields that older runs and commands call otherwise.
+# Old field names in earlier runs and commands, and the current names.
 RENAMED = {"split.seeds": "cross_validation.seeds"}
-# Fields that the oldest runs lack; what these did is today's default.
+# Fields that the earliest runs lack; the current defaults reproduce their behaviour.
 ADDED = ("split.refit", "model.remat", "model.norm_groups", "data.microns_per_pixel")
-MANY = 1_000_000  # more than anyone means
+MANY = 1_000_000  # an upper limit that no practical run reaches
 
 
 def _table(module: str, name: str) -> Callable[[], tuple[str, ...]]:
-    """The choices in another room's table, which is imported when they are first asked for."""
+    """A function that returns the names in another module's table, imported on the first call."""
 
     def choices() -> tuple[str, ...]:
         table: Any = getattr(importlib.import_module(f"cervix_jax.{module}"), name)
@@ -52,150 +52,201 @@ def _augmentation() -> dict[str, Setting]:
 
 
 FIELDS: dict[str, Setting] = {
-    "seed": Setting(0, "Decides first weights, batches, augmentation and dropout", 0, 2**32 - 1),
-    "batch_size": Setting(32, "Images of a training step, on all devices together", 1, MANY),
-    "eval_batch_size": Setting(
-        64, "Images at a time in evaluation, on all devices together", 1, MANY
+    "seed": Setting(
+        0,
+        "Random seed of the initial weights, the order of batches, augmentation and dropout",
+        0,
+        2**32 - 1,
     ),
-    "num_epochs": Setting(40, "How often training goes through the training images", 1, 100_000),
-    "image_size": Setting(
-        224, "Side of the square images that the network sees, in pixels", 32, 4096
-    ),
-    "learning_rate": Setting(1e-3, "Learning rate at the end of the warm-up", 0, 100),
+    "batch_size": Setting(32, "Training batch size over all devices, in images", 1, MANY),
+    "eval_batch_size": Setting(64, "Evaluation batch size over all devices, in images", 1, MANY),
+    "num_epochs": Setting(40, "Number of passes over the training images", 1, 100_000),
+    "image_size": Setting(224, "Side of the model's square input image, in pixels", 32, 4096),
+    "learning_rate": Setting(1e-3, "Peak learning rate, reached after the warm-up", 0, 100),
     "accumulation_steps": Setting(
-        1, "Parts of a batch that go through the network in turn, to save memory", 1, MANY
+        1,
+        "Number of micro-batches per training batch, whose gradients are accumulated to save "
+        "memory",
+        1,
+        MANY,
     ),
     "data.dataset": Setting(
         "cervix_phantom/single_cell",
-        "Data set, <builder>/<config>",
+        "Data set, as <builder>/<config>",
         choices=_table("data.catalog", "dataset_names"),
         open=True,
     ),
-    "data.manual_dir": Setting("", "Folder of the raw files, for sets downloaded by hand"),
-    "data.data_dir": Setting("", "Folder of prepared data; empty is the default of TFDS"),
+    "data.manual_dir": Setting("", "Folder with the raw files of a manually downloaded data set"),
+    "data.data_dir": Setting(
+        "", "Folder for prepared data; empty uses the default folder of TensorFlow Datasets"
+    ),
     "data.placement": Setting(
         "auto",
-        "Where decoded images lie: device memory, or host, which decodes every batch anew; auto is "
-        "device where they take at most a quarter of its memory",
+        "Location of decoded images: device keeps all of them in device memory, host decodes each "
+        "batch when it is needed, auto selects device if the images take at most a quarter of the "
+        "device memory",
         choices=_table("data.placement", "PLACEMENTS"),
     ),
     "data.resize": Setting(
         "stretch",
-        "How an image becomes square: stretched, cut to its centre, padded, or brought to "
-        "data.microns_per_pixel and then cut or filled with the colour of its border; joined by +, "
-        "the network sees both squares",
+        "Method to make an image square: stretch changes the aspect ratio, crop takes the central "
+        "square, pad fills with the border colour, scale resamples to data.microns_per_pixel and "
+        "then crops or fills; two methods joined by + give the model both squares",
         choices=_table("data.decode", "RESIZE_MODES"),
     ),
     "data.microns_per_pixel": Setting(
         0.0,
-        "Micrometres that a pixel of the square of data.resize=scale measures, alone or beside "
-        "another; 0 with the other modes",
+        "Resolution of the model's input for data.resize=scale, stretch+scale and pad+scale, in "
+        "micrometres per pixel; 0 for the other methods",
         0,
         10,
     ),
-    "data.check_counts": Setting(True, "Insist on the official number of images in every class"),
+    "data.check_counts": Setting(
+        True, "Require the official number of images in every class of the data set"
+    ),
     "split.protocol": Setting(
         "cluster",
-        "How images are divided into train, val and test; cluster and block keep groups together, "
-        "joined also groups that share an image",
+        "Method to assign images to train, val and test; cluster and block keep each group in one "
+        "split, joined also keeps groups together that share an image",
         choices=_table("data.splits", "PROTOCOLS"),
     ),
-    "split.fold": Setting(0, "Which fold is the test set, below split.folds", 0, MANY),
+    "split.fold": Setting(
+        0, "Index of the fold used as test set, from 0 to split.folds - 1", 0, MANY
+    ),
     "split.folds": Setting(5, "Number of folds", 2, MANY),
-    "split.seed": Setting(0, "Shuffles the division of random and cluster", 0, 2**32 - 1),
-    "split.refit": Setting(False, "Train on the validation images too, and keep the last epoch"),
+    "split.seed": Setting(
+        0, "Random seed of the split for the protocols random, cluster and joined", 0, 2**32 - 1
+    ),
+    "split.refit": Setting(
+        False, "Train on the training and validation images, and keep the model of the last epoch"
+    ),
     "cross_validation.seeds": Setting(
         0,
-        "Run all folds with so many seeds each, from seed on; 0 runs the one fold",
+        "Number of seeds per fold in a cross-validation over all folds, counted from seed; 0 "
+        "trains one fold only",
         0,
         10_000,
     ),
-    "model.name": Setting("", "The network", choices=_table("models", "known_names"), open=True),
+    "model.name": Setting(
+        "", "Model architecture", choices=_table("models", "known_names"), open=True
+    ),
     "model.attention": Setting(
         "",
-        "Where channel attention goes; empty is the network's own default",
+        "Position of the channel attention; empty uses the default of the architecture",
         choices=_table("models", "known_attentions"),
         open=True,
     ),
-    "model.dropout": Setting(0.0, "Share of the last features left out in training", 0, 0.999),
+    "model.dropout": Setting(
+        0.0, "Dropout rate of the features before the classifier head", 0, 0.999
+    ),
     "model.init_from": Setting(
         "",
-        "Weights to start from: a file, package:<module>, hf:<repository> or the workdir of a run; "
-        "empty draws them",
+        "Source of the initial weights: a file, package:<module>, hf:<repository> or the workdir "
+        "of a run; empty uses random weights",
     ),
     "model.remat": Setting(
-        False, "Compute again what lies inside a block, to save memory in training"
+        False, "Recompute the activations inside each block in the backward pass to save memory"
     ),
     "model.norm_groups": Setting(
         0,
-        "Images of a group whose batch statistics a normalisation takes; 0 is the whole batch",
+        "Number of images per batch normalisation group in training; 0 normalises over the whole "
+        "batch",
         0,
         MANY,
     ),
     "model.dtype": Setting(
         "auto",
-        "Arithmetic of the network; auto is bfloat16 on accelerators and float32 on the CPU",
+        "Floating-point type of the model's arithmetic; auto is bfloat16 on accelerators and "
+        "float32 on the CPU",
         choices=_table("models.build", "DTYPES"),
     ),
     "model.normalization": Setting(
         "imagenet",
-        "Scaling of the colours, as the weights to start from expect it; with +reinhard every "
-        "image gets a reference's mean and deviation of optical density first",
+        "Normalisation of the input colours, which must match the initial weights; +reinhard first "
+        "shifts the mean and standard deviation of each image's optical density to a reference",
         choices=_table("data.normalization", "normalization_names"),
     ),
-    "optimizer.name": Setting("adamw", "The optimiser", choices=OPTIMIZERS),
+    "optimizer.name": Setting("adamw", "Optimiser", choices=OPTIMIZERS),
     "optimizer.weight_decay": Setting(
-        0.02, "Pull of kernels to zero: decoupled in adamw, else added to the gradient", 0, 1000
+        0.02,
+        "Weight decay of the kernels: decoupled in adamw, added to the gradient in adam and sgd",
+        0,
+        1000,
     ),
-    "optimizer.momentum": Setting(0.9, "Nesterov momentum, of sgd only", 0, 0.9999),
+    "optimizer.momentum": Setting(0.9, "Nesterov momentum; sgd only", 0, 0.9999),
     "optimizer.clip_norm": Setting(
-        1.0, "Norm that a gradient is clipped to; 0 does not clip", 0, 1e9
+        1.0, "Maximum global norm of the gradient; 0 turns clipping off", 0, 1e9
     ),
     "optimizer.schedule": Setting(
-        "cosine", "What the learning rate does after the warm-up", choices=SCHEDULES
+        "cosine", "Learning rate schedule after the warm-up", choices=SCHEDULES
     ),
     "optimizer.warmup_epochs": Setting(
-        2.0, "Epochs in which the learning rate rises from 0", 0, 100_000
+        2.0, "Length of the linear learning rate warm-up, in epochs", 0, 100_000
     ),
     "optimizer.final_share": Setting(
-        0.01, "Share of the learning rate that is left at the end of the cosine", 0, 1
+        0.01, "Final learning rate of the cosine schedule, as a share of learning_rate", 0, 1
     ),
     "optimizer.freeze_epochs": Setting(
-        0.0, "Epochs in which only the head learns; 0 is off", 0, 100_000
+        0.0,
+        "Number of initial epochs that train the classifier head only; 0 trains all layers from "
+        "the start",
+        0,
+        100_000,
     ),
     "optimizer.layer_decay": Setting(
-        1.0, "Learning rate of each stage over that of the next; 1 is off", 0.01, 1
+        1.0,
+        "Ratio of each stage's learning rate to that of the following stage; 1 gives all stages "
+        "the same rate",
+        0.01,
+        1,
     ),
     "optimizer.skip_nonfinite": Setting(
-        0, "Steps in a row that may be left out as not finite; more stop the run", 0, 10**9
+        0,
+        "Maximum number of consecutive steps that are skipped for a non-finite loss or gradient; "
+        "one more stops the run",
+        0,
+        10**9,
     ),
     "loss.label_smoothing": Setting(
-        0.1, "Share of the target that is spread over all classes", 0, 0.999
+        0.1, "Share of the target probability that is spread evenly over all classes", 0, 0.999
     ),
     "loss.class_weights": Setting(
         "none",
-        "Weights of classes in the loss; balanced makes all that occur count the same",
+        "Class weights in the loss; balanced gives every class of the training images the same "
+        "total weight",
         choices=CLASS_WEIGHTS,
     ),
     "ema_decay": Setting(
-        0.99, "Decay of the moving average of weights that is evaluated; 0 keeps none", 0, 1
+        0.99,
+        "Decay of the exponential moving average of the weights, which evaluation uses; 0 "
+        "evaluates the weights themselves",
+        0,
+        1,
     ),
     **_augmentation(),
     "early_stopping_epochs": Setting(
-        0, "Epochs without a better best_metric after which training ends; 0 never", 0, 100_000
+        0,
+        "Number of epochs without an improvement of checkpoint.best_metric after which training "
+        "stops; 0 turns early stopping off",
+        0,
+        100_000,
     ),
     "checkpoint.every_steps": Setting(
-        0, "Steps between checkpoints, besides the end of every epoch; 0 is only then", 0, 10**9
+        0,
+        "Number of steps between checkpoints within an epoch; 0 saves at the end of each epoch "
+        "only",
+        0,
+        10**9,
     ),
     "checkpoint.best_metric": Setting(
-        "accuracy", "Validation metric by which the best checkpoint is chosen", choices=BEST_METRICS
+        "accuracy", "Validation metric that selects the best checkpoint", choices=BEST_METRICS
     ),
 }
 
 
 def fields_of(dataset: str) -> dict[str, Setting]:
-    """The fields of a run on a data set: those of all runs, and the settings of the data set."""
-    catalog = importlib.import_module("cervix_jax.data.catalog")  # drags TFDS in
+    """The fields of every run, and the settings of one data set."""
+    catalog = importlib.import_module("cervix_jax.data.catalog")  # imports TFDS, which is slow
     settings = catalog.known_settings(dataset)
     own = {f"data.settings.{name}": setting for name, setting in settings.items()}
     last = max(number for number, name in enumerate(FIELDS) if section_of(name) == "data")
@@ -204,12 +255,12 @@ def fields_of(dataset: str) -> dict[str, Setting]:
 
 
 def section_of(name: str) -> str:
-    """What stands before the last dot of a field's name; "" for a field of no section."""
+    """The part of a field's name before the last dot; "" for a field without a section."""
     return name.rpartition(".")[0]
 
 
 def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of a config, or of a nested dict."""
+    """Dotted names and values of all fields of a config or a nested dict."""
     for key, value in config.items():
         if hasattr(value, "items"):
             yield from leaves(value, f"{prefix}{key}.")
@@ -218,73 +269,74 @@ def leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_types(config: ml_collections.ConfigDict, where: str, names: Sequence[str]) -> None:
-    """See that a config has some fields, each of its type.
+    """Check that a config has the required fields and that each has the right type.
 
     Args:
       config: from a config file, or read from a run.
-      where: the file, for the message.
-      names: the fields that are needed, with dots.
+      where: the file, for the error message.
+      names: dotted names of the required fields.
 
     Raises:
-      InputError: names the first field that is missing or of another type.
+      InputError: a field is missing or has the wrong type; names the first one.
     """
     found = dict(leaves(config))
     for name in names:
         if name not in found:
             raise InputError(
-                f"{where}: has no field {name}; start from cervix_jax.config.base.base_config()."
+                f"{where}: the field {name} is missing; build the config with "
+                "cervix_jax.config.base.base_config()."
             )
         if not FIELDS[name].is_of_kind(found[name]):
             raise InputError(
-                f"{where}: {name}={found[name]!r} is of type {type(found[name]).__name__}; give "
+                f"{where}: {name}={found[name]!r} has the type {type(found[name]).__name__}; give "
                 f"{FIELDS[name].wanted()}."
             )
 
 
 def check_fields(config: ml_collections.ConfigDict, where: str) -> None:
-    """See that a config has the fields of `FIELDS` and no others, each of its type.
+    """Check that a config has exactly the fields of `FIELDS`, each with the right type.
 
     Raises:
-      InputError: names the field.
+      InputError: a field is unknown, missing or of the wrong type; names the first one.
     """
     for name, _ in leaves(config):
         if name not in FIELDS and not name.startswith("data.settings."):
             raise InputError(
-                f"{where}: no run has a field {name!r}{meant_field(name, list(FIELDS))}"
+                f"{where}: the field {name!r} is unknown{meant_field(name, list(FIELDS))}"
             )
     check_types(config, where, list(FIELDS))
 
 
 def check_values(config: ml_collections.ConfigDict) -> None:
-    """See that every field holds what it may hold. What two fields say together is not looked at.
+    """Check that every field has a valid value. Combinations of fields are not checked here.
 
     Raises:
-      InputError: says the field, its value and the range or choices.
+      InputError: a value is invalid; names the field, its value and the range or choices.
     """
     found = dict(leaves(config))
     for name, setting in fields_of(str(config.data.dataset)).items():
         value = found.get(name)
-        if value is not None or name in FIELDS:  # settings of the data that are None are not given
+        if value is not None or name in FIELDS:  # a data set setting of None is not set
             setting.checked(name, value)
 
 
 def meant_field(name: str, known: Sequence[str], flag: str = "") -> str:
-    """What may be meant by a field that there is not, to end an error message with.
+    """The end of an error message about an unknown field: a suggestion or the known fields.
 
     Args:
-      name: with dots.
-      known: the fields that there are.
-      flag: what stands before a field's name where it is set, e.g. "--config.".
+      name: dotted name of the unknown field.
+      known: the known fields.
+      flag: prefix of a field's name on the command line, e.g. "--config.".
     """
     if name in RENAMED:
-        return f"; it is called {flag}{RENAMED[name]} now"
+        return f"; its new name is {flag}{RENAMED[name]}"
     same_end = [field for field in known if field.rpartition(".")[2] == name]
     close = [*same_end, *difflib.get_close_matches(name, known, n=1, cutoff=0.5)]
     return f"; did you mean {flag}{close[0]}?" if close else f"; fields: {', '.join(known)}"
 
 
 def as_of_today(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an older run, nested: under today's names, and with those of `ADDED`."""
+    """The nested fields of an older run under their current names, completed with `ADDED`."""
     config = copy.deepcopy(fields)
     for old, new in RENAMED.items():
         (section, key), (new_section, new_key) = old.split("."), new.split(".")

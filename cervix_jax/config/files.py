@@ -1,21 +1,21 @@
-"""Where the config files of `configs/` are, in a checkout and in an installed package."""
+"""Finds the config files of `configs/` in a checkout and in an installed package."""
 
 from pathlib import Path
 
-# Inside this package in a wheel, beside it in a checkout.
+# In a wheel `configs/` is inside this package, in a checkout beside it.
 _HOMES = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
 
 
 def packaged_config(name: str) -> Path | None:
-    """The package's own config file of that name, e.g. `rcan.py`, or None."""
+    """Path of the package's config file with a name such as `rcan.py`; None if there is none."""
     return next((home / name for home in _HOMES if (home / name).is_file()), None)
 
 
 def find_config(path: str) -> str:
-    """The file that `--config=<path>` means.
+    """The file to which `--config=<path>` refers.
 
-    A file of the working directory comes first. `configs/<name>`, or `<name>` alone, that is not
-    there is the package's own file of that name. What is neither is given back as it is.
+    A file in the working directory takes precedence. Otherwise `configs/<name>` and `<name>` refer
+    to the package's config file of that name. Any other path is returned unchanged.
     """
     if Path(path).is_file() or Path(path).parent not in (Path("configs"), Path()):
         return path

@@ -71,11 +71,11 @@ def test_help_with_a_config_lists_its_fields():
     assert sorted(shown) == sorted(name for name, _ in leaves(base_config("cric/cell")))
     plain = " ".join(fields.split())
     for expected in (
-        "batch_size = 32 Images of a training step, on all devices together (1 to 1000000) ",
-        "model.dropout = 0.5 Share of the last features left out in training (0 to 0.999) ",
-        "optimizer.name = 'adamw' The optimiser (adam, adamw, sgd) ",
-        "data.dataset = 'cric/cell' Data set, <builder>/<config> (cervix_phantom/single_cell, ",
-        "model.remat = False Compute again ",
+        "batch_size = 32 Training batch size over all devices, in images (1 to 1000000) ",
+        "model.dropout = 0.5 Dropout rate of the features before the classifier head (0 to 0.999) ",
+        "optimizer.name = 'adamw' Optimiser (adam, adamw, sgd) ",
+        "data.dataset = 'cric/cell' Data set, as <builder>/<config> (cervix_phantom/single_cell, ",
+        "model.remat = False Recompute the activations ",
     ):
         assert expected in plain
     # A range stays on one line, and below the meaning.

@@ -428,7 +428,7 @@ def test_the_readme_lists_the_patterns_as_they_are():
     [
         ("prefix_nubmer", "did you mean 'prefix_number'?"),
         (r"(\d+)", "or a regular expression with (?P<group>...)"),
-        (r"(?P<group>", "is no regular expression"),
+        (r"(?P<group>", "is not a regular expression"),
         (r"(?P<group>\d+)$", "does not fit 4 of 4 images, e.g. Grade 2/a.png"),
         (r"^(?P<group>g.*)", "does not fit 2 of 4 images, e.g. Grade 2/a.png"),
         (r"(?P<group>q?)", "does not fit 4 of 4 images"),
@@ -757,7 +757,7 @@ def test_what_does_not_matter_is_not_said(raw, tmp_path, caplog):
     [
         ({"name": "default"}, "name='default'"),
         ({"name": "../x"}, "name='../x'"),
-        ({"name": "9"}, "beginning with a letter"),
+        ({"name": "9"}, "starting with a letter"),
         ({"name": 3}, "name=3: give a text"),
         ({"csv": 3}, "csv=3"),
         ({"pattern": "x"}, "pattern"),

@@ -1,4 +1,4 @@
-"""What of CRIC can be varied, and the TFDS configs made of it."""
+"""The settings of the CRIC data set and the TFDS configs made from them."""
 
 import dataclasses
 from typing import Any
@@ -18,19 +18,19 @@ from cervix_jax.errors import check_choice
 
 @dataclasses.dataclass(frozen=True)
 class CricSettings:
-    """How examples are cut out of the fields."""
+    """How examples are cropped from the fields."""
 
     side: int = setting(
         DEFAULT_SIDE,
-        "Side of the square about a nucleus, in pixels of the published fields; fields of another "
-        "width get squares that show the same part of the cell",
+        "Side of the square around a nucleus, in pixels of the published fields; in fields of "
+        "another width the square is scaled to show the same area",
         8,
         PUBLISHED_WIDTH,
     )
     positions_width: int = setting(
         0,
-        "Width in pixels of the fields that the positions are given in; 0 finds out whether they "
-        "are those on disk or the published ones",
+        "Width in pixels of the fields to which the nucleus positions refer; 0 detects whether "
+        "they refer to the fields on disk or to the published fields",
         0,
         100_000,
     )
@@ -42,11 +42,11 @@ class CricSettings:
 
 @dataclasses.dataclass(kw_only=True)
 class CricConfig(tfds.core.BuilderConfig):
-    """Which examples are made of the fields.
+    """Which examples are created from the fields.
 
     Attributes:
-      view: "field" for whole fields, "cell" for a square about every nucleus.
-      settings: how they are cut out.
+      view: "field" for whole fields, "cell" for a square around every nucleus.
+      settings: how the squares are cropped.
     """
 
     view: str = "cell"
@@ -55,25 +55,25 @@ class CricConfig(tfds.core.BuilderConfig):
 
 BASE_CONFIGS = {
     "field": CricConfig(
-        name="field", description="400 fields, labelled by the worst lesion.", view="field"
+        name="field", description="400 fields, labelled with the worst lesion.", view="field"
     ),
-    "cell": CricConfig(name="cell", description="11,534 squares, each about a nucleus."),
+    "cell": CricConfig(name="cell", description="11,534 squares, each around a nucleus."),
 }
 _WITHOUT = {"field": ("side",)}
 
 
 def cric_config(base: str, **settings: Any) -> CricConfig:
-    """A config of CRIC with settings of one's own.
+    """A config of CRIC with custom settings.
 
-    The name lists what is not the default, so data prepared with different settings never share a
-    folder: `cric_config("cell", side=128)` is called `cell-side_128`.
+    The name lists every non-default setting, so data prepared with different settings never share
+    a folder: `cric_config("cell", side=128)` has the name `cell-side_128`.
 
     Args:
       base: "field" or "cell".
       **settings: fields of `CricSettings`, `side` for "cell" only.
 
     Raises:
-      InputError: a setting is unknown, out of its range or of no use to this config.
+      InputError: a setting is unknown, out of range or not applicable to this config.
     """
     check_choice("cric config", base, BASE_CONFIGS)
     return vary_config(

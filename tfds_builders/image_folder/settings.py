@@ -1,4 +1,4 @@
-"""How a folder of images is read, checked, and the TFDS config that stands for one folder."""
+"""The settings for a folder of images, their checks, and the TFDS config of one folder."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ from cervix_jax.errors import InputError, check_choice, did_you_mean
 from cervix_jax.files.paths import nfc
 
 _OWNER = "image_folder setting "
-# Searched for in the path of an image below manual_dir, written with "/".
+# Expressions searched for in an image's path relative to manual_dir, with "/" as separator.
 GROUP_PATTERNS = {
     "prefix_number": r"(?:^|/)(?P<group>\d+)[^/]*$",
     "folder_and_number": r"^(?P<group>.+/\d+)[^/]*$",
@@ -39,13 +39,13 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
     """One folder of images and how to read it.
 
     Attributes:
-      csv: file below the folder that lists the images; "" takes `images.csv` where it is there,
-        else the tree of class folders.
+      csv: file in the folder that lists the images; "" uses `images.csv` if it exists, otherwise
+        the tree of class folders.
       group_pattern: a name of `GROUP_PATTERNS`, or a regular expression with a group named
         "group", searched for in the path of an image; "" makes every image its own group.
-      microns_per_pixel: of the images; 0 where it is unknown. No example depends on it, so that it
-        may change without preparing anew.
-      folder: the folder; "" where it is not known, which serves to open prepared data by name.
+      microns_per_pixel: resolution of the images; 0 if unknown. No example depends on it, so a
+        change does not require a new preparation.
+      folder: the folder; "" if unknown, to open prepared data by name.
     """
 
     csv: str = ""
@@ -55,32 +55,33 @@ class ImageFolderConfig(tfds.core.BuilderConfig):
 
     @property
     def settings(self) -> dict[str, str]:
-        """What else than the folder decides the examples."""
+        """The settings that, besides the folder, determine the examples."""
         return {"csv": self.csv, "group_pattern": self.group_pattern}
 
 
 BASE_CONFIG = ImageFolderConfig(
-    name="default", description="Any tree <class>/<image>, or a list of images."
+    name="default", description="A folder of images, as a tree <class>/<image> or with a list."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageFolderSettings:
-    """How a folder is read, and what its prepared data are called."""
+    """How a folder is read, and the name of its prepared data."""
 
-    name: str = setting("", "What to call the prepared data; empty derives it from the folder")
+    name: str = setting("", "Name of the prepared data; empty derives it from the folder")
     csv: str = setting(
         "",
-        "File below the folder that lists the images; empty takes images.csv where it is there, "
-        "else the tree of class folders",
+        "File in the folder that lists the images; empty uses images.csv if it exists, otherwise "
+        "the tree of class folders",
     )
     group_pattern: str = setting(
         "",
-        "Which images belong together, by their paths: a regular expression with (?P<group>...), "
-        f"or {', '.join(GROUP_PATTERNS)}; empty makes every image its own group",
+        "Rule that derives the group of an image (patient, slide or field) from its path: a "
+        f"regular expression with (?P<group>...), or {', '.join(GROUP_PATTERNS)}; empty makes "
+        "every image its own group",
     )
     microns_per_pixel: float = setting(
-        0.0, "Micrometres that a pixel of the images measures; 0 where it is unknown", 0, HIGHEST
+        0.0, "Resolution of the images in micrometres per pixel; 0 if unknown", 0, HIGHEST
     )
 
     def __post_init__(self):
@@ -90,7 +91,7 @@ class ImageFolderSettings:
         named = re.fullmatch(r"[A-Za-z][\w-]{0,63}", name, re.ASCII)
         if name and (not named or name == BASE_CONFIG.name):
             raise InputError(
-                f"{_OWNER}name={name!r}: give 1 to 64 letters, digits, _ and -, beginning with a "
+                f"{_OWNER}name={name!r}: give 1 to 64 letters, digits, _ and -, starting with a "
                 f"letter, and not {BASE_CONFIG.name!r}."
             )
         compile_pattern(self.group_pattern)
@@ -99,14 +100,14 @@ class ImageFolderSettings:
 
 
 def image_folder_config(base: str = "default", **settings: Any) -> ImageFolderConfig:
-    """A config with settings of one's own.
+    """A config with custom settings.
 
     Args:
       base: "default".
       **settings: fields of `ImageFolderSettings`.
 
     Raises:
-      InputError: a setting is unknown or cannot be used.
+      InputError: a setting is unknown or invalid.
     """
     check_choice("image_folder config", base, [BASE_CONFIG.name])
     check_names(settings, list(settings_of(ImageFolderSettings)), _OWNER)
@@ -121,7 +122,7 @@ def image_folder_config(base: str = "default", **settings: Any) -> ImageFolderCo
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str] | None:
-    """The regular expression of a setting `group_pattern`; None where there is none.
+    """The compiled regular expression of the setting `group_pattern`; None if it is empty.
 
     Raises:
       InputError: it is neither a known name nor an expression with a group named "group".
@@ -133,7 +134,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str] | None:
         compiled = re.compile(nfc(GROUP_PATTERNS.get(pattern, pattern)))  # as names are
     except re.error as error:
         raise InputError(
-            f"{_OWNER}group_pattern={pattern!r}: is no regular expression ({error}); "
+            f"{_OWNER}group_pattern={pattern!r} is not a regular expression ({error}); "
             f"give one, or one of {known}."
         ) from error
     if "group" not in compiled.groupindex:
@@ -145,18 +146,18 @@ def compile_pattern(pattern: str) -> re.Pattern[str] | None:
 
 
 def the_one_prepared(config: ImageFolderConfig, data_dir: Any, version: str) -> ImageFolderConfig:
-    """The config of the folder whose data are prepared, for those who give no folder.
+    """The config of the only prepared folder, used if the caller names no folder.
 
     Args:
       config: how a folder is read.
-      data_dir: folder of prepared data; None is that of TFDS.
-      version: of the builder.
+      data_dir: folder of prepared data; None is the default of TFDS.
+      version: version of the builder.
 
     Returns:
-      A config with the name of the prepared data, or the given one where none are prepared.
+      A config with the name of the prepared data, or the given config if none are prepared.
 
     Raises:
-      InputError: those of several folders are; names them.
+      InputError: data of several folders are prepared; names the folders.
     """
     root = Path(data_dir or constants.DATA_DIR).expanduser() / "image_folder"
     found = {}
@@ -166,31 +167,31 @@ def the_one_prepared(config: ImageFolderConfig, data_dir: Any, version: str) -> 
             if metadata["settings"] == config.settings:
                 found[path.parents[1].name] = metadata["folder"]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # of another kind, or damaged: whoever opens it says so
+            continue  # another kind, or damaged: the error is raised when it is opened
     if len(found) > 1:
         raise InputError(
-            f"image_folder: {root} has the data of {len(found)} folders; give one of them, "
+            f"image_folder: {root} contains the data of {len(found)} folders; give one of them: "
             f"{', '.join(f'manual_dir={folder}' for folder in found.values())}."
         )
     return dataclasses.replace(config, name=next(iter(found))) if found else config
 
 
 def of_folder(config: ImageFolderConfig, manual_dir: Any) -> ImageFolderConfig:
-    """The config of a certain folder.
+    """The config of one folder.
 
-    Without a name of the user's it is called after the folder and a digest of its path and the
-    settings, so data prepared from different folders never share a place.
+    Without a user-given name, its name consists of the folder's name and a digest of the path and
+    the settings, so data prepared from different folders never share a place.
 
     Raises:
-      InputError: the folder is not given, and no name tells which data are meant.
+      InputError: neither the folder nor the name of prepared data is given.
     """
     if config.folder:
         return config
     if not manual_dir:
         if config.name == BASE_CONFIG.name:
             raise InputError(
-                "image_folder: give manual_dir=/path/to/the/folder of the images, or, for data "
-                "prepared under a name, the setting name."
+                "image_folder: the folder is missing; give manual_dir=/path/to/the/images, or the "
+                "setting name for data that were prepared under a name."
             )
         return config
     folder = str(Path(manual_dir).expanduser().resolve())

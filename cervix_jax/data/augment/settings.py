@@ -1,4 +1,4 @@
-"""The augmentation settings: meanings, defaults, allowed ranges, and presets."""
+"""The augmentation settings: meanings, defaults, valid ranges and presets."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ from cervix_jax.data.decode import MARGINS
 from cervix_jax.data.settings import check_names, check_settings, setting, settings_of
 from cervix_jax.errors import check_choice
 
-# Fields of `AugmentSettings` that say where pixels go and what comes in from beyond the border.
+# Fields of `AugmentSettings` that move pixels or define the fill beyond the image border.
 GEOMETRY = (
     "flip",
     "rot90",
@@ -20,17 +20,17 @@ GEOMETRY = (
     "aspect",
     "fill",
 )
-# What may come in.
+# Fills for areas beyond the image border.
 FILLS = ("reflect", "edge", "black", "white")
 
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {},
-    # The published training code: torchvision RandomRotation(25), whose fill is black (and which
-    # takes the nearest pixel where this package interpolates), then CenterCrop.
+    # As in the published training code: torchvision's RandomRotation(25) with a black fill, then
+    # CenterCrop. RandomRotation takes the nearest pixel; this package interpolates.
     "paper": {"rotation_degrees": 25.0, "fill": "black", "rotate_before_crop": True},
-    # For crops of single cells. A cell has no natural orientation, so the whole rotation group.
-    # Size is diagnostic (nuclear area), so it varies only a little. The colour terms cover
-    # batches of stain and lamps; blur covers focus.
+    # For crops of single cells. A cell has no natural orientation, so all rotations are used.
+    # Size is diagnostic (nuclear area), so the scale varies only a little. The colour terms cover
+    # differences between stain batches and lamps; blur covers focus.
     "cytology": {
         "flip": True,
         "rot90": True,
@@ -51,91 +51,120 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class AugmentSettings:
-    """Checked augmentation settings; the defaults leave every image as it is.
+    """Checked augmentation settings; the defaults leave every image unchanged.
 
-    "+-" is uniform. Optical densities are natural logarithms; `stain_jitter` draws for each
-    channel. With `flip` and `rot90` each of the 8 symmetries of the square is equally likely. The
-    fills "reflect" (mirrored) and "edge" (repeated pixels) leave no corner that a classifier can
-    read.
-    An aspect of 1/3 is the usual range of 3/4 to 4/3. With `mixup_alpha` and `cutmix_alpha` each
-    batch uses one of the two, with equal probability.
+    Values in a "+-" range are uniform. Optical densities are natural logarithms; `stain_jitter`
+    draws separately for each channel. With `flip` and `rot90`, all 8 symmetries of the square are
+    equally likely. The fills "reflect" (mirrored image) and "edge" (repeated border pixels) leave
+    no visible corners from which a classifier could read the rotation. `aspect=1/3` gives the usual
+    range of 3/4 to 4/3. If `mixup_alpha` and `cutmix_alpha` are both set, each batch uses one of
+    them with equal probability.
     """
 
-    flip: bool = setting(False, "Mirror left-right and up-down, each with probability 1/2")
-    rot90: bool = setting(False, "Rotate by 0, 90, 180 or 270 degrees; needs square images")
-    rotation_degrees: float = setting(0.0, "Rotate by an angle of +- this many degrees", 0, 180)
+    flip: bool = setting(
+        False, "Random left-right and up-down mirroring, each with probability 1/2"
+    )
+    rot90: bool = setting(
+        False, "Random rotation by 0, 90, 180 or 270 degrees; requires square images"
+    )
+    rotation_degrees: float = setting(
+        0.0, "Maximum angle of a uniform random rotation to either side, in degrees", 0, 180
+    )
     rotate_before_crop: bool = setting(
         False,
-        "Rotate the whole image and then cut its centre out, where data.resize is crop or scale: "
-        "corners show what lies beside the centre, as far as the image goes",
+        "Rotation of the whole image before the centre is cropped, for data.resize=crop and scale: "
+        "the corners then show the surroundings of the centre instead of the fill",
     )
-    scale: float = setting(0.0, "Magnify by a factor log-uniform in [1 - scale, 1 + scale]", 0, 0.9)
-    translate: float = setting(0.0, "Shift along each axis by +- this share of the side", 0, 1)
+    scale: float = setting(
+        0.0,
+        "Range of a random magnification, log-uniform in [1 - scale, 1 + scale]",
+        0,
+        0.9,
+    )
+    translate: float = setting(
+        0.0, "Maximum random shift along each axis, as a share of the image side", 0, 1
+    )
     crop_area: float = setting(
         0.0,
-        "Cut a window of a share of the area uniform in [crop_area, 1], anywhere, and stretch it "
-        "over the frame; 0 or 1 is off",
+        "Minimum area of a random crop as a share of the image, uniform in [crop_area, 1]; the "
+        "crop is stretched to the image size; 0 or 1 turns cropping off",
         0,
         1,
     )
     aspect: float = setting(
         0.0,
-        "Stretch width against height by a ratio log-uniform in [1 / (1 + aspect), 1 + aspect]",
+        "Range of a random change of the ratio of width to height, log-uniform in "
+        "[1 / (1 + aspect), 1 + aspect]",
         0,
         3,
     )
     fill: str = setting(
         "reflect",
-        "What lies outside of the image: mirrored or repeated pixels, black or white",
+        "Fill of areas outside the image: reflect mirrors the image, edge repeats its border "
+        "pixels, black and white are constant",
         choices=FILLS,
     )
     stain_vectors: float = setting(
         0.0,
-        "The two stains found in each image: turn the direction of each in optical density by +- "
-        "this many radians, along their plane and across it, and multiply its amount by 1 +- this",
+        "Random change of the two stains estimated from each image: rotation of each stain's "
+        "optical density vector by up to +- this angle in radians, within the stain plane and out "
+        "of it, and multiplication of its amount by 1 +- this value",
         0,
         1,
     )
     stain_jitter: float = setting(
         0.0,
-        "Optical density of every channel becomes a * od + b, a in 1 +- stain_jitter and b in +- "
-        "stain_jitter",
+        "Random linear change of each channel's optical density od to a * od + b, with a in "
+        "1 +- stain_jitter and b in +- stain_jitter",
         0,
         0.9,
     )
     hue: float = setting(
         0.0,
-        "Mix the channels' optical densities by six terms of +- hue each; grey stays grey",
+        "Random mixing of the channels' optical densities with six coefficients in +- hue; grey "
+        "stays grey",
         0,
         0.5,
     )
     brightness: float = setting(
-        0.0, "Lamp: add one value of +- brightness to all optical densities", 0, 0.9
+        0.0,
+        "Random change of illumination: one value in +- brightness is added to all optical "
+        "densities",
+        0,
+        0.9,
     )
     contrast: float = setting(
         0.0,
-        "Stain strength: multiply all optical densities by one factor of 1 +- contrast",
+        "Random change of stain strength: all optical densities are multiplied by one factor in "
+        "1 +- contrast",
         0,
         0.9,
     )
     grey: float = setting(
-        0.0, "Probability of replacing the colours by their mean optical density", 0, 1
+        0.0, "Probability that an image becomes grey at its mean optical density", 0, 1
     )
     blur_sigma: float = setting(
-        0.0, "Gaussian blur of a deviation uniform in [0, blur_sigma] pixels", 0, 10
+        0.0,
+        "Maximum standard deviation of a random Gaussian blur, uniform in [0, blur_sigma] pixels",
+        0,
+        10,
     )
     cutout: float = setting(
         0.0,
-        "Side of one square, as a share of the shorter side, that takes the image's mean colour; "
-        "its centre is uniform, so it may stick out",
+        "Side of a square that is replaced by the image's mean colour, as a share of the shorter "
+        "side; its centre is uniform, so it may extend beyond the border",
         0,
         1,
     )
     mixup_alpha: float = setting(
-        0.0, "Mix two images with a weight drawn from Beta(alpha, alpha)", 0, 100
+        0.0, "Parameter of mixup, which weights two images by Beta(alpha, alpha); 0 is off", 0, 100
     )
     cutmix_alpha: float = setting(
-        0.0, "Paste a rectangle of another image, of area 1 - Beta(alpha, alpha)", 0, 100
+        0.0,
+        "Parameter of CutMix, which pastes a rectangle of another image with a relative area of "
+        "1 - Beta(alpha, alpha); 0 is off",
+        0,
+        100,
     )
 
     def __post_init__(self):
@@ -143,24 +172,24 @@ class AugmentSettings:
         check_settings(self, "augment.")
 
     def margin(self, size: int, resize: str) -> int:
-        """Pixels about the centre of an image that its rotation brings into the frame.
+        """Width of the margin around the image centre that a rotation can bring into view.
 
         Args:
-          size: side of the frame in pixels.
-          resize: how images become square, see `data.decode.resize_square`.
+          size: side of the square image in pixels.
+          resize: method to make images square, see `data.decode.resize_square`.
 
         Returns:
-          How many on each side; 0 unless `rotate_before_crop` has an effect.
+          Pixels on each side; 0 unless `rotate_before_crop` has an effect.
         """
         if not (self.rotate_before_crop and resize in MARGINS):
             return 0
-        # Half the diagonal is as far as a corner gets, at 45 degrees and beyond.
+        # At 45 degrees and beyond a corner reaches its maximum distance, half the diagonal.
         angle = math.radians(min(self.rotation_degrees, 45.0))
         return math.ceil((math.cos(angle) + math.sin(angle) - 1) * (size - 1) / 2)
 
     @property
     def crops(self) -> bool:
-        """Whether a random window is cut."""
+        """Whether images are cropped at random."""
         return 0 < self.crop_area < 1
 
     @property
@@ -191,7 +220,7 @@ def parse_settings(settings: Mapping[str, Any]) -> AugmentSettings:
       The complete settings.
 
     Raises:
-      InputError: for an unknown name or a value out of range; says the field, value and range.
+      InputError: a name is unknown or a value is out of range; names the field, value and range.
     """
     given = dict(settings)
     preset = given.pop("preset", "none")

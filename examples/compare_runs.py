@@ -1,8 +1,9 @@
-"""Compare two runs on the images that both were tested on, and name those they disagree about.
+"""Compare two runs on the images that both were tested on, and list images they disagree on.
 
 python examples/compare_runs.py runs/rcan runs/densenet121
 
-Each is a run, a cross-validation, or a CSV of predictions (filename, group, label, p_<class>...).
+Each argument is a run, a cross-validation, or a CSV file of predictions (columns filename, group,
+label, p_<class>...).
 """
 
 import sys
@@ -16,7 +17,7 @@ MOST = 20
 
 
 def disagreements(first: PredictionTable, second: PredictionTable) -> list[str]:
-    """Images that one is right about and the other wrong, surest mistakes first."""
+    """Images that only one side classifies correctly, the most confident errors first."""
     second = align(first, second, ("A", "B"))  # in the order of the first
     rows = []
     for number, name in enumerate(first.filenames):
@@ -26,7 +27,7 @@ def disagreements(first: PredictionTable, second: PredictionTable) -> list[str]:
             wrong = sides["B" if right == ["A"] else "A"].probabilities[number]
             truth = first.class_names[first.labels[number]]
             said = f"{first.class_names[wrong.argmax()]} ({wrong.max():.2f})"
-            rows.append((-wrong.max(), f"{name}: {truth}; only {right[0]} right, other {said}"))
+            rows.append((-wrong.max(), f"{name}: {truth}; only {right[0]} correct, other: {said}"))
     return [line for _, line in sorted(rows)]
 
 
@@ -36,7 +37,7 @@ def main(first: str, second: str) -> None:
     print(compare(*sides).text())
     for member in sides[0].tables.keys() & sides[1].tables.keys():
         lines = disagreements(sides[0].tables[member], sides[1].tables[member])
-        print(f"\nseed {member[0]}, fold {member[1]}: {len(lines)} images right by one alone")
+        print(f"\nseed {member[0]}, fold {member[1]}: {len(lines)} images correct in one run only")
         print("\n".join(lines[:MOST]))
 
 

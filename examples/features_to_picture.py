@@ -1,9 +1,9 @@
-"""Draw the features before a run's last layer as a t-SNE map, by class and by split.
+"""Draw a t-SNE map of the features before a run's last layer, by class and split.
 
 python examples/features_to_picture.py runs/rcan features.png
-python examples/features_to_picture.py runs/rcan features.npz    # the numbers instead
+python examples/features_to_picture.py runs/rcan features.npz    # features as numbers
 
-Distances between far points of a t-SNE map mean nothing; look at what mixes with what.
+Large distances in a t-SNE map have no meaning. The map shows which classes and splits overlap.
 """
 
 import sys
@@ -18,11 +18,11 @@ from cervix_jax import InputError, load_run
 from cervix_jax.figures import drawable, save
 
 MARKERS = {"train": ".", "val": "^", "test": "o"}
-MOST = 2000  # images; t-SNE slows down with their square
+MOST = 2000  # maximum number of images; the time of t-SNE grows with its square
 
 
 def main(workdir: str, out: str) -> None:
-    """Extract, project and draw."""
+    """Extract the features, project them, and draw the map."""
     run = load_run(workdir)
     data = run.open_data(progress=True)
     chosen = np.arange(len(data.dataset))
@@ -53,7 +53,7 @@ def main(workdir: str, out: str) -> None:
     legend = axes.legend(keys, ["-"] * len(keys), fontsize=8, loc="center left",
                          bbox_to_anchor=(1, 0.5))  # fmt: skip
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_text(name)  # as it is, also with an underscore before it
+        text.set_text(name)  # set afterwards, because matplotlib hides labels that start with "_"
     axes.set(xticks=[], yticks=[], title=f"{run.config.model.name} on {data.dataset.name}, t-SNE")
     save(figure, Path(out))
     print(f"{len(chosen)} images written to {out}")

@@ -1,11 +1,12 @@
-r"""Train a network of your own on images of your own.
+r"""Train your own network on your own images.
 
 python examples/own_dataset_and_model.py my_cells runs/own '^(?P<group>.+)/[^/]+$'
 
-`my_cells` holds one folder a class, or a list `images.csv` of path, label and group. The last
-argument says which images belong together, such as those of a patient, by their paths below
-`my_cells` (here: those of one folder); without it nothing keeps a patient's images apart. See
-`tfds_builders/image_folder/README.md`.
+`my_cells` contains one folder for each class, or a list `images.csv` with path, label and group.
+The last argument is a regular expression that finds the group of an image, such as its patient, in
+its path below `my_cells`; here all images of one folder are a group. All images of a group are put
+into the same split. Without this argument, images of one patient can be in both training and test.
+See `tfds_builders/image_folder/README.md`.
 """
 
 import sys
@@ -22,7 +23,7 @@ from cervix_jax.training.run import train_and_evaluate
 
 
 class ThreeConvolutions(Classifier):
-    """A small network. `Classifier` pools, drops out and classifies what `endpoints` gives."""
+    """A small network; `Classifier` adds pooling, dropout and the classifier to `endpoints`."""
 
     def __init__(self, *, num_classes: int, dtype, dropout_rate: float = 0.2, width: int = 16):
         super().__init__(num_classes=num_classes, dropout_rate=dropout_rate, dtype=dtype)
@@ -41,8 +42,8 @@ class ThreeConvolutions(Classifier):
         return self.classifier
 
     def endpoints(self, images: jax.Array, perturb) -> dict[str, jax.Array]:
-        """The feature maps on the way, from images [B, H, W, 3]."""
-        # What goes through `perturb` under a name can be explained by Grad-CAM at that name.
+        """The feature maps of images [B, H, W, 3]."""
+        # Grad-CAM can explain every feature map that passes through `perturb`, by its name.
         stem = perturb("stem", nnx.relu(self.stem(images)))
         stage1 = perturb("stage1", nnx.relu(self.stage1(stem)))
         stage2 = perturb("stage2", nnx.relu(self.stage2(stage1)))
@@ -50,9 +51,10 @@ class ThreeConvolutions(Classifier):
 
 
 def main(folder: str, workdir: str, group_pattern: str = "", epochs: int = 20) -> None:
-    """Train, evaluate and load again."""
-    # A process that loads the run registers the network first. An entry point of the group
-    # cervix_jax.models in your pyproject.toml spares that: three = "my_package:ThreeConvolutions".
+    """Train and evaluate the network, then load the run again."""
+    # Each process that loads the run must register the network first. Alternatively, define an
+    # entry point of the group cervix_jax.models in your pyproject.toml:
+    # three_convolutions = "my_package:ThreeConvolutions".
     models.register("three_convolutions", ThreeConvolutions)
     config = base_config("image_folder/default")
     config.data.manual_dir = folder

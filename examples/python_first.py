@@ -1,8 +1,9 @@
-"""Train, evaluate, explain and predict from Python, without commands and their flags.
+"""Train, evaluate, explain and predict from Python instead of the command line.
 
     python examples/python_first.py runs/first
 
-It trains a small network on 240 phantom cells, so it needs no data: a minute on two CPU cores.
+The script trains a small network on 240 cells of the phantom, the built-in synthetic data set, so
+it needs no download. It takes about a minute on two CPU cores.
 """
 
 import sys
@@ -13,7 +14,7 @@ from cervix_jax.config.base import base_config
 
 
 def make_config():
-    """A run of a minute: every field of `base_config` can be set so."""
+    """Config of a run that takes a minute; every field of `base_config` can be set this way."""
     config = base_config("cervix_phantom/single_cell")
     config.model.name = "efficientnet_lite0"
     config.image_size, config.batch_size, config.num_epochs = 32, 16, 3
@@ -23,13 +24,13 @@ def make_config():
 
 
 def main(folder: str, config=None) -> None:
-    """Do all of it in one folder."""
+    """Train, evaluate, explain and predict in one folder."""
     train_and_evaluate(config or make_config(), folder)
     run = load_run(folder)
     report = evaluate_run(run, "val")
-    print(f"{run.config.model.name}: accuracy {report['accuracy']:.3f} of {report['n']} images")
+    print(f"{run.config.model.name}: accuracy {report['accuracy']:.3f} on {report['n']} images")
     explained = explain_run(run, methods=["saliency", "grad_cam"], images=8)
-    print("explained by", ", ".join(explained["methods"]), "in", explained["folder"])
+    print("maps of", ", ".join(explained["methods"]), "written to", explained["folder"])
     data = run.open_data()
     cell = Path(folder) / "cell.png"
     cell.write_bytes(data.dataset.encoded_image(data.indices("test")[0]))

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 
 def scaled(image: Image.Image, size: int, scale: float, colour: tuple[int, ...]) -> np.ndarray:
-    """A square of `scale` about the centre; beyond the image it has that colour."""
+    """A square crop around the centre, resized by `scale`; `colour` fills pixels outside."""
     sides = np.array(image.size, float)
     corner = (sides - size / scale) / 2
     corner = np.floor(corner) if scale == 1 else corner
@@ -32,11 +32,11 @@ def scaled(image: Image.Image, size: int, scale: float, colour: tuple[int, ...])
 
 
 def square(path: str, size: int, rule: str, scale: float = 0.0) -> np.ndarray:
-    """The image as in training: uint8 [size, size, 3], or two squares side by side."""
+    """The image, resized as in training: uint8 [size, size, 3], or two squares side by side."""
     if "+" in rule:  # such as stretch+scale
         return np.concatenate([square(path, size, one, scale) for one in rule.split("+")], axis=1)
     image = ImageOps.exif_transpose(Image.open(path))
-    if image.has_transparency_data:  # what is transparent is white
+    if image.has_transparency_data:  # transparent pixels become white
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB")
     rows = np.asarray(image)
@@ -53,17 +53,17 @@ def square(path: str, size: int, rule: str, scale: float = 0.0) -> np.ndarray:
 
 
 def main(folder: str, *paths: str) -> None:
-    """Print the likeliest class of each image and its probability."""
+    """Print the most probable class of each image and its probability."""
     card = json.loads(Path(folder, "card.json").read_bytes())
     files = {name: Path(folder, name).read_bytes() for name in card["sha256"]}
     for name, content in files.items():
         if hashlib.sha256(content).hexdigest() != card["sha256"][name]:
-            sys.exit(f"error: {Path(folder, name)}: is not the exported file; copy it again.")
+            sys.exit(f"error: {Path(folder, name)} differs from the exported file; copy it again.")
     scale, mpp = 0.0, [path.partition("=")[2] for path in paths if path.startswith("--mpp=")]
     paths = tuple(path for path in paths if not path.startswith("--mpp="))
     if "scale" in card["resize"].split("+"):
         if not mpp:
-            sys.exit("error: give --mpp=0.25, the micrometres that a pixel of the images measures.")
+            sys.exit("error: --mpp is missing; give the micrometres a pixel, e.g. --mpp=0.25.")
         scale = float(mpp[-1]) / card["microns_per_pixel"]
     program = export.deserialize(bytearray(files["model.stablehlo"]))
     weights = safetensors.numpy.load(files["weights.safetensors"])

@@ -1,10 +1,10 @@
-"""Explain one image: which pixels speak for the predicted class, and which against it.
+"""Explain one image: draw the pixels that raise or lower the score of the predicted class.
 
 python examples/saliency_of_one_image.py runs/rcan cell.png explained.png
 
-Left the image as the network sees it, then integrated gradients from black and Grad-CAM. Red speaks
-for the class, blue against it; each map has its own scale, which its bar shows. A map is no proof:
-see `cervix_jax.explain.measures`.
+The picture shows the image at the network's input size, integrated gradients from a black baseline,
+and Grad-CAM. Red marks evidence for the class and blue evidence against it. Each map has its own
+scale, shown by its colour bar. A map is no proof; `cervix_jax.explain.measures` tests maps.
 """
 
 import sys
@@ -29,13 +29,13 @@ def main(workdir: str, image_path: str, picture: str) -> None:
     print(f"{run.class_names[target]} {probabilities[target]:.3f}")
 
     images, targets = run.preprocess([pixels]), np.array([target])
-    black = explain.baselines.black(run.input_range)  # what the network sees as black; not zero
+    black = explain.baselines.black(run.input_range)  # black after preprocessing; not zero
     common = {"baselines": black, "output": "logit"}
     gradients = explain.integrated_gradients(run.logits_fn, images, targets, steps=64, **common)
     found = explain.measures.completeness(run.logits_fn, images, targets, gradients, **common)
-    # Small: the steps are enough.
-    print(f"sum of the map less what it should be: {float(found.delta[0]):+.1e}")
-    # The last map of small images is a single value; this one is finer.
+    # The error is small if the number of steps is sufficient.
+    print(f"completeness error (sum of the map - rise of the score): {float(found.delta[0]):+.1e}")
+    # The last feature map of small images is a single value; stage3 is finer.
     cam = explain.grad_cam(run.features_fn, images, targets, feature_map="stage3")
     shown = resize_square(pixels, run.config.image_size, run.config.data.resize)
     maps = {"integrated gradients": gradients[0].sum(-1), "Grad-CAM": np.squeeze(cam[0])}

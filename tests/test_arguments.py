@@ -45,8 +45,8 @@ CASES = [
     (MapSettings, {"steps": 2.5}, "steps=2.5"),
     (MapSettings, {"output": "logits"}, "did you mean 'logit'"),
     (MapSettings, {"baseline": "grey"}, "baseline='grey'"),
-    (check_names, {"names": ["salience"]}, "salience is no method"),
-    (check_names, {"names": []}, "nothing is no method"),
+    (check_names, {"names": ["salience"]}, "salience is not a method"),
+    (check_names, {"names": []}, "no method is given"),
     *((models.create, {"name": "rcan", "num_classes": x}, "num_classes=")
       for x in (0, -1, 2.5, "5", None)),
     (models.create, {"name": None, "num_classes": 5}, "no model is called None"),

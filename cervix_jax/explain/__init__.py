@@ -1,12 +1,13 @@
-"""Explanations of a classifier: which pixels, and which channels, its score depends on.
+"""Explanations of a classifier: the pixels and channels that its score depends on.
 
-Every method is `method(fn, images, targets, *, baselines, output, batch_size, seed, progress, ...)`
-and every measure of a map `measure(fn, images, targets, maps, *, ...)` with the same keywords
+Every method has the signature
+`method(fn, images, targets, *, baselines, output, batch_size, seed, progress, ...)`, and every
+measure of a map `measure(fn, images, targets, maps, *, ...)` with the same keywords
 (`contract.Common`) and some of its own. `fn(images) -> logits` is a function, a
 `jax.tree_util.Partial`, an `nnx` module or a bound `linen` module. Maps are raw, signed and not
-normalised. Everything runs in batches of `batch_size`, whatever the number of images and samples,
-and gives the same for every batch size up to rounding; a second call with the same `fn` compiles
-nothing.
+normalised. Methods and measures run in batches of `batch_size` for any number of images and
+samples; results depend on the batch size only by rounding. A second call with the same `fn` does
+not compile again.
 
     run = load_run("runs/rcan")
     images = run.preprocess(uint8_images)
@@ -68,7 +69,7 @@ __all__ = [
     "smooth_grad",
 ]
 
-# Imported when asked for: they bring SciPy's, scikit-learn's and scikit-image's packages.
+# Imported on first use, because they load SciPy, scikit-learn and scikit-image.
 _LATER = ("measures", "pictures", "registry")
 
 

@@ -1,14 +1,15 @@
-"""What an image is compared with: the starting point of a path, or what covers a part of it.
+"""Baselines: images without evidence, from which a path starts or which replace covered parts.
 
-A baseline lies in the space of the images that the model is fed, where black is seldom zero.
-`black` and `white` take the range of that space (`run.input_range`) for this reason. Every method
-and measure takes the same `baselines`:
+A baseline is in the space of the model's preprocessed input, in which black is rarely zero.
+Therefore `black` and `white` take the range of that space (`run.input_range`). Every method and
+measure accepts the same `baselines`:
 
-- an array that broadcasts to the images [N, H, W, 3]: a number, a colour, an image or one for each;
-- a function of the images that gives such an array, such as `mean`;
-- several baselines for every image, over which is averaged: `uniform` draws them, `several` holds
-  given ones;
-- None, which is `mean`: each image's own mean colour.
+- an array that broadcasts to the images [N, H, W, 3]: a number, a colour, one image, or one image
+  for each;
+- a function of the images that returns such an array, such as `mean`;
+- several baselines for every image, over which the result is averaged: `uniform` draws them and
+  `several` holds given images;
+- None, which means `mean`: each image's own mean colour.
 """
 
 import dataclasses
@@ -49,7 +50,7 @@ class Several:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of baselines."""
         return len(self.images)
 
     def pick(self, number: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -66,7 +67,7 @@ def black(input_range: InputRange) -> np.ndarray:
 
 
 def white(input_range: InputRange) -> np.ndarray:
-    """The brightest colour that a pixel can have, [3]; nearest to an empty slide."""
+    """The brightest colour that a pixel can have, [3]; close to the colour of an empty slide."""
     return np.asarray(input_range.high, np.float32)
 
 
@@ -82,21 +83,21 @@ def blur(images: np.ndarray | jax.Array, sigma: float) -> np.ndarray:
       InputError: `sigma` is not positive.
     """
     if not (np.isfinite(sigma) and sigma > 0):
-        raise InputError(f"sigma is {sigma}; give a positive number of pixels.")
-    # One at a time: a blurred image is made once, so memory counts for more than speed.
+        raise InputError(f"sigma={sigma}: give a positive number of pixels.")
+    # One at a time, because memory matters more than speed here.
     blurred = [np.asarray(_blur_one(image, np.float32(sigma))) for image in np.asarray(images)]
     return np.stack(blurred) if blurred else np.zeros(np.shape(images), np.float32)
 
 
 def uniform(input_range: InputRange, count: int = 10, seed: int = 0) -> Uniform:
-    """Images of uniform noise over the range of the input, as the paper uses them.
+    """Images of uniform noise over the range of the input, as in arXiv 2106.00557.
 
     The paper ("Towards Interpretable Attention Networks for Cervical Cancer Analysis") averages
-    integrated gradients over 10 such baselines. They depend on the seed only, and are the same
-    for every image. They are drawn where they are needed and never held all at once.
+    integrated gradients over 10 such baselines. The images depend on the seed only and are the same
+    for every image. They are drawn on use and are never all in memory at once.
 
     Raises:
-      InputError: a count below 1.
+      InputError: `count` is below 1.
     """
     check_count("count", count)
     low, high = (jnp.asarray(value, jnp.float32) for value in input_range)
@@ -107,7 +108,7 @@ def several(images: np.ndarray | jax.Array) -> Several:
     """Given images [count, H, W, 3] (or [count, 1, 1, 3]), each a baseline for every image.
 
     Raises:
-      InputError: another shape, no image, or values that are not finite.
+      InputError: the shape is different, there is no image, or values are not finite.
     """
     values = np.asarray(images, np.float32)
     if values.ndim != 4 or values.shape[-1] != 3 or not len(values):
@@ -118,10 +119,10 @@ def several(images: np.ndarray | jax.Array) -> Several:
 
 
 def gaussian_blur(images: jax.Array, sigma: jax.Array) -> jax.Array:
-    """Blurs each image by its own standard deviation; differentiable in it.
+    """Blurs each image by its own standard deviation; differentiable in the standard deviation.
 
-    Near the border the weights that fall within the image are scaled to sum to 1, so that a
-    constant image stays as it is.
+    Near the border the weights inside the image are scaled to sum to 1, so that a constant image
+    does not change.
 
     Args:
       images: [B, H, W, C].
@@ -148,11 +149,11 @@ def own_baselines(given: Baselines, images: np.ndarray) -> np.ndarray | Uniform 
     """Baselines as an array [N, 1 or H, 1 or W, 1 or 3] of one for each image, or several for all.
 
     Args:
-      given: what the user gave.
+      given: baselines from the user.
       images: [N, H, W, 3].
 
     Raises:
-      InputError: it does not fit the images, or has values that are not finite.
+      InputError: the baselines do not match the images, or have values that are not finite.
     """
     hint = "give one of explain.baselines, or an array that broadcasts to the images"
     if isinstance(given, Uniform | Several):
@@ -178,15 +179,15 @@ def attach(
     """The examples with their baselines, for `pick`.
 
     Args:
-      examples: "images" [N, H, W, 3] and more.
-      given: what the user gave.
+      examples: "images" [N, H, W, 3] and other arrays.
+      given: baselines from the user.
 
     Returns:
-      The examples, with a "baseline" where each image has its own; the several baselines that all
-      images share, or None; and the number of baselines of each image.
+      The examples, with a "baseline" if each image has its own; the baselines that all images
+      share, or None; and the number of baselines of each image.
 
     Raises:
-      InputError: as `own_baselines`.
+      InputError: as for `own_baselines`.
     """
     found = own_baselines(given, examples["images"])
     if isinstance(found, Uniform | Several):

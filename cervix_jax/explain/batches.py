@@ -1,15 +1,15 @@
-"""Images times samples, in batches of a bounded size, one compiled program for all of them.
+"""Runs pairs of images and samples in batches of bounded size, with one compiled program.
 
-Every method and measure here rests on samples of an image: steps of a path, noisy copies, masks,
-shares of removed pixels. `sum_samples` adds up what is computed from each of them, `score_samples`
-gives the score of each. Both lay the pairs (image, sample) out image by image and cut the row into
-batches, of which `batch_size` pairs are under way at a time, so that memory depends neither on the
-number of images nor on that of samples. What belongs to one image is summed on the device, in
-float32 within a batch; the sums are added up on the host in float64.
+Every method and measure uses samples of an image: steps of a path, noisy copies, masks, or shares
+of removed pixels. `sum_samples` sums a result over the samples of each image; `score_samples`
+returns the score of each sample. Both order the pairs (image, sample) by image and divide them into
+batches. At most `batch_size` pairs are in memory at a time, so memory depends neither on the number
+of images nor on the number of samples. Results of one image are summed on the device, in float32
+within a batch; the sums of batches are added on the host in float64.
 
-On a CPU batches run on all cores at once: XLA runs the programs of a thread one after the other,
-and within one of a network it leaves cores idle (`benchmarks/README.md` has what that costs). A GPU
-or TPU has one queue anyway; there the host only stays a batch ahead.
+On a CPU, several batches run on different cores at once: XLA runs the programs of one thread one
+after the other, and one program leaves cores idle (`benchmarks/README.md` has the measurements). A
+GPU or TPU has one queue; there the host prepares one batch ahead.
 """
 
 import collections
@@ -31,22 +31,22 @@ from cervix_jax.explain.function import call, exact_scores
 from cervix_jax.files.threads import map_in_order
 
 # (fn, examples, sample, shared, **options) -> arrays with a leading batch axis. `examples` is a
-# dict of arrays [B, ...], `sample` int [B], `shared` any pytree that is the same for all.
+# dict of arrays [B, ...], `sample` int [B], `shared` a pytree that is the same for all pairs.
 Sample = Callable[..., Any]
-# (examples, sample, shared, **options) -> images [B, H, W, 3], and any arrays [B, ...] to keep.
+# (examples, sample, shared, **options) -> images [B, H, W, 3], and arrays [B, ...] to return.
 Change = Callable[..., tuple[jax.Array, Any]]
 
 _Batch = TypeVar("_Batch")
-_dispatching = threading.Lock()  # else two threads would compile the same program
+_dispatching = threading.Lock()  # prevents two threads from compiling the same program
 
 
 class Scores(NamedTuple):
-    """Of N images with S samples each.
+    """Scores of N images with S samples each.
 
     Attributes:
       values: float64 [N, S], the score of the image's target.
       predicted: bool [N, S], whether the target has the largest logit.
-      kept: what else the change gave of each sample, a tree of arrays [N, S, ...].
+      kept: other results of the change for each sample, a tree of arrays [N, S, ...].
     """
 
     values: np.ndarray
@@ -55,14 +55,14 @@ class Scores(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A batch of B pairs; the images that they touch are `start` to `start + M`.
+    """A batch of B pairs of the images `start` to `start + M`.
 
     Attributes:
-      start: the first image.
-      images: int [M], their numbers; the last is repeated where there are fewer.
-      local: int [B], for each pair which of the M images.
-      sample: int [B], for each pair which sample.
-      valid: bool [B], false where the last batch is filled up.
+      start: number of the first image.
+      images: int [M], numbers of the images; the last is repeated if there are fewer.
+      local: int [B], position of each pair's image among the M images.
+      sample: int [B], sample of each pair.
+      valid: bool [B], false for padding of the last batch.
     """
 
     start: int
@@ -73,9 +73,9 @@ class Chunk(NamedTuple):
 
 
 def plan(images: int, samples: int, batch_size: int) -> Iterator[Chunk]:
-    """All pairs of `images` and `samples`, image by image, in batches of one size.
+    """All pairs of `images` and `samples`, ordered by image, in batches of one size.
 
-    The size is `batch_size`, or the number of pairs where there are fewer.
+    The size is `batch_size`, or the number of pairs if there are fewer.
     """
     pairs = images * samples
     size = min(batch_size, pairs)
@@ -100,23 +100,23 @@ def sum_samples(
     progress: str = "",
     **options: Hashable,
 ) -> Any:
-    """For each image the sum of `method` over its samples.
+    """The sum of `method` over the samples of each image.
 
     Args:
-      method: a function of the module level: it is part of what a compiled program is known by.
-      fn: a pytree that can be called, from `function.as_pytree`.
-      examples: arrays [N, ...], "images" among them.
-      shared: arrays that all pairs see.
+      method: a module-level function; it is part of the key of the compiled program.
+      fn: a callable pytree, from `function.as_pytree`.
+      examples: arrays [N, ...], including "images".
+      shared: arrays that are the same for all pairs.
       samples: samples of each image.
-      batch_size: most pairs under way at a time; on a CPU its cores share them.
-      progress: what the bar is called; "" shows none.
+      batch_size: maximum number of pairs in memory at a time; on a CPU the cores share them.
+      progress: label of the progress bar; "" shows none.
       **options: fixed arguments of `method`.
 
     Returns:
-      What `method` returns, float32 [N, ...].
+      Sums of the results of `method`, float32 [N, ...].
 
     Raises:
-      InputError: a batch size below 1, or values that are not finite.
+      InputError: the batch size is below 1, or values are not finite.
     """
     fixed, count = tuple(sorted(options.items())), len(examples["images"])
 
@@ -124,7 +124,7 @@ def sum_samples(
         return sum_batch(method, fixed, samples, target.platform(), fn, own, pairs, shared)
 
     totals: Any = None
-    # One sample needs no float64 to be added up in.
+    # A single sample needs no float64 sum.
     dtype = np.float32 if samples == 1 else np.float64
     for chunk, (sums, finite) in _run(start, examples, samples, batch_size, progress):
         check_finite(finite, chunk.start + chunk.local, chunk.valid)
@@ -145,7 +145,7 @@ def sum_samples(
 
 
 def as_it_is(examples: dict[str, jax.Array], sample: jax.Array, shared: Any) -> tuple:
-    """The change of `score_samples` that changes nothing."""
+    """A change for `score_samples` that leaves the images unchanged."""
     del sample, shared
     return examples["images"], ()
 
@@ -164,23 +164,22 @@ def score_samples(
 ) -> Scores:
     """The scores of changed images.
 
-    The network is a program of its own, known by the size of a batch alone, which all changes
-    share. Scores are computed from its float32 logits in float64.
+    The network is a separate program for each batch size, which all changes share. Scores are
+    computed in float64 from its float32 logits.
 
     Args:
-      change: makes the images of a batch of samples; a function of the module level. The other
-        arguments are as for `sum_samples`.
-      fn: a pytree that can be called.
-      examples: arrays [N, ...], "images" and "targets" among them.
-      shared: arrays that all pairs see.
-      output: which score, see `function.Output`.
-      samples: S, of each image.
-      batch_size: most changed images under way at a time.
-      progress: what the bar is called.
+      change: a module-level function that makes the images of a batch of samples.
+      fn: a callable pytree, from `function.as_pytree`.
+      examples: arrays [N, ...], including "images" and "targets".
+      shared: arrays that are the same for all pairs.
+      output: the score, see `function.Output`.
+      samples: S, samples of each image.
+      batch_size: maximum number of changed images in memory at a time.
+      progress: label of the progress bar.
       **options: fixed arguments of `change`.
 
     Raises:
-      InputError: a batch size below 1, or scores that are not finite.
+      InputError: the batch size is below 1, or scores are not finite.
     """
     fixed, count = tuple(sorted(options.items())), len(examples["images"])
 
@@ -204,12 +203,12 @@ def score_samples(
 
 
 def check_finite(finite: np.ndarray, numbers: np.ndarray, counted: Any = True) -> None:
-    """Raises InputError with the first number of an image whose values are not all finite."""
+    """Raises InputError with the number of the first image that has non-finite values."""
     bad = np.unique(numbers[~finite & counted])
     if len(bad):
         raise InputError(
             f"image {bad[0]}: its scores or their gradients are not finite "
-            f"({len(bad)} such in this batch); look at the model's weights and the image."
+            f"({len(bad)} such images in this batch); check the model's weights and the image."
         )
 
 
@@ -220,7 +219,7 @@ def _run(
     batch_size: int,
     progress: str,
 ) -> Iterator[tuple[Chunk, Any]]:
-    """Every chunk of the plan, in its order, with what `start` gave for it, on the host."""
+    """All chunks of the plan in order, with the result of `start` for each, on the host."""
     check_count("batch_size", batch_size)
     check_count("samples", samples)
     count = len(examples["images"])
@@ -241,7 +240,7 @@ def _run(
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def sum_batch(method, options, samples, platform, fn, examples, pairs, shared):
     """The program of `sum_samples`: the sums of one chunk by image, and which pairs are finite."""
-    del platform  # the network's forms depend on it, and so its program is another
+    del platform  # part of the program's key, because the network's code depends on it
     local, sample, valid = pairs
     gathered = jax.tree.map(lambda x: x[local], examples)
     values = method(fn, gathered, sample, shared, **dict(options))
@@ -256,7 +255,7 @@ def sum_batch(method, options, samples, platform, fn, examples, pairs, shared):
         x = jnp.where(keep.reshape(-1, *[1] * (x.ndim - 1)), x.astype(jnp.float32), 0)
         if samples == 1:
             return x
-        # As a product of matrices: a scattered sum has no fixed order on a GPU.
+        # A matrix product, because a scattered sum has no fixed order on a GPU.
         return jnp.tensordot(owner, x, 1, precision=jax.lax.Precision.HIGHEST)
 
     return jax.tree.map(add_up, values), finite
@@ -275,11 +274,11 @@ def _logits(fn, images):
 
 
 def divide(rows: int, batch_size: int) -> tuple[int, int]:
-    """Rows of a batch and how many batches run at once, so that memory holds `batch_size` rows.
+    """Rows of one batch, and the number of batches that run at once within `batch_size` rows.
 
     Args:
-      rows: of all batches together, at least 1.
-      batch_size: most rows under way at any time, at least 1.
+      rows: rows of all batches together, at least 1.
+      batch_size: maximum number of rows in memory at a time, at least 1.
     """
     at_once = min(_cores(), batch_size) if target.platform() == "cpu" else 1
     return min(batch_size // at_once, -(-rows // at_once)), at_once
@@ -288,13 +287,13 @@ def divide(rows: int, batch_size: int) -> tuple[int, int]:
 def run_batches(
     start: Callable[[_Batch], Any], batches: Iterable[_Batch], at_once: int
 ) -> Iterator[tuple[_Batch, Any]]:
-    """Batches in their order, with what `start` gave for each, on the host.
+    """Batches in their order, with the result of `start` for each, on the host.
 
     Args:
-      start: begins the work of one batch; jitted, since it is called by one thread at a time.
-      batches: what it is called with.
-      at_once: from `divide`; 1 runs in this thread, where the next batch is under way while the
-        caller deals with this one.
+      start: starts the computation of one batch; jitted, called by one thread at a time.
+      batches: arguments of `start`.
+      at_once: number of batches at once, from `divide`. With 1, batches run in this thread, and the
+        next batch is computed while the caller uses the current one.
     """
     if at_once == 1:
         waiting: collections.deque[tuple[_Batch, Any]] = collections.deque()
@@ -320,7 +319,7 @@ def _fetched(batch: _Batch, begun: Any) -> tuple[_Batch, Any]:
 
 
 def _settings_of_this_thread() -> Callable[[], contextlib.ExitStack]:
-    """A context for other threads: JAX's context managers hold for one thread only."""
+    """JAX settings of this thread as a context for other threads; JAX sets them per thread."""
     now: Any = jax.config
     entered = (
         functools.partial(jax.default_device, now.jax_default_device),

@@ -22,7 +22,7 @@ from cervix_jax.explain.function import (
 
 Interpolation = Literal["bilinear", "nearest", "none"]
 AUTO = "auto"
-# Of a coarser grid, such as 2 x 2 of a small image, the enlarged map is one wash of colour.
+# A coarser grid, such as 2 x 2 for a small image, shows no position once it is enlarged.
 FINE_ENOUGH = 7
 
 
@@ -43,16 +43,16 @@ def grad_cam(
         maps = explain.grad_cam(run.features_fn, images, targets, feature_map="stage4")
 
     Args:
-      fn: maps images [B, H, W, 3] and `perturbations={feature_map: array}`, which it adds to that
-        feature map, to logits [B, C] and a dict that has the feature map; such as
+      fn: function of images [B, H, W, 3] and `perturbations={feature_map: array}`, an array that it
+        adds to that feature map. It returns logits [B, C] and a dict with the feature map; such as
         `run.features_fn` or a model of this package. Otherwise as for `saliency`.
-      images: float [N, H, W, 3], as the model takes them.
-      targets: int [N], the class explained for each image; or one for all.
-      feature_map: "stem", "stage1" to "stage4" or "pre_logits_2d", or another that `fn` has;
-        "auto" is the deepest of at least 7 x 7, see `find_feature_map`.
-      relu: whether negative values become 0, as in the paper. They are kept by default, or a map of
-        evidence against the class could not be told from one of no evidence.
-      interpolation: how the map is enlarged to the size of the images; "none" leaves its size.
+      images: float [N, H, W, 3], preprocessed for the model.
+      targets: int [N], the class to explain for each image; or one class for all.
+      feature_map: "stem", "stage1" to "stage4", "pre_logits_2d" or another feature map of `fn`;
+        "auto" takes the deepest of at least 7 x 7, see `find_feature_map`.
+      relu: whether negative values become 0, as in the paper. The default keeps them, so that
+        evidence against the class differs from no evidence.
+      interpolation: rule for enlarging the map to the size of the images; "none" keeps its size.
       **common: `output`, `batch_size` and `progress` as for `saliency`; `baselines` and `seed` are
         not used.
 
@@ -60,7 +60,8 @@ def grad_cam(
       float32 [N, H, W], not normalised; [N, h, w] without interpolation.
 
     Raises:
-      InputError: bad shapes, types or values, no such feature map, or values that are not finite.
+      InputError: shapes, types or values are wrong, the feature map does not exist, or values are
+        not finite.
     """
     return _map(_grad_cam, fn, images, targets, feature_map, relu, interpolation, **common)
 
@@ -75,11 +76,11 @@ def grad_cam_plus_plus(
     interpolation: Interpolation = "bilinear",
     **common: Unpack[Common],
 ) -> np.ndarray:
-    """Grad-CAM++: as Grad-CAM, but only positive gradients count, each with its own weight.
+    """Grad-CAM++: like Grad-CAM, but uses positive gradients only, each with its own weight.
 
     Source: Chattopadhyay et al., "Grad-CAM++", WACV 2018, equations 10 and 19, with the
-    exponential of the score as the class's output, which cancels but for one factor an image that
-    is left out. Where the weight is 0/0 it is 0.
+    exponential of the score as the class's output. The exponential cancels except for one factor
+    for each image, which is omitted. A weight of 0/0 counts as 0.
 
     Arguments, result and errors are those of `grad_cam`.
     """
@@ -98,7 +99,7 @@ def layer_cam(
     interpolation: Interpolation = "bilinear",
     **common: Unpack[Common],
 ) -> np.ndarray:
-    """LayerCAM: every value of a layer times its own positive gradient; sharper in early layers.
+    """LayerCAM: each value of a layer times its own positive gradient; sharper in early layers.
 
     Source: Jiang et al., "LayerCAM", IEEE Transactions on Image Processing, 2021.
 
@@ -143,16 +144,17 @@ def _map(
         if "unexpected keyword argument 'perturbations'" not in str(error):
             raise
         raise InputError(
-            "the function does not take perturbations={name: array}; let it, and add the array to "
-            "the feature map of that name (run.features_fn and this package's models do)."
+            "the function does not accept perturbations={name: array}; add this argument and add "
+            "the array to the feature map of that name, as run.features_fn and this package's "
+            "models do."
         ) from error
 
 
 class FeatureMap(NamedTuple):
-    """A feature map that `fn` has, and its grid.
+    """A feature map of `fn` and its grid.
 
     Attributes:
-      name: as `fn` calls it.
+      name: name of the feature map in `fn`.
       height: rows of its grid.
       width: columns of its grid.
     """
@@ -166,21 +168,21 @@ class FeatureMap(NamedTuple):
 
 
 def find_feature_map(fn: LogitsFn, shape: tuple[int, ...], feature_map: str = AUTO) -> FeatureMap:
-    """The feature map of this name, or the one that class activation maps are made of.
+    """The feature map of this name, or the default feature map for class activation maps.
 
       find_feature_map(run.features_fn, (64, 64, 3))   # FeatureMap("stage2", 8, 8) of RCAN
 
-    "auto" takes the deepest feature map whose grid is at least 7 x 7, as the last stage of the
-    usual networks is at 224 pixels: the coarsest such grid, and of equal ones the last stage. Where
-    all are coarser it takes the finest grid.
+    "auto" takes the deepest feature map with a grid of at least 7 x 7, the size of the last stage
+    of common networks at 224 pixels. That is the coarsest such grid, and the last stage among equal
+    grids. If all grids are coarser, it takes the finest.
 
     Args:
       fn: see `grad_cam`.
-      shape: of one image, (H, W, 3).
+      shape: shape of one image, (H, W, 3).
       feature_map: a name, or "auto".
 
     Raises:
-      InputError: `fn` gives no feature map [B, h, w, c] of that name.
+      InputError: `fn` returns no feature map [B, h, w, c] of that name.
     """
     out = feature_shapes(fn, shape)
     grids = {
@@ -192,7 +194,7 @@ def find_feature_map(fn: LogitsFn, shape: tuple[int, ...], feature_map: str = AU
         fine = [name for name, grid in grids.items() if min(grid) >= FINE_ENOUGH]
         least = min if fine else max
         side = least(min(grids[name]) for name in fine or grids)
-        # `pre_logits_2d` is the last stage once more, normalised; the stage has the usual name.
+        # `pre_logits_2d` is the normalised last stage; the stage itself has the usual name.
         feature_map = max(
             (name for name in fine or grids if min(grids[name]) == side),
             key=lambda name: (name.startswith("stage"), name),
@@ -205,7 +207,7 @@ def find_feature_map(fn: LogitsFn, shape: tuple[int, ...], feature_map: str = AU
 
 
 def find_fine(fn: LogitsFn, shape: tuple[int, ...], feature_map: str = AUTO) -> FeatureMap | None:
-    """As `find_feature_map`; but None where "auto" finds no grid of at least 7 x 7 to draw."""
+    """As `find_feature_map`, but None if "auto" finds no grid of at least 7 x 7."""
     if feature_map != AUTO:
         return find_feature_map(fn, shape, feature_map)
     try:
@@ -216,12 +218,12 @@ def find_fine(fn: LogitsFn, shape: tuple[int, ...], feature_map: str = AUTO) -> 
 
 
 def feature_shapes(fn: LogitsFn, shape: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
-    """Shapes of the features that `fn` returns beside the logits of an image of this shape."""
+    """Shapes of the features that `fn` returns with the logits for an image of this shape."""
     image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     return dict(_features.eval_shape(as_pytree(fn), image))
 
 
-# Compiled never; but what `jit` has traced once it need not trace again.
+# Never compiled; `jit` caches the traced program for `eval_shape`.
 _features = jax.jit(lambda fn, images: call(fn, images)[1])
 
 
@@ -247,7 +249,7 @@ def _grad_cam(fn, examples, sample, shared, *, feature_map, relu, interpolation,
 
 def _grad_cam_plus_plus(fn, examples, sample, shared, *, feature_map, relu, interpolation, output):
     features, gradient = _features_and_gradient(fn, examples, feature_map, output)
-    # Scaled by its largest value, or its cube could underflow: a factor an image, taken back below.
+    # Divided by its largest value, because its cube could underflow; undone below.
     scale = jnp.abs(gradient).max((1, 2, 3), keepdims=True)
     g = gradient / jnp.where(scale > 0, scale, 1)
     below = 2 * jnp.square(g) + scale * features.sum((1, 2), keepdims=True) * g**3

@@ -1,4 +1,4 @@
-"""A picture with a line below it that names what is drawn, and a legend of its colours."""
+"""Adds a caption and a colour legend below a picture."""
 
 from typing import cast
 
@@ -9,19 +9,19 @@ from matplotlib.figure import Figure
 from cervix_jax.explain.pictures import colour, lay_over
 from cervix_jax.figures import letter, wrap
 
-NARROWEST = 256  # pixels of a strip; a narrower picture stands in its middle
+NARROWEST = 256  # minimum width in pixels; a narrower picture is centred
 _DPI = 100
-_LARGEST = 28  # pixels of a letter's height
+_LARGEST = 28  # maximum height of letters in pixels
 
 
 def captioned(picture: np.ndarray, text: str, scale: float, *, signed: bool = True) -> np.ndarray:
-    """A picture above a white strip with a text and a colour bar; its own pixels stay.
+    """Add a white strip with a text and a colour bar below a picture; its pixels do not change.
 
     Args:
       picture: uint8 [H, W, 3].
-      text: wrapped to the width of the picture.
-      scale: the absolute value of the strongest colour; 0 says that the map is zero everywhere.
-      signed: whether blue, which speaks against the class, is in the legend.
+      text: the caption, wrapped to the width of the picture.
+      scale: the absolute value of the strongest colour; 0 means that the map is zero everywhere.
+      signed: whether the legend includes blue, for evidence against the class.
 
     Returns:
       uint8 [H', W', 3]: H' > H, and W' is W or `NARROWEST`.
@@ -34,9 +34,9 @@ def captioned(picture: np.ndarray, text: str, scale: float, *, signed: bool = Tr
     if not scale > 0:
         return np.concatenate([above, lines, _drawn("the map is zero everywhere", width)])
     if signed:
-        ends = f"against: -{scale:.2g}", f"for the class: {scale:.2g}"
+        ends = f"against the class: -{scale:.2g}", f"for the class: {scale:.2g}"
     else:
-        ends = "no matter: 0", f"matters most: {scale:.2g}"
+        ends = "no effect: 0", f"largest effect: {scale:.2g}"
     return np.concatenate([above, lines, _legend(*ends, width, signed)])
 
 
@@ -45,7 +45,7 @@ def _letter_height(width: int) -> int:
 
 
 def _legend(least: str, most: str, width: int, signed: bool) -> np.ndarray:
-    """A bar from blue over white to red, as wide as the strip, and what its ends mean below."""
+    """A bar from blue over white to red, as wide as the strip, with its end values below."""
     height = _letter_height(width)
     margin = height // 2
     values = np.linspace(-1.0 if signed else 0.0, 1.0, width - 2 * margin)
@@ -60,7 +60,7 @@ def _legend(least: str, most: str, width: int, signed: bool) -> np.ndarray:
 
 
 def _drawn(text: str, width: int, *, right: bool = False, rows: int = 0) -> np.ndarray:
-    """Black on white, uint8 [rows, width, 3]; as high as the text needs unless `rows` says."""
+    """Text in black on white, uint8 [rows, width, 3]; `rows` 0 fits the height to the text."""
     height = _letter_height(width)
     figure = _figure(width, 10)
     canvas = FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""What is explained: the logit, log-probability or probability of a class, per image."""
+"""The explained function and score: logit, log-probability or probability of a class."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -17,22 +17,22 @@ from cervix_jax.errors import InputError, check_choice
 LogitsFn = Callable[..., Any]
 """Maps images [B, H, W, 3] to logits [B, C], or to a tuple that begins with them.
 
-A function, a `jax.tree_util.Partial` of one, an `nnx` module or a bound `linen` module. A compiled
-program is known by the function and by the structure of what a `Partial` or a module holds, whose
-arrays are its arguments: modules of the same structure share a program. The arrays that a plain
-function closes over become constants of a program that is its own.
+A function, a `jax.tree_util.Partial` of a function, an `nnx` module or a bound `linen` module. The
+key of a compiled program is the function and the structure of the arrays in a `Partial` or a
+module; the arrays are arguments of the program, so modules of the same structure share a program.
+Arrays that a plain function closes over become constants of a separate program.
 """
 
 Output = Literal["logit", "log_probability", "probability"]
 
 
 def as_pytree(fn: LogitsFn) -> Partial:
-    """The same function as something that can be an argument of a compiled program.
+    """The function as a pytree that can be an argument of a compiled program.
 
-    Flax modules are taken apart; those of `nnx` are called in evaluation mode.
+    Flax modules are split into structure and arrays; `nnx` modules run in evaluation mode.
 
     Raises:
-      InputError: a `linen` module without its variables, or what cannot be called.
+      InputError: `fn` is a `linen` module without variables, or cannot be called.
     """
     if isinstance(fn, Partial):
         return fn
@@ -44,7 +44,7 @@ def as_pytree(fn: LogitsFn) -> Partial:
         module, variables = fn.unbind()
         return Partial(_Linen(module), variables)
     if not callable(fn):
-        raise InputError(f"what is explained is a {type(fn).__name__}; give a function or a model.")
+        raise InputError(f"fn is a {type(fn).__name__}; give a function or a model.")
     return Partial(fn)
 
 
@@ -66,7 +66,7 @@ class _Linen:
 
 @dataclasses.dataclass(frozen=True)
 class _Narrow:
-    """Gives a function its images in the narrow type that the caller's have."""
+    """Passes images to a function in the caller's narrow type, such as bfloat16."""
 
     dtype: np.dtype
 
@@ -75,7 +75,7 @@ class _Narrow:
 
 
 def call(fn: LogitsFn, images: jax.Array, **options: Any) -> tuple[jax.Array, Mapping]:
-    """Logits float32 [B, C] and the features on the way, empty where `fn` gives none."""
+    """Logits float32 [B, C] and the features; the features are empty if `fn` returns none."""
     result = fn(images, **options)
     logits, out = (result[0], result[1]) if isinstance(result, tuple) else (result, {})
     return logits.astype(jnp.float32), out
@@ -103,7 +103,7 @@ def exact_scores(logits: np.ndarray, targets: np.ndarray, output: str) -> np.nda
 
 
 def gradient(fn: LogitsFn, images: jax.Array, targets: jax.Array, output: str) -> jax.Array:
-    """The gradient of each image's own score with respect to it, [B, H, W, 3]."""
+    """The gradient of each image's score with respect to the image, [B, H, W, 3]."""
     return jax.grad(lambda x: score_of(call(fn, x)[0], targets, output).sum())(images)
 
 
@@ -114,20 +114,20 @@ def check_inputs(
 
     Args:
       fn: see `LogitsFn`.
-      images: floating point [N, H, W, 3], finite. The function is given bfloat16 (or float16) where
-        they are that, and float32 otherwise; all else is computed in float32.
+      images: floating point [N, H, W, 3], finite. The function receives bfloat16 or float16 images
+        if they have that type, else float32; everything else is computed in float32.
       targets: int [N], or one class for all.
       output: one of `Output`.
 
     Raises:
-      InputError: any of these is otherwise, or `fn` does not return logits.
+      InputError: an argument is invalid, or `fn` does not return logits.
     """
     check_choice("output", output, get_args(Output))
     images, targets = np.asarray(images), np.asarray(targets)
     if images.ndim != 4 or images.shape[-1] != 3 or not jnp.issubdtype(images.dtype, jnp.floating):
         raise InputError(
             f"images are {images.dtype} {list(images.shape)}; give floating point [N, H, W, 3], "
-            "as the model takes them (run.preprocess makes them)."
+            "preprocessed for the model (by run.preprocess)."
         )
     fn = as_pytree(fn)
     if images.dtype.itemsize < 4:
@@ -135,29 +135,32 @@ def check_inputs(
     images = images.astype(np.float32, copy=False)
     finite = np.isfinite(images).all((1, 2, 3))
     if not finite.all():
-        raise InputError(f"image {int(np.argmin(finite))} has values that are not finite.")
+        raise InputError(
+            f"image {int(np.argmin(finite))} has values that are not finite; remove or correct it."
+        )
     if targets.ndim == 0:
         targets = np.broadcast_to(targets, len(images))
     if targets.shape != (len(images),) or not np.issubdtype(targets.dtype, np.integer):
         raise InputError(
-            f"targets are {targets.dtype} {list(targets.shape)}; give int [{len(images)}], or one."
+            f"targets are {targets.dtype} {list(targets.shape)}; give int [{len(images)}], or one "
+            "class."
         )
     classes = count_classes(fn, images.shape[1:])
     outside = targets[(targets < 0) | (targets >= classes)]
     if len(outside):
-        raise InputError(f"target {outside[0]} is no class: the model has 0 to {classes - 1}.")
+        raise InputError(f"target {outside[0]} is not a class; give 0 to {classes - 1}.")
     return fn, {"images": images, "targets": targets.astype(np.int32)}
 
 
-# Compiled never; but what `jit` has traced once it need not trace again.
+# Never compiled; `jit` caches the traced program for `eval_shape`.
 _shapes = jax.jit(lambda fn, images: fn(images))
 
 
 def count_classes(fn: LogitsFn, shape: tuple[int, ...]) -> int:
-    """How many classes a function has, by the logits that it returns for an image of this shape.
+    """Number of classes of a function, from its logits for an image of this shape.
 
     Raises:
-      InputError: it returns no logits.
+      InputError: the function returns no logits.
     """
     result = _shapes.eval_shape(as_pytree(fn), jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     logits = result[0] if isinstance(result, tuple) else result

@@ -1,4 +1,7 @@
-"""What channel attention does: its gates by class, and the channels that it opens and closes."""
+"""Gates of channel attention: statistics by class, and the channels most opened and closed.
+
+A gate is the factor from 0 to 1 by which the attention multiplies a channel of an image.
+"""
 
 import dataclasses
 import re
@@ -17,12 +20,12 @@ from cervix_jax.explain.function import LogitsFn, call, check_inputs
 
 @dataclasses.dataclass(frozen=True)
 class GateStatistics:
-    """Gates of one block over the images of each class; NaN for a class without images.
+    """Statistics of one block's gates by class; NaN for a class without images.
 
     Attributes:
       mean: float64 [K, C], the mean gate of each class and channel.
-      deviation: float64 [K, C], the standard deviation over images (divided by n - 1; NaN for 1).
-      count: int [K], images of each class.
+      deviation: float64 [K, C], the standard deviation over images (divisor n - 1; NaN for n = 1).
+      count: int [K], number of images of each class.
     """
 
     mean: np.ndarray
@@ -31,14 +34,14 @@ class GateStatistics:
 
 
 class ExtremeChannels(NamedTuple):
-    """The channels with the largest and the smallest mean gate, int [count] each, by rank."""
+    """The channels with the largest and the smallest mean gate, int [count] each, in order."""
 
     most_open: np.ndarray
     most_closed: np.ndarray
 
 
 def gate_names(fn: LogitsFn, image_shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """The blocks with attention, e.g. ("attention/denseblock4",), in the order of the network."""
+    """The blocks with attention, e.g. ("attention/denseblock4",), in network order."""
     out = feature_shapes(fn, image_shape)
     return tuple(sorted(name for name in out if name.startswith("attention/")))
 
@@ -53,43 +56,49 @@ def channel_gates(
     """The gates of every attention block.
 
     Args:
-      fn: maps images to logits and a dict with `attention/<block>`, such as
+      fn: function from images to logits and a dict with `attention/<block>`, such as
         `run.features_fn` or a model of this package.
-      images: float [N, H, W, 3], as the model takes them.
-      batch_size: images at a time.
-      progress: what the progress bar is called; "" shows none.
+      images: float [N, H, W, 3], preprocessed for the model.
+      batch_size: images in one batch.
+      progress: label of the progress bar; "" shows none.
 
     Returns:
-      float32 [N, C] by block, between 0 and 1. A mask with a value for every place as well as
-      channel (Residual Attention Network-92) gives its mean over the places.
+      Block to float32 [N, C], between 0 and 1. A gate that also varies with the position (Residual
+      Attention Network-92) is averaged over the positions.
 
     Raises:
       InputError: bad images, or a model without attention.
     """
     fn, examples = check_inputs(fn, images, 0)
     if not gate_names(fn, examples["images"].shape[1:]):
-        raise InputError("this model has no attention; its `out` has no key attention/<block>.")
+        raise InputError(
+            "the model has no channel attention (no key attention/<block> in its `out`); choose a "
+            "model with attention."
+        )
     run = {"batch_size": batch_size, "progress": progress}
     return sum_samples(_gates, fn, examples, (), **run)
 
 
 def gate_statistics(gates: np.ndarray, labels: np.ndarray, num_classes: int) -> GateStatistics:
-    """Mean and spread of a block's gates by class.
+    """Mean and standard deviation of a block's gates by class.
 
     Args:
-      gates: float [N, C], of one block.
+      gates: float [N, C], gates of one block.
       labels: int [N], true or predicted classes.
-      num_classes: K.
+      num_classes: K, number of classes.
 
     Raises:
-      InputError: shapes that do not fit, or a label that is no class.
+      InputError: the shapes do not match, or a label is not a class.
     """
     gates, labels = np.asarray(gates, np.float64), np.asarray(labels)
     if gates.ndim != 2 or labels.shape != (len(gates),):
-        raise InputError(f"gates {list(gates.shape)} and labels {list(labels.shape)} do not fit.")
+        raise InputError(
+            f"gates {list(gates.shape)} and labels {list(labels.shape)} do not match; give gates "
+            "[N, C] and labels [N]."
+        )
     if len(labels) and not (labels.min() >= 0 and labels.max() < num_classes):
-        raise InputError(f"labels reach from {labels.min()} to {labels.max()}, classes from 0 to "
-                         f"{num_classes - 1}.")  # fmt: skip
+        raise InputError(f"labels range from {labels.min()} to {labels.max()}; give labels from 0 "
+                         f"to {num_classes - 1}.")  # fmt: skip
     count = np.bincount(labels, minlength=num_classes)
     empty = np.full((num_classes, gates.shape[1]), np.nan)
     mean, deviation = empty, empty.copy()
@@ -103,19 +112,23 @@ def gate_statistics(gates: np.ndarray, labels: np.ndarray, num_classes: int) -> 
 
 
 def extreme_channels(gates: np.ndarray, count: int = 5) -> ExtremeChannels:
-    """The `count` most and least open channels by their mean gate; of equals the first.
+    """The `count` channels with the largest and the smallest mean gate.
+
+    Channels with equal means keep their order.
 
     Args:
-      gates: float [N, C], of one block; of one class where that is asked for.
-      count: how many of each; at most C.
+      gates: float [N, C], gates of one block, of all images or of one class.
+      count: number of channels on each side, from 1 to C.
 
     Raises:
-      InputError: no images, or `count` is not from 1 to C.
+      InputError: there are no images, or `count` is not from 1 to C.
     """
     gates = np.asarray(gates, np.float64)
     check_count("count", count)
     if gates.ndim != 2 or not len(gates) or count > gates.shape[1]:
-        raise InputError(f"gates {list(gates.shape)} have no {count} channels of an image.")
+        raise InputError(
+            f"gates {list(gates.shape)}: give [N, C] with an image and at least {count} channels."
+        )
     mean = gates.mean(0)
     return ExtremeChannels(
         np.argsort(-mean, kind="stable")[:count], np.argsort(mean, kind="stable")[:count]
@@ -131,33 +144,36 @@ def channel_maps(
     batch_size: int = 32,
     progress: str = "",
 ) -> np.ndarray:
-    """The feature maps of channels that a block gates, after the gate.
+    """Feature maps of the channels that a block gates, after multiplication by the gate.
 
     Args:
       fn: as for `channel_gates`.
       images: float [N, H, W, 3].
-      block: e.g. "attention/denseblock4". Its channels are the last ones of the stage of that
+      block: e.g. "attention/denseblock4". Its channels are the last ones of the stage with that
         number: all of them, or the 32 that the last dense layer adds.
-      channels: int [K], counted as the gates are.
-      batch_size: images at a time.
-      progress: what the progress bar is called.
+      channels: int [K], numbered like the gates.
+      batch_size: images in one batch.
+      progress: label of the progress bar.
 
     Returns:
       float32 [N, h, w, K].
 
     Raises:
-      InputError: no such block or channel.
+      InputError: the block or a channel does not exist.
     """
     fn, examples = check_inputs(fn, images, 0)
     out = feature_shapes(fn, examples["images"].shape[1:])
     if block not in out or not block.startswith("attention/"):
         names = ", ".join(gate_names(fn, examples["images"].shape[1:])) or "none"
-        raise InputError(f"no attention is called {block!r}; this model has: {names}.")
+        raise InputError(f"the model has no attention block {block!r}; its blocks: {names}.")
     stage = "stage" + re.findall("[0-9]", block)[0]
     gated = out[block].shape[-1]
     channels = np.asarray(channels)
     if channels.ndim != 1 or not ((channels >= 0) & (channels < gated)).all():
-        raise InputError(f"channels are {channels.tolist()}; {block} has 0 to {gated - 1}.")
+        raise InputError(
+            f"channels={channels.tolist()}: {block} has channels 0 to {gated - 1}; choose from "
+            "those."
+        )
     places = np.int32(channels + out[stage].shape[-1] - gated)
     run = {"batch_size": batch_size, "progress": progress}
     return sum_samples(_channels, fn, examples, places, stage=stage, **run)

@@ -1,4 +1,4 @@
-"""Gradients with respect to the image, plain, times the image, and averaged over noise."""
+"""Gradients with respect to the image: plain, times the image, and averaged over noise."""
 
 from typing import Literal, Unpack, get_args
 
@@ -35,8 +35,8 @@ def saliency(
 ) -> np.ndarray:
     """The gradient of the score with respect to the image.
 
-    Source: Simonyan et al., "Deep Inside Convolutional Networks", 2014, who show its absolute
-    value; here it keeps its sign.
+    Source: Simonyan et al., "Deep Inside Convolutional Networks", 2014. The paper shows absolute
+    values; this function keeps the sign.
 
         maps = explain.saliency(run.logits_fn, run.preprocess(uint8_images), targets)
 
@@ -44,21 +44,21 @@ def saliency(
       fn: maps images [B, H, W, 3] to logits [B, C], or to a tuple that begins with them: a
         function, a `jax.tree_util.Partial` of a function and its weights such as `run.logits_fn`,
         an `nnx` module, or a `linen` module that is bound to its variables. A second call with the
-        same function, or with an equal one, compiles nothing. Weights that a plain function closes
-        over are compiled into the program.
-      images: float32 or bfloat16 [N, H, W, 3], as the model takes them (see `Run.preprocess`).
-      targets: int [N], the class explained for each image; or one for all.
-      baselines: every method takes it; this one does not use it. See `explain.baselines`.
-      output: what of the class is explained: its logit, log-probability or probability.
-      batch_size: images at a time.
-      seed: every method takes it; this one draws nothing.
-      progress: what the progress bar is called; "" shows none.
+        same function, or with an equal one, does not compile again. Weights that a plain function
+        closes over are compiled into the program as constants.
+      images: float32 or bfloat16 [N, H, W, 3], preprocessed for the model (see `Run.preprocess`).
+      targets: int [N], the class to explain for each image; or one class for all.
+      baselines: not used; accepted by every method. See `explain.baselines`.
+      output: score of the class to explain: its logit, log-probability or probability.
+      batch_size: images in one batch.
+      seed: not used; accepted by every method.
+      progress: label of the progress bar; "" shows none.
 
     Returns:
       float32 [N, H, W, 3], signed, not normalised.
 
     Raises:
-      InputError: bad shapes, types or values, or gradients that are not finite.
+      InputError: shapes, types or values are wrong, or gradients are not finite.
     """
     del baselines, seed
     fn, examples = check_inputs(fn, images, targets, output)
@@ -70,10 +70,11 @@ def saliency(
 def input_x_gradient(
     fn: LogitsFn, images: ArrayLike, targets: ArrayLike, **common: Unpack[Common]
 ) -> np.ndarray:
-    """The image times the gradient: for a linear model, each value's part in the logit.
+    """The image times the gradient: for a linear model, each value's contribution to the logit.
 
-    The image is what the model is fed: a value of 0 counts for nothing, and after normalisation
-    that is the mean colour, not black. Source: Shrikumar et al., "Not Just a Black Box", 2016.
+    The image is the preprocessed input of the model. A value of 0 contributes nothing, and after
+    normalisation 0 is the mean colour, not black. Source: Shrikumar et al., "Not Just a Black Box",
+    2016.
 
     Arguments, result and errors are those of `saliency`.
     """
@@ -101,33 +102,33 @@ def smooth_grad(
     et al., "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter
     Values", 2018. The variance divides by `samples`.
 
-    The noise of a sample is the same for every image, so that the map of an image does not depend
-    on which others come with it.
+    The noise of a sample is the same for every image, so the map of an image does not depend on the
+    other images of the call.
 
     Args:
-      fn: as for `saliency`, and so are the arguments that are not named here.
+      fn: as for `saliency`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      kind: "mean" (signed), "squared" or "variance" (neither is ever negative).
+      targets: int [N], or one class for all.
+      kind: "mean" (signed), "squared" or "variance" (both are non-negative).
       samples: noisy copies of each image; at least 2 for the variance.
       noise: standard deviation of the Gaussian noise as a share of the image's range.
       baselines: not used.
       output: "logit", "log_probability" or "probability".
-      batch_size: noisy copies at a time.
-      seed: decides the noise.
-      progress: what the progress bar is called.
+      batch_size: noisy copies in one batch.
+      seed: random seed of the noise.
+      progress: label of the progress bar.
 
     Returns:
       float32 [N, H, W, 3], not normalised.
 
     Raises:
-      InputError: as for `saliency`, or bad settings.
+      InputError: as for `saliency`, or a setting is out of range.
     """
     del baselines
     check_choice("kind", kind, get_args(Kind))
     check_count("samples", samples, 2 if kind == "variance" else 1)
     if not (np.isfinite(noise) and noise >= 0):
-        raise InputError(f"noise is {noise}; give a share of the image's range, 0 or more.")
+        raise InputError(f"noise={noise}: give a share of the image's range, 0 or more.")
     fn, examples = check_inputs(fn, images, targets, output)
     moments = sum_samples(
         _noisy_gradient,

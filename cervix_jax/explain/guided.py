@@ -1,4 +1,4 @@
-"""Guided backpropagation, alone and times Grad-CAM."""
+"""Guided backpropagation, and its product with Grad-CAM."""
 
 from typing import Unpack
 
@@ -25,12 +25,12 @@ def guided_backprop(
     seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
-    """The gradient where every ReLU passes only positive gradients back.
+    """The gradient of the score, with every ReLU passing back positive gradients only.
 
-    Source: Springenberg et al., "Striving for Simplicity", 2015. Sharp pictures, but they depend
+    Source: Springenberg et al., "Striving for Simplicity", 2015. The pictures are sharp but depend
     little on the class and the weights (Adebayo et al., "Sanity Checks for Saliency Maps", 2018).
-    ReLU6 counts as ReLU below its bound. Other activations, such as the sigmoid of attention,
-    keep their gradients; a model without any ReLU is refused.
+    ReLU6 counts as ReLU below its bound. Other activations, such as the sigmoid of attention, keep
+    their gradients. A model without ReLU raises an error.
 
     Arguments, result and errors are those of `saliency`.
     """
@@ -54,17 +54,17 @@ def guided_grad_cam(
     Source: Selvaraju et al., "Grad-CAM", ICCV 2017, section 3.2.
 
     Args:
-      fn: as for `grad_cam`, and so are the other arguments.
+      fn: as for `grad_cam`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      feature_map: that Grad-CAM is made of; "auto" as for `grad_cam`.
+      targets: int [N], or one class for all.
+      feature_map: feature map of Grad-CAM; "auto" as for `grad_cam`.
       **common: as for `grad_cam`.
 
     Returns:
       float32 [N, H, W, 3], signed, not normalised.
 
     Raises:
-      InputError: as for `grad_cam`, or a model without ReLU.
+      InputError: as for `grad_cam`, or the model has no ReLU.
     """
     cam = grad_cam(fn, images, targets, feature_map=feature_map, relu=True, **common)
     return guided_backprop(fn, images, targets, **common) * cam[..., None]

@@ -1,4 +1,4 @@
-"""Gradients along a path from a baseline to the image; they share out the rise of the score."""
+"""Gradients along a path from a baseline to the image; their map sums to the rise of the score."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -39,32 +39,33 @@ def integrated_gradients(
 ) -> np.ndarray:
     """Image minus baseline, times the mean gradient on the straight line between them.
 
-    Source: Sundararajan et al., "Axiomatic Attribution for Deep Networks", ICML 2017. The values
-    of an image sum to the score of the image less that of the baseline, up to the error of the
-    quadrature, which `measures.completeness` gives. With several baselines this is the mean over
-    them. The paper's setting is `baselines=baselines.uniform(run.input_range, 10)`, `steps=50`,
-    `quadrature="riemann_left"` and `output="probability"`.
+    Source: Sundararajan et al., "Axiomatic Attribution for Deep Networks", ICML 2017. The map of an
+    image sums to the score of the image minus the score of the baseline, up to the error of the
+    quadrature, which `measures.completeness` measures. With several baselines the map is the mean
+    over them. The settings of arXiv 2106.00557 are
+    `baselines=baselines.uniform(run.input_range, 10)`, `steps=50`, `quadrature="riemann_left"` and
+    `output="probability"`.
 
         black = explain.baselines.black(run.input_range)
         maps = explain.integrated_gradients(run.logits_fn, images, targets, baselines=black)
 
     Args:
-      fn: as for `saliency`, and so are the arguments that are not named here.
+      fn: as for `saliency`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      baselines: where the lines begin, see `explain.baselines`.
+      targets: int [N], or one class for all.
+      baselines: start of the lines, see `explain.baselines`.
       steps: gradients on each line.
-      quadrature: see `nodes_and_weights`; every rule's weights sum to 1.
+      quadrature: see `nodes_and_weights`; the weights of every rule sum to 1.
       output: "logit", "log_probability" or "probability".
-      batch_size: gradients at a time, over images, baselines and steps alike.
-      seed: not used; `baselines.uniform` has a seed of its own.
-      progress: what the progress bar is called.
+      batch_size: gradients in one batch, counted over images, baselines and steps.
+      seed: not used; `baselines.uniform` has its own seed.
+      progress: label of the progress bar.
 
     Returns:
       float32 [N, H, W, 3], signed, not normalised.
 
     Raises:
-      InputError: as for `saliency`, or bad settings.
+      InputError: as for `saliency`, or a setting is out of range.
     """
     del seed
     fn, examples = check_inputs(fn, images, targets, output)
@@ -86,10 +87,10 @@ def lower_integrated_gradients(
     output: Output = "logit",
     batch_size: int = 32,
 ) -> jax.stages.Lowered:
-    """The program that `integrated_gradients` runs for each batch, lowered and not run.
+    """The program that `integrated_gradients` runs for each batch, lowered but not run.
 
-    Arguments as there; the arrays of `fn` may be `jax.ShapeDtypeStruct`s, whose sharding then says
-    for which device it is lowered.
+    Arguments as for `integrated_gradients`. The arrays of `fn` may be `jax.ShapeDtypeStruct`s,
+    whose sharding then determines the device.
     """
     fn, examples = check_inputs(fn, images, targets, output)
     examples, shared, samples = _lines(examples, baselines, quadrature, steps)
@@ -104,7 +105,7 @@ def lower_integrated_gradients(
 def _lines(
     examples: dict[str, np.ndarray], baselines: Baselines, quadrature: Quadrature, steps: int
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], int]:
-    """The examples with their baselines, what all lines share, and points on them per image."""
+    """The examples with their baselines, the arrays of all lines, and the points for each image."""
     nodes, weights = nodes_and_weights(quadrature, steps)
     examples, several, count = attach(examples, baselines)
     shared = {
@@ -129,28 +130,29 @@ def expected_gradients(
 ) -> np.ndarray:
     """Integrated gradients averaged over baselines drawn from a set of images.
 
-    Each sample is a random baseline and a random point on the line to it. Source: Erion et al.,
-    "Improving Performance of Deep Learning Models with Axiomatic Attribution Priors and Expected
-    Gradients", 2021. The values of an image sum to the score of the image less the mean score of
-    the baselines, up to the noise of the sampling. The draws are the same for every image.
+    Each sample takes a random baseline and a random point on the line from it to the image. Source:
+    Erion et al., "Improving Performance of Deep Learning Models with Axiomatic Attribution Priors
+    and Expected Gradients", 2021. The map of an image sums to the score of the image minus the mean
+    score of the baselines, up to the noise of the sampling. The random numbers are the same for
+    every image.
 
     Args:
-      fn: as for `saliency`, and so are the arguments that are not named here.
+      fn: as for `saliency`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      baselines: the set that is drawn from, `baselines.several(training_images)`: preprocessed, and
-        all held on the device. Where an image has a single baseline, only the points are random.
+      targets: int [N], or one class for all.
+      baselines: the set of baselines, `baselines.several(training_images)`, preprocessed; all are
+        held on the device. With a single baseline for each image, only the points are random.
       samples: gradients for each image.
       output: "logit", "log_probability" or "probability".
-      batch_size: gradients at a time.
-      seed: decides baselines and points.
-      progress: what the progress bar is called.
+      batch_size: gradients in one batch.
+      seed: random seed of the baselines and points.
+      progress: label of the progress bar.
 
     Returns:
       float32 [N, H, W, 3], signed, not normalised.
 
     Raises:
-      InputError: as for `saliency`, or baselines that do not fit the images.
+      InputError: as for `saliency`, or the baselines do not match the images.
     """
     fn, examples = check_inputs(fn, images, targets, output)
     examples, several, count = attach(examples, baselines)
@@ -182,48 +184,49 @@ def blur_integrated_gradients(
     seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
-    """Integrated gradients along ever less blurred images, which needs no baseline colour.
+    """Integrated gradients from the blurred to the sharp image; they need no baseline colour.
 
-    Source: Xu et al., "Attribution in Scale and Space", CVPR 2020. The path is the image under a
-    Gaussian whose standard deviation falls from `max_sigma` to 0; its direction is the exact
-    derivative of the blur. The values of an image sum to the score of the image less that of the
-    most blurred one, `baselines.blur(images, max_sigma)`, up to the error of the quadrature.
+    Source: Xu et al., "Attribution in Scale and Space", CVPR 2020. The path is the image blurred by
+    a Gaussian whose standard deviation falls from `max_sigma` to 0; the direction of the path is
+    the exact derivative of the blur. The map of an image sums to the score of the image minus the
+    score of the most blurred image, `baselines.blur(images, max_sigma)`, up to the error of the
+    quadrature.
 
     Args:
-      fn: as for `saliency`, and so are the arguments that are not named here.
+      fn: as for `saliency`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      max_sigma: strongest blur, standard deviation in pixels.
+      targets: int [N], or one class for all.
+      max_sigma: standard deviation of the strongest blur, in pixels.
       steps: gradients on the path.
-      quadrature: see `nodes_and_weights`; only rules without a node at no blur at all, that is
+      quadrature: see `nodes_and_weights`; only rules without a node at the sharp image:
         "gauss_legendre", "riemann_middle" and "riemann_left".
-      baselines: not used: paths begin at the blurred image.
+      baselines: not used; paths start at the blurred image.
       output: "logit", "log_probability" or "probability".
-      batch_size: gradients at a time.
+      batch_size: gradients in one batch.
       seed: not used.
-      progress: what the progress bar is called.
+      progress: label of the progress bar.
 
     Returns:
       float32 [N, H, W, 3], signed, not normalised.
 
     Raises:
-      InputError: as for `saliency`, or bad settings.
+      InputError: as for `saliency`, or a setting is out of range.
     """
     del baselines, seed
     if not (np.isfinite(max_sigma) and max_sigma > 0):
-        raise InputError(f"max_sigma is {max_sigma}; give a positive number of pixels.")
+        raise InputError(f"max_sigma={max_sigma}: give a positive number of pixels.")
     fn, examples = check_inputs(fn, images, targets, output)
     nodes, weights = nodes_and_weights(quadrature, steps)
     if nodes.max() == 1:
         raise InputError(
-            f"quadrature is {quadrature!r}, which takes the end of the path, where a blur of "
-            "nothing has no derivative; choose gauss_legendre, riemann_middle or riemann_left."
+            f"quadrature={quadrature!r} uses the end of the path, where the blur has no "
+            "derivative; choose gauss_legendre, riemann_middle or riemann_left."
         )
     return sum_samples(
         _less_blur,
         fn,
         examples,
-        # From the blurred image to the sharp one sigma falls.
+        # Sigma falls from the blurred to the sharp image.
         {
             "sigmas": np.float32(max_sigma * (1 - nodes)),
             "weights": np.float32(-max_sigma * weights),
@@ -236,25 +239,25 @@ def blur_integrated_gradients(
 
 
 def nodes_and_weights(rule: Quadrature, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the integrand is evaluated, and what each value counts.
+    """Nodes and weights of a quadrature rule on [0, 1].
 
     Args:
-      rule: Gauss and Legendre's nodes; the middle, left or right ends of `steps` equal intervals;
-        or trapezoids over `steps - 1` intervals, whose ends count half. (Captum's rules have the
-        same nodes and weights, but that those of its "riemann_trapezoid" sum to (n - 1) / n for n
-        steps: its maps are the smaller by that factor.)
+      rule: Gauss-Legendre nodes; the middle, left or right ends of `steps` equal intervals; or
+        trapezoids over `steps - 1` intervals, whose end nodes have half the weight. Captum's rules
+        have the same nodes and weights, except that the weights of its "riemann_trapezoid" sum to
+        (n - 1) / n for n steps, so its maps are smaller by that factor.
       steps: number of nodes; at least 2 for trapezoids.
 
     Returns:
       Nodes in [0, 1] and weights, float64 [steps]. The weights of every rule sum to 1.
 
     Raises:
-      InputError: an unknown rule, or too few steps.
+      InputError: the rule is unknown, or there are too few steps.
     """
     check_choice("quadrature", rule, get_args(Quadrature))
     check_count("steps", steps)
     if rule == "trapezoid" and steps < 2:
-        raise InputError("steps is 1; trapezoids need at least 2.")
+        raise InputError("steps=1: the trapezoid rule needs at least 2 steps.")
     return _RULES[rule](steps)
 
 
@@ -316,8 +319,8 @@ def _less_blur(fn, examples, sample, shared, *, output):
 def _between(baselines: jax.Array, images: jax.Array, place: jax.Array) -> jax.Array:
     """Points on the lines: exactly the baseline at 0 and the image at 1.
 
-    A baseline of one colour has equal values all over, and so have the feature maps of it: rounding
-    would break the ties of max-pooling at random, and the gradient with them.
+    A baseline of one colour has equal values at all positions, and so do its feature maps. Rounding
+    would break the ties of max-pooling at random, which would change the gradient.
     """
     share = _column(place)
     return (1 - share) * baselines + share * images

@@ -1,4 +1,4 @@
-"""Maps from what the score does when parts of the image are covered; no gradients needed."""
+"""Maps from the change of the score when parts of the image are covered; without gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -31,30 +31,31 @@ def occlusion(
     seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
-    """How much the score falls when a sliding window is covered, averaged over the windows.
+    """Fall of the score when a sliding window is replaced by the baseline.
 
     Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
-    Windows start every `stride` pixels from the top left corner until they reach the other edge;
-    the last ones may be cut off by it. A pixel has the mean over the windows that cover it.
+    Windows start every `stride` pixels from the top left corner to the opposite edge, which may cut
+    off the last ones. The value of a pixel is the mean over the windows that cover it.
 
     Args:
-      fn: as for `saliency`, and so are the arguments that are not named here.
+      fn: as for `saliency`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      baselines: what covers, see `explain.baselines`; with several the mean over them.
-      window: side, or height and width, in pixels; a quarter of the image's if None.
-      stride: pixels between windows, down and across; half the window if None. At most the window,
-        so that every pixel is covered.
+      targets: int [N], or one class for all.
+      baselines: image that replaces the window, see `explain.baselines`; with several, the mean
+        over them.
+      window: side, or height and width, in pixels; None takes a quarter of the image.
+      stride: pixels between windows, down and across; None takes half the window. At most the
+        window, so that every pixel is covered.
       output: "logit", "log_probability" or "probability".
-      batch_size: covered images at a time.
+      batch_size: covered images in one batch.
       seed: not used.
-      progress: what the progress bar is called.
+      progress: label of the progress bar.
 
     Returns:
-      float32 [N, H, W]; positive where the image speaks for the class.
+      float32 [N, H, W]; positive where the image raises the score.
 
     Raises:
-      InputError: as for `saliency`, or bad settings.
+      InputError: as for `saliency`, or a setting is out of range.
     """
     del seed
     fn, examples = check_inputs(fn, images, targets, output)
@@ -67,8 +68,8 @@ def occlusion(
     for side, wide, step in zip(size, sides, steps, strict=True):
         if wide > side or step > wide:
             raise InputError(
-                f"window {sides} with stride {steps} does not fit {size[0]} x {size[1]} pixels; "
-                "the window may not exceed the image, nor the stride the window."
+                f"window={sides}, stride={steps}: images have {size[0]} x {size[1]} pixels; give a "
+                "window no larger than the image and a stride no larger than the window."
             )
     down, across = (
         -(-(side - wide) // step) + 1 for side, wide, step in zip(size, sides, steps, strict=True)
@@ -109,37 +110,38 @@ def rise(
     seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
-    """The mean score of randomly masked images, for each pixel weighted by how much it was seen.
+    """Mean score of randomly masked images; each pixel is weighted by its visibility in the mask.
 
-    Source: Petsiuk et al., "RISE", BMVC 2018: each mask is a grid of zeros and ones, enlarged
-    bilinearly and shifted at random; the sum of score times mask is divided by `samples * keep`.
-    Unlike everywhere else the default score is the probability, as in the paper: a constant in the
-    score would appear in the map. The masks are the same for every image.
+    Source: Petsiuk et al., "RISE", BMVC 2018. Each mask is a grid of zeros and ones, enlarged
+    bilinearly and shifted at random. The sum of score times mask is divided by `samples * keep`.
+    The default score is the probability, as in the paper, because a constant in the score would
+    appear in the map. All other methods use the logit. The masks are the same for every image.
 
     Args:
-      fn: as for `saliency`, and so are the arguments that are not named here.
+      fn: as for `saliency`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      baselines: what covers, see `explain.baselines`; of several each mask takes the next.
-      samples: masks.
-      grid: cells of a mask along each side.
-      keep: probability that a cell stays visible, above 0 and below 1.
+      targets: int [N], or one class for all.
+      baselines: image that replaces masked pixels, see `explain.baselines`; with several, the masks
+        use them in turn.
+      samples: number of masks.
+      grid: squares of a mask along each side.
+      keep: probability that a square stays visible, above 0 and below 1.
       output: "logit", "log_probability" or "probability".
-      batch_size: masked images at a time.
-      seed: decides the masks.
-      progress: what the progress bar is called.
+      batch_size: masked images in one batch.
+      seed: random seed of the masks.
+      progress: label of the progress bar.
 
     Returns:
       float32 [N, H, W], not normalised.
 
     Raises:
-      InputError: as for `saliency`, or bad settings.
+      InputError: as for `saliency`, or a setting is out of range.
     """
     fn, examples = check_inputs(fn, images, targets, output)
     examples, several, count = attach(examples, baselines)
     check_count("grid", grid)
     if not 0 < keep < 1:
-        raise InputError(f"keep is {keep}; give a probability above 0 and below 1.")
+        raise InputError(f"keep={keep}: give a probability above 0 and below 1.")
     total = sum_samples(
         _masked_score,
         fn,
@@ -158,14 +160,14 @@ def rise(
 def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
-        raise InputError(f"{name} is {value!r}; give a number of pixels, or two.")
+        raise InputError(f"{name}={value!r}: give one number of pixels, or two.")
     for side in pair:
         check_count(name, side)
     return pair[0], pair[1]
 
 
 def _covers(side: int, wide: int, step: int, count: int) -> np.ndarray:
-    """1 where window i covers place j, [count, side]."""
+    """1 if window i covers position j, else 0, [count, side]."""
     starts = step * np.arange(count)[:, None]
     places = np.arange(side)
     return ((places >= starts) & (places < starts + wide)).astype(np.float64)
@@ -199,7 +201,7 @@ def _masked_score(fn, examples, sample, shared, *, count, grid, output):
 def _mask(key: jax.Array, keep: jax.Array, grid: int, size: tuple[int, int]) -> jax.Array:
     """A mask of values from 0 to 1, float32 [H, W]."""
     for_cells, for_shift = jax.random.split(key)
-    # One cell more than the image needs, so that there is something to shift.
+    # One square more than the image needs, so that the mask can be shifted.
     cells = jax.random.bernoulli(for_cells, keep, (grid + 1, grid + 1)).astype(jnp.float32)
     cell = tuple(-(-side // grid) for side in size)
     large = jax.image.resize(cells, tuple((grid + 1) * side for side in cell), "bilinear")

@@ -1,7 +1,7 @@
-"""Maps as pictures: one set of colours, one scale, one way to lay them over an image.
+"""Maps as pictures: one set of colours, one scale, and one kind of overlay.
 
-Red speaks for the class and blue against it; the stronger, the more opaque, so that zero leaves
-what is below. `colour` gives that as RGBA; `SIGNED` is the same over white, for matplotlib.
+Red marks evidence for the class and blue evidence against it. Stronger values are more opaque, and
+zero is transparent. `colour` returns RGBA; `SIGNED` is the same over white, for matplotlib.
 
     values = reduce_channels(maps)                    # [N, S, S]
     red_and_blue = colour(values[0], scale_of(values))
@@ -16,7 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-# Colours end at this quantile of the absolute values of what shares a scale.
+# The strongest colour is this quantile of the absolute values of all maps that share a scale.
 SCALE_QUANTILE = 0.995
 POSITIVE, NEGATIVE = (178, 24, 43), (33, 102, 172)  # from ColorBrewer's RdBu
 OPACITY = 0.7  # of the strongest colour over an image
@@ -30,14 +30,14 @@ PAPER_PERCENTILE = 99
 
 
 def scale_of(values: np.ndarray) -> float:
-    """The absolute value at which colours end.
+    """The absolute value of the strongest colour.
 
     Args:
-      values: float, any shape; all that shall share the scale.
+      values: float, any shape; all values that share the scale.
 
     Returns:
-      The quantile 0.995 of the absolute values, or the largest of them where that is 0; so it is 0
-      for maps of zeros only, and for none.
+      The quantile 0.995 of the absolute values, or the largest of them if that is 0. It is 0 for
+      maps of zeros and for no maps.
     """
     if not values.size:
         return 0.0
@@ -46,11 +46,11 @@ def scale_of(values: np.ndarray) -> float:
 
 
 def colour(values: np.ndarray, scale: float) -> np.ndarray:
-    """A map as colour over nothing: red above zero, blue below, opaque at `scale` and beyond.
+    """A map as transparent colours: red above zero, blue below, opaque at `scale` and beyond.
 
     Args:
       values: float [S, S], signed.
-      scale: positive, or zero for a map that is zero throughout.
+      scale: value of the strongest colour; zero for a map of zeros.
 
     Returns:
       uint8 [S, S, 4], RGBA.
@@ -63,7 +63,7 @@ def colour(values: np.ndarray, scale: float) -> np.ndarray:
 
 
 def strength(values: np.ndarray, scale: float) -> np.ndarray:
-    """Absolute values from black over violet and red to pale yellow, which is `scale` and beyond.
+    """Absolute values from black over violet and red to pale yellow at `scale` and beyond.
 
     Args:
       values: float [S, S].
@@ -77,7 +77,7 @@ def strength(values: np.ndarray, scale: float) -> np.ndarray:
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """The image without its colours, which red and blue over it could be taken for.
+    """The image in grey, so that its colours are not mistaken for those of the map.
 
     Args:
       image: uint8 [H, W, 3].
@@ -89,12 +89,12 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 
 def lay_over(image: np.ndarray, over: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
-    """An image with colours over it.
+    """An image with an overlay.
 
     Args:
       image: uint8 [H, W, 3].
       over: uint8 [H, W, 4], from `colour` or `outline`.
-      opacity: of the most opaque colour, in [0, 1].
+      opacity: opacity of the most opaque colour, in [0, 1].
 
     Returns:
       uint8 [H, W, 3].
@@ -104,10 +104,10 @@ def lay_over(image: np.ndarray, over: np.ndarray, opacity: float = OPACITY) -> n
 
 
 def outline(masks: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Outlines of nucleus and cell, over nothing.
+    """Outlines of nucleus and cell on a transparent background.
 
     Args:
-      masks: region to bool [S, S]; the nucleus and the cytoplasm are drawn.
+      masks: region to bool [S, S]; the outlines of nucleus and cytoplasm are drawn.
 
     Returns:
       uint8 [S, S, 4], RGBA.
@@ -122,7 +122,7 @@ def outline(masks: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def paper_shade(map_: np.ndarray) -> np.ndarray:
-    """A map as the published code of arXiv 2106.00557 draws it, which keeps no common scale.
+    """A map as drawn by the published code of arXiv 2106.00557, with a scale for each image.
 
     Args:
       map_: float [S, S, 3].

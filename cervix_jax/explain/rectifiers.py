@@ -1,10 +1,9 @@
-"""A function with another gradient rule for its rectifiers, found in its traced program.
+"""Replaces the gradient rule of every ReLU in a function, by rewriting its traced program.
 
-There are no hooks and no switches in the models: the function is traced, and its program
-(a jaxpr) is evaluated operation by operation with `max(x, 0)` replaced. So it works with any
-model, whether or not it is compiled inside, and leaves nothing behind. A ReLU of this package that
-a context switches would be shorter, but would leave the ReLUs of a user's own network as they are,
-and would miss every program that was traced, and so cached, before the switch.
+The function is traced, and its program (a jaxpr) is evaluated operation by operation with
+`max(x, 0)` replaced. This works with any model, also with compiled parts, and does not change the
+model. A context manager that switches this package's ReLU would be shorter, but it would not reach
+the ReLUs of a user's own network, nor programs that were traced and cached before the switch.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,13 +16,13 @@ from jax.extend import core
 
 from cervix_jax.errors import InputError
 
-_RECTIFIERS = ("relu", "relu6")  # functions of jax.nn whose own gradient rule is left out
-_REMATERIALISED = ("checkpoint", "remat2")  # JAX has called it both
+_RECTIFIERS = ("relu", "relu6")  # functions of jax.nn whose own gradient rule is replaced
+_REMATERIALISED = ("checkpoint", "remat2")  # names of rematerialisation in different JAX versions
 
 
 @jax.custom_vjp
 def guided_relu(x: jax.Array) -> jax.Array:
-    """`max(x, 0)`, whose gradient passes only where it and `x` are positive.
+    """`max(x, 0)`, whose gradient passes only if both the gradient and `x` are positive.
 
     Source: Springenberg et al., "Striving for Simplicity", 2015.
     """
@@ -42,25 +41,25 @@ guided_relu.defvjp(_forward, _backward)
 
 
 def with_guided_rectifiers(fn: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
-    """The function with `guided_relu` in the place of every `max(x, 0)`.
+    """The function with every `max(x, 0)` replaced by `guided_relu`.
 
-    That is `jax.nn.relu`, `jax.nn.relu6` (whose upper bound keeps its gradient) and
-    `jnp.maximum(x, 0)`, also inside functions that are compiled or rematerialised. All other
-    operations, sigmoid and SiLU among them, keep their gradients.
+    This replaces `jax.nn.relu`, `jax.nn.relu6` (its upper bound keeps its gradient) and
+    `jnp.maximum(x, 0)`, also inside compiled or rematerialised functions. All other operations,
+    such as sigmoid and SiLU, keep their gradients.
 
     Args:
-      fn: maps an array to a pytree of arrays; values only, it cannot have side effects.
+      fn: function of an array that returns a pytree of arrays, without side effects.
 
     Raises:
-      InputError: when called, if `fn` has no rectifier, or has one inside a loop, a condition or a
-        function with a gradient rule of its own, where it cannot be replaced.
+      InputError: the returned function was called, and `fn` has no ReLU, or has one inside a loop,
+        a condition or a function with its own gradient rule, where it cannot be replaced.
     """
 
     def guided(x: jax.Array) -> Any:
         traced, shapes = jax.make_jaxpr(fn, return_shape=True)(x)
         if not _has_rectifier(traced.jaxpr):
             raise InputError(
-                "guided backpropagation changes the gradient of ReLU, and this model has none; "
+                "guided backpropagation changes the gradient of ReLU, and the model has no ReLU; "
                 "choose another method."
             )
         values = _evaluate(traced.jaxpr, traced.consts, [x])
@@ -70,7 +69,7 @@ def with_guided_rectifiers(fn: Callable[[jax.Array], Any]) -> Callable[[jax.Arra
 
 
 def has_rectifier(fn: Callable[[jax.Array], Any], shape: tuple[int, ...]) -> bool:
-    """Whether `fn`, of an array of this shape, has a `max(x, 0)` anywhere in its program."""
+    """Whether the program of `fn`, for an array of this shape, contains a `max(x, 0)`."""
     return _has_rectifier(jax.make_jaxpr(fn)(jax.ShapeDtypeStruct(shape, jnp.float32)).jaxpr)
 
 
@@ -100,14 +99,14 @@ def _apply(equation: core.JaxprEqn, values: list, info: Any) -> list:
         return _evaluate(inner.jaxpr, inner.consts, values)
     if any(_has_rectifier(other) for other in _inside(equation)):
         raise InputError(
-            f"a ReLU inside {equation.primitive.name!r} cannot be given the guided rule; choose "
-            "another method."
+            f"guided backpropagation cannot replace the ReLU inside {equation.primitive.name!r}; "
+            "choose another method."
         )
     return _ordinary(equation, values, info)
 
 
 def _ordinary(equation: core.JaxprEqn, values: list, info: Any) -> list:
-    # As a program of its own, since only JAX knows how the parameters of an operation are passed.
+    # Evaluated as a program of one operation, so that JAX passes the operation's parameters.
     inputs = [(var, value) for var, value in zip(equation.invars, values, strict=True)
               if not isinstance(var, core.Literal)]  # fmt: skip
     unnamed = info._replace(
@@ -119,7 +118,7 @@ def _ordinary(equation: core.JaxprEqn, values: list, info: Any) -> list:
 
 
 def _rectified(equation: core.JaxprEqn) -> int | None:
-    """Which operand of `max` is rectified, where the other one is the number 0."""
+    """Position of the operand of `max` whose other operand is the number 0; else None."""
     if equation.primitive.name != "max":
         return None
     zero = [isinstance(v, core.Literal) and not np.shape(v.val) and v.val == 0
@@ -128,7 +127,7 @@ def _rectified(equation: core.JaxprEqn) -> int | None:
 
 
 def _inlined(equation: core.JaxprEqn) -> core.ClosedJaxpr | None:
-    """The program inside an operation that may be evaluated in its place."""
+    """The program inside an operation, if it can be evaluated in place of the operation."""
     if equation.primitive.name == "jit":
         return equation.params["jaxpr"]
     if equation.primitive.name in _REMATERIALISED:

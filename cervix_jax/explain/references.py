@@ -1,8 +1,8 @@
-"""Maps that know nothing of the network, which an explanation should beat.
+"""Control maps that ignore the network; an explanation should score better than they do.
 
-Of cells that were cut out of a smear the nucleus is dark, has an edge and lies in the middle: a map
-that says no more than that may lie on nuclei better than an explanation does. They are called as
-the methods are.
+In crops of single cells the nucleus is dark, has an edge and lies in the centre. A map of darkness,
+edges or the centre may therefore cover nuclei better than an explanation does. Control maps have
+the same signature as the methods.
 """
 
 import zlib
@@ -21,13 +21,13 @@ Images = np.ndarray | jax.Array
 
 
 def random(fn: Any, images: Images, targets: Any, *, seed: int = 0, **common: Any) -> np.ndarray:
-    """Uniform noise, seeded by the pixels: a function of the image, as explanations are.
+    """Uniform noise, seeded by the pixels, so that the map is a function of the image.
 
     Args:
       fn: not used.
       images: floating point [N, S, S, 3].
       targets: not used.
-      seed: of the noise.
+      seed: random seed of the noise.
       **common: not used.
 
     Returns:
@@ -45,17 +45,17 @@ def random(fn: Any, images: Images, targets: Any, *, seed: int = 0, **common: An
 def edges(
     fn: Any, images: Images, targets: Any, *, input_range: InputRange | None = None, **common: Any
 ) -> np.ndarray:
-    """Sobel magnitude of the grey image, float32 [N, S, S], never negative.
+    """Sobel magnitude of the grey image, float32 [N, S, S], non-negative.
 
     Args:
       fn: not used.
       images: floating point [N, S, S, 3].
       targets: not used.
-      input_range: what black and white are, such as `run.input_range`.
+      input_range: values of black and white, such as `run.input_range`.
       **common: not used.
 
     Raises:
-      InputError: no range.
+      InputError: `input_range` is missing.
     """
     del fn, targets, common
     shades = _grey(images, input_range)
@@ -65,13 +65,13 @@ def edges(
 def darkness(
     fn: Any, images: Images, targets: Any, *, input_range: InputRange | None = None, **common: Any
 ) -> np.ndarray:
-    """1 for black pixels to 0 for white ones, float32 [N, S, S]; arguments as for `edges`."""
+    """Darkness from 1 (black) to 0 (white), float32 [N, S, S]; arguments as for `edges`."""
     del fn, targets, common
     return (1 - _grey(images, input_range)).astype(np.float32)
 
 
 def centre(fn: Any, images: Images, targets: Any, **common: Any) -> np.ndarray:
-    """A Gaussian about the middle, the same for every image, float32 [N, S, S]."""
+    """A Gaussian around the centre, the same for every image, float32 [N, S, S]."""
     del fn, targets, common
     rows, columns = (
         ((np.arange(side) + 0.5) / side - 0.5) ** 2 / (2 * CENTRE_WIDTH**2)
@@ -82,8 +82,8 @@ def centre(fn: Any, images: Images, targets: Any, **common: Any) -> np.ndarray:
 
 
 def _grey(images: Images, input_range: InputRange | None) -> np.ndarray:
-    """From 0, black, to 1, white, [N, S, S]."""
+    """Grey values from 0 (black) to 1 (white), [N, S, S]."""
     if input_range is None:
-        raise InputError("give input_range=, such as run.input_range, to know black from white.")
+        raise InputError("input_range= is missing; give the range of the input, run.input_range.")
     low, high = input_range
     return ((np.asarray(images, np.float32) - low) / (high - low)).mean(-1)

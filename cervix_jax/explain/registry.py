@@ -1,7 +1,7 @@
-"""Every attribution method by name, with the one default of each of its settings.
+"""All attribution methods by name, with one default for each setting.
 
-The explain command, the report, the overlays of `predict` and the benchmarks all make their maps
-here, so that a method's name means the same map everywhere.
+The explain command, the report, the overlays of `predict` and the benchmarks make their maps with
+this module, so a method name means the same map everywhere.
 
     maps = registry.explain("integrated_gradients", run.features_fn, images, targets,
                             input_range=run.input_range, steps=64)
@@ -34,33 +34,33 @@ from cervix_jax.explain.perturbation import occlusion, rise
 
 Baseline = Literal["white", "black", "mean", "blur"]
 BLURRED = 1 / 8  # standard deviation of the baseline "blur", as a share of the image's height
-# Arguments of every method; what else a method takes are its settings.
+# Arguments of every method; all other arguments of a method are its settings.
 CALL = ("baselines", "input_range", "output", "batch_size", "seed", "progress")
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """An attribution method, and what others must know of it.
+    """An attribution method and its properties.
 
     Attributes:
       function: `(fn, images, targets, *, ...) -> maps`.
-      label: what readers call it.
-      description: what it is, for readers, without a full stop.
-      reduction: how its channels become one number for each pixel wherever pixels are ranked or
-        drawn. Gradients say how much a change of the pixel matters, whichever its direction: their
-        absolute values are added. Shares of the score keep their sign.
-      baseline: what it compares the image with: "colour", one of `Baseline`; "images", other
-        images, which the caller must give; "" for nothing.
-      features: whether `fn` must return feature maps too.
-      rectifiers: whether `fn` must have a ReLU.
-      one_pass: whether every image is one sample of a batch.
+      label: name for readers.
+      description: description for readers, without a full stop.
+      reduction: reduction of the channels to one number a pixel, used to rank and draw pixels.
+        Gradients measure the effect of a change in either direction, so their absolute values are
+        summed. Contributions to the score keep their sign.
+      baseline: kind of baseline: "colour", one of `Baseline`; "images", images from the caller; ""
+        for none.
+      features: whether `fn` must also return feature maps.
+      rectifiers: whether `fn` must contain a ReLU.
+      one_pass: whether each image needs one pass only.
       seeded: whether maps depend on the seed.
-      output: the score that it always explains; None where it is told.
-      multiplied_by: (images, baselines) to what the sensitivities were multiplied by, for the
-        infidelity; None for 1.
-      start: (images, baselines) to the baselines whose score its maps start from, where it claims
+      output: the score that the method always explains; None if the caller chooses it.
+      multiplied_by: (images, baselines) to the factor by which the method multiplied the gradients,
+        for the infidelity; None for 1.
+      start: (images, baselines) to the baselines from which the score rises, for methods with
         completeness.
-      reference: knows nothing of the network; what an explanation should beat.
+      reference: whether the map is a control map that ignores the network.
     """
 
     function: Callable[..., np.ndarray]
@@ -88,7 +88,7 @@ class Method:
         }
 
     def titled(self, grid: FeatureMap | None = None) -> str:
-        """The label, of class activation maps with their feature map: "Grad-CAM, stage2, 8 x 8"."""
+        """The label; for class activation maps with the feature map: "Grad-CAM, stage2, 8 x 8"."""
         return f"{self.label}, {grid}" if self.features and grid else self.label
 
 
@@ -103,21 +103,21 @@ METHODS: Mapping[str, Method] = {
     "input_x_gradient": Method(
         input_x_gradient,
         "input x gradient",
-        "image, as the network takes it, times the gradient",
+        "preprocessed image times the gradient of the score",
         one_pass=True,
         multiplied_by=lambda images, baselines: images,
     ),
     "smooth_grad": Method(
         smooth_grad,
         "SmoothGrad",
-        "mean gradient over noisy copies",
+        "mean gradient over noisy copies of the image",
         "sum_absolute",
         seeded=True,
     ),
     "integrated_gradients": Method(
         integrated_gradients,
         "integrated gradients",
-        "gradients along the line from the baseline",
+        "image minus baseline, times the mean gradient between the two",
         baseline="colour",
         multiplied_by=lambda images, baselines: images - baselines,
         start=lambda images, baselines: baselines,
@@ -125,7 +125,7 @@ METHODS: Mapping[str, Method] = {
     "expected_gradients": Method(
         expected_gradients,
         "expected gradients",
-        "integrated gradients from training images",
+        "integrated gradients with training images as baselines",
         baseline="images",
         seeded=True,
         start=lambda images, baselines: baselines,
@@ -133,13 +133,13 @@ METHODS: Mapping[str, Method] = {
     "blur_integrated_gradients": Method(
         blur_integrated_gradients,
         "blur-integrated gradients",
-        "gradients along ever less blurred images",
+        "integrated gradients from the blurred to the sharp image",
         start=lambda images, baselines: colours.blur(images, _max_sigma()),
     ),
     "guided_backprop": Method(
         guided_backprop,
         "guided backpropagation",
-        "gradient through positive paths only",
+        "gradient through positive activations and positive gradients only",
         "sum_absolute",
         rectifiers=True,
         one_pass=True,
@@ -161,7 +161,7 @@ METHODS: Mapping[str, Method] = {
     "layer_cam": Method(
         layer_cam,
         "LayerCAM",
-        "feature maps weighted by their positive gradients, place by place",
+        "feature maps weighted by their positive gradients at each position",
         features=True,
         one_pass=True,
     ),
@@ -177,27 +177,27 @@ METHODS: Mapping[str, Method] = {
     "occlusion": Method(
         occlusion,
         "occlusion",
-        "fall of the score when a square is covered by the baseline",
+        "fall of the score when a square is replaced by the baseline",
         baseline="colour",
     ),
     "rise": Method(
         rise,
         "RISE",
-        "mean probability of randomly masked images",
+        "mean probability over random masks that show the pixel",
         baseline="colour",
         seeded=True,
         output="probability",
     ),
     "random": Method(references.random, "random", "uniform noise", seeded=True, reference=True),
-    "edges": Method(references.edges, "edges", "Sobel magnitude of the grey image", reference=True),
-    "darkness": Method(references.darkness, "darkness", "how dark the pixel is", reference=True),
+    "edges": Method(references.edges, "edges", "Sobel edges of the grey image", reference=True),
+    "darkness": Method(references.darkness, "darkness", "darkness of the pixel", reference=True),
     "centre": Method(
-        references.centre, "centre", "a Gaussian about the middle of the image", reference=True
+        references.centre, "centre", "Gaussian around the centre of the image", reference=True
     ),
 }
 REFERENCES = tuple(name for name, method in METHODS.items() if method.reference)
 EXPLANATIONS = tuple(name for name in METHODS if name not in REFERENCES)
-# Without what costs many passes (RISE) or is a variant of another.
+# Without RISE, which needs many passes, and without variants of other methods.
 QUICK = (
     "saliency", "input_x_gradient", "smooth_grad", "integrated_gradients", "expected_gradients",
     "guided_backprop", "grad_cam", "guided_grad_cam", "occlusion",
@@ -222,26 +222,26 @@ def explain(
 
     Args:
       name: one of `METHODS`.
-      fn: maps images to logits [B, C], or to (logits, features) where the method needs those; such
-        as `run.features_fn`.
-      images: float [N, H, W, 3], as the model takes them.
-      targets: int [N], the class explained for each image; or one for all.
+      fn: function from images to logits [B, C], or to (logits, features) if the method needs
+        feature maps; such as `run.features_fn`.
+      images: float [N, H, W, 3], preprocessed for the model.
+      targets: int [N], the class to explain for each image; or one class for all.
       input_range: `run.input_range`; needed for the baselines "white" and "black", and by "edges"
         and "darkness".
-      baselines: where paths start and what covers: "white" (an empty slide), "black", "mean" or
-        "blur" of the image, or anything of `explain.baselines`. Expected gradients need
-        `several(images)`, for example of training images.
-      output: the score that is explained; None is the method's own default.
-      batch_size: samples at a time.
-      seed: of everything random.
-      progress: what the progress bar is called; "" shows none.
-      **settings: the method's own (`METHODS[name].settings`).
+      baselines: baseline of the method: "white" (an empty slide), "black", "mean" (mean colour) or
+        "blur" (blurred image), or a baseline of `explain.baselines`. Expected gradients need
+        `several(images)`, for example training images.
+      output: the score to explain; None takes the method's own default.
+      batch_size: samples in one batch.
+      seed: random seed.
+      progress: label of the progress bar; "" shows none.
+      **settings: settings of the method (`METHODS[name].settings`).
 
     Returns:
       float32 [N, H, W, 3] or [N, H, W], signed, not normalised.
 
     Raises:
-      InputError: an unknown method or setting, or what the method says.
+      InputError: the method or a setting is unknown, or the method raises it.
     """
     method = _method(name)
     check_settings(name, settings)
@@ -273,7 +273,8 @@ def baselines_of(
         return baselines
     if kind == "images":
         raise InputError(
-            f"{name} starts from other images; give baselines=explain.baselines.several(images)."
+            f"{name} needs other images as baselines; give "
+            "baselines=explain.baselines.several(images)."
         )
     check_choice("baselines", baselines, get_args(Baseline))
     if baselines == "mean":
@@ -281,32 +282,30 @@ def baselines_of(
     if baselines == "blur":
         return colours.blur(images, images.shape[1] * BLURRED)
     if input_range is None:
-        raise InputError(f"baselines={baselines!r} needs input_range=, such as run.input_range.")
+        raise InputError(f"baselines={baselines!r} needs input_range=; give e.g. run.input_range.")
     return colours.white(input_range) if baselines == "white" else colours.black(input_range)
 
 
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Raises InputError for a setting that a method does not have."""
+    """Raises InputError if a setting does not exist for the method."""
     own = _method(name).settings
     for setting in settings:
         if setting not in own:
-            known = f"it has {', '.join(own)}" if own else "it has none"
+            known = f"choose from {', '.join(own)}" if own else "it has no settings"
             raise InputError(f"{name} has no setting {setting!r}; {known}.")
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The methods of these names, each once.
+    """The method names without repeats.
 
     Raises:
-      InputError: one is unknown or a reference map, or there is none.
+      InputError: a name is unknown or names a control map, or there is no name.
     """
     given = [names] if isinstance(names, str) else list(names or ())
     unknown = [name for name in given if name not in EXPLANATIONS]
     if unknown or not given:
-        raise InputError(
-            f"{unknown[0] if unknown else 'nothing'} is no method; choose from "
-            f"{', '.join(EXPLANATIONS)}, or all."
-        )
+        problem = f"{unknown[0]} is not a method" if unknown else "no method is given"
+        raise InputError(f"{problem}; choose from {', '.join(EXPLANATIONS)}, or all.")
     return tuple(dict.fromkeys(given))
 
 

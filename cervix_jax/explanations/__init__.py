@@ -1,1 +1,1 @@
-"""The explanations of a run: chosen images, maps kept on disk, measures, pictures."""
+"""Explanations of a run: selected images, maps stored on disk, measures and pictures."""

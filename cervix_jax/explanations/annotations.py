@@ -1,4 +1,4 @@
-"""What experts marked on the chosen images, as masks; whatever the data set has."""
+"""Annotations of experts on the selected images, as masks."""
 
 import dataclasses
 
@@ -14,8 +14,8 @@ class Annotations:
 
     Attributes:
       names: K regions; "nucleus" is one.
-      masks: bool [N, K, S, S]; empty where nobody marked the region.
-      settings: how they were made, JSON-ready.
+      masks: bool [N, K, S, S]; empty for an image without annotation of the region.
+      settings: settings of the masks, JSON-ready.
     """
 
     names: tuple[str, ...]
@@ -23,20 +23,20 @@ class Annotations:
     settings: dict
 
     def first(self, count: int) -> "Annotations":
-        """Those of the first images."""
+        """Annotations of the first images."""
         return dataclasses.replace(self, masks=self.masks[:count])
 
 
 def read_annotations(
     selection: Selection, *, resize: str, scale: float | None = None, nucleus_radius: float
 ) -> Annotations | None:
-    """The regions of cells, or discs about the positions of nuclei; None if there is neither.
+    """Masks of cell regions, or discs around marked nuclei; None if the data set has neither.
 
     Args:
       selection: the images.
-      resize: how they were resized.
-      scale: pixels of the squares per pixel of the images, where `resize` is "scale".
-      nucleus_radius: of a disc about a position, in pixels of the stored image.
+      resize: resize rule of the images.
+      scale: pixels of the input per pixel of the image, if `resize` is "scale".
+      nucleus_radius: radius of the disc around a marked position, in pixels of the stored image.
     """
     dataset, size = selection.dataset, selection.images.shape[1]
     features = dataset.features

@@ -1,4 +1,4 @@
-"""Attribution maps of cells of a field or slide: squares about positions, explained in batches."""
+"""Attribution maps of cells of a field or slide: crops around positions, explained in batches."""
 
 import dataclasses
 import functools
@@ -17,23 +17,24 @@ from cervix_jax.runs.run import Run
 from cervix_jax.slides import Slide
 
 DEFAULT_SETTINGS = MapSettings()
-# Its maps are shares of the score, so that those of a field's cells add up to something.
+# Its maps sum to the score, so the sum over a field's cells has a meaning.
 DEFAULT_METHOD = "integrated_gradients"
 
-FIELD_CELLS = 256  # most cells that make a field's map
+FIELD_CELLS = 256  # maximum number of cells in a field's map
 
 
 @dataclasses.dataclass(frozen=True)
 class CellMaps:
-    """Some cells with their maps, at the network's resolution.
+    """Cells with their maps, at the network's resolution.
 
     Attributes:
-      squares: uint8 [n, S, S, 3], what the network sees.
-      boxes: float64 [n, 4], where these lie: left, top, right, bottom in level-0 pixels, upright.
+      squares: uint8 [n, S, S, 3], the crops that the network receives.
+      boxes: float64 [n, 4], left, top, right and bottom of the crops in level-0 pixels of the
+        upright slide.
       logits: float32 [n, C].
       targets: int64 [n], the class that each map explains.
       maps: float32 [n, S, S, 3] or [n, S, S], raw and signed.
-      method: that made them, one of `explain.registry.EXPLANATIONS`.
+      method: method of the maps, one of `explain.registry.EXPLANATIONS`.
     """
 
     squares: np.ndarray
@@ -45,7 +46,7 @@ class CellMaps:
 
     @property
     def reduced(self) -> np.ndarray:
-        """The maps with one number a pixel, float64 [n, S, S], as the method's reduction says."""
+        """The maps with one number a pixel, float64 [n, S, S], by the method's reduction."""
         return reduce_channels(self.maps, METHODS[self.method].reduction)
 
 
@@ -59,33 +60,30 @@ def explain_cells(
     crop: float = 0,
     settings: MapSettings = DEFAULT_SETTINGS,
 ) -> Iterator[CellMaps]:
-    """Explain cells of a field or slide; a batch of them is in memory.
+    """Explain cells of a field or slide; one batch of cells is in memory at a time.
 
       with open_slide("field.png", mpp=0.25) as slide:
           for cells in explain_cells(run, slide, positions, method="grad_cam"):
               cells.maps, cells.boxes
 
     Args:
-      run: a classifier of cells.
-      slide: where the cells are.
+      run: a run that classifies cells.
+      slide: the field or slide.
       positions: float [n, 2], x and y in level-0 pixels of the upright slide.
       method: one of `explain.registry.EXPLANATIONS` that needs no training images.
-      target: the class that is explained, the same of each cell; None takes the most probable one
-        of each.
-      crop: side of the square about a cell in level-0 pixels; 0 takes the run's field of view.
-      settings: how maps are made; its `batch_size` cells at a time.
+      target: the class to explain for all cells; None explains the predicted class of each cell.
+      crop: side of the square around each cell in level-0 pixels; 0 takes the run's field of view.
+      settings: settings of the maps; a batch has `batch_size` cells.
 
     Yields:
       Each batch, in the order of the positions.
 
     Raises:
-      InputError: the method or class is unknown, or nobody says how large the squares are.
+      InputError: the method or class is unknown, or the size of the crops cannot be determined.
     """
     check_method(method)
     if target is not None and not 0 <= target < len(run.class_names):
-        raise InputError(
-            f"target={target}: the run has the classes 0 to {len(run.class_names) - 1}."
-        )
+        raise InputError(f"target={target}: the run has classes 0 to {len(run.class_names) - 1}.")
     boxes = boxes_about(positions, side_of_square(run, slide, crop))
     explainer = Explainer(run, settings, None)
     size = int(run.config.image_size)
@@ -105,7 +103,7 @@ def _batches(
     for start in range(0, len(boxes), step):
         part = boxes[start : start + step]
         squares = np.stack(list(map_in_order(read, map(tuple, part.tolist()))))
-        # Filled up to whole batches: a program for each batch size is costly.
+        # Padded to whole batches, since each batch size compiles a program.
         filled = np.resize(squares, (step, *squares.shape[1:]))
         logits = run.logits(filled, batch_size=step)[: len(part)]
         targets = logits.argmax(1) if target is None else np.full(len(part), target)
@@ -115,32 +113,33 @@ def _batches(
 
 
 def check_method(method: str) -> None:
-    """Raises InputError unless it is a method that needs no training images."""
+    """Raises InputError if the method is unknown or needs training images."""
     check_choice("--method", method, EXPLANATIONS)
     if METHODS[method].baseline == "images":
         raise InputError(
-            f"--method={method}: starts from training images, which the explanation of a field "
-            "does not open; choose another, e.g. integrated_gradients."
+            f"--method={method} needs training images, which are not available for fields; choose "
+            "another method, e.g. integrated_gradients."
         )
 
 
 def side_of_square(run: Run, slide: Slide, crop: float = 0) -> float:
-    """Side of the square that the network sees about a cell, in level-0 pixels.
+    """Side of the square crop around a cell, in level-0 pixels.
 
     Args:
-      run: the classifier.
-      slide: the field; its resolution matters where `crop` is 0.
-      crop: the side, where the user gives it.
+      run: the run.
+      slide: the field; its scale is used if `crop` is 0.
+      crop: the side given by the user, or 0.
 
     Raises:
-      InputError: the run's field of view is unknown, or what a pixel of the slide measures.
+      InputError: the run's field of view or the scale of the slide is unknown.
     """
     require_one_square(run)
     if crop:
         return float(crop)
     if run.field_of_view is None:
         raise InputError(
-            "--crop is missing: the run's training images showed squares of many sizes; give the "
-            "side of the square about each cell, in pixels of the field, that predict was given."
+            "--crop is missing: the run's training images have no common field of view; give the "
+            "same --crop as for predict, the side of the square around each cell in pixels of the "
+            "field."
         )
     return run.field_of_view / slide.require_mpp()

@@ -1,4 +1,4 @@
-"""The gates of channel attention by class, as a table and a picture."""
+"""Gates of channel attention by class, as a table and a picture."""
 
 import csv
 import io
@@ -21,17 +21,17 @@ def write_gates(
 ) -> tuple[str, ...]:
     """Write `channel_attention.csv` and `.png`: the mean gate of each block, class and channel.
 
-    Classes are those of the data set, also where the network knows others.
+    Classes are the classes of the data set, even if the network has other classes.
 
     Args:
-      run: the network.
+      run: the run.
       selection: the images.
-      folder: written to.
-      batch_size: images at a time.
-      progress: what a bar is called.
+      folder: folder to write to.
+      batch_size: images in one batch.
+      progress: label of the progress bar.
 
     Returns:
-      The names of the blocks; none, and nothing written, for a network without attention.
+      The names of the blocks with attention. Without any, no file is written.
     """
     names = explain.gate_names(run.features_fn, selection.images.shape[1:])
     if not names:
@@ -62,7 +62,9 @@ def write_gates(
         axes.set_xlabel("channel", fontsize=LABEL_SIZE)
         axes.set_title(name, fontsize=LABEL_SIZE)
         figure.colorbar(shown, ax=axes, label="mean gate", pad=0.01)
-    figure.suptitle(f"{selection.dataset.title}: gates by class", fontsize=LABEL_SIZE + 1)
+    figure.suptitle(
+        f"{selection.dataset.title}: gates of channel attention by class", fontsize=LABEL_SIZE + 1
+    )
     save(figure, folder / "channel_attention.png")
     write_text(folder / "channel_attention.csv", buffer.getvalue())
     return names

@@ -1,4 +1,4 @@
-"""The nuclei that experts marked in a field, each with a number, and cells to explain there."""
+"""Nuclei that experts marked in a field, numbered, and the cells to explain in it."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from cervix_jax.slides import Slide, as_slide
 
 @dataclasses.dataclass(frozen=True)
 class MarkedField:
-    """A field with its experts' nuclei.
+    """A field with the nuclei that experts marked.
 
     Attributes:
       slide: the field.
-      labels: int32 [H, W], the nucleus that each pixel belongs to, from 1; 0 for none.
-      centres: float64 [n, 2], x and y of the nuclei in their order.
+      labels: int32 [H, W], number of the nucleus that each pixel belongs to, from 1; 0 for none.
+      centres: float64 [n, 2], x and y of the nuclei in the order of their numbers.
     """
 
     slide: Slide
@@ -31,17 +31,17 @@ class MarkedField:
 
 
 def kind_of_truth(dataset: Dataset, nucleus_radius: float) -> str:
-    """What stands for the experts' nuclei of a data set, in words.
+    """Representation of the marked nuclei of a data set, in words.
 
     Raises:
-      InputError: it has none.
+      InputError: the data set has no marked nuclei.
     """
     if "nucleus_mask" in dataset.features:
         return "the mask of each nucleus"
     if "nucleus_positions" in dataset.features:
-        return f"a disc of {nucleus_radius:g} pixels about each marked position"
+        return f"a disc with a radius of {nucleus_radius:g} pixels around each marked position"
     raise InputError(
-        f"--fields={dataset.name}: nobody marked nuclei in it; give cervix_phantom/multi_cell, "
+        f"--fields={dataset.name} has no marked nuclei; give cervix_phantom/multi_cell, "
         "sipakmed/multi_cell or cric/field."
     )
 
@@ -51,17 +51,17 @@ def read_field(
 ) -> MarkedField | None:
     """A field of a data set.
 
-    A connected region of a mask counts as one nucleus, so that nuclei that touch are one. Where
-    discs meet, a pixel belongs to the nearer position.
+    Each connected region of a mask counts as one nucleus, so touching nuclei count as one. If discs
+    overlap, a pixel belongs to the nearer position.
 
     Args:
-      dataset: with masks or positions of nuclei, see `kind_of_truth`.
-      index: position in it.
-      mpp: micrometres a pixel; None takes the data set's.
-      nucleus_radius: of the disc about a position, in pixels.
+      dataset: data set with masks or positions of nuclei, see `kind_of_truth`.
+      index: position of the field in the data set.
+      mpp: scale in micrometres a pixel; None takes the data set's.
+      nucleus_radius: radius of the disc around a position, in pixels.
 
     Returns:
-      None where nobody marked this one.
+      The field; None if it has no marked nuclei.
     """
     example: Mapping[str, Any] = dataset.source[index]
     name = dataset.filenames[index]
@@ -73,7 +73,7 @@ def read_field(
         mask = np.asarray(images.decode(example["nucleus_mask"], f"the nuclei of {name}")) > 0
         labels = measure.label(mask, connectivity=1)
         middles = [region.centroid for region in measure.regionprops(labels)]
-        # A middle of rows and columns is that of pixels' middles.
+        # Centroids are in units of pixel centres; pixel i covers i to i + 1.
         centres = np.asarray(middles, np.float64).reshape(-1, 2)[:, ::-1] + 0.5
     else:
         centres = np.asarray(example["nucleus_positions"], np.float64).reshape(-1, 2)
@@ -85,7 +85,7 @@ def read_field(
 
 
 def discs(centres: np.ndarray, shape: tuple[int, int], radius: float) -> np.ndarray:
-    """Numbered discs, int32 [H, W]; 0 in none.
+    """Numbered discs, int32 [H, W]; 0 outside all discs.
 
     Args:
       centres: float [n, 2], x and y; pixel i covers i to i + 1.
@@ -110,11 +110,11 @@ def detected(slide: Slide, detector: Detector) -> np.ndarray:
     """Centres of the nuclei that a detector finds in a field, float64 [n, 2] in its pixels.
 
     Args:
-      slide: a field, small enough to be looked at in one piece.
+      slide: a field that fits into memory.
       detector: see `detect.detector.load_detector`.
 
     Raises:
-      InputError: nobody says what a pixel measures.
+      InputError: the scale of the field is unknown.
     """
     zoom = slide.require_mpp() / detector.microns_per_pixel
     width, height = slide.size
@@ -124,7 +124,7 @@ def detected(slide: Slide, detector: Detector) -> np.ndarray:
 
 
 def nucleus_under(labels: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """The number of the nucleus at each position, int64 [n]; 0 where there is none."""
+    """The number of the nucleus at each position, int64 [n]; 0 for none."""
     height, width = labels.shape
     x = np.clip(np.floor(positions[:, 0]).astype(int), 0, width - 1)
     y = np.clip(np.floor(positions[:, 1]).astype(int), 0, height - 1)

@@ -1,4 +1,4 @@
-"""A run and how it is explained: what `explain.registry` is told for each method."""
+"""A run with the settings of its maps, passed to `explain.registry` for each method."""
 
 import dataclasses
 from typing import Any, get_args
@@ -17,18 +17,18 @@ from cervix_jax.runs.run import Run
 
 @dataclasses.dataclass(frozen=True)
 class MapSettings:
-    """How maps are made; None leaves a setting as `explain.registry` has it.
+    """Settings of the maps; None keeps the default of `explain.registry`.
 
     Attributes:
-      output: which score is explained; RISE explains the probability always.
-      baseline: where paths start and what covers; white is an empty slide.
-      steps: gradients on a path.
-      samples: noisy copies (SmoothGrad), or random points (expected gradients).
-      masks: of RISE.
-      window: side in pixels of the occluding square.
-      feature_map: that class activation maps are made of.
-      seed: of everything random.
-      batch_size: images at a time; no result depends on it but for rounding.
+      output: score to explain; RISE always explains the probability.
+      baseline: baseline of integrated gradients, occlusion and RISE; white is an empty slide.
+      steps: steps on the path of integrated gradients.
+      samples: noisy copies (SmoothGrad) or random points (expected gradients) for each image.
+      masks: random masks of RISE.
+      window: side of the square that occlusion covers, in pixels.
+      feature_map: feature map of class activation maps.
+      seed: random seed.
+      batch_size: images in one batch; results depend on it only by rounding.
     """
 
     output: Output = "logit"
@@ -53,24 +53,24 @@ class MapSettings:
     def of(self, name: str) -> dict[str, Any]:
         """A method's own settings."""
         own = METHODS[name].settings
-        told = {
+        given = {
             "steps": self.steps,
             "samples": self.masks if name == "rise" else self.samples,
             "window": self.window,
             "feature_map": self.feature_map,
         }
-        return own | {key: value for key, value in told.items() if key in own and value is not None}
+        return own | {k: value for k, value in given.items() if k in own and value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
 class Explainer:
-    """A network, and how it is explained.
+    """A run with the settings of its maps.
 
     Attributes:
-      run: the network.
-      settings: for all methods.
-      references: training images that expected gradients start from; None where that method is
-        not asked for.
+      run: the run.
+      settings: settings of all methods.
+      references: training images as baselines of expected gradients; None if that method is not
+        used.
     """
 
     run: Run
@@ -78,7 +78,7 @@ class Explainer:
     references: Several | None
 
     def function(self, name: str) -> Partial:
-        """The network as a method takes it."""
+        """The function of the network that a method requires."""
         return self.run.features_fn if METHODS[name].features else self.run.logits_fn
 
     def explain(
@@ -94,16 +94,16 @@ class Explainer:
 
         Args:
           name: one of `METHODS`.
-          images: float32 [N, S, S, 3], as the network takes them.
-          targets: int [N].
-          progress: what a bar is called.
-          fn: another network than the run's own, such as one with fresh weights.
+          images: float32 [N, S, S, 3], preprocessed for the network.
+          targets: int [N], the class to explain.
+          progress: label of the progress bar.
+          fn: network to explain instead of the run's own, such as one with random weights.
 
         Returns:
           float32 [N, S, S, 3] or [N, S, S].
         """
         method, count, settings = METHODS[name], len(images), self.settings
-        if method.one_pass:  # filled up to whole batches: a program for each batch size is costly
+        if method.one_pass:  # padded to whole batches, since each batch size compiles a program
             whole = -(-count // settings.batch_size) * settings.batch_size
             images = np.resize(images, (whole, *images.shape[1:]))
             targets = np.resize(targets, whole)
@@ -122,7 +122,7 @@ class Explainer:
         )[:count]
 
     def baselines(self, name: str, images: np.ndarray) -> Any:
-        """What a method compares these images with; None where it takes no baselines."""
+        """Baselines of a method for these images; None if it takes no baselines."""
         given = self._baselines(METHODS[name])
         return registry.baselines_of(name, images, given, self.run.input_range)
 
@@ -130,7 +130,7 @@ class Explainer:
         return self.references if method.baseline == "images" else self.settings.baseline
 
     def with_variables(self, variables: Variables) -> "Explainer":
-        """The same with other weights."""
+        """A copy with other weights."""
         return dataclasses.replace(self, run=self.run.with_variables(variables))
 
     def score_of(self, name: str) -> Output:
@@ -138,7 +138,7 @@ class Explainer:
         return METHODS[name].output or self.settings.output
 
     def options(self, name: str) -> dict[str, Any]:
-        """What a method's maps depend on, JSON-ready."""
+        """Settings that a method's maps depend on, JSON-ready."""
         method, used = METHODS[name], self.settings.of(name)
         if not method.reference:
             used |= {"output": self.score_of(name)}

@@ -1,4 +1,4 @@
-"""Pictures of a field's explanation: a sheet of its cells, and the field under its map."""
+"""Pictures of a field's explanation: a sheet of its cells, and the field with its map."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,13 +23,13 @@ _FRAME = (255, 200, 0)
 def draw_cells(
     class_names: Sequence[str], cells: CellMaps, numbers: np.ndarray, path: Path
 ) -> None:
-    """Draw each cell beside its map, with its number and what the network calls it.
+    """Draw each cell next to its map, with its number and predicted class.
 
     Args:
-      class_names: of the network.
-      cells: one or more.
-      numbers: int [n], of the cells in their field.
-      path: PNG to write.
+      class_names: classes of the network.
+      cells: one cell or more.
+      numbers: int [n], numbers of the cells in their field.
+      path: PNG file to write.
     """
     names = drawable(class_names)
     probabilities = softmax(cells.logits.astype(np.float64), axis=1)
@@ -54,17 +54,16 @@ def draw_field(
     sigma: float,
     signed: bool = True,
 ) -> None:
-    """Draw a field in grey with its map over it and the squares of some cells framed.
+    """Draw a field in grey with its map as an overlay, and frame the crops of some cells.
 
     Args:
-      thumbnail: uint8 [h, w, 3], of the size of the map.
+      thumbnail: uint8 [h, w, 3], at the size of the map.
       field: the map.
-      frames: number of a cell to its square, left, top, right and bottom in pixels of the
-        thumbnail.
-      caption: below the picture.
-      path: PNG to write.
-      sigma: by which the map is smoothed, see `FieldMap.colours`.
-      signed: whether blue, which speaks against the class, is in the legend.
+      frames: number of a cell to its crop: left, top, right and bottom in pixels of the thumbnail.
+      caption: text below the picture.
+      path: PNG file to write.
+      sigma: standard deviation of the smoothing, see `FieldMap.colours`.
+      signed: whether the legend includes blue, for evidence against the class.
     """
     colours, scale = field.colours(sigma)
     picture = Image.fromarray(lay_over(grey(thumbnail), colours))

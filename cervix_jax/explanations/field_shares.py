@@ -1,4 +1,4 @@
-"""Where maps of cells and of whole fields lie: their share on the nuclei that experts marked."""
+"""Location of the maps of cells and of whole fields: their share on nuclei marked by experts."""
 
 import csv
 import dataclasses
@@ -38,37 +38,41 @@ from cervix_jax.predict.severity import severity_of
 from cervix_jax.runs.inference import probabilities_of
 from cervix_jax.runs.run import Run, as_classifier
 
-# One value a cell: of its own nucleus, and of all nuclei that its square shows.
+# One value for each cell: for its own nucleus, and for all nuclei inside its crop.
 OF_CELLS = ("mass_nucleus", "rank_nucleus", "pointing_nucleus", "mass_nuclei", "rank_nuclei")
 OF_FIELDS = ("field_mass_nuclei", "field_rank_nuclei")
 CHANCE = {name: "area_" + name.rpartition("_")[2] for name in OF_CELLS} | {
     name: name.replace("field_", "field_chance_") for name in OF_FIELDS
 }
 DESCRIPTIONS: Mapping[str, str] = {
-    "mass_nucleus": "share of the positive relevance in the cell's own nucleus; chance is its area",
-    "rank_nucleus": "share of the most relevant pixels, as many as its own, in that nucleus; "
-    "chance is its area",
-    "pointing_nucleus": "how often the most relevant pixel lies there; chance is its area",
-    "mass_nuclei": "the mass in all nuclei that the square shows; chance is their area",
-    "rank_nuclei": "the rank of all nuclei that the square shows; chance is their area",
+    "mass_nucleus": "share of the positive relevance in the cell's own nucleus; chance is the "
+    "nucleus's share of the area",
+    "rank_nucleus": "share of the most relevant pixels, as many as the nucleus has, in the cell's "
+    "own nucleus; chance is the nucleus's share of the area",
+    "pointing_nucleus": "share of cells whose most relevant pixel lies in their own nucleus; "
+    "chance is the nucleus's share of the area",
+    "mass_nuclei": "share of the positive relevance in all nuclei inside the crop; chance is their "
+    "share of the area",
+    "rank_nuclei": "share of the most relevant pixels, as many as the nuclei have, in all nuclei "
+    "inside the crop; chance is their share of the area",
     "field_mass_nuclei": "share of the positive relevance of the field's map in all nuclei; chance "
-    "is that of flat maps in the same squares",
-    "field_rank_nuclei": "share of the most relevant pixels of the field's map, as many as nuclei "
-    "have, in nuclei; chance is the nuclei's share of the area that squares cover",
+    "is the share of uniform maps in the same crops",
+    "field_rank_nuclei": "share of the most relevant pixels of the field's map, as many as the "
+    "nuclei have, in all nuclei; chance is the nuclei's share of the area of the crops",
 }
 Values = dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class FieldShares:
-    """What was measured in one field with one method.
+    """Measures of one field with one method.
 
     Attributes:
       name: file name of the field.
-      group: of the data set, such as the slide.
-      class_name: that the field's map explains.
-      of_cells: measure and area to float64 [n], NaN where nobody marked a nucleus under a cell.
-      of_field: measure and chance to a number; NaN where undefined.
+      group: group of the field in the data set, such as the slide.
+      class_name: class that the field's map explains.
+      of_cells: measure and area to float64 [n], NaN for a cell without a marked nucleus.
+      of_field: measure and chance to a number; NaN if undefined.
     """
 
     name: str
@@ -88,27 +92,26 @@ def explain_dataset_fields(
     max_fields: int = 0,
     out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Measure the share of relevance on experts' nuclei, of cells and of whole fields.
+    """Measure the share of relevance on nuclei that experts marked, for cells and whole fields.
 
-    Explained is of each cell the class predicted for it, and of a field what
-    `field_workflow.class_of_field` says, unless `options.class_name` names one for all. A cell's
-    own nucleus is the one at its position; a detection beside every nucleus has none, and is
-    counted as undefined. What is measured is otherwise the same as for single images
-    (`explain.measures`), and so are the intervals: those of cells resample whole fields, those of
-    fields the data set's groups.
+    The map of a cell explains the predicted class, and the map of a field explains
+    `field_workflow.class_of_field`, unless `options.class_name` gives one class for all. A cell's
+    own nucleus is the nucleus at its position; a detection outside every nucleus has none and is
+    counted as undefined. The measures are those of single images (`explain.measures`). Intervals of
+    cells resample whole fields, and intervals of fields resample the data set's groups.
 
     Args:
-      run: a classifier of cells, or the folder of its run.
-      dataset: fields with nuclei, see `expert_nuclei.kind_of_truth`.
-      detector: finds the cells; None takes the middles of the experts' nuclei.
-      options: what is explained; `numbers` must be empty.
-      nucleus_radius: of the disc about a marked position, in pixels of the field.
-      max_fields: at most so many fields are looked at, evenly spread over the data set; 0 is all.
-      out: folder to write to; by default below `explain` in the run's folder.
+      run: a run that classifies cells, or its folder.
+      dataset: fields with marked nuclei, see `expert_nuclei.kind_of_truth`.
+      detector: detector of the cells; None takes the centres of the marked nuclei.
+      options: options of the explanation; `numbers` must be empty.
+      nucleus_radius: radius of the disc around a marked position, in pixels of the field.
+      max_fields: maximum number of fields, evenly spread over the data set; 0 means all.
+      out: folder to write to; default a subfolder of `explain` in the run's folder.
 
     Returns:
-      What `field_shares.json` holds: `methods` to `measures` to what `measures.summarise` gives,
-      and `fields`; besides `folder`.
+      The contents of `field_shares.json`: `methods` to `measures` to the result of
+      `measures.summarise`, and `fields`; and `folder`.
 
     Raises:
       InputError: the data set has no nuclei, the run's field of view is unknown, or an option
@@ -131,7 +134,7 @@ def explain_dataset_fields(
         if field is None:
             unmarked += 1
             continue
-        side_of_square(run, field.slide, options.crop)  # fails before any detection
+        side_of_square(run, field.slide, options.crop)  # raises before any detection
         places = field.centres if detector is None else detected(field.slide, detector)
         if not len(places):
             empty += 1
@@ -141,9 +144,9 @@ def explain_dataset_fields(
             found[name].append(measure_field(run, field, places, name, options, group))
     if not any(found.values()):
         raise InputError(
-            f"--fields={dataset.name}: none of the {len(indices)} fields that were looked at has "
-            "both marked nuclei and cells; copies may lack the contours, so give the published "
-            "files, or more fields with --max_fields."
+            f"--fields={dataset.name}: none of the {len(indices)} fields has both marked nuclei "
+            "and cells. Copies of a data set may lack the contour files: use the published files, "
+            "or give a larger --max_fields."
         )
     folder = Path(out) if out else output_folder(run, dataset=dataset)
     report = {
@@ -179,12 +182,12 @@ def measure_field(
     options: FieldOptions = DEFAULT_OPTIONS,
     group: str = "",
 ) -> FieldShares:
-    """Measure one field with one method; a batch of its cells is in memory.
+    """Measure one field with one method; one batch of its cells is in memory at a time.
 
     Args:
-      run: a classifier of cells.
-      field: with its nuclei.
-      places: float64 [n, 2], x and y of the cells in its pixels; n is 1 or more.
+      run: a run that classifies cells.
+      field: the field with its nuclei.
+      places: float64 [n, 2], x and y of the cells in pixels of the field; n is 1 or more.
       method: one of `explain.registry.EXPLANATIONS`.
       options: see `explain_dataset_fields`.
       group: see `FieldShares`.
@@ -222,10 +225,10 @@ def measure_field(
 
 
 def _of_cells(cells: CellMaps, labels: np.ndarray, own: np.ndarray) -> Values:
-    """Measures and areas float64 [n] of some cells; `own` int [n] is the nucleus of each."""
+    """Measures and areas float64 [n] of cells; `own` int [n] is the nucleus of each cell."""
     size = cells.maps.shape[2], cells.maps.shape[1]
     shown = np.stack([labels_in(labels, tuple(box), size) for box in cells.boxes.tolist()])
-    # 0 is no nucleus: the mask of a cell without one stays empty, and its measures undefined.
+    # 0 means no nucleus: the mask of such a cell is empty, so its measures are undefined.
     nucleus = (shown == own[:, None, None]) & (shown > 0)
     masks = np.stack([nucleus, shown > 0], axis=1)
     reduced = cells.reduced
@@ -243,11 +246,11 @@ def _of_cells(cells: CellMaps, labels: np.ndarray, own: np.ndarray) -> Values:
 
 
 def of_field(whole: FieldMap, flat: FieldMap, labels: np.ndarray) -> dict[str, float]:
-    """Where the map of a field lies.
+    """Share of the map of a field on its nuclei.
 
     Args:
-      whole: the map.
-      flat: of the same squares, each with a flat map of sum 1.
+      whole: the map of the field.
+      flat: the sum of uniform maps in the same crops, each with sum 1.
       labels: int [H, W], the nuclei in pixels of the field.
     """
     height, width = whole.values.shape
@@ -286,8 +289,9 @@ def text(report: Mapping[str, Any]) -> str:
     """The tables for the terminal."""
     fields = len({each["field"] for each in report["fields"]})
     lines = [
-        f"{report['dataset']}: {fields} fields, cells by {report['cells_by']}; a nucleus is "
-        f"{report['truth']}. Mean (95 % by resampling; of cells, fields, and of fields, groups)."
+        f"{report['dataset']}: {fields} fields, cells from detector {report['cells_by']}; each "
+        f"nucleus is {report['truth']}. Values are means with a 95 % bootstrap interval, over "
+        "fields for cells and over groups for fields."
     ]
     for title, names in (("Cells", OF_CELLS), ("Fields", OF_FIELDS)):
         rows = [["", *(name.replace("_", " ") for name in names)]]
@@ -299,7 +303,7 @@ def text(report: Mapping[str, Any]) -> str:
 
 
 def _spread(total: int, most: int) -> list[int]:
-    """At most so many positions, evenly spread over all; 0 is all."""
+    """Up to `most` positions, evenly spread over all; 0 means all."""
     count = min(most or total, total)
     return np.unique(np.linspace(0, total - 1, count).round().astype(int)).tolist()
 

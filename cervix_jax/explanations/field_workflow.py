@@ -1,4 +1,4 @@
-"""Explain fields and slides by the table of cells that predict wrote: sheets, maps, one report."""
+"""Explain fields and slides from a table of cells that predict wrote: sheets, maps, one report."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -31,26 +31,28 @@ from cervix_jax.predict.severity import Severity, severity_of
 from cervix_jax.runs.run import Run, as_classifier
 from cervix_jax.slides import Slide, open_slide
 
-_LEAST = 0.5  # probability that a class needs somewhere to be a field's worst
-# Probabilities of the same squares differ by rounding, and by a temperature a little more.
+_LEAST = 0.5  # minimum probability for a class to count as a field's worst finding
+# Probabilities of the same crops differ by rounding, and slightly more by a temperature.
 _SAME = 0.05
 DEFAULT_SETTINGS = MapSettings()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FieldOptions:
-    """What is explained in each field, and how.
+    """Options for explaining fields.
 
     Attributes:
-      methods: of `explain.registry.EXPLANATIONS`, none that needs training images.
-      numbers: of the cells on the sheet; () takes the 16 most suspicious of each field.
-      class_name: that is explained, of the cells on the sheet as well; "" takes the class
-        predicted for each of these, and of the field `class_of_field`.
-      crop: side of the square about a cell, in pixels of the field; 0 takes the field of view.
-      mpp: micrometres that a pixel of the field measures; None takes what the file says, of plain
-        images what the run's data set has.
-      field_cells: most cells that make a field's map, the most suspicious first; 0 is all.
-      settings: how maps are made.
+      methods: names of `explain.registry.EXPLANATIONS` that need no training images.
+      numbers: numbers of the cells on the sheet; () takes the 16 most suspicious cells of each
+        field.
+      class_name: class to explain, for the cells on the sheet and for the field; "" explains the
+        predicted class of each cell, and `class_of_field` for the field.
+      crop: side of the square around each cell, in pixels of the field; 0 takes the run's field of
+        view.
+      mpp: scale of the field in micrometres a pixel; None takes the value in the file, or for
+        plain images the value of the run's data set.
+      field_cells: maximum number of cells in a field's map, the most suspicious first; 0 means all.
+      settings: settings of the maps.
     """
 
     methods: Sequence[str] = (DEFAULT_METHOD,)
@@ -68,7 +70,7 @@ class FieldOptions:
         check_count("--field_cells", self.field_cells, 0)
 
     def target(self, run: Run) -> int | None:
-        """The class of `class_name`; None without one.
+        """The index of `class_name`; None if it is empty.
 
         Raises:
           InputError: the run has no such class.
@@ -77,7 +79,7 @@ class FieldOptions:
             return None
         if self.class_name not in run.class_names:
             raise InputError(
-                f"--class={self.class_name}: is none of the run's classes "
+                f"--class={self.class_name} is not a class of the run; choose from "
                 f"{', '.join(run.class_names)}."
             )
         return run.class_names.index(self.class_name)
@@ -95,26 +97,26 @@ def explain_fields(
     max_fields: int = 0,
     out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Explain chosen cells of fields and slides, and these as a whole.
+    """Explain selected cells of fields and slides, and each field as a whole.
 
       python -m cervix_jax.predict field.png --workdir=RUN --field=cells --out=cells.csv
       explain_fields("RUN", "cells.csv", options=FieldOptions(numbers=[12, 57]))
 
-    For each field and method it writes a sheet of the chosen cells, the raw maps of these
+    For each field and method the function writes a sheet of the selected cells, their raw maps
     (`.npz`: `maps`, `boxes` in level-0 pixels, `cells`, `targets`), the field in grey with its map
-    over it, and that map alone as a transparent layer. What the map of a field means stands in
-    `explain.field_map`.
+    as an overlay, and the map alone as a transparent layer. `explain.field_map` defines the map of
+    a field.
 
     Args:
-      run: a classifier of cells, or the folder of its run.
+      run: a run that classifies cells, or its folder.
       cells: the table of `predict --field=cells`.
-      options: what is explained, and how.
-      slide: path or file name of one field of the table; "" takes all.
-      max_fields: the first so many; 0 is all.
-      out: folder to write to; by default `explain/cells` in the run's folder.
+      options: options of the explanation.
+      slide: path or file name of one field of the table; "" takes all fields.
+      max_fields: maximum number of fields, the first of the table; 0 means all.
+      out: folder to write to; default `explain/cells` in the run's folder.
 
     Returns:
-      What `field_explanations.json` holds, and `folder`.
+      The contents of `field_explanations.json`, and `folder`.
 
     Raises:
       InputError: the table, an image, a cell's number or an option cannot be used.
@@ -125,10 +127,10 @@ def explain_fields(
     fields = read_cells(cells, run.class_names, slide)
     if options.numbers and len(fields) > 1:
         raise InputError(
-            f"--cell: {cells} has cells of {len(fields)} fields, each numbered from 1; name one "
-            f"with --slide, e.g. --slide={fields[0].path}."
+            f"--cell: {cells} has cells of {len(fields)} fields, each numbered from 1; choose one "
+            f"field with --slide, e.g. --slide={fields[0].path}."
         )
-    for field in fields:  # fails before any work
+    for field in fields:  # raises before any map is computed
         field.rows(options.numbers)
     folder = Path(out) if out else output_folder(run) / "cells"
     explainer = Explainer(run, options.settings, None)
@@ -151,15 +153,15 @@ def explain_fields(
 
 
 def class_of_field(probabilities: np.ndarray, severity: Severity) -> int:
-    """The class that a field's map explains where none is named.
+    """The class that a field's map explains if no class is given.
 
-    The worst class that reaches 0.5 in some cell; where none does, or no order is known, the
-    abnormal class that is most probable in some cell; where nobody knows which are abnormal, the
-    class of the greatest mean probability.
+    This is the most severe class with a probability of at least 0.5 in some cell. If there is none,
+    or if no order of severity is known, it is the abnormal class with the highest probability in
+    any cell. If no abnormal classes are known, it is the class with the highest mean probability.
 
     Args:
       probabilities: float [n, C], of the field's cells; n is 1 or more.
-      severity: the classes.
+      severity: severity of the classes.
     """
     if worst := severity.worst(probabilities, _LEAST):
         return severity.class_names.index(worst[0])
@@ -223,14 +225,14 @@ def _explain_field(
 
 
 def what(method: str, settings: MapSettings, class_name: str, count: int) -> str:
-    """What a field's map explains, in words."""
+    """A sentence part that names the method, the score and the class of a field's map."""
     score = (METHODS[method].output or settings.output).replace("_", " ")
     cells = "its one cell" if count == 1 else f"{count} cells"
     return f"{METHODS[method].label}; sum over {cells} of the {score} of {class_name}"
 
 
 def _suspicious_first(cells: FieldCells, severity: Severity, target: int) -> np.ndarray:
-    """Rows of all cells, those to look at first in front."""
+    """Rows of all cells, the most suspicious first."""
     found = suspicious(cells.probabilities, severity, _LEAST, len(cells.numbers))
     return found if len(found) else np.argsort(-cells.probabilities[:, target], kind="stable")
 
@@ -250,7 +252,7 @@ def _maps(
 
 
 def _joined(parts) -> CellMaps:
-    """Batches as one; of the few cells on a sheet."""
+    """All batches joined; used for the few cells on a sheet."""
     found = list(parts)
     arrays = {
         field.name: np.concatenate([getattr(part, field.name) for part in found])
@@ -264,8 +266,8 @@ def _check_probabilities(cells: FieldCells, rows: np.ndarray, shown: CellMaps) -
     away = np.abs(softmax(shown.logits.astype(np.float64), axis=1) - cells.probabilities[rows])
     if away.max() > _SAME:
         logging.warning(
-            "%s: the network's probabilities of cell %d are up to %.2f away from those of the "
-            "table; give --crop, --mpp and --step as predict had them (or it had a temperature).",
+            "%s: the probabilities of cell %d differ by up to %.2f from those in the table; give "
+            "the same --crop, --mpp and --step as for predict (a temperature also changes them).",
             cells.path, cells.numbers[rows][away.max(1).argmax()], away.max(),
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The network before it learnt anything, for the randomisation of its parameters."""
+"""Random, untrained weights of a run's network, for parameter randomisation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from cervix_jax.runs.run import Run
 
 
 def fresh_variables(run: Run, seed: int) -> dict[str, Any]:
-    """The variables of a run's network as its own initialiser draws them.
+    """Random variables of a run's network, drawn by its own initialiser.
 
     Returns:
       {"params", "stats"} with the keys of `run.variables`.
@@ -26,7 +26,7 @@ def fresh_variables(run: Run, seed: int) -> dict[str, Any]:
 
 
 def _keyed_like(tree: Any, other: Any) -> Any:
-    """The tree with the keys of `other`: a checkpoint has "0" where a model has 0."""
+    """The tree with the keys of `other`: checkpoints use the key "0" for a model's 0."""
     if not isinstance(other, Mapping):
         return tree
     return {

@@ -1,4 +1,4 @@
-"""Every measure of every method: one value an image, kept on disk as they are made."""
+"""All measures of a method: one value for each image, stored on disk as they are computed."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +21,15 @@ Values = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How much is measured.
+    """Numbers of images and samples for the measures.
 
     Attributes:
-      perturbed_images: at most so many for measures that run the network on changed images.
-      repeated_images: at most so many for measures that make maps anew.
-      curve_steps: of insertion and deletion.
-      infidelity_samples: perturbations of each image.
-      sensitivity_samples: nearby images of each.
+      perturbed_images: maximum number of images for measures that run the network on changed
+        images.
+      repeated_images: maximum number of images for measures that compute new maps.
+      curve_steps: steps of the insertion and deletion curves.
+      infidelity_samples: random perturbations of each image.
+      sensitivity_samples: slightly changed copies of each image.
     """
 
     perturbed_images: int = 32
@@ -40,16 +41,16 @@ class Effort:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A method's maps, and what they are maps of.
+    """The maps of a method with everything needed to measure them.
 
     Attributes:
-      name: of the method.
+      name: name of the method.
       maps: float32 [N, S, S, 3] or [N, S, S].
       selection: the images.
-      annotations: masks of them, where the data set has any.
-      explainer: the network.
-      fresh: the network's variables as its initialiser draws them.
-      effort: how much is measured.
+      annotations: masks of the images; None if the data set has none.
+      explainer: the network and the settings of the maps.
+      fresh: random, untrained variables of the network, for parameter randomisation.
+      effort: numbers of images and samples.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Subject:
     effort: Effort
 
     def first(self, count: int) -> "Subject":
-        """The first images of it."""
+        """The same for the first images only."""
         annotations = self.annotations
         return dataclasses.replace(
             self,
@@ -77,22 +78,22 @@ class Subject:
 
     @property
     def images(self) -> np.ndarray:
-        """What is explained, float32 [N, S, S, 3]."""
+        """The explained images, float32 [N, S, S, 3]."""
         return self.selection.images
 
     @property
     def targets(self) -> np.ndarray:
-        """The class explained of each, int [N]."""
+        """The class explained for each image, int [N]."""
         return self.selection.targets
 
     @property
     def explained(self) -> tuple[Partial, np.ndarray, np.ndarray, np.ndarray]:
-        """What every measure of the network is given: it, images, targets, maps."""
+        """Positional arguments of every measure: the network, images, targets and maps."""
         return self.explainer.function(self.name), self.images, self.targets, self.maps
 
     @property
     def common(self) -> dict[str, Any]:
-        """Arguments of every measure of the network."""
+        """Keyword arguments of every measure that runs the network."""
         settings = self.explainer.settings
         return {
             "batch_size": settings.batch_size,
@@ -103,7 +104,7 @@ class Subject:
     def remake(
         self, fn: LogitsFn, images: np.ndarray, targets: np.ndarray, **common: Any
     ) -> np.ndarray:
-        """Maps of other images or of another network, in the settings of these."""
+        """Maps of other images or of another network with the same settings."""
         del common
         return self.explainer.explain(self.name, images, targets, fn=fn)
 
@@ -140,7 +141,7 @@ def _infidelity(subject: Subject, progress: str) -> Values:
         output=subject.explainer.score_of(subject.name),
         progress=f"{progress} infidelity", **subject.common,
     )  # fmt: skip
-    # Of the map at its best scale, against a map of zeros: so methods in any units compare.
+    # Scaled by its best factor and relative to a map of zeros, so that units do not matter.
     unexplained = np.full(len(found.change), np.nan)
     np.divide(found.normalised, found.change, out=unexplained, where=found.change > 0)
     return {"infidelity": unexplained}
@@ -223,10 +224,10 @@ class Group:
     """Measures that are computed together.
 
     Attributes:
-      measure: subject and name of the bar to values.
-      images: field of `Effort` with the number of images; "" measures all.
+      measure: function of the subject and the label of the progress bar that returns values.
+      images: field of `Effort` with the number of images; "" measures all images.
       effort: other fields of `Effort` that the values depend on.
-      of_network: whether it looks at the network, and not at the maps alone.
+      of_network: whether the measure runs the network; others use the maps only.
     """
 
     measure: Callable[[Subject, str], Values]
@@ -253,13 +254,13 @@ COMPLETENESS, AVERAGE_MAP, LOCALISATION = "completeness", "average_map", "locali
 def measure(
     subject: Subject, store: Store, *, groups: Sequence[str] = tuple(GROUPS), progress: str = ""
 ) -> Values:
-    """All values of one method, each measure over the first images of the selection.
+    """All values of one method; each measure uses the first images of the selection.
 
     Args:
       subject: the maps.
-      store: gets `<group>.json`; made with the settings of the maps.
+      store: store of the files `<group>.json`, with the settings of the maps.
       groups: names of `GROUPS`.
-      progress: what bars are called.
+      progress: label of the progress bars.
 
     Returns:
       Measure to float64 [n]; n differs between measures.
@@ -274,7 +275,7 @@ def measure(
         if not count or not _applies(key, subject, count):
             continue
         settings = {"images": count} | {field: getattr(effort, field) for field in group.effort}
-        if group.of_network:  # also the seed of what is drawn
+        if group.of_network:  # these measures draw random numbers
             settings |= {"seed": subject.explainer.settings.seed}
         if key == LOCALISATION and subject.annotations is not None:
             settings |= subject.annotations.settings

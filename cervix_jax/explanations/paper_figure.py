@@ -1,10 +1,10 @@
-"""The paper's picture: gradient and integrated gradient of the probability, models side by side.
+"""The paper's figure: gradient and integrated gradient of the probability, models side by side.
 
-As in the published code of arXiv 2106.00557: both are of the softmax probability; the integrated
-gradient is the mean over 10 baselines of uniform noise, 50 steps each, left Riemann sums. What is
-drawn is the positive part of the mean over the channels, white at the 99th percentile of the
-image; the overlay is the image times that. So pictures have no common scale: for one see the
-contact sheets.
+The figure follows the published code of arXiv 2106.00557. Both maps explain the softmax
+probability. The integrated gradient is the mean over 10 baselines of uniform noise, with 50 steps
+each and left Riemann sums. The figure shows the positive part of the mean over the channels, white
+at the 99th percentile of the image, and the image multiplied by it. Its pictures therefore have no
+common scale; the contact sheets have one.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ TITLES = ("image", "overlay", "map")
 
 
 class Side(NamedTuple):
-    """One model's part of the picture.
+    """One model's part of the figure.
 
     Attributes:
-      title: of the model.
+      title: name of the model and its run.
       pixels: uint8 [N, S, S, 3].
       gradients: float32 [N, S, S, 3].
       integrated: float32 [N, S, S, 3].
@@ -54,15 +54,15 @@ def make_side(
     batch_size: int = 32,
     progress: str = "",
 ) -> Side:
-    """The maps of one model, kept in a store.
+    """The maps of one model, stored on disk.
 
     Args:
-      run: the model.
-      selection: the images of the picture.
-      store: gets `gradient.npz` and `integrated_gradient.npz`.
-      seed: of the baselines.
-      batch_size: gradients at a time.
-      progress: what a bar is called.
+      run: the run of the model.
+      selection: the images of the figure.
+      store: store of `gradient.npz` and `integrated_gradient.npz`.
+      seed: seed of the baselines.
+      batch_size: gradients in one batch.
+      progress: label of the progress bar.
     """
 
     def maps(name: str, rows: slice, **options: Any) -> np.ndarray:
@@ -89,7 +89,7 @@ def make_side(
 
 
 def captions(run: Run, selection: Selection) -> list[str]:
-    """What each image is and what the network calls it."""
+    """Captions: the label of each image and the probability of the explained class."""
     names, rows = drawable(selection.dataset.class_names), np.arange(len(selection.targets))
     predicted = drawable(run.class_names)
     sure = selection.probabilities[rows, selection.targets]
@@ -100,7 +100,7 @@ def captions(run: Run, selection: Selection) -> list[str]:
 
 
 def draw(sides: Sequence[Side], path: Path) -> None:
-    """Draw the picture: for each image two rows, for each model three columns."""
+    """Draw the figure: two rows for each image, three columns for each model."""
     count = len(sides[0].pixels)
     figure = Figure(figsize=(4.6 * len(sides), 3.1 * count + 0.6), layout="constrained")
     parts = figure.subfigures(1, len(sides), squeeze=False)

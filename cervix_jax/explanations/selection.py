@@ -1,4 +1,4 @@
-"""Which images are explained, and for which class."""
+"""Selection of the images to explain, and of the class explained for each."""
 
 import dataclasses
 import hashlib
@@ -19,18 +19,18 @@ Target = Literal["predicted", "label"]
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """N images of a data set, in an order whose beginnings are stratified too.
+    """N images of a data set; the first images of the order are stratified like the whole.
 
     Attributes:
-      dataset: where they are from.
-      indices: int [N], their positions in it.
+      dataset: data set of the images.
+      indices: int [N], positions of the images in the data set.
       pixels: uint8 [N, S, S, 3].
-      images: float32 [N, S, S, 3], as the network takes them.
+      images: float32 [N, S, S, 3], preprocessed for the network.
       probabilities: float32 [N, C].
       target: "predicted" or "label".
-      targets: int [N], the class that is explained.
-      right: bool [N], whether the prediction is the label; None where the data set has other
-        classes than the network.
+      targets: int [N], the class to explain.
+      right: bool [N], whether the prediction is the label; None if the data set has other classes
+        than the network.
     """
 
     dataset: Dataset
@@ -44,27 +44,27 @@ class Selection:
 
     @property
     def labels(self) -> np.ndarray:
-        """Int [N], by the classes of the data set."""
+        """Labels of the images, int [N], in the classes of the data set."""
         return self.dataset.labels[self.indices]
 
     @property
     def groups(self) -> np.ndarray:
-        """Str [N]."""
+        """Groups of the images, str [N]."""
         return np.asarray(self.dataset.groups, str)[self.indices]
 
     @property
     def filenames(self) -> list[str]:
-        """N names."""
+        """N file names."""
         return [self.dataset.filenames[index] for index in self.indices]
 
     @property
     def pixels_digest(self) -> str:
-        """One digest of all N images; others under the same names have another."""
+        """One digest of the pixels of all N images; it detects other images of the same names."""
         digests = [self.dataset.digests[index] for index in self.indices]
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def take(self, rows: np.ndarray) -> "Selection":
-        """Some of the images, by their places here."""
+        """A part of the selection, by positions in it."""
         return dataclasses.replace(
             self,
             indices=self.indices[rows],
@@ -76,7 +76,7 @@ class Selection:
         )
 
     def first(self, count: int) -> "Selection":
-        """The first images, as many of them as there are."""
+        """The first `count` images, or all if there are fewer."""
         return self.take(np.arange(min(count, len(self.indices))))
 
 
@@ -88,18 +88,20 @@ def choose(
     seed: int = 0,
     confidence: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Positions of `count` examples: of each class in turn a right one, then a wrong one.
+    """Positions of `count` examples, selected in rounds.
 
-    Strata that have no more are left out; so errors, which are rare, are over-represented.
+    Each round takes one correctly classified example of every class, then one wrongly classified
+    example of every class. A stratum without further examples is skipped. Errors are rare, so they
+    are over-represented.
 
     Args:
       labels: int [N].
-      right: bool [N]; None does not stratify by it.
-      count: how many; more than there are takes all.
-      seed: of the order within a stratum, where there is no `confidence`.
-      confidence: float [N], the probability of the predicted class. With it the errors of a class
-        come by it, the surest first, and its right ones from both ends, the surest, the least sure
-        and so on.
+      right: bool [N], whether the example is correctly classified; None does not stratify by it.
+      count: number of examples; if there are fewer, all are taken.
+      seed: seed of the random order within a stratum, used without `confidence`.
+      confidence: float [N], the probability of the predicted class. With it, errors of a class are
+        ordered by falling confidence, and correct examples alternate between the highest and the
+        lowest confidence.
 
     Returns:
       int [at most count].
@@ -136,24 +138,24 @@ def select(
     batch_size: int = 32,
     progress: str = "",
 ) -> Selection:
-    """Choose images, and predict them.
+    """Select images and predict their classes.
 
     Args:
-      run: the network.
-      dataset: its own data set, or another.
-      pipeline: of that data set, with the run's size and resize rule.
+      run: the run.
+      dataset: the run's own data set, or another.
+      pipeline: pipeline of that data set, with the run's size and resize rule.
       candidates: int, positions to choose from.
-      count: how many images; 0 is all.
-      target: "predicted", or "label" where the data set has the network's classes.
-      seed: of the choice.
-      batch_size: images at a time.
-      progress: what a bar is called.
+      count: number of images; 0 means all.
+      target: "predicted", or "label" if the data set has the network's classes.
+      seed: seed of the selection.
+      batch_size: images in one batch.
+      progress: label of the progress bar.
 
     Raises:
-      InputError: the data set has other classes, and `target` is "label".
+      InputError: `target` is "label" and the data set has other classes.
     """
     right = None
-    if tuple(dataset.class_names) == run.class_names:  # to know which are right, predict all
+    if tuple(dataset.class_names) == run.class_names:  # all are predicted to find the errors
         found = _predict(run, pipeline, candidates, batch_size, progress)
         right = found.argmax(-1) == dataset.labels[candidates]
     rows = choose(dataset.labels[candidates], right, count or len(candidates), seed=seed)
@@ -169,12 +171,11 @@ def selection_of(
     *,
     batch_size: int = 32,
 ) -> Selection:
-    """The images at given positions, predicted; arguments and errors as for `select`."""
+    """A selection of the images at given positions; arguments and errors as for `select`."""
     own = tuple(dataset.class_names) == run.class_names
     if target == "label" and not own:
         raise InputError(
-            f"target=label: {dataset.name} has other classes than the network; explain the "
-            "predicted class."
+            f"target=label: {dataset.name} has other classes than the run; give target=predicted."
         )
     pixels = pipeline.images(indices)
     probabilities = probabilities_of(run.logits(pixels, batch_size=batch_size))

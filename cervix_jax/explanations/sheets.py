@@ -1,4 +1,4 @@
-"""A method's maps as a picture: images, signed and absolute maps, overlays, one scale for all."""
+"""Contact sheet of a method: images, signed and absolute maps, and overlays on one colour scale."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from cervix_jax.explain.pictures import (
 from cervix_jax.figures import LABEL_SIZE, save, wrapped
 
 COLUMNS = ("image", "signed", "absolute", "overlay")
-CAPTION = 72  # characters in a line below an image and its maps
+CAPTION = 72  # characters in one line of a caption
 GAP = 4  # pixels between pictures
 PAIRS = 2  # images in a row of the sheet
 
@@ -29,14 +29,14 @@ PAIRS = 2  # images in a row of the sheet
 def contact_sheet(
     pixels: np.ndarray, maps: np.ndarray, captions: Sequence[str], title: str, path: Path
 ) -> None:
-    """Draw maps beside their images.
+    """Draw the maps next to their images.
 
     Args:
       pixels: uint8 [N, S, S, 3].
-      maps: raw, [N, S, S, 3] or [N, S, S].
-      captions: N texts.
-      title: above the sheet.
-      path: PNG to write.
+      maps: raw maps, [N, S, S, 3] or [N, S, S].
+      captions: N texts, one below each image.
+      title: title above the sheet.
+      path: PNG file to write.
     """
     signed, absolute = reduce_channels(maps), reduce_channels(maps, "sum_absolute")
     ends = scale_of(signed), scale_of(absolute)
@@ -63,8 +63,8 @@ def contact_sheet(
             axes.text(x, -GAP, name, fontsize=LABEL_SIZE, ha="center", va="bottom")
     axes.set_axis_off()
     bars = (
-        (Normalize(-(ends[0] or 1), ends[0] or 1), SIGNED, "signed: channels added"),
-        (Normalize(0, ends[1] or 1), ABSOLUTE, "absolute: |channels| added"),
+        (Normalize(-(ends[0] or 1), ends[0] or 1), SIGNED, "signed: sum over colour channels"),
+        (Normalize(0, ends[1] or 1), ABSOLUTE, "absolute: sum of absolute values"),
     )
     for norm, colours, label in bars:
         figure.colorbar(
@@ -72,7 +72,7 @@ def contact_sheet(
             shrink=0.6, aspect=40, pad=0.01,
         )  # fmt: skip
     figure.suptitle(
-        f"{title}\nraw values; one scale for the sheet, which ends at the 99.5th percentile",
+        f"{title}\nraw values; one colour scale for the sheet, clipped at the 99.5th percentile",
         fontsize=LABEL_SIZE + 1,
     )
     save(figure, path)
@@ -87,7 +87,7 @@ def strip(
       image: uint8 [S, S, 3].
       signed: float [S, S].
       absolute: float [S, S].
-      ends: the values at which the colours of either end.
+      ends: the values of the strongest colour of the signed and of the absolute map.
 
     Returns:
       uint8 [S, W, 3].

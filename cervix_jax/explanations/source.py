@@ -1,4 +1,4 @@
-"""Where the images of a run's explanations are from: its own data set, or another one."""
+"""Source of the images to explain: a split of the run's own data set, or another data set."""
 
 import dataclasses
 
@@ -14,18 +14,18 @@ from cervix_jax.explain.baselines import Several, several
 from cervix_jax.runs.own_data import with_classes
 from cervix_jax.runs.run import Run
 
-REFERENCE_IMAGES = 32  # training images that expected gradients start from
+REFERENCE_IMAGES = 32  # training images that serve as baselines of expected gradients
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where images are from.
+    """A data set and the positions to select images from.
 
     Attributes:
-      dataset: the run's own, or another.
-      pipeline: gives its images.
+      dataset: the run's own data set, or another.
+      pipeline: pipeline that reads its images.
       candidates: int, positions to choose from.
-      data: the run's own data, divided as in training; None for another data set.
+      data: the run's own data, split as in training; None for another data set.
     """
 
     dataset: Dataset
@@ -47,7 +47,7 @@ def open_source(
     data_dir: str,
     class_map: ClassMap | None = None,
 ) -> Source:
-    """A split of the run's own data set, or all of another.
+    """A split of the run's own data set, or all images of another data set.
 
     Raises:
       InputError: the data cannot be used, or the split is empty.
@@ -70,11 +70,11 @@ def _by_name(run: Run, dataset: Dataset, class_map: ClassMap | None) -> Dataset:
     except InputError:
         if class_map:
             raise
-        return dataset  # its labels say nothing of the network, and maps can be made all the same
+        return dataset  # labels and predictions are not comparable, but maps can be made
 
 
 def open_pipeline(run: Run, dataset: Dataset) -> Pipeline:
-    """The images of a data set as the run's network takes them."""
+    """Pipeline of a data set's images at the run's input size and resize rule."""
     return Pipeline(
         dataset,
         image_size=run.config.image_size,
@@ -85,13 +85,13 @@ def open_pipeline(run: Run, dataset: Dataset) -> Pipeline:
 
 
 def scale_in(run: Run, dataset: Dataset) -> float | None:
-    """Pixels of the run's squares per pixel of a data set's images, see `network_scale`."""
+    """Pixels of the run's input per pixel of a data set's images, see `network_scale`."""
     return network_scale(run.config.data, dataset.microns_per_pixel, dataset.name)
 
 
 def training_images(run: Run, source: Source, seed: int) -> Several:
-    """What expected gradients start from."""
-    data = source.data or run.open_data()  # the run's own, wherever they were
+    """Random training images of the run, the baselines of expected gradients."""
+    data = source.data or run.open_data()  # from the folder that the run's config names
     training = data.indices("train")
     drawn = np.random.default_rng(seed).permutation(training)[:REFERENCE_IMAGES]
     return several(run.preprocess(data.pipeline.images(np.sort(drawn))))

@@ -1,7 +1,7 @@
-"""Maps and measured values on disk, so that what is finished is not done again.
+"""Maps and measured values on disk, so that finished results are not computed again.
 
-Each file is written whole and holds the settings it was made with. Where those are the ones asked
-for it is read; where they are others it is refused, or made anew with `overwrite`.
+Each file is written atomically and stores its settings. A file with the requested settings is read.
+A file with other settings raises an error, or is computed again with `overwrite`.
 """
 
 import dataclasses
@@ -26,10 +26,10 @@ class Store:
     """A folder of maps and values of the same images and network.
 
     Attributes:
-      folder: where the files lie.
-      made_with: what decides them besides their own settings, JSON-ready; has `filenames` and
-        `targets` of the images.
-      overwrite: whether files of other settings are replaced.
+      folder: folder of the files.
+      made_with: settings that all files share, JSON-ready; includes `filenames` and `targets` of
+        the images.
+      overwrite: whether files with other settings are replaced.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class Store:
         )
 
     def below(self, folder: str, **more: Any) -> "Store":
-        """A folder inside, of things that depend on more."""
+        """A store in a subfolder, whose files depend on additional settings."""
         return dataclasses.replace(
             self, folder=self.folder / folder, made_with=self.made_with | more
         )
@@ -75,16 +75,16 @@ def load_or_make_maps(
     overwrite: bool = False,
     progress: str = "",
 ) -> np.ndarray:
-    """The maps of a file, or new ones, made and kept a chunk at a time.
+    """The maps of a file; missing maps are computed and stored chunk by chunk.
 
     Args:
-      path: `<method>.npz`; holds `maps` float32, `filenames`, `targets` int64 and `settings`
-        (JSON). Chunks lie in `<method>.parts` until all are made.
-      settings: JSON-ready; has `filenames` and `targets` of the N images.
-      make: which images to their maps.
-      chunk: images of a chunk.
-      overwrite: whether a file of other settings is replaced.
-      progress: what a bar is called.
+      path: `<method>.npz`; contains `maps` float32, `filenames`, `targets` int64 and `settings`
+        (JSON). Chunks are stored in `<method>.parts` until all are computed.
+      settings: JSON-ready; includes `filenames` and `targets` of the N images.
+      make: maps a slice of the images to their maps.
+      chunk: images in one chunk.
+      overwrite: whether a file with other settings is replaced.
+      progress: label of the progress bar.
 
     Returns:
       float32 [N, S, S, 3] or [N, S, S].
@@ -118,13 +118,13 @@ def load_or_make_values(
     *,
     overwrite: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Measured values of a JSON file, or new ones.
+    """Measured values of a JSON file; missing values are computed and stored.
 
     Args:
-      path: holds `settings` and `values`: name to one number an image, null for NaN.
+      path: contains `settings` and `values`: name to one number for each image, null for NaN.
       settings: JSON-ready.
-      make: name to float [n].
-      overwrite: whether a file of other settings is replaced.
+      make: returns name to float [n].
+      overwrite: whether a file with other settings is replaced.
 
     Returns:
       Name to float64 [n].
@@ -178,9 +178,9 @@ def _same(path: Path, before: dict, now: dict, overwrite: bool) -> bool:
     differing = [key for key in recorded if now.get(key) != before.get(key)]
     if differing and not overwrite:
         raise InputError(
-            f"{path}: was made with other settings: "
+            f"{path} has other settings: "
             f"{'; '.join(_difference(key, before, now) for key in differing[:SHOWN])}. Give the "
-            "same settings, another --out, or --overwrite to make anew what differs."
+            "same settings, another --out, or --overwrite to replace the file."
         )
     return not differing
 
@@ -189,9 +189,9 @@ def _difference(key: str, before: dict, now: dict) -> str:
     there, here = before.get(key, "absent"), now.get(key, "absent")
     if isinstance(there, list) or isinstance(here, list):
         sizes = [f"{len(x)}" if isinstance(x, list) else str(x) for x in (there, here)]
-        same = "others" if sizes[0] == sizes[1] else sizes[1]
-        return f"{key} are {sizes[0]} there and {same} here"
-    return f"{key} is {there!r} there and {here!r} here"
+        same = "different ones" if sizes[0] == sizes[1] else sizes[1]
+        return f"{sizes[0]} {key} in the file, {same} requested"
+    return f"{key} is {there!r} in the file, {here!r} requested"
 
 
 def _damaged(path: Path, error: Exception) -> InputError:

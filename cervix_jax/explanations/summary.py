@@ -1,4 +1,4 @@
-"""From values of images to what is reported: measures.json, measures.csv and tables."""
+"""Summaries of the values of single images: measures.json, measures.csv and tables."""
 
 import csv
 import io
@@ -19,11 +19,11 @@ HIGHER, LOWER, NEITHER = "higher", "lower", "neither"
 
 
 class Description(NamedTuple):
-    """Of a measure.
+    """Direction and definition of a measure.
 
     Attributes:
       better: "higher", "lower" or "neither".
-      description: what it is.
+      description: definition for readers, without a full stop.
     """
 
     better: str
@@ -32,60 +32,72 @@ class Description(NamedTuple):
 
 DESCRIPTIONS: Mapping[str, Description] = {
     "insertion": Description(
-        HIGHER, "area under the probability while the most relevant pixels come in"
+        HIGHER,
+        "area under the curve of the class probability while pixels are inserted into the mean "
+        "colour, the most relevant first",
     ),
-    "deletion": Description(LOWER, "area under the probability while the most relevant pixels go"),
+    "deletion": Description(
+        LOWER,
+        "area under the curve of the class probability while pixels are replaced by the mean "
+        "colour, the most relevant first",
+    ),
     "road": Description(
-        HIGHER, "(LeRF - MoRF) / 2 of the probability, pixels imputed; 0 is chance"
+        HIGHER,
+        "half the difference of the probability between removing the least and the most relevant "
+        "pixels first; removed pixels are imputed; 0 is chance",
     ),
     "infidelity": Description(
         LOWER,
-        "share of the score's response to noise that the map at its best scale leaves unexplained; "
-        "1 is a map of zeros",
+        "share of the score's change under noise that the map, scaled by one fitted factor, leaves "
+        "unexplained; a map of zeros has 1",
     ),
     "completeness": Description(
-        LOWER, "|sum of the map - rise of the score| / |rise of the score|"
+        LOWER,
+        "|sum of the map - rise of the score| / |rise of the score|, where the rise is from the "
+        "baseline to the image",
     ),
     "sensitivity_max": Description(
-        LOWER, "largest relative change of the map for hardly changed images"
+        LOWER, "largest relative change of the map when the image changes very little"
     ),
     "randomisation_head": Description(
         LOWER,
-        "rank correlation of |map| with that of the network whose head is random",
+        "rank correlation of |map| with the |map| of the network with a random head",
     ),
     "randomisation_stem": Description(
         LOWER,
-        "rank correlation of |map| with that of a wholly random network; near 1 the map does not "
-        "depend on what was learnt",
+        "rank correlation of |map| with the |map| of a network whose weights are all random; near "
+        "1 the map does not depend on the training",
     ),
     "random_logit": Description(
         LOWER,
-        "rank correlation of the map with that of another class; near 1 it does not depend on the "
-        "class",
+        "rank correlation of the map with the map of another, randomly drawn class; near 1 the map "
+        "does not depend on the class",
     ),
     "average_map": Description(
         LOWER,
-        "rank correlation of the map with the mean map of the other images; near 1 it does not "
-        "depend on the image",
+        "rank correlation of the map with the mean map of the other images; near 1 the map does "
+        "not depend on the image",
     ),
     "sparseness": Description(
-        NEITHER, "Gini index: 0 all pixels alike, 1 one pixel; no sign of faithfulness"
+        NEITHER,
+        "Gini index: 0 if all pixels are equal, 1 if one pixel has all relevance; does not measure "
+        "faithfulness",
     ),
-    "complexity": Description(NEITHER, "entropy in nats; no sign of faithfulness"),
+    "complexity": Description(NEITHER, "entropy of the map in nats; does not measure faithfulness"),
 }
 LOCALISED = {
     "mass": "share of the positive relevance in the {region}",
-    "rank": "share of the most relevant pixels, as many as its own, in the {region}",
-    "pointing": "how often the most relevant pixel lies in the {region}",
+    "rank": "share of the most relevant pixels, as many as the region has, in the {region}",
+    "pointing": "share of images whose most relevant pixel lies in the {region}",
 }
-# Shown together; regions are added to the last.
+# Each family is one table; measures of regions are added to the last.
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "Faithfulness": ("insertion", "deletion", "road", "infidelity", "completeness"),
     "Robustness and sanity checks": (
         "sensitivity_max", "randomisation_head", "randomisation_stem", "random_logit",
         "average_map",
     ),
-    "Spread (says nothing of faithfulness)": ("sparseness", "complexity"),
+    "Spread (does not measure faithfulness)": ("sparseness", "complexity"),
     "Localisation": (),
 }  # fmt: skip
 CSV_FIELDS = (
@@ -95,28 +107,32 @@ CSV_FIELDS = (
 
 
 def describe(name: str) -> Description:
-    """Which way a measure is better, and what it is."""
+    """Direction and definition of a measure."""
     if name in DESCRIPTIONS:
         return DESCRIPTIONS[name]
     kind, _, region = name.partition("_")
     if kind == "randomisation":
-        return Description(LOWER, f"as randomisation_stem, from the head down to {region}")
+        return Description(
+            LOWER, f"as randomisation_stem, with random weights from the head down to {region}"
+        )
     better, where = HIGHER if region == "nucleus" else NEITHER, region.replace("_", " ")
-    return Description(better, f"{LOCALISED[kind].format(region=where)}; chance is its area")
+    return Description(
+        better, f"{LOCALISED[kind].format(region=where)}; chance is the region's share of the area"
+    )
 
 
 def summarise_methods(values: Mapping[str, Values], selection: Selection) -> dict[str, dict]:
     """Every measure of every method with its interval.
 
     Args:
-      values: method to measure to float64 [n], of the first n images.
-      selection: those images.
+      values: method to measure to float64 [n], values of the first n images.
+      selection: the images.
 
     Returns:
-      Method to measure to what `measures.summarise` gives, and besides: `better`; `right` and
-      `wrong`, the same of the images that are predicted rightly and wrongly; `minus`, the
-      difference to each reference over the same images; where maps lie also `by_class`, the same
-      of the images of each class of the data set (of CRIC, lesions).
+      Method to measure to the result of `measures.summarise`, with these keys in addition:
+      `better`; `right` and `wrong`, the same for the correctly and the wrongly classified images;
+      `minus`, the difference to each control map over the same images; and, for measures of
+      location, `by_class`, the same for the images of each class of the data set (lesions in CRIC).
     """
     found = {}
     for method, measured in values.items():
@@ -193,10 +209,10 @@ def tables(report: dict) -> list[dict[str, Any]]:
     """The measures as tables of text, one a family.
 
     Args:
-      report: what `measures.json` holds.
+      report: the contents of `measures.json`.
 
     Returns:
-      `title, notes` (one for each column), `columns` and `rows` (method, cells).
+      Dicts with `title`, `notes` (one for each column), `columns` and `rows` (method, cells).
     """
     described, methods = report["measures"], report["methods"]
     localised = tuple(name for name in described if name.partition("_")[0] in LOCALISED)
@@ -222,14 +238,15 @@ def tables(report: dict) -> list[dict[str, Any]]:
 
 
 def headline(report: dict) -> str:
-    """Which images were explained, in a sentence or two."""
+    """One paragraph: the explained images, the class, and how to read the tables."""
     facts = report["selection"]
-    wrong = "" if facts["wrong"] is None else f", {facts['wrong']} predicted wrongly"
+    wrong = "" if facts["wrong"] is None else f", {facts['wrong']} wrongly classified"
+    target = "true" if report["target"] == "label" else report["target"]
     return (
         f"{report.get('data_title', report['dataset'])}, {report['split']}: {facts['n']} images of "
         f"{facts['groups']} "
-        f"groups{wrong}; explained is the {report['target']} class. Mean (95 % by resampling "
-        "groups); methods in brackets know nothing of the network."
+        f"groups{wrong}. The maps explain the {target} class. Values are means with a 95 % "
+        "bootstrap interval over groups. Brackets mark control maps, which ignore the model."
     )
 
 
@@ -248,7 +265,7 @@ def _heading(name: str, better: str) -> str:
 
 
 def cell(summary: dict | None) -> str:
-    """What `measures.summarise` gives as a cell of a table; "" for None."""
+    """A result of `measures.summarise` as a table cell; "" for None."""
     if summary is None:
         return ""
     if summary["estimate"] is None:

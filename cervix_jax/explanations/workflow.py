@@ -1,4 +1,4 @@
-"""Explain a run, step by step: choose images, make maps, draw them, measure them."""
+"""Explain a run step by step: select images, make maps, draw them, and measure them."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -62,41 +62,42 @@ def explain_run(
     data_dir: str = "",
     class_map: ClassMap | None = None,
 ) -> dict[str, Any]:
-    """Explain images of a run, draw the maps and measure them; what is finished is kept.
+    """Explain images of a run, draw the maps and measure them; finished files are kept.
 
       run = load_run("runs/rcan")
       report = explain_run(run, methods=["saliency", "grad_cam"], images=16)
       report["methods"]["grad_cam"]["measures"]["insertion"]["estimate"]
 
     Args:
-      run: the network, or the folder of its run.
-      split: whose images are explained: "train", "val" or "test".
-      methods: names of `explain.registry.EXPLANATIONS`; "quick" or "all" are those of them that
-        the network and the data allow, "quick" without what costs many passes.
-      images: how many; 0 is all.
-      target: the class that is explained.
-      dataset: another data set to explain; its images are measured only where maps lie.
-      settings: how maps are made.
-      effort: how much is measured; None measures nothing.
-      nucleus_radius: of the disc about a nucleus that is marked by its position, in pixels of the
-        stored image.
-      sheet_images: images on a sheet; 0 draws none.
-      figure_images: images of the paper's figure; 0 leaves it out.
-      compare: another run, for its half of the figure.
-      out: folder to write to; by default `output_folder`.
-      overwrite: whether what is there with other settings is made anew.
-      manual_dir: where the raw data lies, if it moved since training.
-      data_dir: where prepared data lies, if it moved since training.
-      class_map: classes that have another name in the data of today, see
+      run: the run, or its folder.
+      split: split of the images to explain: "train", "val" or "test".
+      methods: names of `explain.registry.EXPLANATIONS`. "all" takes every method that the network
+        and the data allow; "quick" omits RISE and variants of other methods.
+      images: number of images; 0 means all.
+      target: the class to explain.
+      dataset: another data set to explain. Only the location of its maps, and their difference
+        between images, are measured.
+      settings: settings of the maps.
+      effort: numbers of images and samples for the measures; None skips them.
+      nucleus_radius: radius of the disc around a nucleus that is marked only by its centre, in
+        pixels of the stored image.
+      sheet_images: images on each contact sheet; 0 omits the sheets.
+      figure_images: images in the paper's figure; 0 omits the figure.
+      compare: a second run to show in the figure.
+      out: folder to write to; default `output_folder`.
+      overwrite: whether existing results of other settings are replaced.
+      manual_dir: folder of the raw data, if moved since training.
+      data_dir: folder of prepared data, if moved since training.
+      class_map: classes with another name in the current data, see
         `cervix_jax.data.class_map.match_classes`.
 
     Returns:
-      What `measures.json` holds: the selection, the settings of each method and, with `effort`,
-      its measures. Besides: `folder`; `left_out`, method to why it was; `gates`, the blocks of
-      the network with channel attention.
+      The contents of `measures.json`: the selection, the settings of each method and, with
+      `effort`, its measures. Additional keys: `folder`; `left_out`, skipped methods with the
+      reason; `gates`, the blocks of the network with channel attention.
 
     Raises:
-      InputError: a method, the data or a file of an earlier start cannot be used.
+      InputError: a method, the data or a file of an earlier call cannot be used.
     """
     check_choice("--split", split, SPLITS)
     check_choice("--target", target, get_args(Target))
@@ -127,9 +128,9 @@ def explain_run(
     )
     if effort and not source.own and annotations is None:
         raise InputError(
-            f"{source.dataset.name}: nobody marked nuclei or cytoplasm in it, so it cannot be "
-            "measured where maps lie; give --nomeasures (in Python effort=None), or herlev, cric "
-            "or cervix_phantom."
+            f"{source.dataset.name} has no marked nuclei or cytoplasm, so the location of maps "
+            "cannot be measured; give --nomeasures (in Python effort=None), or use herlev, cric or "
+            "cervix_phantom."
         )
     store = Store(folder, _facts(run, selection), overwrite)
     maps = {
@@ -158,13 +159,13 @@ def explain_run(
 
 
 def output_folder(run: Run, split: str = "test", dataset: Dataset | None = None) -> Path:
-    """Where explanations lie unless they are told otherwise: below `explain` in the run's folder.
+    """Default folder of explanations: `explain` in the run's folder, or a subfolder of it.
 
     Raises:
       InputError: the run has no folder.
     """
     if run.workdir is None:
-        raise InputError("the run was not loaded from a folder; give out=, a folder to write to.")
+        raise InputError("the run was not loaded from a folder; give out=, the folder to write to.")
     if dataset is not None:
         return run.workdir / "explain" / dataset.title.replace("/", "-")
     return run.workdir / "explain" / ("" if split == "test" else split)
@@ -175,7 +176,10 @@ def _choose_methods(
     run: Run,
     source: Source,
 ) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The names given, or of a list those that the network and the data allow; and why not others.
+    """The methods to run, and the skipped methods with the reason.
+
+    Named methods are all returned; a list ("quick", "all") omits methods that the network or the
+    data do not allow.
 
     Raises:
       InputError: a name is unknown.
@@ -187,9 +191,9 @@ def _choose_methods(
     left_out: dict[str, str] = {}
     for name in names if as_list else ():
         if METHODS[name].baseline == "images" and not source.own:
-            left_out[name] = "starts from training images"
+            left_out[name] = "it needs training images, and another data set is explained"
         if METHODS[name].rectifiers and not has_rectifier(run.logits_fn, (1, *shape)):
-            left_out[name] = "the network has no ReLU"
+            left_out[name] = "it needs a network with ReLU"
     return tuple(name for name in names if name not in left_out), left_out
 
 
@@ -208,13 +212,13 @@ def _with_feature_map(settings: MapSettings, run: Run, names: Sequence[str]) -> 
 def _check_compared(other: Run | None, run: Run) -> None:
     if other is not None and other.class_names != run.class_names:
         raise InputError(
-            f"compare={other.workdir}: its classes are {', '.join(other.class_names)}, not those "
-            f"of {run.workdir}; compare runs of one data set."
+            f"--compare={other.workdir}: its classes ({', '.join(other.class_names)}) differ from "
+            f"those of {run.workdir}; compare runs with the same classes."
         )
 
 
 def _facts(run: Run, selection: Selection) -> dict[str, Any]:
-    """What decides maps besides the method's own settings."""
+    """Settings of maps besides the method's own settings."""
     return {
         "weights": run.weights_digest()[:8],
         "dataset": selection.dataset.name,
@@ -289,7 +293,7 @@ def _draw_figure(
 
 
 def _measure(subject: Subject, store: Store, *, own: bool) -> Values:
-    """All measures; of another data set, on which the network has no right and wrong, fewer."""
+    """All measures; for another data set only those that need no true class of the network."""
     made_with = {"method": subject.name} | subject.explainer.options(subject.name)
     return measure(
         subject,
@@ -307,7 +311,7 @@ def _report(
     *,
     split: str,
 ) -> dict[str, Any]:
-    """What was explained, how, and what the measures are."""
+    """The report: selection, settings of each method, and measures."""
     run, shared = explainer.run, ("filenames", "pixels", "targets")
     common = {key: value for key, value in store.made_with.items() if key not in shared}
     summaries = summary.summarise_methods(values, selection)

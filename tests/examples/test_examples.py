@@ -49,7 +49,7 @@ def test_everything_from_python(tiny_config, tmp_path, capsys):
     script.main(str(tmp_path / "run"), tiny_config())
     printed = capsys.readouterr().out
     assert "tiny: accuracy " in printed
-    (explained,) = [line for line in printed.splitlines() if line.startswith("explained by ")]
+    (explained,) = [line for line in printed.splitlines() if line.startswith("maps of ")]
     assert "saliency" in explained
     assert "grad_cam" in explained
     assert "cell.png," in printed
@@ -61,7 +61,7 @@ def test_checkpoint_reads_alike_with_and_without_the_package(run_folder, capsys)
     load("read_checkpoint").main(run_folder)
     printed = capsys.readouterr().out
     assert "features/conv0/kernel float32" in printed
-    assert "read alike by both ways" in printed
+    assert "identical in both ways of reading" in printed
 
 
 @pytest.fixture
@@ -84,12 +84,14 @@ def test_comparison_names_the_images_that_differ(two_tables, capsys):
     load("compare_runs").main(*two_tables)
     printed = capsys.readouterr().out
     assert "A is right on 6 and B on 5" in printed
-    assert "1 images right by one alone\n3.png: b; only A right, other a (0.97)\n" in printed
+    assert (
+        "1 images correct in one run only\n3.png: b; only A correct, other: a (0.97)\n" in printed
+    )
 
 
 def test_comparison_of_a_run_with_itself(run_folder, capsys):
     load("compare_runs").main(run_folder, run_folder)
-    assert "0 images right by one alone" in capsys.readouterr().out
+    assert "0 images correct in one run only" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -97,10 +99,10 @@ def test_clusters_from_their_cells(run_folder, trained, capsys):
     load("aggregate_clusters").main(run_folder)
     attention, mean = capsys.readouterr().out.splitlines()
     clusters = trained[1]["groups"]
-    assert re.fullmatch(rf"attention: right on \d+ of {clusters} clusters", attention)
+    assert re.fullmatch(rf"attention: \d+ of {clusters} clusters correct", attention)
     by_rule = trained[1]["aggregation"]["accuracy"]["mean_log_probability"]
     right = by_rule["successes"]
-    assert mean == f"mean log-probability: right on {right} of {clusters} clusters"
+    assert mean == f"mean log-probability: {right} of {clusters} clusters correct"
 
 
 @pytest.mark.slow

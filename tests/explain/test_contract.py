@@ -182,7 +182,7 @@ def test_every_kind_of_function_and_no_second_compilation(name, kind):
     assert set(common) == set(Common.__annotations__)
     make = FUNCTIONS[kind]
     if name == "parameter_randomisation" and kind == "function":
-        with pytest.raises(InputError, match="fn hides its variables"):
+        with pytest.raises(InputError, match="the variables of fn are not accessible"):
             evaluate(name, make, **common)
         return
     first = evaluate(name, make, **common)

@@ -56,13 +56,13 @@ def test_maps_of_channels_are_those_after_the_gate():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: explain.channel_gates(linear(normal(2, 6, 5, 3)), IMAGES), "has no attention"),
-        (lambda: explain.channel_maps(NETWORK, IMAGES, "attention/x1", [0]), "this model has: att"),
-        (lambda: explain.channel_maps(NETWORK, IMAGES, "attention/stage1", [8]), "has 0 to 7"),
-        (lambda: explain.gate_statistics(GATES, np.zeros(4, int), 4), "do not fit"),
-        (lambda: explain.gate_statistics(GATES, np.full(5, 4), 4), "labels reach from 4 to 4"),
-        (lambda: explain.extreme_channels(GATES, 9), "no 9 channels"),
-        (lambda: explain.extreme_channels(GATES[:0], 1), "no 1 channels"),
+        (lambda: explain.channel_gates(linear(normal(2, 6, 5, 3)), IMAGES), "has no channel att"),
+        (lambda: explain.channel_maps(NETWORK, IMAGES, "attention/x1", [0]), "'attention/x1'; its"),
+        (lambda: explain.channel_maps(NETWORK, IMAGES, "attention/stage1", [8]), "channels 0 to 7"),
+        (lambda: explain.gate_statistics(GATES, np.zeros(4, int), 4), "do not match"),
+        (lambda: explain.gate_statistics(GATES, np.full(5, 4), 4), "labels range from 4 to 4"),
+        (lambda: explain.extreme_channels(GATES, 9), "at least 9 channels"),
+        (lambda: explain.extreme_channels(GATES[:0], 1), "an image and at least 1 channels"),
     ],
 )
 def test_bad_requests_are_refused(call, message):

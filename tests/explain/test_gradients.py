@@ -101,8 +101,8 @@ def test_the_seed_decides_the_noise():
     [
         ({"kind": "median"}, "kind='median'.*: give one of mean, squared, variance"),
         ({"samples": 1, "kind": "variance"}, "samples=1: give a whole number of at least 2"),
-        ({"noise": -1}, "noise is -1; give a share"),
-        ({"noise": np.nan}, "noise is nan"),
+        ({"noise": -1}, "noise=-1: give a share"),
+        ({"noise": np.nan}, "noise=nan"),
     ],
 )
 def test_bad_settings_of_smooth_grad_are_refused(options, message):

@@ -147,9 +147,9 @@ def test_blur_path_of_a_linear_function_is_what_the_blur_took(rule):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"quadrature": "trapezoid"}, "a blur of nothing has no derivative"),
-        ({"quadrature": "riemann_right"}, "a blur of nothing has no derivative"),
-        ({"max_sigma": 0.0}, "max_sigma is 0.0; give a positive number"),
+        ({"quadrature": "trapezoid"}, "where the blur has no derivative"),
+        ({"quadrature": "riemann_right"}, "where the blur has no derivative"),
+        ({"max_sigma": 0.0}, "max_sigma=0.0: give a positive number"),
     ],
 )
 def test_bad_blur_paths_are_refused(options, message):

@@ -66,10 +66,10 @@ def test_covering_with_several_baselines_is_the_mean_over_them():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 7}, "does not fit 7 x 6 pixels; the window may not exceed the image"),
-        ({"window": 2, "stride": 3}, "nor the stride the window"),
+        ({"window": 7}, "images have 7 x 6 pixels; give a window no larger than the image"),
+        ({"window": 2, "stride": 3}, "a stride no larger than the window"),
         ({"window": 0}, "window=0: give a whole number"),
-        ({"window": (1, 2, 3)}, r"window is \(1, 2, 3\); give a number of pixels, or two"),
+        ({"window": (1, 2, 3)}, r"window=\(1, 2, 3\): give one number of pixels, or two"),
     ],
 )
 def test_bad_windows_are_refused(options, message):
@@ -111,7 +111,7 @@ def test_rise_of_a_constant_is_the_constant(keep):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"keep": 0.0}, "keep is 0.0"), ({"keep": 1.5}, "keep is 1.5"), ({"grid": 0}, "grid=0:"),
+    [({"keep": 0.0}, "keep=0.0"), ({"keep": 1.5}, "keep=1.5"), ({"grid": 0}, "grid=0:"),
      ({"samples": 0}, "samples=0:")],
 )  # fmt: skip
 def test_bad_masks_are_refused(options, message):

@@ -56,9 +56,9 @@ def test_maxima_of_other_things_are_no_rectifiers():
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
-        (jax.nn.silu, "this model has none; choose another"),
-        (lambda x: jax.lax.map(jax.nn.relu, x), "a ReLU inside 'scan' cannot be given"),
-        (lambda x: jax.lax.cond(x[0] > 0, jax.nn.relu, jnp.sin, x), "a ReLU inside 'cond'"),
+        (jax.nn.silu, "the model has no ReLU; choose another"),
+        (lambda x: jax.lax.map(jax.nn.relu, x), "cannot replace the ReLU inside 'scan'; choose"),
+        (lambda x: jax.lax.cond(x[0] > 0, jax.nn.relu, jnp.sin, x), "the ReLU inside 'cond'"),
     ],
     ids=["none", "loop", "condition"],
 )

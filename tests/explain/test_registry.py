@@ -100,11 +100,11 @@ def test_rise_explains_the_probability_whatever_is_asked(fn):
 def test_bad_requests_are_refused(fn):
     for name, given, message in (
         ("salience", {}, "salience"),
-        ("saliency", {"steps": 5}, r"saliency has no setting 'steps'; it has none"),
-        ("smooth_grad", {"steps": 5}, r"no setting 'steps'; it has kind, samples, noise"),
+        ("saliency", {"steps": 5}, r"saliency has no setting 'steps'; it has no settings"),
+        ("smooth_grad", {"steps": 5}, r"no setting 'steps'; choose from kind, samples, noise"),
         ("integrated_gradients", {}, r"needs input_range="),
         ("integrated_gradients", {"baselines": "grey"}, "grey.*white, black, mean, blur"),
-        ("expected_gradients", {}, r"expected_gradients starts from other images"),
+        ("expected_gradients", {}, r"expected_gradients needs other images as baselines"),
         ("edges", {}, "input_range="),
     ):
         with pytest.raises(InputError, match=message):
@@ -112,8 +112,12 @@ def test_bad_requests_are_refused(fn):
     for reference in (references.edges, references.darkness):
         with pytest.raises(InputError, match="input_range="):
             reference(fn, IMAGES, TARGETS)
-    for names in ([], ["random"], ["saliency", "gradcam"]):
-        with pytest.raises(InputError, match=r"is no method; choose from saliency, .*, or all\."):
+    for names, problem in (
+        ([], "no method is given"),
+        (["random"], "random is not a method"),
+        (["saliency", "gradcam"], "gradcam is not a method"),
+    ):
+        with pytest.raises(InputError, match=rf"{problem}; choose from saliency, .*, or all\."):
             registry.check_names(names)
     assert registry.check_names(["rise", "saliency", "rise"]) == ("rise", "saliency")
 

@@ -227,9 +227,9 @@ def test_after_a_stop_the_same_command_goes_on(explained, call, monkeypatch, tmp
 @pytest.mark.slow
 def test_other_settings_are_refused_in_one_line(explained, call):
     folder, out = explained
-    with pytest.raises(InputError, match=r"steps is 4 there and 5 here.*--overwrite"):
+    with pytest.raises(InputError, match=r"steps is 4 in the file, 5 requested.*--overwrite"):
         call(folder, out=str(out), steps=5)
-    with pytest.raises(InputError, match="images is 4 there and 3 here"):
+    with pytest.raises(InputError, match="images is 4 in the file, 3 requested"):
         call(folder, out=str(out), perturbed_images=3)
 
 
@@ -273,8 +273,13 @@ def test_methods_are_read_from_a_list():
     assert command.read_methods("") == "quick"
     assert command.read_methods("all") == "all"
     assert set(QUICK) < set(EXPLANATIONS) == set(METHODS) - set(REFERENCES)
-    for text in ("salience", "random", ",", "saliency,gradcam"):
-        with pytest.raises(InputError, match=r"is no method; choose from saliency, .*, or all\."):
+    for text, problem in (
+        ("salience", "salience is not a method"),
+        ("random", "random is not a method"),
+        (",", "no method is given"),
+        ("saliency,gradcam", "gradcam is not a method"),
+    ):
+        with pytest.raises(InputError, match=rf"{problem}; choose from saliency, .*, or all\."):
             command.read_methods(text)
 
 
@@ -297,7 +302,7 @@ def test_a_bad_method_ends_with_two_and_one_line():
     )  # fmt: skip
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: --method=salience: salience is no method")
+    assert line.startswith("error: --method=salience: salience is not a method")
 
 
 def test_the_library_needs_no_matplotlib():

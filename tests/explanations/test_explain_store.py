@@ -64,11 +64,11 @@ def test_chunks_of_other_settings_are_not_taken(tmp_path):
 def test_other_settings_are_refused_and_named_or_made_anew(tmp_path):
     path = tmp_path / "m.npz"
     make(path, Maker())
-    with pytest.raises(InputError, match=r"steps is 4 there and 5 here.*--overwrite"):
+    with pytest.raises(InputError, match=r"steps is 4 in the file, 5 requested.*--overwrite"):
         make(path, Maker(), SETTINGS | {"steps": 5})
-    with pytest.raises(InputError, match="filenames are 5 there and 1 here"):
+    with pytest.raises(InputError, match="5 filenames in the file, 1 requested"):
         make(path, Maker(), SETTINGS | {"filenames": ["a"]})
-    with pytest.raises(InputError, match="targets are 5 there and others here"):
+    with pytest.raises(InputError, match="5 targets in the file, different ones requested"):
         make(path, Maker(), SETTINGS | {"targets": [1, 1, 0, 1, 2]})
     anew = Maker()
     make(path, anew, SETTINGS | {"steps": 5}, overwrite=True)
@@ -95,5 +95,5 @@ def test_values_come_back_with_their_nan(tmp_path):
     assert json.loads(path.read_text())["values"]["x"] == [1.5, None, 0.1]
     again = load_or_make_values(path, {"n": 3}, lambda: pytest.fail("measured twice"))
     np.testing.assert_array_equal(again["x"], first["x"])
-    with pytest.raises(InputError, match="n is 3 there and 4 here"):
+    with pytest.raises(InputError, match="n is 3 in the file, 4 requested"):
         load_or_make_values(path, {"n": 4}, dict)

@@ -98,7 +98,7 @@ def test_cells_by_number_and_a_map_of_the_most_suspicious(drawn, tmp_path):
     ("options", "message"),
     [
         ({"numbers": (1, 9)}, "--cell=9: .*no such cell"),
-        ({"class_name": "LSIL"}, "--class=LSIL: is none of the run's classes normal, abnormal"),
+        ({"class_name": "LSIL"}, "--class=LSIL is not a class of the run; .* normal, abnormal"),
         ({"mpp": None}, "field.png: .*--mpp"),
         ({"methods": ("gradcam",)}, "--method='gradcam'"),
         ({"crop": -1}, "--crop=-1"),
@@ -126,7 +126,7 @@ def test_numbers_of_two_fields_are_refused(drawn, tmp_path):
 
 def test_a_table_of_other_squares_is_noticed(drawn, tmp_path, caplog):
     explained(drawn, tmp_path)
-    assert "away from those of the table" in caplog.text
+    assert "from those in the table" in caplog.text
 
 
 def test_numbers_are_read_from_a_list():
@@ -154,9 +154,9 @@ def call():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"cells": "a.csv", "fields": "cric/field"}, "--cells and --fields exclude each other"),
+        ({"cells": "a.csv", "fields": "cric/field"}, "--cells and --fields cannot be combined"),
         ({"cells": "a.csv", "method": "all"}, "name the methods, separated by commas"),
-        ({"cells": "a.csv", "method": "salienc"}, "--method=salienc: salienc is no method"),
+        ({"cells": "a.csv", "method": "salienc"}, "--method=salienc: salienc is not a method"),
         ({"cell": "3"}, "--cell requires --cells;"),
         ({"crop": 90.0}, "--crop requires --cells or --fields;"),
     ],

@@ -163,7 +163,7 @@ def test_measures_of_explanations_are_shown_where_they_belong_to_the_predictions
         return (folder / "report.html").read_text(encoding="utf-8")
 
     text = page_with(json.dumps(_measures(step)))
-    assert "8 images of 4 groups, 2 predicted wrongly" in text
+    assert "8 images of 4 groups, 2 wrongly classified." in text
     assert "0.3 (0.2 to 0.4), area 0.1, x3" in text
     assert "undefined" in text
     assert '<th scope="row">Grad-CAM</th>' in text

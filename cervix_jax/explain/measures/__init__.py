@@ -1,13 +1,13 @@
 """Measures of explanations.
 
-All of `MEASURES` take the same call, `measure(fn, images, targets, maps, *, ...)` with the keywords
-of `explain.contract.Common` and some of their own (`masks` where they ask where a map lies,
-`method` where they make maps anew). Those that look at maps alone can be called with these alone
-too: `sparseness(maps)`, `relevance_mass(maps, masks)`.
+All `MEASURES` have the signature `measure(fn, images, targets, maps, *, ...)`, with the keywords of
+`explain.contract.Common` and some of their own (`masks` for measures of location, `method` for
+measures that compute new maps). Measures that use maps only can also be called with maps only:
+`sparseness(maps)`, `relevance_mass(maps, masks)`.
 
-Each gives one value an image, NaN where it is undefined; `summarise` makes of them a mean with its
-interval and counts what was undefined. Nothing is normalised or made absolute unless the measure's
-definition says so, and every choice is an argument.
+Each measure returns one value for each image, NaN if undefined. `summarise` computes the mean with
+its confidence interval and counts undefined values. Maps are not normalised and keep their sign
+unless the definition of the measure requires otherwise; every option is an argument.
 """
 
 from collections.abc import Callable, Mapping

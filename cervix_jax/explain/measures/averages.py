@@ -1,4 +1,4 @@
-"""From one value for each image to a mean with its interval, and what was left out."""
+"""Mean of one value for each image, with its confidence interval and the count of undefined."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.statistics.intervals import ANY, UNIT, by_group, group_interval
 from cervix_jax.statistics.resampling import RESAMPLES, Resamples
 
-UNDEFINED = "no image in it has a defined value"
+UNDEFINED = "no image has a defined value"
 
 
 def summarise(
@@ -20,29 +20,31 @@ def summarise(
     number: int = RESAMPLES,
     seed: int = 0,
 ) -> dict:
-    """Mean over the images, with a 95 % interval by resampling whole groups.
+    """Mean over the images, with a 95 % bootstrap interval over groups.
 
     Args:
       values: float [N]; NaN where the measure is undefined.
       groups: name of each image's group, such as its slide or field.
-      chance: float [N], what an explanation that knows nothing would score, such as the area
-        share of the mask; it is averaged over the images whose value is defined.
-      number: of resamples.
-      seed: of the resamples.
+      chance: float [N], the chance level: the value of a map unrelated to the image, such as the
+        mask's share of the area. It is averaged over the images with a defined value.
+      number: number of resamples.
+      seed: random seed of the resamples.
 
     Returns:
-      JSON-ready: `estimate, interval, method` (and `why` where one is None), and the counts `n`,
-      `groups` (both of defined values) and `undefined`. With `chance`: its mean as `chance`, and
-      `above_chance` and `times_chance`, the difference and the ratio of the two means, each with
-      its own interval from the same resamples.
+      JSON-ready: `estimate`, `interval` and `method` (and `why` if one of them is None), and the
+      counts `n`, `groups` (both of defined values) and `undefined`. With `chance`: its mean as
+      `chance`, and the difference `above_chance` and the ratio `times_chance` of the two means,
+      each with an interval from the same resamples.
 
     Raises:
-      InputError: no values, other lengths, or an infinite value.
+      InputError: there are no values, lengths differ, or a value is infinite.
     """
     given = _checked("values", values)
     names = np.asarray(groups, str)
     if names.shape != given.shape:
-        raise InputError(f"groups: {len(names)} names for {len(given)} values; give one for each.")
+        raise InputError(
+            f"groups: {len(names)} names for {len(given)} values; give one name for each value."
+        )
     defined = ~np.isnan(given)
     expected = None
     if chance is not None:
@@ -52,7 +54,9 @@ def summarise(
                 f"chance: {len(expected)} values for {len(given)} images; give one for each."
             )
         if np.isnan(expected[defined]).any():
-            raise InputError("chance is NaN where a value is defined; give it for each of those.")
+            raise InputError(
+                "chance is NaN for an image with a defined value; give a number for each of those."
+            )
     counts = {
         "n": int(defined.sum()),
         "groups": len(np.unique(names[defined])),
@@ -60,10 +64,10 @@ def summarise(
     }
     if not defined.any():
         return _estimate(np.full(1 + number, np.nan), 0, UNDEFINED) | counts
-    # Undefined images are left out before groups are drawn: a group without any value cannot vary.
+    # Undefined images are dropped before groups are drawn, so groups without a value do not count.
     resamples = Resamples(names[defined], number=number, seed=seed)
     means, drawn = resamples.means(given[defined]), resamples.num_groups
-    # What has a chance level is a share.
+    # Measures with a chance level are shares.
     bounds = ANY if expected is None else UNIT
     summary = _estimate(means, drawn, UNDEFINED, bounds) | counts
     if expected is None:
@@ -87,19 +91,19 @@ def summarise_by_class(
     number: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, dict]:
-    """`summarise` for the images of each class; a class without images is left out.
+    """`summarise` for the images of each class; classes without images are omitted.
 
     Args:
       values: float [N].
       groups: [N].
       labels: int [N], the class of each image.
-      class_names: in the order of the labels.
+      class_names: class names in the order of the labels.
       chance: float [N].
-      number: of resamples.
-      seed: of the resamples.
+      number: number of resamples.
+      seed: random seed of the resamples.
 
     Returns:
-      A summary for each class that occurs, in the order of the labels.
+      A summary for each class with images, in the order of the labels.
     """
     given, names, classes = np.asarray(values), np.asarray(groups), np.asarray(labels)
     if not len(given) == len(names) == len(classes):
@@ -119,7 +123,7 @@ def summarise_by_class(
 def _estimate(
     statistic: np.ndarray, groups: int, undefined: str, bounds: tuple[float, float] = ANY
 ) -> dict:
-    """`by_group`, but not rounded to decimals: an infidelity may be of any size."""
+    """`by_group` without rounding to decimals, because measures can have any magnitude."""
     found = by_group(statistic, groups, undefined, bounds=bounds)
     interval = group_interval(statistic, groups, bounds) if found["interval"] else None
     return found | {"interval": list(interval) if interval else None}
@@ -130,5 +134,5 @@ def _checked(name: str, values: ArrayLike) -> np.ndarray:
     if given.ndim != 1 or not len(given):
         raise InputError(f"{name} have shape {given.shape}; give one number for each image.")
     if np.isinf(given).any():
-        raise InputError(f"{name} hold an infinite value; find out why before averaging.")
+        raise InputError(f"{name} contain an infinite value; correct it before averaging.")
     return given

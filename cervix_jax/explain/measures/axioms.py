@@ -1,4 +1,4 @@
-"""Completeness: do the attributions add up to what they explain?
+"""Completeness: does the sum of the map equal the rise of the score from the baseline?
 
 Sundararajan, Taly and Yan (2017), "Axiomatic Attribution for Deep Networks", proposition 1.
 """
@@ -17,10 +17,10 @@ from cervix_jax.explain.measures.maps import check_call
 
 @dataclasses.dataclass(frozen=True)
 class Completeness:
-    """Attributes are float64 [N].
+    """Completeness of N maps; attributes are float64 [N].
 
     Attributes:
-      delta: sum of the map - (f(x) - f(b)).
+      delta: sum of the map - (f(x) - f(b)), for image x and baseline b.
       relative: |delta| / |f(x) - f(b)|; 0 is complete; NaN where f(x) = f(b).
     """
 
@@ -40,24 +40,23 @@ def completeness(
     seed: int = 0,
     progress: str = "",
 ) -> Completeness:
-    """How far the sum of each map is from f(x) - f(b).
+    """Difference between the sum of each map and f(x) - f(b), for image x and baseline b.
 
-    Channels are not reduced but summed with everything else; a tolerance is the caller's.
+    The sum includes all channels. The function applies no tolerance.
 
     Args:
       fn: as for `explain.saliency`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
+      targets: int [N], or one class for all.
       maps: float [N, H, W, 3] or [N, H, W].
-      baselines: those of the method; f(b) is the mean over several, as for a method that averaged
-        over them.
+      baselines: baselines of the method; with several, f(b) is the mean over them.
       output: the score that the maps explain.
-      batch_size: images at a time.
+      batch_size: images in one batch.
       seed: not used.
-      progress: what the progress bar is called.
+      progress: label of the progress bar.
 
     Raises:
-      InputError: an argument that cannot be used.
+      InputError: an argument is invalid.
     """
     del seed
     fn, examples, values = check_call(fn, images, targets, maps, output)

@@ -1,4 +1,4 @@
-"""Insertion and deletion: does the score follow the pixels that the map ranks first?
+"""Insertion and deletion: does the score depend on the pixels that the map ranks first?
 
 Petsiuk, Das and Saenko (2018), "RISE: Randomized Input Sampling for Explanation of Black-box
 Models".
@@ -32,7 +32,7 @@ class Curve:
 
     Attributes:
       fractions: float64 [K + 1], the share of pixels replaced, from 0 to 1.
-      scores: float64 [N, K + 1]; NaN for a map that is constant, which ranks no pixel.
+      scores: float64 [N, K + 1]; NaN for a constant map, which ranks no pixel.
     """
 
     fractions: np.ndarray
@@ -45,7 +45,7 @@ class Curve:
 
 
 class CurveOptions(Common, total=False):
-    """Keywords of insertion and deletion; `deletion` has what they mean."""
+    """Keywords of insertion and deletion; `deletion` documents them."""
 
     steps: int
     reduction: Reduction
@@ -59,10 +59,10 @@ def deletion(
     maps: ArrayLike,
     **options: Unpack[CurveOptions],
 ) -> Curve:
-    """The score while pixels turn into the baseline, the most relevant first; a low area is good.
+    """The score while pixels are replaced by the baseline, the most relevant first.
 
-    All channels of a pixel turn at once. The result does not depend on `batch_size` but for
-    rounding.
+    A low area is good. All channels of a pixel are replaced at once. The result depends on
+    `batch_size` only by rounding.
 
         area = measures.deletion(run.logits_fn, images, targets, maps, steps=25).auc
 
@@ -73,13 +73,13 @@ def deletion(
       maps: float [N, H, W, 3] or [N, H, W].
       **options: `steps=50`: K, at most the number of pixels. `reduction="sum"`: see
         `reduce_channels`. `ids=None`: see `checked_ids`. `baselines=None`: see `explain.baselines`,
-        each image's mean colour by default; with several the mean of their scores.
-        `output="probability"`: which score; RISE takes the probability. `batch_size=32`: changed
-        images at a time. `seed=0`: of the order of pixels with equal relevance. `progress=""`: what
-        the progress bar is called.
+        by default each image's mean colour; with several, the mean of their scores.
+        `output="probability"`: the score, as in RISE. `batch_size=32`: changed images in one batch.
+        `seed=0`: random seed of the order of pixels with equal relevance. `progress=""`: label of
+        the progress bar.
 
     Raises:
-      InputError: an argument that cannot be used.
+      InputError: an argument is invalid.
     """
     return _curve(fn, images, targets, maps, inserting=False, **options)
 
@@ -91,10 +91,10 @@ def insertion(
     maps: ArrayLike,
     **options: Unpack[CurveOptions],
 ) -> Curve:
-    """The score while the baseline turns into the image, the most relevant pixel first.
+    """The score while the pixels of the image are inserted into the baseline, most relevant first.
 
-    A high area is good. Arguments as for `deletion`; RISE starts from the blurred image, which can
-    be given as `baselines`.
+    A high area is good. Arguments as for `deletion`. The RISE paper starts from the blurred image,
+    which can be given as `baselines`.
     """
     return _curve(fn, images, targets, maps, inserting=True, **options)
 

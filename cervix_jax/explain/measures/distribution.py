@@ -1,7 +1,7 @@
-"""How an explanation is spread over the pixels: on few, or on all of them.
+"""Concentration of a map: whether its relevance lies on few or on all pixels.
 
-All take the absolute value after reducing the channels, do not depend on the map's scale (but for
-an absolute threshold), and are NaN for a map of zeros.
+All measures take the absolute value after reducing the channels. They do not depend on the map's
+scale, except through an absolute threshold. They are NaN for a map of zeros.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def sparseness(maps: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
       reduction: see `reduce_channels`.
 
     Returns:
-      float64 [N]: 0 where all pixels are equal, 1 - 1/n where one has everything.
+      float64 [N]: 0 if all pixels are equal, 1 - 1/n if one pixel has all relevance.
     """
     shares = _shares(maps, reduction)
     count = shares.shape[1]
@@ -41,7 +41,7 @@ def complexity(maps: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
       reduction: see `reduce_channels`.
 
     Returns:
-      float64 [N]: 0 where one pixel has everything, log n where all are equal.
+      float64 [N]: 0 if one pixel has all relevance, log n if all pixels are equal.
     """
     shares = _shares(maps, reduction)
     zero = np.isnan(shares[:, 0])
@@ -58,8 +58,8 @@ def effective_complexity(
 ) -> np.ndarray:
     """Number of pixels with |a| above a threshold (after Nguyen and Martinez 2020).
 
-    An absolute threshold depends on the scale of the logits and of the images, so compare only
-    methods in the same units by it; a relative one compares all.
+    An absolute threshold depends on the scale of the logits and of the images, so use it only to
+    compare methods with the same units. A relative threshold compares all methods.
 
     Args:
       maps: float [N, H, W, C] or [N, H, W].
@@ -71,7 +71,7 @@ def effective_complexity(
       float64 [N], whole numbers from 0 to n, or NaN.
 
     Raises:
-      InputError: maps, a threshold or a reduction that cannot be used.
+      InputError: maps, the threshold or the reduction are invalid.
     """
     if not 0 <= threshold < np.inf:
         raise InputError(f"threshold={threshold!r}: give a finite number, 0 or more.")

@@ -1,4 +1,4 @@
-"""Infidelity: does the map predict how the score answers to perturbations of the image?
+"""Infidelity: does the map predict the change of the score under perturbations of the image?
 
 Yeh et al. (2019), "On the (In)fidelity and Sensitivity of Explanations", definition 2.1.
 """
@@ -18,7 +18,7 @@ from cervix_jax.explain.batches import score_samples
 from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.measures.maps import Ids, check_call, checked_ids
 
-# (key, image [H, W, 3]) -> what is taken away from the image, [H, W, 3]; hashable, traceable.
+# (key, image [H, W, 3]) -> the perturbation subtracted from it, [H, W, 3]; hashable, traceable.
 Perturbation = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -39,10 +39,10 @@ class GaussianNoise:
 
 @dataclasses.dataclass(frozen=True)
 class SquareRemoval:
-    """A square anywhere in the image turns into a constant (Yeh et al., section 3.2).
+    """Replaces a square at a random position by a constant (Yeh et al., section 3.2).
 
     Attributes:
-      side: of the square in pixels; at most the height and width.
+      side: side of the square in pixels; at most the height and width.
       value: the constant, in the units of the images.
     """
 
@@ -50,7 +50,7 @@ class SquareRemoval:
     value: float = 0.0
 
     def __call__(self, key: jax.Array, image: jax.Array) -> jax.Array:
-        """The image less the constant inside the square, 0 outside, float32 [H, W, 3]."""
+        """The image minus the constant inside the square, 0 outside, float32 [H, W, 3]."""
         height, width = image.shape[:2]
         if not 1 <= self.side <= min(height, width):
             raise InputError(
@@ -66,14 +66,16 @@ class SquareRemoval:
 
 @dataclasses.dataclass(frozen=True)
 class Infidelity:
-    """Attributes are float64 [N].
+    """Infidelity of N maps; attributes are float64 [N].
+
+    I is the perturbation, a the map, f the score of image x, and df = f(x) - f(x - I).
 
     Attributes:
-      infidelity: E[(I . a - (f(x) - f(x - I)))^2], in squared units of the score; low is good.
-      beta: the factor on the map that makes it least, E[(I . a) df] / E[(I . a)^2]; NaN where
+      infidelity: E[(I . a - df)^2], in squared units of the score; low is good.
+      beta: the factor on the map with the lowest infidelity, E[(I . a) df] / E[(I . a)^2]; NaN if
         I . a is always 0, as for a map of zeros.
       normalised: infidelity of the map times beta, which does not depend on the map's scale.
-      change: E[df^2], the infidelity of a map of zeros, to hold the others against.
+      change: E[df^2], the infidelity of a map of zeros, for comparison.
     """
 
     infidelity: np.ndarray
@@ -98,28 +100,28 @@ def infidelity(
     seed: int = 0,
     progress: str = "",
 ) -> Infidelity:
-    """Mean squared error of predicting the change of the score as I . a.
+    """Mean squared error when the change of the score is predicted as I . a, see `Infidelity`.
 
     Args:
       fn: as for `explain.saliency`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      maps: float [N, H, W, 3], not reduced; or [N, H, W], taken for each channel alike.
-      perturbation: makes I; `GaussianNoise`, `SquareRemoval` or a function of one's own.
-      multiplied_by: broadcastable to the images; what the method multiplied the sensitivities by
-        (the image, or the image less the baseline, for `input_x_gradient` and
-        `integrated_gradients`). It is divided out again, since I . a needs sensitivities; where it
-        is 0, the sensitivity counts as 0.
-      samples: number of perturbations for each image.
+      targets: int [N], or one class for all.
+      maps: float [N, H, W, 3], not reduced; or [N, H, W], used for every channel.
+      perturbation: makes I: `GaussianNoise`, `SquareRemoval` or your own function.
+      multiplied_by: the factor by which the method multiplied the gradients, broadcastable to the
+        images: the image for `input_x_gradient`, and the image minus the baseline for
+        `integrated_gradients`. The map is divided by it, since I . a needs gradients; where it is
+        0, the gradient counts as 0.
+      samples: number of perturbations of each image.
       ids: see `maps.checked_ids`.
-      baselines: not used: `perturbation` says what is taken away.
+      baselines: not used; `perturbation` replaces them.
       output: the score that the maps explain.
-      batch_size: perturbed images at a time.
-      seed: of the perturbations.
-      progress: what the progress bar is called.
+      batch_size: perturbed images in one batch.
+      seed: random seed of the perturbations.
+      progress: label of the progress bar.
 
     Raises:
-      InputError: an argument that cannot be used.
+      InputError: an argument is invalid.
     """
     del baselines
     fn, examples, values = check_call(fn, images, targets, maps, output)
@@ -160,7 +162,7 @@ def _sensitivities(
             factor = np.broadcast_to(np.asarray(multiplied_by, np.float64), maps.shape)
         except ValueError:
             raise InputError(
-                f"multiplied_by has shape {np.shape(multiplied_by)}; give what can be broadcast "
+                f"multiplied_by has shape {np.shape(multiplied_by)}; give an array that broadcasts "
                 f"to the images, {images.shape}."
             ) from None
         maps = np.divide(maps, factor, out=np.zeros(maps.shape), where=factor != 0)

@@ -1,8 +1,8 @@
-"""ROAD, remove and debias: pixels are removed by imputing them from their neighbours.
+"""ROAD (remove and debias): removed pixels are imputed from their neighbours.
 
-A constant in the place of a pixel tells the network where pixels were removed, so that the shape of
-the mask leaks; noisy linear imputation leaves little of it. Rong et al. (2022), "A Consistent and
-Efficient Evaluation Strategy for Attribution Methods".
+If removed pixels were set to a constant, the network could detect the shape of the removed region
+and base its score on it. Noisy linear imputation hides most of that shape. Rong et al. (2022), "A
+Consistent and Efficient Evaluation Strategy for Attribution Methods".
 """
 
 import dataclasses
@@ -29,19 +29,19 @@ from cervix_jax.explain.measures.maps import (
 )
 
 PERCENTAGES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
-# (down, right, weight) of half of the neighbours; the others lie opposite.
+# (down, right, weight) of half of the neighbours; the other half lies opposite.
 _NEIGHBOURS = ((0, 1, 1 / 6), (1, 0, 1 / 6), (1, 1, 1 / 12), (1, -1, 1 / 12))
 
 
 @dataclasses.dataclass(frozen=True)
 class Road:
-    """Scores after removal; NaN (and False) for a map that is constant, which ranks no pixel.
+    """Scores after removal of pixels; NaN for a constant map, which ranks no pixel.
 
     Attributes:
-      percentages: float64 [P], of the pixels removed.
+      percentages: float64 [P], percentages of removed pixels.
       morf: float64 [N, P], score with the most relevant pixels removed first; low is good.
-      lerf: float64 [N, P], score with the least relevant removed first; high is good.
-      morf_kept: float64 [N, P], 1 where the target is still the class predicted, else 0.
+      lerf: float64 [N, P], score with the least relevant pixels removed first; high is good.
+      morf_kept: float64 [N, P], 1 if the target is still the predicted class, else 0.
       lerf_kept: float64 [N, P], as `morf_kept`.
     """
 
@@ -53,7 +53,7 @@ class Road:
 
     @property
     def combined(self) -> np.ndarray:
-        """Mean over the percentages of (LeRF - MoRF) / 2, float64 [N]; 0 is chance, high good."""
+        """Mean of (LeRF - MoRF) / 2 over the percentages, float64 [N]; 0 is chance, high good."""
         return (self.lerf - self.morf).mean(axis=1) / 2
 
 
@@ -73,27 +73,28 @@ def road(
     seed: int = 0,
     progress: str = "",
 ) -> Road:
-    """The score after the most and after the least relevant pixels were removed.
+    """The score after removal of the most relevant pixels and of the least relevant pixels.
 
-    Images are imputed on the host, one sparse factorisation for each image, percentage and order.
+    Images are imputed on the host, with one sparse factorisation for each image, percentage and
+    order.
 
     Args:
       fn: as for `explain.saliency`.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
+      targets: int [N], or one class for all.
       maps: float [N, H, W, 3] or [N, H, W].
       percentages: shares of pixels to remove, above 0 and below 100.
       noise: standard deviation of the noise added to imputed pixels, in the units of `images`.
       reduction: see `reduce_channels`.
       ids: see `checked_ids`.
-      baselines: not used: removed pixels are imputed.
-      output: which score.
-      batch_size: imputed images at a time.
-      seed: of the noise, and of the order of pixels with equal relevance.
-      progress: what the progress bar is called.
+      baselines: not used; removed pixels are imputed.
+      output: the score to compute.
+      batch_size: imputed images in one batch.
+      seed: random seed of the noise and of the order of pixels with equal relevance.
+      progress: label of the progress bar.
 
     Raises:
-      InputError: an argument that cannot be used.
+      InputError: an argument is invalid.
     """
     del baselines
     fn, examples, values = check_call(fn, images, targets, maps, output)
@@ -106,11 +107,11 @@ def road(
     scores = np.full((len(pixels), 2, len(shares)), np.nan)
     kept = scores.copy()
     systems = NeighbourSystem(*reduced.shape[1:])
-    # As many images at a time as fill a batch, since imputed images take memory.
+    # Only as many images at a time as fill a batch, because imputed images need memory.
     for chunk in _chunks(np.flatnonzero(~is_constant(reduced)), batch_size, 2 * len(shares)):
         imputed = []
         for i in tqdm(chunk, desc=progress, unit="image", leave=False, disable=not progress):
-            # One image has one noise: orders and shares differ only in what is removed.
+            # Each image has one noise, so that orders and percentages differ only in the pixels.
             generator = np.random.default_rng([seed, names[i], 1])
             noises = generator.normal(0, noise, pixels[i].shape) if noise else 0.0
             for first in (ranks[i], reduced[i].size - 1 - ranks[i]):
@@ -126,14 +127,14 @@ def road(
 
 
 class NeighbourSystem:
-    """Every pixel as the weighted mean of its up to eight neighbours.
+    """Linear system in which each pixel is the weighted mean of its neighbours, eight at most.
 
-    Direct neighbours weigh 1/6 and diagonal ones 1/12; at the border, where some are missing, the
-    weights of the others are scaled to sum to 1.
+    Direct neighbours have weight 1/6 and diagonal neighbours 1/12. At the border, where neighbours
+    are missing, the other weights are scaled to sum to 1.
 
     Args:
-      height: of the images in pixels.
-      width: of the images in pixels.
+      height: height of the images in pixels.
+      width: width of the images in pixels.
     """
 
     def __init__(self, height: int, width: int):
@@ -186,7 +187,7 @@ def _checked_percentages(percentages: Sequence[float], count: int) -> np.ndarray
         raise InputError(f"percentages={percentages!r}: give numbers above 0 and below 100.")
     if np.rint(shares / 100 * count).max() >= count:
         raise InputError(
-            f"percentages={percentages!r} remove all {count} pixels; give smaller ones."
+            f"percentages={percentages!r} remove all {count} pixels; give smaller percentages."
         )
     return shares
 

@@ -1,10 +1,9 @@
-"""Localisation: how much of an explanation falls on what experts marked.
+"""Localisation: the share of a map that lies in regions that experts marked.
 
-Masks are bool [N, H, W], or [N, K, H, W] for K regions or classes of each image; the results are
-float64 [N] or [N, K]. They are NaN, not 0, where nothing can be said: an image that has no such
-region, or a map that says nothing. An explanation that knows nothing of the image scores the
-region's share of the area in `relevance_mass`, `relevance_rank` and `pointing_game`, and 0.5 in
-`roc_auc`; so give `area_share` beside them.
+Masks are bool [N, H, W], or [N, K, H, W] for K regions or classes of each image; results are
+float64 [N] or [N, K]. They are NaN, not 0, if the image has no such region or the map is constant.
+A map unrelated to the image scores the region's share of the area in `relevance_mass`,
+`relevance_rank` and `pointing_game`, and 0.5 in `roc_auc`. Report `area_share` with them.
 """
 
 from collections.abc import Callable
@@ -23,7 +22,7 @@ Part = Literal["positive", "absolute", "negative"]
 
 
 def area_share(masks: ArrayLike) -> np.ndarray:
-    """The share of the image's pixels that lie in each mask; NaN for an empty mask."""
+    """Each mask's share of the image's pixels; NaN for an empty mask."""
     inside = _checked_masks(masks)
     shares = inside.mean(axis=(-2, -1))
     return np.where(shares > 0, shares, np.nan)
@@ -37,20 +36,20 @@ def relevance_mass(
     part: Part = "positive",
     reduction: Reduction = "sum",
 ) -> np.ndarray:
-    """Share of the attribution that lies inside (Arras, Osman and Samek 2022).
+    """Share of the relevance inside the mask (Arras, Osman and Samek 2022).
 
     Args:
       maps: float [N, H, W, C] or [N, H, W].
       masks: bool [N, H, W] or [N, K, H, W].
-      part: "positive" takes evidence for the class and leaves out evidence against it, so that the
-        share stays within 0 and 1; "absolute" takes both, "negative" the latter.
+      part: "positive" uses evidence for the class only, so that the share is within 0 and 1;
+        "negative" uses evidence against it, and "absolute" uses both.
       reduction: see `reduce_channels`; the part is taken after it.
 
     Returns:
-      In [0, 1]; NaN for an empty mask, or a map without any such part.
+      In [0, 1]; NaN for an empty mask, or a map without that part.
 
     Raises:
-      InputError: maps, masks or an option that cannot be used.
+      InputError: maps, masks or an option are invalid.
     """
     check_choice("part", part, get_args(Part))
     reduced, inside = _checked(maps, masks, reduction)
@@ -59,7 +58,7 @@ def relevance_mass(
         "absolute": np.abs(reduced),
         "negative": np.maximum(-reduced, 0),
     }[part]
-    # Scaled first: the sum of tiny or huge values could leave the range of numbers.
+    # Scaled first, because the sum of very small or large values could underflow or overflow.
     largest = mass.max(axis=(1, 2), keepdims=True)
     mass = np.divide(mass, largest, out=np.full(mass.shape, np.nan), where=largest > 0)
     shares = np.einsum("nhw,nkhw->nk", mass, inside) / mass.sum(axis=(1, 2))[:, None]
@@ -70,9 +69,10 @@ def relevance_mass(
 def relevance_rank(
     maps: ArrayLike, masks: ArrayLike, *, reduction: Reduction = "sum"
 ) -> np.ndarray:
-    """Share of the |mask| most relevant pixels that lie inside (Arras, Osman and Samek 2022).
+    """Share of the most relevant pixels, as many as the mask has, that lie inside the mask.
 
-    Pixels that tie for the last places count by their expected number under a random order.
+    Source: Arras, Osman and Samek 2022. Pixels that tie for the last positions count with their
+    expected number under a random order.
 
     Args:
       maps: float [N, H, W, C] or [N, H, W].
@@ -83,7 +83,7 @@ def relevance_rank(
       In [0, 1]; NaN for an empty mask or a constant map.
 
     Raises:
-      InputError: maps or masks that cannot be used.
+      InputError: maps or masks are invalid.
     """
 
     def share(values: np.ndarray, inside: np.ndarray) -> float:
@@ -98,7 +98,7 @@ def relevance_rank(
 
 @of_maps
 def roc_auc(maps: ArrayLike, masks: ArrayLike, *, reduction: Reduction = "sum") -> np.ndarray:
-    """Area under the ROC curve of finding the mask's pixels by their attribution.
+    """Area under the ROC curve when the relevance classifies pixels as inside or outside the mask.
 
     Args:
       maps: float [N, H, W, C] or [N, H, W].
@@ -106,10 +106,10 @@ def roc_auc(maps: ArrayLike, masks: ArrayLike, *, reduction: Reduction = "sum") 
       reduction: see `reduce_channels`.
 
     Returns:
-      In [0, 1]; NaN for a mask that is empty or everything, or a constant map.
+      In [0, 1]; NaN for a mask that is empty or covers the image, or a constant map.
 
     Raises:
-      InputError: maps or masks that cannot be used.
+      InputError: maps or masks are invalid.
     """
 
     def area(values: np.ndarray, inside: np.ndarray) -> float:
@@ -128,22 +128,22 @@ def pointing_game(
     tolerance: float = 0.0,
     reduction: Reduction = "sum",
 ) -> np.ndarray:
-    """1 where a largest pixel of the map lies inside, else 0 (Zhang et al. 2018).
+    """1 if a largest pixel of the map lies inside the mask, else 0 (Zhang et al. 2018).
 
     Chance is `area_share(dilate(masks, tolerance))`.
 
     Args:
       maps: float [N, H, W, C] or [N, H, W].
-      masks: bool [N, H, W] or [N, K, H, W]; for nuclei that are points, one pixel each.
-      tolerance: distance in pixels from the mask that still counts.
+      masks: bool [N, H, W] or [N, K, H, W]; one pixel for each nucleus that is marked as a point.
+      tolerance: maximum distance in pixels from the mask that counts as inside.
       reduction: see `reduce_channels`.
 
     Returns:
-      0 or 1; any of several largest pixels may hit. NaN for an empty mask or a constant map, whose
-      largest pixels are everywhere.
+      0 or 1; with several largest pixels, one inside is enough. NaN for an empty mask or a constant
+      map.
 
     Raises:
-      InputError: maps, masks or a tolerance that cannot be used.
+      InputError: maps, masks or the tolerance are invalid.
     """
     return _for_each(
         lambda values, inside: float(inside[values == values.max()].any()),
@@ -154,7 +154,7 @@ def pointing_game(
 
 
 def dilate(masks: ArrayLike, radius: float) -> np.ndarray:
-    """Add all pixels within `radius` (Euclidean, in pixels) of a mask to it; empty ones stay so."""
+    """Enlarge masks by `radius` (Euclidean, in pixels); empty masks stay empty."""
     inside = _checked_masks(masks)
     if not radius >= 0:
         raise InputError(f"radius or tolerance {radius!r}: give a number of pixels, 0 or more.")
@@ -174,7 +174,7 @@ def _for_each(
     masks: ArrayLike,
     reduction: Reduction,
 ) -> np.ndarray:
-    """`measure(map, mask)` of every pair that is defined, else NaN."""
+    """`measure(map, mask)` for every defined pair, else NaN."""
     reduced, inside = _checked(maps, masks, reduction)
     result = np.full(inside.shape[:2], np.nan)
     for i in np.flatnonzero(~is_constant(reduced)):
@@ -191,8 +191,8 @@ def _checked(
     inside = inside[:, None] if inside.ndim == 3 else inside
     if inside.shape[0] != reduced.shape[0] or inside.shape[2:] != reduced.shape[1:]:
         raise InputError(
-            f"masks have shape {np.shape(masks)}, but maps {np.shape(maps)}; give one of the same "
-            "height and width for each map."
+            f"masks have shape {np.shape(masks)}, but maps {np.shape(maps)}; give one mask of the "
+            "same height and width for each map."
         )
     return reduced, inside
 

@@ -1,4 +1,4 @@
-"""What every measure does with maps first: check them, reduce their channels, rank their pixels."""
+"""First steps of every measure: check maps, reduce their channels, and rank their pixels."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ Found = TypeVar("Found", covariant=True)
 
 
 class OfMaps(Protocol[Own, Found]):
-    """A measure that looks at maps alone; see `of_maps`."""
+    """A measure that uses maps only; see `of_maps`."""
 
     __name__: str
 
@@ -31,10 +31,10 @@ class OfMaps(Protocol[Own, Found]):
 
 
 def of_maps(measure: Callable[Concatenate[ArrayLike, Own], Found]) -> OfMaps[Own, Found]:
-    """Decorates `measure(maps, ...)`, so that it takes the call of all measures as well.
+    """Decorator that lets `measure(maps, ...)` also accept the call of all measures.
 
-    That is `measure(fn, images, targets, maps, ...)` with the keywords of `contract.Common`, of
-    which it looks at the maps and its own keywords alone.
+    That call is `measure(fn, images, targets, maps, ...)` with the keywords of `contract.Common`;
+    the measure uses the maps and its own keywords only.
     """
 
     @functools.wraps(measure)
@@ -56,10 +56,10 @@ _UNSEEN = {*_CALL, *Common.__annotations__}
 def check_call(
     fn: LogitsFn, images: ArrayLike, targets: ArrayLike, maps: ArrayLike, output: Output
 ) -> tuple[Partial, dict[str, np.ndarray], np.ndarray]:
-    """As `function.check_inputs` with the maps float64 [N, H, W, 3] or [N, H, W] of the images.
+    """`function.check_inputs`, and the maps as float64 [N, H, W, 3] or [N, H, W].
 
     Raises:
-      InputError: any of these cannot be used, or there are no images.
+      InputError: an argument is invalid, or there are no images.
     """
     fn, examples = check_inputs(fn, images, targets, output)
     if not len(examples["images"]):
@@ -68,18 +68,19 @@ def check_call(
 
 
 def reduce_channels(maps: ArrayLike, reduction: Reduction = "sum") -> np.ndarray:
-    """One number for each pixel.
+    """Reduce the channels of maps to one number a pixel.
 
     Args:
-      maps: float [N, H, W, C], raw and signed, or [N, H, W], which has nothing to reduce.
-      reduction: "sum" keeps sign and completeness, but channels may cancel; "mean" is the same but
-        for a factor; "sum_absolute" and "max_absolute" (Simonyan et al. 2014) drop the sign.
+      maps: float [N, H, W, C], raw and signed, or [N, H, W] without channels.
+      reduction: "sum" keeps sign and completeness, but channels may cancel; "mean" differs from it
+        by a factor only; "sum_absolute" and "max_absolute" (Simonyan et al. 2014) drop the sign.
 
     Returns:
-      float64 [N, H, W]; with an absolute reduction, [N, H, W] becomes its absolute value.
+      float64 [N, H, W]; an absolute reduction of [N, H, W] returns its absolute value.
 
     Raises:
-      InputError: another shape, no pixel, a value that is not finite, or an unknown reduction.
+      InputError: the shape is wrong, there is no pixel, a value is not finite, or the reduction is
+        unknown.
     """
     values = checked_maps(maps)
     check_choice("reduction", reduction, get_args(Reduction))
@@ -93,14 +94,14 @@ def reduce_channels(maps: ArrayLike, reduction: Reduction = "sum") -> np.ndarray
 
 
 def checked_maps(maps: ArrayLike, shape: Sequence[int] | None = None) -> np.ndarray:
-    """The maps as float64, when they are maps.
+    """The maps as float64, after checking them.
 
     Args:
       maps: float [N, H, W, C] or [N, H, W].
-      shape: (N, H, W) that they must have, if any.
+      shape: required (N, H, W), if any.
 
     Raises:
-      InputError: another shape, no pixel, or a value that is not finite.
+      InputError: the shape is wrong, there is no pixel, or a value is not finite.
     """
     values = np.asarray(maps, np.float64)
     if values.ndim not in (3, 4) or 0 in values.shape[1:]:
@@ -110,20 +111,20 @@ def checked_maps(maps: ArrayLike, shape: Sequence[int] | None = None) -> np.ndar
         )
     if shape is not None and values.shape[:3] != tuple(shape):
         raise InputError(
-            f"maps have shape {values.shape}, but what they explain has {tuple(shape)}; resize "
-            "them to the images."
+            f"maps have shape {values.shape}, but the images {tuple(shape)}; resize the maps to "
+            "the images."
         )
     bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
     if bad.any():
         raise InputError(
-            f"maps: {bad.sum()} of {len(values)} hold NaN or infinite values, the first at "
-            f"position {bad.argmax()}; find out why before measuring them."
+            f"maps: {bad.sum()} of {len(values)} contain NaN or infinite values, the first at "
+            f"position {bad.argmax()}; correct them before measuring."
         )
     return values
 
 
 def is_constant(reduced: np.ndarray) -> np.ndarray:
-    """Which maps [N, H, W] have equal values everywhere, so that they rank no pixel; bool [N]."""
+    """Whether each map of [N, H, W] is constant, so that it ranks no pixel; bool [N]."""
     flat = reduced.reshape(len(reduced), -1)
     return flat.max(axis=1) == flat.min(axis=1)
 
@@ -131,12 +132,12 @@ def is_constant(reduced: np.ndarray) -> np.ndarray:
 def pixel_ranks(reduced: np.ndarray, *, seed: int = 0, ids: Ids = None):
     """Rank of every pixel, 0 for the largest value.
 
-    Ties are broken at random: a rectified map is zero in most places, and in raster order those
-    pixels would come from the top of the image first.
+    Ties are broken at random. A rectified map is zero at most pixels, and in raster order these
+    would be ranked from the top of the image.
 
     Args:
       reduced: float [N, H, W].
-      seed: of the random order of ties.
+      seed: random seed of the order of ties.
       ids: see `checked_ids`.
 
     Returns:
@@ -150,13 +151,13 @@ def pixel_ranks(reduced: np.ndarray, *, seed: int = 0, ids: Ids = None):
 
 
 def checked_ids(ids: Ids, count: int) -> list[int]:
-    """What names each image's stream of random numbers; by default its position, 0 to N - 1.
+    """Identifiers of each image's stream of random numbers; by default positions 0 to N - 1.
 
-    Give the position in the data set, and an image is measured with the same random numbers
-    whatever else is in the call.
+    With positions in the data set as identifiers, an image is measured with the same random numbers
+    whatever other images are in the call.
 
     Raises:
-      InputError: not one whole number from 0 on for each image.
+      InputError: `ids` is not one whole number, 0 or more, for each image.
     """
     if ids is None:
         return list(range(count))

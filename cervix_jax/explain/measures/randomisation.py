@@ -1,8 +1,8 @@
-"""Sanity checks: does the map depend on what the network learnt, and on the class it explains?
+"""Sanity checks: does the map depend on the trained weights, the explained class and the image?
 
 Adebayo et al. (2018), "Sanity Checks for Saliency Maps"; Sixt, Granz and Landgraf (2020), "When
-Explanations Lie" (random logit). A map that stays similar does not explain the network, and one
-that is the same for all images does not explain the image.
+Explanations Lie" (random logit). A map that stays similar with random weights does not explain the
+network, and a map that is the same for all images does not explain the image.
 """
 
 import dataclasses
@@ -35,23 +35,23 @@ from cervix_jax.models.stages import HEAD, STEM, stage_of
 
 # From the output downwards, by the number that `stage_of` gives.
 STAGES = {"head": HEAD, "stage4": 4, "stage3": 3, "stage2": 2, "stage1": 1, "stem": STEM}
-WINDOW = 7  # side of the windows of SSIM in pixels, scikit-image's default
+WINDOW = 7  # side of the SSIM window in pixels, the default of scikit-image
 
 Tree = TypeVar("Tree")
 
 
 @dataclasses.dataclass(frozen=True)
 class Similarity:
-    """How alike two maps of each image are: 1 is equal. NaN where a map is constant.
+    """Similarity of two maps of each image; 1 means equal. NaN if a map is constant.
 
     Attributes:
       spearman_signed: rank correlation over the pixels, float64 [N] (or [stages, N]).
-      spearman_absolute: the same of absolute values.
-      ssim_signed: structural similarity of the maps as a colour map with 0 in its middle shows
-        them: a / max |a| from -1 to 1 becomes 0 to 1, since SSIM takes intensities for positive (of
-        signed values with means of opposite sign it would call the negative of a map alike).
-      ssim_absolute: the same of |a| / max |a|. Where both maps are almost 0, SSIM is almost 1, so
-        that sparse maps look alike: read it beside the rank correlation.
+      spearman_absolute: the same for absolute values.
+      ssim_signed: structural similarity (SSIM) of the maps after scaling a / max |a| from [-1, 1]
+        to [0, 1]. SSIM assumes positive intensities; without the scaling it would rate a map and
+        its negative as similar.
+      ssim_absolute: SSIM of |a| / max |a|. SSIM is almost 1 where both maps are almost 0, so sparse
+        maps have a high value; compare it with the rank correlation.
     """
 
     spearman_signed: np.ndarray
@@ -65,18 +65,18 @@ def similarity(maps: ArrayLike, others: ArrayLike, *, reduction: Reduction = "su
 
     Args:
       maps: float [N, H, W, C] or [N, H, W], H and W at least 7.
-      others: of the same shape.
+      others: maps of the same shape.
       reduction: see `reduce_channels`; absolute values are taken after it.
 
     Raises:
-      InputError: maps that cannot be used, or of different shapes.
+      InputError: maps are invalid or have different shapes.
     """
     first = reduce_channels(maps, reduction)
     second = reduce_channels(checked_maps(others, first.shape), reduction)
     if min(first.shape[1:]) < WINDOW:
         raise InputError(
             f"maps are {first.shape[1]} x {first.shape[2]} pixels; SSIM needs at least "
-            f"{WINDOW} x {WINDOW}: resize them to the images."
+            f"{WINDOW} x {WINDOW}: resize the maps to the images."
         )
     signed, absolute = (first, second), (np.abs(first), np.abs(second))
     return Similarity(
@@ -103,7 +103,7 @@ def parameter_randomisation(
     seed: int = 0,
     progress: str = "",
 ) -> tuple[tuple[str, ...], Similarity]:
-    """Similarity to the given maps while the network is replaced by a fresh one.
+    """Similarity of the given maps to maps of the network with random weights, stage by stage.
 
         untrained = models.create("rcan", num_classes=5, rngs=nnx.Rngs(1))
         measures.parameter_randomisation(
@@ -114,27 +114,27 @@ def parameter_randomisation(
       fn: the trained network with its variables: a module, or a `Partial` such as `run.logits_fn`.
         A plain function hides them.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all; they stay what they are.
-      maps: what `method` makes of `fn` with the same settings; they are not made again.
-      method: makes maps of the networks between, see `robustness.MakeMaps`.
-      fresh: the same network as its own initialiser draws it, of the same kind as `fn`:
+      targets: int [N], or one for all; they do not change.
+      maps: maps of `fn` by `method` with the same settings; they are not computed again.
+      method: function that makes the maps of the changed networks, see `robustness.MakeMaps`.
+      fresh: the same network with random, untrained weights, of the same kind as `fn`:
         `models.create(name, ..., rngs=nnx.Rngs(seed))`, or
         `run.with_variables(variables).logits_fn`.
-      cascading: replace from the head down, each stage in addition to those above; else one stage
-        at a time.
+      cascading: whether stages are replaced cumulatively from the head down; else one stage at a
+        time.
       reduction: see `reduce_channels`.
-      baselines: given to `method`.
-      output: given to `method`.
-      batch_size: given to `method`.
-      seed: given to `method`.
-      progress: what the progress bar is called.
+      baselines: passed to `method`.
+      output: passed to `method`.
+      batch_size: passed to `method`.
+      seed: passed to `method`.
+      progress: label of the progress bar.
 
     Returns:
       The stages from the head to the stem, and the similarity after each, float64 [stages, N].
 
     Raises:
-      InputError: the variables are not of one network known here, names and shapes, or a map
-        cannot be used.
+      InputError: names or shapes of the variables belong to no supported network, `fn` and `fresh`
+        differ, or a map is invalid.
     """
     _, examples, first = check_call(fn, images, targets, maps, output or "logit")
     ours, theirs = as_pytree(fn), as_pytree(fresh)
@@ -154,16 +154,16 @@ def parameter_randomisation(
 
 
 def replace_stages(network: Tree, fresh: Tree, stages: Collection[int]) -> Tree:
-    """The network, with the variables of some stages taken from `fresh`.
+    """The network with the variables of some stages replaced by those of `fresh`.
 
     Args:
-      network: a tree of variables by name, such as `function.as_pytree` makes of a module. What is
-        no floating point number, such as the state of a random generator, stays.
-      fresh: of the same structure.
+      network: a tree of variables by name, such as `function.as_pytree` of a module. Values that
+        are not floating point, such as the state of a random generator, are kept.
+      fresh: a tree of the same structure.
       stages: numbers of `cervix_jax.models.stages`, 0 for the stem to 5 for the head.
 
     Raises:
-      InputError: a variable belongs to no network known here.
+      InputError: a variable belongs to no supported network.
     """
 
     def choose(path: tuple, ours: Any, theirs: Any) -> Any:
@@ -189,31 +189,31 @@ def random_logit(
     seed: int = 0,
     progress: str = "",
 ) -> Similarity:
-    """Similarity of the map of the target to that of another class, drawn at random.
+    """Similarity of the target's map to the map of another class, drawn at random.
 
         measures.random_logit(fn, images, targets, maps, method=explain.saliency)
 
     Args:
-      fn: as for `explain.saliency`, or what `method` takes; of at least 2 classes.
+      fn: as for `explain.saliency`, or as `method` requires; with at least 2 classes.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      maps: what `method` makes of the targets with the same settings; they are not made again.
-      method: makes the maps of the other classes, see `robustness.MakeMaps`.
+      targets: int [N], or one class for all.
+      maps: maps of the targets by `method` with the same settings; they are not computed again.
+      method: function that makes the maps of the other classes, see `robustness.MakeMaps`.
       reduction: see `reduce_channels`.
       ids: see `maps.checked_ids`.
-      baselines: given to `method`.
-      output: given to `method`.
-      batch_size: given to `method`.
-      seed: of the other classes; also given to `method`.
-      progress: given to `method`.
+      baselines: passed to `method`.
+      output: passed to `method`.
+      batch_size: passed to `method`.
+      seed: random seed of the other classes; also passed to `method`.
+      progress: passed to `method`.
 
     Raises:
-      InputError: an argument or a map that cannot be used, or a network of a single class.
+      InputError: an argument or a map is invalid, or the network has a single class.
     """
     function, examples, first = check_call(fn, images, targets, maps, output or "logit")
     classes = count_classes(function, examples["images"].shape[1:])
     if classes < 2:
-        raise InputError("the network has a single class; there is no other one to explain.")
+        raise InputError("random_logit needs a network with at least 2 classes; this one has 1.")
     streams = checked_ids(ids, len(first))
     shifts = [np.random.default_rng([seed, i, 2]).integers(1, classes) for i in streams]
     others = (examples["targets"] + np.asarray(shifts, np.int32)) % classes
@@ -226,20 +226,20 @@ def random_logit(
 def average_map_similarity(maps: ArrayLike, *, reduction: Reduction = "sum") -> Similarity:
     """Similarity of each map to the mean map of the other images.
 
-    A map that is the same for every image, such as one that only peaks in the middle, does not
-    explain any of them; where all images show a cell in the middle it still looks right. Maps are
-    averaged after division by their largest absolute value.
+    A map that is the same for every image, such as a peak in the centre, explains none of them; it
+    looks right if all images show a cell in the centre. Maps are averaged after division by their
+    largest absolute value.
 
     Args:
       maps: float [N, H, W, C] or [N, H, W], N at least 2.
       reduction: see `reduce_channels`.
 
     Raises:
-      InputError: fewer than two maps, or maps that cannot be used.
+      InputError: there are fewer than two maps, or maps are invalid.
     """
     scaled = _scaled(reduce_channels(maps, reduction))
     if len(scaled) < 2:
-        raise InputError(f"{len(scaled)} maps have no others to compare with; give 2 or more.")
+        raise InputError(f"average_map_similarity needs 2 or more maps; given: {len(scaled)}.")
     others = (scaled.sum(axis=0) - scaled) / (len(scaled) - 1)
     return similarity(scaled, others)
 
@@ -255,17 +255,20 @@ def _check_alike(network: Any, fresh: Any) -> None:
     ours, theirs = _shapes(network), _shapes(fresh)
     if not ours:
         raise InputError(
-            "fn hides its variables; give a Flax module, or a jax.tree_util.Partial of a function "
-            "and its variables, such as run.logits_fn."
+            "the variables of fn are not accessible; give a Flax module, or a "
+            "jax.tree_util.Partial of a function and its variables, such as run.logits_fn."
         )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             raise InputError(
-                f"fresh: {name} is {theirs.get(name, 'missing')}, but {ours.get(name, 'missing')} "
-                "in the network; create the same network with the same options."
+                f"{name} is {theirs.get(name, 'missing')} in fresh, but "
+                f"{ours.get(name, 'missing')} in fn; create fresh with the same options."
             )
     if jax.tree.structure(network) != jax.tree.structure(fresh):
-        raise InputError("fresh is not the same network as fn; create it with the same options.")
+        raise InputError(
+            "fresh has another structure than fn; create it as the same network with the same "
+            "options."
+        )
 
 
 def _shapes(network: Any) -> dict[str, tuple[int, ...]]:

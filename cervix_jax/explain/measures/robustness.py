@@ -1,4 +1,4 @@
-"""Sensitivity: does the map stay the same when the image hardly changes?
+"""Sensitivity of the map: does the map stay similar when the image changes very little?
 
 Yeh et al. (2019), "On the (In)fidelity and Sensitivity of Explanations", definition 3.1.
 """
@@ -19,11 +19,11 @@ from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.measures.maps import Ids, check_call, checked_ids, checked_maps
 
 MakeMaps = Callable[..., ArrayLike]
-"""`method(fn, images, targets, **common) -> maps`: any of `explain`'s, or one's own.
+"""`method(fn, images, targets, **common) -> maps`: a method of `explain` or your own function.
 
-Settings of its own are bound to it: `functools.partial(explain.occlusion, window=9)`. It is given
-what the call of the measure says of `contract.Common`, without `output` and `baselines` where they
-are None, so that its own defaults hold.
+Bind settings with `functools.partial(explain.occlusion, window=9)`. The measure passes the keywords
+of `contract.Common` to the method, except `output` and `baselines` if they are None, so that the
+method's defaults apply.
 """
 
 
@@ -43,49 +43,49 @@ def sensitivity_max(
     seed: int = 0,
     progress: str = "",
 ) -> np.ndarray:
-    """The largest relative change of a map, over images within `radius` of the given one.
+    """The largest relative change of a map over images within `radius` of the given image.
 
-    max over x' of ||a(x) - a(x')|| / ||a(x)||, Frobenius norms, x' uniform in the L-infinity ball;
-    where a(x) is zero everywhere, the denominator is 1.
+    This is the maximum over x' of ||a(x) - a(x')|| / ||a(x)||, with Frobenius norms and x' uniform
+    in the L-infinity ball. If a(x) is zero everywhere, the denominator is 1.
 
         measures.sensitivity_max(fn, images, targets, maps, method=explain.grad_cam)
 
     Args:
-      fn: as for `explain.saliency`, or what `method` takes.
+      fn: as for `explain.saliency`, or as `method` requires.
       images: float [N, H, W, 3].
-      targets: int [N], or one for all.
-      maps: a(x), float [N, H, W, 3] or [N, H, W]: what `method` makes of these images with the same
-        settings. They are not made again.
-      method: makes the maps of the nearby images, see `MakeMaps`.
-      radius: of the ball, in the units of `images`.
+      targets: int [N], or one class for all.
+      maps: a(x), float [N, H, W, 3] or [N, H, W]: maps of these images by `method` with the same
+        settings. They are not computed again.
+      method: function that makes the maps of the changed images, see `MakeMaps`.
+      radius: radius of the ball, in the units of `images`.
       samples: number of x' for each image.
       ids: see `maps.checked_ids`.
-      baselines: given to `method`; those of an image also serve its nearby images.
-      output: given to `method`.
-      batch_size: most images that `method` is given at a time, and its own batch size.
-      seed: of the nearby images; also given to `method`, which must draw the same numbers each
-        time, or its own spread is measured.
-      progress: what the progress bar is called.
+      baselines: passed to `method`; baselines of an image are also used for its changed copies.
+      output: passed to `method`.
+      batch_size: maximum number of images passed to `method` at a time, and its batch size.
+      seed: random seed of the changed images; also passed to `method`, which must draw the same
+        numbers each time. Otherwise the result includes the method's own randomness.
+      progress: label of the progress bar.
 
     Returns:
-      float64 [N], 0 or more; 0 also for a map that is zero here and nearby, whose `sparseness` and
-      other measures are NaN.
+      float64 [N], 0 or more. It is also 0 for a map of zeros that stays zero; other measures of
+      such a map, such as `sparseness`, are NaN.
 
     Raises:
-      InputError: an argument or a map that cannot be used.
+      InputError: an argument or a map is invalid.
     """
     _, examples, originals = check_call(fn, images, targets, maps, output or "logit")
     check_count("samples", samples)
     check_count("batch_size", batch_size)
     if not radius > 0:
-        raise InputError(f"radius is {radius!r}; give a number above 0.")
+        raise InputError(f"radius={radius!r}: give a number above 0.")
     pixels, streams = examples["images"], np.asarray(checked_ids(ids, len(originals)), np.int32)
     common = settings_of(baselines, output, batch_size, seed, pixels)
     changes = np.zeros((len(pixels), samples))
     rows, size = changes.size, min(batch_size, changes.size)
     bar = tqdm(range(0, rows, size), desc=progress, unit="batch", leave=False, disable=not progress)
     for first in bar:
-        # The last batch is filled up, so that all are of one size.
+        # The last batch is padded, so that all batches have one size.
         index, number = np.divmod(np.arange(first, first + size) % rows, samples)
         near = _nearby(
             pixels[index], seed, streams[index], (number + 1).astype(np.int32), np.float32(radius)
@@ -98,8 +98,8 @@ def sensitivity_max(
         found = checked_maps(found, near.shape[:3])
         if found.shape[1:] != originals.shape[1:]:
             raise InputError(
-                f"maps have shape {originals.shape}, but those that the method makes "
-                f"{found.shape}; give the maps that it makes of the images."
+                f"maps have shape {originals.shape}, but the method returns {found.shape}; give "
+                "maps that the same method made of the images."
             )
         difference = (found - originals[index]).reshape(size, -1)
         changes[index, number] = np.linalg.norm(difference, axis=1)
@@ -110,7 +110,7 @@ def sensitivity_max(
 def settings_of(
     baselines: Baselines, output: Output | None, batch_size: int, seed: int, images: np.ndarray
 ) -> dict[str, Any]:
-    """What a measure hands on to a method of the common keywords; what is None it leaves out."""
+    """Common keywords that a measure passes to a method; keywords that are None are omitted."""
     options: dict[str, Any] = {"batch_size": batch_size, "seed": seed}
     if output is not None:
         options["output"] = output
@@ -120,7 +120,7 @@ def settings_of(
 
 
 def _like(near: jax.Array, images: ArrayLike) -> np.ndarray:
-    """The nearby images in the type of those that were given."""
+    """The changed images in the type of the given images."""
     given = np.asarray(images).dtype
     return np.asarray(near.astype(given) if given.itemsize < 4 else near)
 

@@ -95,5 +95,5 @@ def test_bad_input():
         completeness(linear, IMAGES, TARGETS, np.where(IMAGES > 2, np.nan, IMAGES), baselines=0.0)
     with pytest.raises(InputError, match="baselines have shape"):
         completeness(linear, IMAGES, TARGETS, IMAGES, baselines=np.zeros((SIDE, 5)))
-    with pytest.raises(InputError, match="resize them"):
+    with pytest.raises(InputError, match="resize the maps"):
         completeness(linear, IMAGES, TARGETS, IMAGES[:, :3], baselines=0.0)

@@ -92,7 +92,7 @@ def test_scale_and_order_do_not_matter_and_bounds_hold(maps, factor, data):
 
 def test_bad_input():
     for measure in MEASURES:
-        with pytest.raises(InputError, match="1 of 2 hold NaN or infinite"):
+        with pytest.raises(InputError, match="1 of 2 contain NaN or infinite"):
             measure(np.stack([np.ones((3, 3)), np.full((3, 3), np.inf)]))
         with pytest.raises(InputError, match="reduction='median'"):
             measure(np.ones((1, 3, 3, 3)), reduction="median")

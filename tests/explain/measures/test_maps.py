@@ -28,7 +28,7 @@ def test_a_map_without_channels_loses_its_sign_only():
     [
         (PIXEL, "summ", "reduction='summ'.*did you mean 'sum'"),
         (PIXEL[0, 0], "sum", "give .N, height, width"),
-        (PIXEL * np.inf, "sum", "1 of 1 hold NaN or infinite values"),
+        (PIXEL * np.inf, "sum", "1 of 1 contain NaN or infinite values"),
     ],
 )
 def test_what_cannot_be_reduced(maps, reduction, message):

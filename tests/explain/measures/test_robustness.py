@@ -146,7 +146,7 @@ def test_the_seed_decides():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"radius": 0.0}, "radius is 0.0"),
+        ({"radius": 0.0}, "radius=0.0:"),
         ({"radius": np.nan}, "radius"),
         ({"samples": 0}, "samples"),
     ],
@@ -164,5 +164,5 @@ def test_maps_that_are_not_finite():
 
 
 def test_maps_that_the_method_does_not_make():
-    with pytest.raises(InputError, match="give the maps that it makes"):
+    with pytest.raises(InputError, match="give maps that the same method made"):
         sensitivity_max(linear, IMAGES, TARGETS, IMAGES.sum(-1), method=identity)

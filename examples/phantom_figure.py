@@ -50,7 +50,7 @@ def explained(workdir: str) -> tuple:
 
 
 def main(free: str, confounded: str, out: str) -> None:
-    """Explain and draw."""
+    """Explain both runs and draw the figure."""
     figure = Figure(figsize=(9, 7.4), layout="constrained")
     axes = figure.subplots(4, 5)
     for side, workdir in enumerate((free, confounded)):

@@ -30,11 +30,12 @@ from cervix_jax.config.fields import check_fields
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.summary_text import summary
 from cervix_jax.training import cross_validation
+from cervix_jax.training.hooks import EpochHook, HookError, find_hook
 from cervix_jax.training.loop import NonFiniteLossError
 from cervix_jax.training.run import train_and_evaluate
 
 GROUPS = {
-    "The run": ["config", "workdir", "profile"],
+    "The run": ["config", "workdir", "hook", "profile"],
     "Several processes (found by themselves under Slurm, Open MPI and on Cloud TPU)": [
         "distributed", "coordinator_address", "num_processes", "process_id",
     ],
@@ -83,7 +84,7 @@ def _run(args: flags.FlagValues, given: str) -> int | None:
         jax.__version__, jax.local_devices(), jax.process_index(), jax.process_count(),
     )  # fmt: skip
     try:
-        text = _train(args.config, folder, args.profile)
+        text = _train(args.config, folder, args.profile, find_hook(args.hook))
     except Preempted as error:
         logging.warning("Preempted: %s. The same command goes on from there.", error)
         _say_how_to_go_on(folder)
@@ -95,18 +96,26 @@ def _run(args: flags.FlagValues, given: str) -> int | None:
     except NonFiniteLossError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
+    except HookError as error:
+        print(f"error: {error}", file=sys.stderr)
+        _say_how_to_go_on(folder)
+        return EXIT_FAILED
     if distributed.is_main_process():
         print(text)
         print(f"run written to {folder}")
     return None
 
 
-def _train(config: ml_collections.ConfigDict, folder: Path, profile: str) -> str:
+def _train(
+    config: ml_collections.ConfigDict, folder: Path, profile: str, on_epoch: EpochHook | None
+) -> str:
     if not config.cross_validation.seeds:
-        return summary(train_and_evaluate(config, folder, profile=profile))
+        return summary(train_and_evaluate(config, folder, profile=profile, on_epoch=on_epoch))
     if profile:
         raise InputError(f"--profile={profile} records one run: leave cross_validation.seeds out.")
-    return cross_validation.table(cross_validation.cross_validate(config, folder))
+    return cross_validation.table(
+        cross_validation.cross_validate(config, folder, on_epoch=on_epoch)
+    )
 
 
 def define_flags() -> None:
@@ -118,6 +127,12 @@ def define_flags() -> None:
         lock_config=True,
     )
     flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<config>-<time>.")
+    flags.DEFINE_string(
+        "hook",
+        "",
+        "Function that gets the metrics of every epoch, as <module>:<function>, or the name of a "
+        "hook of an installed package.",
+    )
     flags.DEFINE_string(
         "profile", "", "Steps to record for TensorBoard, <first>:<last>, in <workdir>/profile."
     )

@@ -16,6 +16,8 @@ from typing import Any
 import jax
 from jax._src import distributed as jax_distributed
 
+from cervix_jax import progress
+
 # A process counts as gone when it was silent for so long: a thread of JAX's, which no computation
 # holds up, gives a sign of life in half of that time. JAX's own 100 seconds leave all chips idle.
 HEARTBEAT_SECONDS = 30
@@ -84,13 +86,17 @@ def end_process(*unused: Any) -> None:
     _ending.acquire()
     try:
         state = jax_distributed.global_state
-        line = (
-            f"error: process {state.process_id} of {state.num_processes} ends, since another "
+        message = (
+            f"process {state.process_id} of {state.num_processes} ends, since another "
             "process of the run is gone or cannot be reached; what that one printed says why. The "
             "last checkpoint is kept: start all processes again, as many as you like, with the "
             "same command and --workdir."
         )
-        os.write(_silence_others(), f"\n{line}\n".encode())
+        text = f"\nerror: {message}\n"
+        if progress.in_json():
+            text = progress.line("error", message=message)
+            text += progress.line("end", exit_code=EXIT_LOST)
+        os.write(_silence_others(), text.encode())
     finally:
         os._exit(EXIT_LOST)
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import recall_score
-from tqdm import tqdm
+
+from cervix_jax.progress import Bar
 
 TREES = 100
 
@@ -101,7 +102,7 @@ def shortcut_table(
     """
     table: dict[str, dict[str, dict]] = {name: {} for name in features}
     total = len(features) * sum(len(folds) for folds in splits.values())
-    with tqdm(total=total, desc="forests", unit="fit", disable=not progress) as bar:
+    with Bar(total=total, desc="forests", unit="fit", disable=not progress) as bar:
         for name, values in features.items():
             for protocol, folds in splits.items():
                 scores = []

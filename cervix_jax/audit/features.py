@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.files.threads import map_in_order
+from cervix_jax.progress import Bar
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 BORDER_PERCENTILES = (10, 50, 90)
@@ -121,7 +121,7 @@ def measure(dataset: Dataset, *, jobs: int = 0, progress: bool = True) -> Measur
         lambda i: _measure(dataset.decoded_source[i]), range(len(dataset)), workers=jobs
     )
     rows: list[dict[str, Any]] = list(
-        tqdm(measured, total=len(dataset), desc="measuring", unit="image", disable=not progress)
+        Bar(measured, total=len(dataset), desc="measuring", unit="image", disable=not progress)
     )
     names = [name for name in DESCRIPTIONS if all(row[name] is not None for row in rows)]
     return Measurements(

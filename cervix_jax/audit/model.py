@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from cervix_jax.audit import perturbations
 from cervix_jax.audit.baselines import balanced_accuracy
@@ -16,6 +15,7 @@ from cervix_jax.data.experiment import ExperimentData
 from cervix_jax.data.resolution import network_scale
 from cervix_jax.files.background import remove_background
 from cervix_jax.files.threads import map_in_order
+from cervix_jax.progress import Bar
 from cervix_jax.runs.run import Run, as_classifier
 from cervix_jax.statistics.comparison import mcnemar
 from cervix_jax.statistics.intervals import wilson_interval
@@ -77,7 +77,7 @@ def audit_run(
             changed = change(source[int(index)], int(index))
             return resize_square(changed, run.config.image_size, run.config.data.resize, scale)
 
-        images = tqdm(
+        images = Bar(
             map_in_order(square, indices, workers=jobs),
             desc=name,
             total=len(indices),
@@ -137,7 +137,7 @@ def _training_stain(run: Run, data: ExperimentData, progress: bool) -> StainStat
     """Stain of up to 500 training images, evenly spread, at the model's image size."""
     train = data.indices("train")
     chosen = train[:: -(-len(train) // STAIN_IMAGES)]
-    bar = tqdm(chosen, desc="training stain", unit="image", leave=False, disable=not progress)
+    bar = Bar(chosen, desc="training stain", unit="image", leave=False, disable=not progress)
     source, size = data.dataset.decoded_source, run.config.image_size
     return perturbations.stain_statistics(
         resize_square(source[int(index)]["image"], size) for index in bar

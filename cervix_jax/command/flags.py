@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from cervix_jax import progress
+
 flags.disclaim_key_flags()  # what is defined here belongs to the command that asked for it
 
 RUN_FLAGS = {
@@ -29,6 +31,17 @@ def run_flags(*names: str, required: bool = False) -> None:
     if required:
         flags.register_validator(
             "workdir", bool, "give the folder of a trained run, e.g. --workdir=runs/rcan"
+        )
+
+
+def progress_flag() -> None:
+    """Define `--progress`, which every command has; `run_command` does it."""
+    if "progress" not in flags.FLAGS:
+        flags.DEFINE_enum(
+            "progress",
+            "bar",
+            progress.MODES,
+            "Progress on standard error: bars, JSON events (one a line), or none.",
         )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
+from cervix_jax import progress
+from cervix_jax.command.flags import progress_flag
 from cervix_jax.command.help import usage, wants_help
 from cervix_jax.config.files import find_config
 from cervix_jax.errors import InputError
@@ -19,6 +21,7 @@ from cervix_jax.files.lock import held
 from cervix_jax.files.paths import user_path
 from cervix_jax.files.storage import storage_problem
 
+flags.disclaim_key_flags()  # --progress belongs to the command that is run
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_PREEMPTED = 75  # saved before it stopped; the same command goes on (EX_TEMPFAIL)
@@ -56,6 +59,8 @@ def run_command(
     def begin(argv: list[str]) -> Any:
         from cervix_jax.command.startup import require_devices, start_jax  # JAX: not for --help
 
+        if flags.FLAGS.progress != progress.mode():  # given as two words
+            progress.start(flags.FLAGS.progress, _command_name())
         start_jax()
         if devices:
             require_devices()
@@ -63,13 +68,30 @@ def run_command(
         with _alone() if alone else contextlib.nullcontext():
             return main(argv)
 
+    progress_flag()
+    _show_progress()
     _quieten_libraries()
+    try:
+        _run(begin, default_config, positional, groups or {})
+    except SystemExit as error:
+        progress.end(error.code if isinstance(error.code, int) else int(error.code is not None))
+        raise
+    progress.end(0)
+
+
+def _run(
+    begin: Callable[[list[str]], Any],
+    default_config: str | None,
+    positional: bool,
+    groups: Mapping[str, Sequence[str]],
+) -> None:
+    """Parse the flags and call `begin`; ends with `SystemExit`, or with what is not foreseen."""
     try:
         sys.argv = _config_first(sys.argv, default_config)
 
         def parse(argv: Sequence[str]) -> list[str]:
             if wants_help(argv):
-                print(usage(groups or {}, _given_config(argv)))
+                print(usage(groups, _given_config(argv)))
                 sys.exit(0)
             remaining = _parse_flags(argv)
             if len(remaining) > 1 and not positional:
@@ -104,6 +126,17 @@ def run_command(
         sys.exit(EXIT_INTERRUPTED)
 
 
+def _show_progress() -> None:
+    """Start as `--progress` says, before the flags are parsed, since that can fail too."""
+    given = _given(sys.argv[1:], "progress")
+    progress.start(given if given in progress.MODES else "bar", _command_name())
+
+
+def _command_name() -> str:
+    spec = sys.modules["__main__"].__spec__
+    return spec.name.removesuffix(".__main__").rpartition(".")[2] if spec else "command"
+
+
 def _expand_homes() -> None:
     """`~` in --workdir=~/runs/a and --out=~/a.csv is the home folder; shells leave it as it is."""
     for name in ("out", "workdir"):
@@ -124,8 +157,7 @@ def _alone() -> Iterator[None]:
         if given.get("out"):
             stack.enter_context(held(given["out"], f"--out={given['out']}"))
         elif given.get("workdir") and Path(given["workdir"]).is_dir():
-            spec = sys.modules["__main__"].__spec__
-            command = spec.name.removesuffix(".__main__").rpartition(".")[2] if spec else "command"
+            command = _command_name()
             place = Path(given["workdir"]) / command
             stack.enter_context(held(place, f"{command} --workdir={given['workdir']}"))
         yield

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from cervix_jax.data.fingerprints import HASH_BITS, Fingerprints, perceptual_hashes
+from cervix_jax.progress import Bar
 
 MAX_DISTANCE = 64  # most differing bits of a near duplicate
 MIN_CORRELATION = 0.94  # of the thumbnails of a near duplicate, Pearson's
@@ -133,7 +133,7 @@ def _close(
     ours = hashes.astype(np.float32) * 2 - 1
     theirs = posed.astype(np.float32) * 2 - 1
     starts = range(0, len(ours), _ROWS)
-    for start in tqdm(starts, desc="comparing", unit="block", disable=not progress, leave=False):
+    for start in Bar(starts, desc="comparing", unit="block", disable=not progress, leave=False):
         rows, skipped = ours[start : start + _ROWS], start if within else 0
         best = np.full((len(rows), len(theirs) - skipped), HASH_BITS + 1, np.float32)
         pose = np.zeros(best.shape, np.int8)

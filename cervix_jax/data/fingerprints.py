@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy.fft import dctn
-from tqdm import tqdm
 
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import replacing
 from cervix_jax.files.threads import map_in_order
+from cervix_jax.progress import Bar
 
 # Smaller ones find other pairs: of 250 among SIPaKMeD's cells 6 go and 9 come at 32 pixels, 14 go
 # and 14 come at 16.
@@ -62,7 +62,7 @@ class Fingerprints:
           workers: threads; 0 takes one a core, at most 8.
           progress: show a bar.
         """
-        found = tqdm(
+        found = Bar(
             map_in_order(_fingerprint, images, workers=workers),
             total=total,
             desc="fingerprints",

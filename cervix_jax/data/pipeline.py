@@ -15,7 +15,6 @@ import grain
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from cervix_jax import distributed
 from cervix_jax.data import placement as places
@@ -24,6 +23,7 @@ from cervix_jax.data.decode import MARGINS, RESIZE_MODES, picture_shape
 from cervix_jax.data.streaming import THREADS, WORTHWHILE, Reader, stream, worker_count
 from cervix_jax.errors import InputError, check_choice, check_count
 from cervix_jax.files.threads import map_in_order
+from cervix_jax.progress import Bar
 
 Batch = dict[str, jax.Array]
 
@@ -201,7 +201,7 @@ class Pipeline:
         labels = self._labels
         if self._read.pixel_labels:
             labels = np.empty((count, *shape), np.int8)
-        bar = tqdm(
+        bar = Bar(
             total=count, desc="decoding", unit="image", disable=not self._progress, leave=False
         )
         with bar:

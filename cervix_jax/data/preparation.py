@@ -1,14 +1,16 @@
 """Reads the files of a data set into its prepared form, and says where that is older than they."""
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
 
+from cervix_jax import progress
 from cervix_jax.data.prepared import encoded_records, load_fingerprints, write_index
 from cervix_jax.data.sources import SourceFiles
 from cervix_jax.errors import InputError
@@ -101,7 +103,7 @@ def prepare(
     files = SourceFiles.of(manual, str(builder.data_dir_root)) if manual else None
     config = tfds.download.DownloadConfig(manual_dir=manual) if manual else None
     try:
-        with only_our_checks():  # for the threads that read images
+        with only_our_checks(), _bars_of_tfds():  # the first is for threads that read images
             builder.download_and_prepare(download_config=config, file_format="array_record")
     except OSError:
         # Another process may have finished the same data set first: its result is as good.
@@ -113,6 +115,23 @@ def prepare(
     seconds = time.monotonic() - start
     logging.info("Prepared %s in %.0f s: %s", name, seconds, builder.data_dir)
     return builder
+
+
+@contextlib.contextmanager
+def _bars_of_tfds() -> Iterator[None]:
+    """A block in which the bars that TFDS draws obey `--progress` too."""
+    own = tfds.core.utils.tqdm
+
+    def bar(*args: Any, desc: str = "", **kwargs: Any) -> progress.Bar:
+        phase = desc.partition("/")[0].rstrip(". ").lower()  # without the path of a file
+        return progress.Bar(*args, desc=phase, **kwargs)
+
+    if progress.mode() != "bar":
+        tfds.core.utils.tqdm = bar
+    try:
+        yield
+    finally:
+        tfds.core.utils.tqdm = own
 
 
 def check_files(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from cervix_jax import distributed
 from cervix_jax.data.class_map import ClassMap, match_classes
@@ -19,6 +18,7 @@ from cervix_jax.evaluate.labels import COLUMNS, join_labels, place_of, read_labe
 from cervix_jax.evaluate.predictions_file import read_table
 from cervix_jax.files import images, tables
 from cervix_jax.files.threads import map_in_order
+from cervix_jax.progress import Bar
 from cervix_jax.runs.inference import make_forward, over_symmetries, probabilities_of
 from cervix_jax.runs.run import Run
 from cervix_jax.statistics.table import PredictionTable
@@ -121,7 +121,7 @@ class _Reader:
         squares: list[np.ndarray] = []
         loaded = map_in_order(self._load, range(count))
         for index, image in enumerate(
-            tqdm(loaded, desc="evaluating", total=count, unit="image", leave=False,
+            Bar(loaded, desc="evaluating", total=count, unit="image", leave=False,
                  disable=not self._progress)
         ):  # fmt: skip
             if isinstance(image, images.UnreadableImage):

@@ -23,12 +23,12 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from cervix_jax import target
 from cervix_jax.errors import InputError, check_count
 from cervix_jax.explain.function import call, exact_scores
 from cervix_jax.files.threads import map_in_order
+from cervix_jax.progress import Bar
 
 # (fn, examples, sample, shared, **options) -> arrays with a leading batch axis. `examples` is a
 # dict of arrays [B, ...], `sample` int [B], `shared` a pytree that is the same for all pairs.
@@ -230,7 +230,7 @@ def _run(
     def begin(chunk: Chunk) -> Any:
         return start(jax.tree.map(lambda x: x[chunk.images], examples), chunk[2:])
 
-    yield from tqdm(
+    yield from Bar(
         run_batches(begin, plan(count, samples, size), at_once),
         desc=progress, total=-(-count * samples // size), unit="batch", leave=False,
         disable=not progress,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from cervix_jax.command.columns import aligned
 from cervix_jax.data.catalog import Dataset
@@ -35,6 +34,7 @@ from cervix_jax.explanations.field_workflow import (
 from cervix_jax.explanations.workflow import output_folder
 from cervix_jax.files.atomic import write_json, write_text
 from cervix_jax.predict.severity import severity_of
+from cervix_jax.progress import Bar
 from cervix_jax.runs.inference import probabilities_of
 from cervix_jax.runs.run import Run, as_classifier
 
@@ -129,7 +129,7 @@ def explain_dataset_fields(
     found: dict[str, list[FieldShares]] = {name: [] for name in options.methods}
     unmarked = empty = 0
     indices = _spread(len(dataset), max_fields)
-    for index in tqdm(indices, desc="fields", unit="field", leave=False):
+    for index in Bar(indices, desc="fields", unit="field", leave=False):
         field = read_field(dataset, index, mpp=options.mpp, nucleus_radius=nucleus_radius)
         if field is None:
             unmarked += 1

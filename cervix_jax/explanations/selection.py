@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from cervix_jax.data.catalog import Dataset
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
+from cervix_jax.progress import Bar
 from cervix_jax.runs.inference import probabilities_of
 from cervix_jax.runs.run import Run
 
@@ -197,7 +197,7 @@ def _predict(
 ) -> np.ndarray:
     found = []
     starts: Sequence[int] = range(0, len(indices), batch_size)
-    for start in tqdm(starts, desc=progress, unit="batch", leave=False, disable=not progress):
+    for start in Bar(starts, desc=progress, unit="batch", leave=False, disable=not progress):
         batch = np.resize(indices[start : start + batch_size], batch_size)
         pixels = pipeline.images(batch)
         found.append(run.logits(pixels, batch_size=batch_size)[: len(indices) - start])

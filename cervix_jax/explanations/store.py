@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from cervix_jax.errors import InputError
 from cervix_jax.files.atomic import replacing, write_text
+from cervix_jax.progress import Bar
 
 SHOWN = 3
 LATER = ("pixels",)  # settings that earlier versions did not record
@@ -98,7 +98,7 @@ def load_or_make_maps(
     parts, count = path.with_suffix(".parts"), len(settings["filenames"])
     chunks = []
     starts = range(0, count, chunk)
-    for start in tqdm(starts, desc=progress, unit="chunk", leave=False, disable=not progress):
+    for start in Bar(starts, desc=progress, unit="chunk", leave=False, disable=not progress):
         part = parts / f"{start:06d}.npz"
         maps = _read_maps(part, settings | {"chunk": chunk}, True)
         if maps is None:

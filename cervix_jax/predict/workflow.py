@@ -8,8 +8,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
 from cervix_jax.command.preemption import Preempted, StopRequest
 from cervix_jax.data.decode import needs_scale
 from cervix_jax.detect.detector import SHIPPED, load_detector
@@ -31,6 +29,7 @@ from cervix_jax.predict.positions import Positions
 from cervix_jax.predict.schedulers import AUTO, shard_of_scheduler
 from cervix_jax.predict.shard import WHOLE, Shard, parse_shard
 from cervix_jax.predict.validation import Validation, read_validation
+from cervix_jax.progress import Bar
 from cervix_jax.runs.run import Run, as_classifier
 
 ImagePaths = str | Path | Sequence[str | Path] | Iterator[str]
@@ -209,7 +208,7 @@ def predict_images(
             given |= deciding
             units = rows.units(paths)
             if field == "cells":  # each file is opened to know its rows
-                bar = tqdm(units, "finding tissue", unit="row", leave=False, disable=not progress)
+                bar = Bar(units, "finding tissue", unit="row", leave=False, disable=not progress)
                 listed_units = list(bar)
                 units, total = iter(listed_units), len(listed_units)
             output = Output(
@@ -310,7 +309,7 @@ def _write(
     share = None if total is None else output.shard.size(total, rows.together)
     remaining = output.remaining(units)
     with (
-        tqdm(
+        Bar(
             total=share, initial=output.units, desc="predicting", unit=rows.unit,
             disable=not progress,
         ) as bar,

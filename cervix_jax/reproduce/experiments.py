@@ -10,6 +10,7 @@ from typing import Any
 
 import ml_collections
 
+from cervix_jax import progress
 from cervix_jax.data import catalog
 from cervix_jax.data.divide import split_dataset
 from cervix_jax.errors import InputError
@@ -229,7 +230,7 @@ def run_all(
     done, since = 0.0, time.monotonic()
     total = sum(_work(experiment) for experiment in todo)
     elsewhere: list[Path] = []
-    for number, experiment in enumerate(todo, 1):
+    for number, experiment in enumerate(progress.counted(todo, "experiments", "experiment"), 1):
         elapsed = time.monotonic() - since
         left = f"; about {elapsed / done * (total - done) / 60:.0f} min left" if done else ""
         source = Path(experiment.config.model.init_from or ".")

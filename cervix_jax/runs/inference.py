@@ -11,13 +11,13 @@ import numpy as np
 from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from tqdm import tqdm
 
 from cervix_jax import distributed, target
 from cervix_jax.data.augment.geometry import dihedral
 from cervix_jax.data.normalization import normalize
 from cervix_jax.data.pipeline import Pipeline
 from cervix_jax.errors import InputError
+from cervix_jax.progress import Bar
 
 Variables = dict[str, Any]  # {"params": nested dict, "stats": nested dict}
 Forward = Callable[[Variables, jax.Array], jax.Array]
@@ -183,7 +183,7 @@ def predict_split(
     logits, labels, masks = [], [], []
     batches = pipeline.eval_batches(indices, batch_size)
     total = -(-len(indices) // batch_size)
-    bar = tqdm(batches, desc=progress, total=total, unit="batch", leave=False, disable=not progress)
+    bar = Bar(batches, desc=progress, total=total, unit="batch", leave=False, disable=not progress)
     for batch in bar:
         logits.append(np.asarray(forward(variables, batch["image"])))
         whole = multihost_utils.process_allgather(

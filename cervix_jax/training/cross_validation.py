@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 
-from cervix_jax import distributed
+from cervix_jax import distributed, progress
 from cervix_jax.command.preemption import StopRequest
 from cervix_jax.data.experiment import (
     ExperimentData,
@@ -31,6 +31,7 @@ from cervix_jax.jax_settings import as_in_every_run
 from cervix_jax.runs import workdir
 from cervix_jax.statistics.intervals import wilson_interval
 from cervix_jax.training.check import check_config
+from cervix_jax.training.hooks import EpochHook
 from cervix_jax.training.run import alone, train_and_evaluate, training_mesh
 from cervix_jax.training.same_data import common_identity, require_same_images
 
@@ -59,12 +60,18 @@ def folder_of(folder: Path, member: ml_collections.ConfigDict) -> Path:
 
 
 @as_in_every_run()
-def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dict:
+def cross_validate(
+    config: ml_collections.ConfigDict,
+    folder: str | Path,
+    *,
+    on_epoch: EpochHook | None = None,
+) -> dict:
     """Train and evaluate every fold with every seed; what is done already is not done again.
 
     Args:
       config: with `cross_validation.seeds` of at least 1.
       folder: the workdir of the whole; made if needed.
+      on_epoch: see `train_and_evaluate`; its values have the `seed` and `fold` of the run.
 
     Returns:
       What `summary.json` holds, see `summarise`.
@@ -75,10 +82,15 @@ def cross_validate(config: ml_collections.ConfigDict, folder: str | Path) -> dic
     """
     folder = user_path(folder, "folder")
     with StopRequest() as stop, alone(folder):
-        return _cross_validate(config, folder, stop)
+        return _cross_validate(config, folder, stop, on_epoch)
 
 
-def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopRequest) -> dict:
+def _cross_validate(
+    config: ml_collections.ConfigDict,
+    folder: Path,
+    stop: StopRequest,
+    on_epoch: EpochHook | None,
+) -> dict:
     check_config(config)
     mesh = training_mesh(config)
     config = with_absolute_folders(config)
@@ -89,7 +101,7 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
     data: ExperimentData | None = None
     reports: list[tuple[int, EvaluationReport]] = []
     summary = {}
-    for number, member in enumerate(configs, 1):
+    for number, member in enumerate(progress.counted(configs, "runs", "run"), 1):
         own = folder_of(folder, member)
         path = own / "evaluate" / "test.json"
         report = read_report(path)
@@ -102,7 +114,9 @@ def _cross_validate(config: ml_collections.ConfigDict, folder: Path, stop: StopR
             workdir.claim(folder, config)
             logging.info("Run %d of %d: seed %d, fold %d", number, len(configs), member.seed,
                          member.split.fold)  # fmt: skip
-            report = EvaluationReport.of(train_and_evaluate(member, own, data), path)
+            report = EvaluationReport.of(
+                train_and_evaluate(member, own, data, on_epoch=on_epoch), path
+            )
         reports.append((member.seed, report))
         summary = summarise(reports)
         if distributed.is_main_process():

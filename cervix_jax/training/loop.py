@@ -10,15 +10,16 @@ import ml_collections
 import numpy as np
 import optax
 from absl import logging
-from tqdm import tqdm
 
-from cervix_jax import distributed
+from cervix_jax import distributed, progress
 from cervix_jax.command.preemption import Preempted, StopRequest
 from cervix_jax.data.experiment import ExperimentData
+from cervix_jax.progress import Bar
 from cervix_jax.runs.checkpoint import Checkpoints
 from cervix_jax.runs.inference import Forward, predict_split
 from cervix_jax.statistics.performance import quick_metrics
 from cervix_jax.training import writers
+from cervix_jax.training.hooks import Reporter
 from cervix_jax.training.profiling import ProfileWindow
 from cervix_jax.training.step import (
     RunInputs,
@@ -48,6 +49,7 @@ class Loop:
       inputs: what the steps are given beside the batches.
       stop: asked after every step and every batch of validation.
       window: the steps to record.
+      reporter: gets the metrics of every epoch that is saved.
     """
 
     def __init__(
@@ -62,10 +64,12 @@ class Loop:
         inputs: RunInputs,
         stop: StopRequest,
         window: ProfileWindow,
+        reporter: Reporter,
     ):
         self._config, self._data, self._stop, self._window = config, data, stop, window
         self._train_step, self._forward, self._inputs = train_step, forward, inputs
         self._checkpoints, self._writer, self._items = checkpoints, writer, items
+        self._reporter = reporter
         self._show = distributed.is_main_process()
         self._left_out = 0  # updates that were not finite
         # The paper's Herlev split has no validation images: then the last checkpoint is taken.
@@ -88,7 +92,7 @@ class Loop:
             self._data.indices("train"), config.batch_size, seed=config.seed, start=start
         )
         every = config.checkpoint.every_steps
-        bar = tqdm(
+        bar = Bar(
             total=num_steps * config.batch_size, initial=start * config.batch_size,
             desc="compiling the network", unit=" images", smoothing=0.05, disable=not self._show,
             mininterval=0.2 if sys.stderr.isatty() else 20,
@@ -134,7 +138,7 @@ class Loop:
                 batch = next(batches)
         return state
 
-    def _compiled(self, state: State, bar: tqdm, step: int) -> tuple[int, float]:
+    def _compiled(self, state: State, bar: Bar, step: int) -> tuple[int, float]:
         """Take the first step, which compiles the network, out of the time that the bar counts.
 
         Returns:
@@ -142,7 +146,7 @@ class Loop:
         """
         jax.block_until_ready(state)
         if self._show:
-            tqdm.write(f"compiled in {time.time() - bar.start_t:.0f} s", file=sys.stderr)
+            Bar.write(f"compiled in {time.time() - bar.start_t:.0f} s", file=sys.stderr)
         bar.initial = bar.n = step * self._config.batch_size
         bar.start_t = bar.last_print_t = time.time()
         bar.last_print_n = bar.n
@@ -154,6 +158,7 @@ class Loop:
 
         Raises:
           Preempted: in the validation, with nothing changed yet.
+          HookError: after the epoch is saved.
         """
         val = self._validate(state, step) if self._validates else {}
         train = {name: float(value) for name, value in state["metrics"].compute().items()}
@@ -161,14 +166,19 @@ class Loop:
         row |= {f"train/{name}": value for name, value in train.items()}
         row |= {f"val/{name}": value for name, value in val.items()}
         self._items["history"] = [*self._items["history"], row]
-        self._writer.write_scalars(step, row | {"images_per_second": speed})
+        scalars = row | {"images_per_second": speed}
+        self._writer.write_scalars(step, scalars)
         state |= {"metrics": jax.tree.map(lambda x: x * 0, state["metrics"])}
         self._save(state, step, val or None)
+        if self._show:
+            facts = {"seed": self._config.seed, "fold": self._config.split.fold}
+            progress.report("epoch", step=step, epoch=epoch, **facts, values=scalars)
+        self._reporter.report([{"step": step, **scalars}])
         text = f"train loss {train['loss']:.4f} accuracy {train['accuracy']:.4f}"
         if val:
             text += f"  val loss {val['loss']:.4f} accuracy {val['accuracy']:.4f}"
         if self._show:
-            tqdm.write(f"epoch {epoch:3d}  {text}  {speed:.1f} images/s")
+            Bar.write(f"epoch {epoch:3d}  {text}  {speed:.1f} images/s")
         return state
 
     def _validate(self, state: State, step: int) -> dict[str, float]:

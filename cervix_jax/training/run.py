@@ -27,6 +27,7 @@ from cervix_jax.runs.damage import DamagedCheckpointError
 from cervix_jax.runs.inference import make_forward
 from cervix_jax.training import losses, optim, writers
 from cervix_jax.training.check import batch_unit, check_config
+from cervix_jax.training.hooks import EpochHook, Reporter, check_hook
 from cervix_jax.training.loop import Loop, stoppable
 from cervix_jax.training.profiling import ProfileWindow
 from cervix_jax.training.same_data import resumed_data
@@ -49,6 +50,7 @@ def train_and_evaluate(
     data: ExperimentData | None = None,
     *,
     profile: str = "",
+    on_epoch: EpochHook | None = None,
 ) -> dict:
     """Train, validate each epoch, and evaluate the best checkpoint on the test split.
 
@@ -65,6 +67,10 @@ def train_and_evaluate(
       folder: the workdir; made if needed.
       data: what the config says of data and split, if it is open already.
       profile: steps to record, see `ProfileWindow`; "" records none.
+      on_epoch: called after every epoch as `on_epoch(step, epoch, values)`, on the first process,
+        once the epoch is saved. `values` are those of metrics.jsonl (`learning_rate`,
+        `train/loss`, `val/accuracy` and so on), and `seed` and `fold`. A resumed run calls it for
+        the epochs that it has not got, and for each of them once.
 
     Returns:
       The test report, see `cervix_jax.evaluate.report_file`.
@@ -73,6 +79,7 @@ def train_and_evaluate(
       InputError: something the user gave cannot be used, or the folder cannot be written.
       Preempted: SIGTERM came; what was done is saved.
       NonFiniteLossError: the loss is no longer a number.
+      HookError: `on_epoch` raised an exception; the run is saved, and the same call goes on.
     """
     if not isinstance(config, ml_collections.ConfigDict):
         raise InputError(
@@ -81,8 +88,11 @@ def train_and_evaluate(
         )
     if not str(folder).strip():
         raise InputError("folder='': give the folder that the run is written to.")
+    if on_epoch is not None:
+        check_hook(on_epoch)
     with StopRequest() as stop:
-        return _train_and_evaluate(config, user_path(folder, "folder"), stop, data, profile)
+        place = user_path(folder, "folder")
+        return _train_and_evaluate(config, place, stop, data, profile, on_epoch)
 
 
 def _train_and_evaluate(
@@ -91,6 +101,7 @@ def _train_and_evaluate(
     stop: StopRequest,
     data: ExperimentData | None,
     profile: str,
+    on_epoch: EpochHook | None,
 ) -> dict:
     window = ProfileWindow(profile, folder / "profile")
     show = distributed.is_main_process()
@@ -155,10 +166,13 @@ def _train_and_evaluate(
             else:
                 logging.info("Resuming from step %d of %d.", start, num_steps)
         writer = writers.make_writer(folder, after_step=start)
+        reporter = Reporter(on_epoch, folder, config)
         loop = Loop(
-            config, data, train_step, forward, checkpoints, writer, items, inputs, stop, window
-        )
+            config, data, train_step, forward, checkpoints, writer, items, inputs, stop, window,
+            reporter,
+        )  # fmt: skip
         try:
+            reporter.report(writers.read_json_lines(folder / "metrics.jsonl"))
             loop.run(state, start, epoch_steps, num_steps)
             window.close()
             best = checkpoints.best_step() or checkpoints.steps()[-1]

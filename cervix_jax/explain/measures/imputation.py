@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.linalg import splu
-from tqdm import tqdm
 
 from cervix_jax.errors import InputError, check_count
 from cervix_jax.explain.baselines import Baselines
@@ -27,6 +26,7 @@ from cervix_jax.explain.measures.maps import (
     pixel_ranks,
     reduce_channels,
 )
+from cervix_jax.progress import Bar
 
 PERCENTAGES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 # (down, right, weight) of half of the neighbours; the other half lies opposite.
@@ -110,7 +110,7 @@ def road(
     # Only as many images at a time as fill a batch, because imputed images need memory.
     for chunk in _chunks(np.flatnonzero(~is_constant(reduced)), batch_size, 2 * len(shares)):
         imputed = []
-        for i in tqdm(chunk, desc=progress, unit="image", leave=False, disable=not progress):
+        for i in Bar(chunk, desc=progress, unit="image", leave=False, disable=not progress):
             # Each image has one noise, so that orders and percentages differ only in the pixels.
             generator = np.random.default_rng([seed, names[i], 1])
             noises = generator.normal(0, noise, pixels[i].shape) if noise else 0.0

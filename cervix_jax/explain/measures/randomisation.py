@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
-from tqdm import tqdm
 
 from cervix_jax.errors import InputError
 from cervix_jax.explain.baselines import Baselines
@@ -32,6 +31,7 @@ from cervix_jax.explain.measures.maps import (
 )
 from cervix_jax.explain.measures.robustness import MakeMaps, settings_of
 from cervix_jax.models.stages import HEAD, STEM, stage_of
+from cervix_jax.progress import Bar
 
 # From the output downwards, by the number that `stage_of` gives.
 STAGES = {"head": HEAD, "stage4": 4, "stage3": 3, "stage2": 2, "stage1": 1, "stem": STEM}
@@ -141,7 +141,7 @@ def parameter_randomisation(
     _check_alike(ours, theirs)
     options = settings_of(baselines, output, batch_size, seed, examples["images"])
     found = []
-    for stage in tqdm(
+    for stage in Bar(
         STAGES.values(), desc=progress, unit="stage", leave=False, disable=not progress
     ):
         replaced = range(stage, HEAD + 1) if cascading else (stage,)

@@ -10,13 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
-from tqdm import tqdm
 
 from cervix_jax import rng
 from cervix_jax.errors import InputError, check_count
 from cervix_jax.explain.baselines import Baselines, own_baselines
 from cervix_jax.explain.function import LogitsFn, Output
 from cervix_jax.explain.measures.maps import Ids, check_call, checked_ids, checked_maps
+from cervix_jax.progress import Bar
 
 MakeMaps = Callable[..., ArrayLike]
 """`method(fn, images, targets, **common) -> maps`: a method of `explain` or your own function.
@@ -83,7 +83,7 @@ def sensitivity_max(
     common = settings_of(baselines, output, batch_size, seed, pixels)
     changes = np.zeros((len(pixels), samples))
     rows, size = changes.size, min(batch_size, changes.size)
-    bar = tqdm(range(0, rows, size), desc=progress, unit="batch", leave=False, disable=not progress)
+    bar = Bar(range(0, rows, size), desc=progress, unit="batch", leave=False, disable=not progress)
     for first in bar:
         # The last batch is padded, so that all batches have one size.
         index, number = np.divmod(np.arange(first, first + size) % rows, samples)

@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cervix_jax import models
-from cervix_jax.errors import InputError
-
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -54,44 +51,6 @@ def test_everything_from_python(tiny_config, tmp_path, capsys):
     assert "grad_cam" in explained
     assert "cell.png," in printed
     assert (tmp_path / "run" / "evaluate" / "val.json").is_file()
-
-
-@pytest.mark.slow
-def test_checkpoint_reads_alike_with_and_without_the_package(run_folder, capsys):
-    load("read_checkpoint").main(run_folder)
-    printed = capsys.readouterr().out
-    assert "features/conv0/kernel float32" in printed
-    assert "identical in both ways of reading" in printed
-
-
-@pytest.fixture
-def two_tables(tmp_path):
-    """Two CSV files of the same six images; the second errs once, surely, and has another order."""
-    head = "filename,group,label,p_a,p_b\n"
-    rows = [f"{n}.png,g{n // 2},{'ab'[n % 2]}," for n in range(6)]
-    sure = ["0.9,0.1", "0.2,0.8"]
-    (tmp_path / "one.csv").write_text(
-        head + "\n".join(rows[n] + sure[n % 2] for n in range(6)) + "\n"
-    )
-    changed = {3: "0.97,0.03"}
-    (tmp_path / "two.csv").write_text(
-        head + "\n".join(rows[n] + changed.get(n, sure[n % 2]) for n in (5, 4, 3, 2, 1, 0)) + "\n"
-    )
-    return str(tmp_path / "one.csv"), str(tmp_path / "two.csv")
-
-
-def test_comparison_names_the_images_that_differ(two_tables, capsys):
-    load("compare_runs").main(*two_tables)
-    printed = capsys.readouterr().out
-    assert "A is right on 6 and B on 5" in printed
-    assert (
-        "1 images correct in one run only\n3.png: b; only A correct, other: a (0.97)\n" in printed
-    )
-
-
-def test_comparison_of_a_run_with_itself(run_folder, capsys):
-    load("compare_runs").main(run_folder, run_folder)
-    assert "0 images correct in one run only" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -154,27 +113,6 @@ def test_features_as_picture_and_as_numbers(run_folder, tmp_path):
         assert len(kept["features"]) == len(kept["labels"]) == len(kept["groups"]) == 40
         assert np.isfinite(kept["features"]).all()
         assert set(kept["splits"]) == {"train", "val", "test"}
-
-
-@pytest.mark.slow
-def test_own_images_and_own_network(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(models, "_FACTORIES", dict(models._FACTORIES))
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "prepared"))
-    random = np.random.default_rng(0)
-    for label, colour in {"dark": 60, "light": 190}.items():
-        for patient in range(20):
-            folder = tmp_path / "cells" / label / f"p{patient:02d}"
-            folder.mkdir(parents=True)
-            for number in range(2):
-                pixels = random.normal(colour, 20, (40, 40, 3)).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{number}.png")
-    script = load("own_dataset_and_model")
-    workdir = str(tmp_path / "run")
-    script.main(str(tmp_path / "cells"), workdir, "^(?P<group>.+)/[^/]+$", epochs=3)
-    assert "classes dark, light" in capsys.readouterr().out
-    models._FACTORIES.pop("three_convolutions")
-    with pytest.raises(InputError, match="three_convolutions"):
-        script.load_run(workdir)
 
 
 @pytest.mark.slow

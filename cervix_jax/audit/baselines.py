@@ -1,4 +1,4 @@
-"""How far a random forest gets without seeing any cell's shape, under each split protocol."""
+"""Shortcut baselines: accuracy of random forests that see no cell shape, per split protocol."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -29,15 +29,15 @@ def cross_validate(
 ) -> list[float]:
     """Balanced accuracy of a random forest on the test part of every fold.
 
-    The forest has nothing to choose, so train and val are both its training data.
+    There are no hyperparameters to tune, so train and val are both used for training.
 
     Args:
       features: float [N, F].
       labels: int [N].
       splits_by_fold: for every fold str [N] of "train", "val" or "test".
-      trees: size of the forest.
-      seed: of the forest.
-      jobs: threads; 0 takes one a core. The result does not depend on it.
+      trees: number of trees of the forest.
+      seed: seed of the forest.
+      jobs: number of threads; 0 uses every core. The result does not depend on it.
 
     Returns:
       One value in [0, 1] per fold.
@@ -59,19 +59,19 @@ def predict(
     seed: int = 0,
     jobs: int = 0,
 ) -> np.ndarray:
-    """Classes of the test part, int [n], by a random forest that is fitted to all other images.
+    """Classes of the test images, int [n], by a random forest fitted to all other images.
 
     Args:
       features: float [N, F].
       labels: int [N].
       test: bool [N].
-      trees: see `cross_validate`, as all that follow.
+      trees: see `cross_validate`; likewise the next two.
       seed: see there.
       jobs: see there.
     """
     forest = RandomForestClassifier(trees, random_state=seed, n_jobs=jobs or -1)
     with warnings.catch_warnings():
-        # 2026-11: scikit-learn's threads warn of its own settings under some joblib versions.
+        # 2026-11: scikit-learn's threads warn about its own settings under some joblib versions.
         warnings.filterwarnings("ignore", message=".*sklearn.utils.parallel.delayed.*")
         forest.fit(features[~test], labels[~test])
         return forest.predict(features[test])
@@ -86,7 +86,7 @@ def shortcut_table(
     jobs: int = 0,
     progress: bool = True,
 ) -> dict[str, dict[str, dict]]:
-    """Every baseline under every protocol.
+    """Accuracy of every baseline under every protocol.
 
     Args:
       features: baseline name to float [N, F].
@@ -94,7 +94,7 @@ def shortcut_table(
       splits: protocol name to its folds, see `cross_validate`.
       trees: see `cross_validate`.
       jobs: see there.
-      progress: show a bar.
+      progress: show a progress bar.
 
     Returns:
       {baseline: {protocol: {"mean", "deviation" (between folds, n - 1), "folds"}}} of balanced
@@ -118,5 +118,5 @@ def shortcut_table(
 
 
 def share_above_chance(score: float, chance: float) -> float:
-    """How far a score lies from chance (0) to perfect (1)."""
+    """Position of a score between chance (0) and a perfect score (1)."""
     return (score - chance) / (1 - chance)

@@ -44,30 +44,31 @@ def audit_dataset(
 
       audit_dataset(data.load("sipakmed/single_cell", manual_dir="SIPaKMeD"))["reading"]
 
-    Where groups share an image "joined" is added: "cluster" with such groups made one.
+    If groups share an image, "joined" is added: "cluster" with such groups merged.
 
     Args:
       dataset: the prepared data set.
-      protocol: the one that is looked at closely; a protocol of the paper's is added if it is that.
-      folds: folds of every protocol.
-      seed: of the splits.
-      trees: size of the random forests.
-      max_distance: most differing bits of near duplicates, of 256.
-      jobs: threads; 0 takes one a core. No result depends on them.
-      progress: show bars.
+      protocol: the protocol to examine in detail; added if it is one of the paper's.
+      folds: number of folds of every protocol.
+      seed: seed of the splits.
+      trees: number of trees of each random forest.
+      max_distance: maximum number of differing bits, of 256, between near duplicates.
+      jobs: number of threads; 0 uses every core. No result depends on it.
+      progress: show progress bars.
 
     Returns:
-      JSON-ready dict: `dataset, version, examples, groups, group_feature, groups_known` (else every
-      leakage is None), `class_names, protocol, folds, chance, classes` (sizes and counts), `splits`
-      (of every protocol and fold the sizes, class counts, `leakage` and `duplicated`: share of the
-      test examples with a duplicate in train or val), `unavailable` (protocols that the data do not
-      allow, and why), `duplicates` (also `joined`: group to the group that it is joined to),
-      `baselines` (see `shortcut_table`), `descriptions` and `reading`.
+      JSON-ready dict: `dataset, version, examples, groups, group_feature, groups_known` (if false,
+      every leakage is None), `class_names, protocol, folds, chance, classes` (sizes and counts),
+      `splits` (sizes, class counts, `leakage` and `duplicated` for every protocol and fold;
+      `duplicated` is the share of test examples with a duplicate in train or val), `unavailable`
+      (protocols that the data do not allow, with reasons), `duplicates` (also `joined`: group to
+      the group that it is merged into), `baselines` (see `shortcut_table`), `descriptions` and
+      `reading`.
 
     Raises:
       InputError: `protocol` or `folds` does not fit the data set.
     """
-    # First what can fail on the user's account.
+    # Splits first, as they can fail on the given arguments.
     splits, unavailable = _all_splits(dataset, protocol, folds, seed)
     found = measure(dataset, jobs=jobs, progress=progress)
     pairs = find_duplicates(dataset.fingerprints(), max_distance=max_distance, progress=progress)
@@ -117,7 +118,7 @@ def _all_splits(
     splits, unavailable = {}, {}
     for name in dict.fromkeys((*PROTOCOLS, protocol)):
         try:
-            # Groups are joined by what is measured later; before, the others say what fits.
+            # Merged groups are only known later; "cluster" has the same requirements.
             own = "cluster" if name == JOINED else name
             splits[name] = _folds(dataset, dataset.groups, own, folds, seed)
         except InputError as error:
@@ -216,7 +217,7 @@ def _describe_duplicates(
 
 
 def reading(report: dict) -> str:
-    """What the audit found, in plain sentences."""
+    """The findings of the audit as plain sentences."""
     protocol, chance = report["protocol"], report["chance"]
     means = {
         name: {each: score["mean"] for each, score in found.items()}
@@ -225,35 +226,39 @@ def reading(report: dict) -> str:
     }
     colour = means["colour"]
     text = [
-        f"Colour alone ({report['descriptions']['colour']}, no shape) gives a random forest "
+        f"From colour alone ({report['descriptions']['colour']}, no shape) a random forest reaches "
         f"balanced accuracy {colour[protocol]:.3f} under `{protocol}`, "
         f"{max(0.0, share_above_chance(colour[protocol], chance)):.0%} of the way from chance "
-        f"({chance:.3f}) to perfect: compare a model with that, not with chance."
+        f"({chance:.3f}) to perfect: compare a model with this baseline, not with chance."
     ]
     best = max(means, key=lambda name: means[name][protocol])
     if best != "colour":
-        text.append(f"More is told by {report['descriptions'][best]}: {means[best][protocol]:.3f}.")
+        text.append(
+            f"The strongest baseline uses {report['descriptions'][best]}: "
+            f"{means[best][protocol]:.3f}."
+        )
     if {"random", "block"} <= set(colour) and colour["random"] - colour["block"] > 0.03:
         text.append(
-            f"Colour falls from {colour['random']:.3f} under `random` to {colour['block']:.3f} "
-            "under `block`: the difference bounds from above what it owes to slides, not classes."
+            f"The colour baseline falls from {colour['random']:.3f} under `random` to "
+            f"{colour['block']:.3f} under `block`. The difference is an upper bound for the effect "
+            "of shared slides rather than classes."
         )
     shares = [fold["leakage"] for fold in report["splits"][protocol]]
     if None in shares:
         text.append(f"Leakage is {UNKNOWN_GROUPS}.")
     elif (seen := max(shares)) > 0:
         text.append(
-            f"Up to {seen:.1%} of a fold's test images come from groups that the model was made "
-            f"with: `{protocol}` is optimistic."
+            f"Up to {seen:.1%} of a fold's test images come from groups in its training or "
+            f"validation data: results under `{protocol}` are optimistic."
         )
     duplicates = report["duplicates"]
     crossing = duplicates["crossing"][protocol]
     if crossing:
         worst = max(fold["duplicated"] for fold in report["splits"][protocol])
         text.append(
-            f"{crossing} pairs of images that look alike are divided between test and the rest by "
-            f"`{protocol}`, up to {worst:.1%} of a fold's test images: look at them before you "
-            "trust a number."
+            f"`{protocol}` divides {crossing} pairs of images that look alike between test and "
+            f"train or val; this affects up to {worst:.1%} of a fold's test images. Look at these "
+            "pairs before you trust a result."
         )
     if duplicates["between_classes"]:
         text.append(f"{duplicates['between_classes']} such pairs are labelled differently.")

@@ -1,7 +1,7 @@
-"""What can be measured of an image without looking at its cells' shape: the audit's features.
+"""Image features without cell shape, for the audit's shortcut baselines.
 
-One pass over the decoded images measures everything that the forests need, so that they work on
-small arrays in memory.
+One pass over the decoded images computes all features, so the random forests work on small arrays
+in memory.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from cervix_jax.progress import Bar
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 BORDER_PERCENTILES = (10, 50, 90)
 BORDER_WIDTH = 2  # pixels
-# Percentiles of images with more pixels are taken over every k-th row and column.
+# Percentiles of images with more pixels use every k-th row and column only.
 MAX_PIXELS = 512 * 512
 
 DESCRIPTIONS = {
@@ -31,10 +31,10 @@ DESCRIPTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Measurements:
-    """What one pass over N images found.
+    """Features of N images.
 
     Attributes:
-      features: baseline name to float64 [N, F]; "shape" only where every image has masks.
+      features: baseline name to float64 [N, F]; "shape" only if every image has masks.
       sizes: int64 [N, 2], width and height in pixels.
     """
 
@@ -62,14 +62,14 @@ def border_percentiles(image: np.ndarray) -> np.ndarray:
 
 
 def grey_percentiles(image: np.ndarray) -> np.ndarray:
-    """Percentiles of the grey values after these are given mean 0 and deviation 1; float64 [9].
+    """Percentiles of the grey values after scaling to mean 0 and deviation 1; float64 [9].
 
-    Colour, brightness and contrast are gone; the form of the histogram is left. An image of one
-    grey gives zeros.
+    This removes colour, brightness and contrast and keeps the form of the histogram. An image of
+    one constant grey gives zeros.
     """
     grey = _thin(image).astype(np.float64) @ (0.2125, 0.7154, 0.0721)  # ITU-R BT.709
     deviation = grey.std()
-    # Below a thousandth of a grey level only rounding is left.
+    # A deviation below a thousandth of a grey level is rounding error.
     scale = deviation if deviation > 1e-3 else np.inf
     return (np.percentile(grey, PERCENTILES) - grey.mean()) / scale
 
@@ -81,15 +81,16 @@ def size_features(image: np.ndarray) -> np.ndarray:
 
 
 def shape_features(masks: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What the masks say of shape alone: an honest counterpart of the shortcuts.
+    """Shape features from the masks alone, for comparison with the shortcut features.
 
     Args:
-      masks: `nucleus_mask`, `cytoplasm_mask` (disjoint) and perhaps `halo_mask`, [H, W, 1], not 0
+      masks: `nucleus_mask`, `cytoplasm_mask` (disjoint) and optional `halo_mask`, [H, W, 1], not 0
         inside.
 
     Returns:
-      float64 [6]: areas of cell, nucleus and halo in pixels, nucleus and halo over cell, and the
-      distance of the centres of nucleus and cell over the radius of a disc of the cell's area.
+      float64 [6]: areas of cell, nucleus and halo in pixels; nucleus and halo area divided by cell
+      area; distance of the centres of nucleus and cell, divided by the radius of a disc of the
+      cell's area.
     """
     nucleus = masks["nucleus_mask"][..., 0] > 0
     cell = nucleus | (masks["cytoplasm_mask"][..., 0] > 0)
@@ -103,19 +104,19 @@ def shape_features(masks: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def has_masks(example: Mapping[str, Any]) -> bool:
-    """Whether an example has masks of nucleus and cytoplasm that are not empty."""
+    """Whether an example has non-empty masks of nucleus and cytoplasm."""
     if not {"nucleus_mask", "cytoplasm_mask"} <= set(example):
         return False
     return bool(example.get("has_masks", True)) and bool(np.any(example["cytoplasm_mask"]))
 
 
 def measure(dataset: Dataset, *, jobs: int = 0, progress: bool = True) -> Measurements:
-    """Measure every image of a data set, in its order.
+    """Compute the features of every image of a data set, in its order.
 
     Args:
       dataset: the prepared data set.
-      jobs: threads; 0 takes one a core, at most 8.
-      progress: show a bar.
+      jobs: number of threads; 0 uses one per core, at most 8.
+      progress: show a progress bar.
     """
     measured = map_in_order(
         lambda i: _measure(dataset.decoded_source[i]), range(len(dataset)), workers=jobs

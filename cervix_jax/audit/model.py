@@ -1,4 +1,4 @@
-"""The audit of a trained run: its test accuracy when one kind of evidence is taken away."""
+"""The audit of a trained run: test accuracy after removing one image cue at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,15 +22,15 @@ from cervix_jax.statistics.intervals import wilson_interval
 
 UNCHANGED = "unchanged"
 DESCRIPTIONS = {
-    UNCHANGED: "images as they are",
+    UNCHANGED: "original images",
     "grey": "luminance only",
-    "stain_normalised": "mean and deviation in CIELAB set to those of training (Reinhard)",
-    "background_removed": "all but the cells white",
+    "stain_normalised": "mean and deviation in CIELAB set to those of training images (Reinhard)",
+    "background_removed": "background replaced by white",
     "border_only": "all but a frame of a tenth of the side filled with its median colour",
     "patches_shuffled": "4 x 4 patches in random order",
 }
-TOLD = 0.5  # recall less the share of others called so, from which a class counts as told
-STAIN_IMAGES = 500  # that the training mean is taken over
+MIN_EXCESS = 0.5  # recall minus false-positive rate from which a class counts as recognised
+STAIN_IMAGES = 500  # maximum number of training images for the mean stain
 Change = Callable[[Mapping[str, Any], int], np.ndarray]
 
 
@@ -48,19 +48,20 @@ def audit_run(
 
     Args:
       run: a trained run, or its folder.
-      data: what it was trained on, divided as then; None opens it.
-      split: whose images are changed.
-      jobs: threads that change images; 0 takes one a core, at most 8.
-      progress: show bars.
+      data: the run's data with the split of training; None opens them.
+      split: split whose images are changed.
+      jobs: number of threads that change images; 0 uses one per core, at most 8.
+      progress: show progress bars.
 
     Returns:
       JSON-ready dict: `dataset, split, protocol, fold, folds, step, n, majority` (share of the
-      commonest class), `leakage`, `masks` (how many images were masked by "data set" and by
+      commonest class), `leakage`, `masks` (number of images masked by "data set" and by
       "segmentation"), `reading`, and `changes`: name to `description, accuracy, accuracy_interval`
-      (Wilson, 95 %), `balanced_accuracy, drop` (in accuracy), `lost, gained` (images that are right
-      only unchanged, only changed), `p_value` (McNemar's exact test of no drop or gain), `kept`
-      (share of the accuracy above `majority`; None if there is none) and `by_class`: for every
-      class with examples its `recall`, and which share of the others is `called` by its name.
+      (Wilson, 95 %), `balanced_accuracy, drop` (in accuracy), `lost, gained` (number of images
+      right only when unchanged, only when changed), `p_value` (McNemar's exact test for a change in
+      accuracy), `kept` (share of the accuracy above `majority` that remains; None if there is
+      none) and `by_class`: for every class with examples its `recall`, and `called`, the share of
+      images of other classes that are predicted as it.
     """
     run = as_classifier(run)
     data = data or run.open_data(progress=progress)
@@ -134,7 +135,7 @@ def _changes(stain: StainStatistics) -> dict[str, Change]:
 
 
 def _training_stain(run: Run, data: ExperimentData, progress: bool) -> StainStatistics:
-    """Stain of up to 500 training images, evenly spread, at the model's image size."""
+    """Mean stain of up to 500 evenly spaced training images, at the model's image size."""
     train = data.indices("train")
     chosen = train[:: -(-len(train) // STAIN_IMAGES)]
     bar = Bar(chosen, desc="training stain", unit="image", leave=False, disable=not progress)
@@ -145,7 +146,7 @@ def _training_stain(run: Run, data: ExperimentData, progress: bool) -> StainStat
 
 
 def _compare(changed: np.ndarray, unchanged: np.ndarray, majority: float) -> dict:
-    """Figures of one change from bool [n] of right answers with and without it."""
+    """Results of one change from bool [n] of right answers with and without it."""
     apart = mcnemar(unchanged, changed)
     above = float(unchanged.mean()) - majority
     return {
@@ -160,7 +161,7 @@ def _compare(changed: np.ndarray, unchanged: np.ndarray, majority: float) -> dic
 
 
 def _by_class(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict:
-    """A mark of one class hardly shows in the accuracy over all, so each class has its figures."""
+    """Results per class, as a mark on images of one class hardly shows in the overall accuracy."""
     found = {}
     for number, name in enumerate(names):
         own, called = labels == number, predicted == number
@@ -171,7 +172,7 @@ def _by_class(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
 
 
 def reading(report: dict) -> str:
-    """What the audit found, in plain sentences."""
+    """The findings of the audit as plain sentences."""
     changes = report["changes"]
     accuracy, majority = changes[UNCHANGED]["accuracy"], report["majority"]
     if changes[UNCHANGED]["kept"] is None:
@@ -180,19 +181,21 @@ def reading(report: dict) -> str:
             f"({majority:.3f}): there is nothing to explain."
         )
     text = [
-        f"Of its accuracy of {accuracy:.3f} above that of naming the commonest class "
-        f"({majority:.3f}) the model keeps {changes['grey']['kept']:.0%} without colour, "
+        f"The model's accuracy is {accuracy:.3f}; always predicting the commonest class gives "
+        f"{majority:.3f}. Of the difference it keeps {changes['grey']['kept']:.0%} without colour, "
         f"{changes['stain_normalised']['kept']:.0%} in one common stain, "
         f"{changes['background_removed']['kept']:.0%} without background, "
         f"{changes['border_only']['kept']:.0%} from the border alone and "
         f"{changes['patches_shuffled']['kept']:.0%} without outlines.",
-        "It was not trained on such images, so a drop is the most, not the least, that it owes to "
-        "what was removed; what it keeps from border or shuffled patches is no use of shape.",
+        "The model was not trained on such images, so a drop is an upper bound for its reliance on "
+        "the removed cue. Accuracy kept from the border or from shuffled patches does not come "
+        "from cell shape.",
     ]
     for name, found in changes["border_only"]["by_class"].items():
-        if found["recall"] - found["called"] >= TOLD:
+        if found["recall"] - found["called"] >= MIN_EXCESS:
             text.append(
-                f"From the border alone it tells {name} ({found['recall']:.0%} of its images and "
-                f"{found['called']:.0%} of the others are called so): look for a mark there."
+                f"From the border alone the model recognises {name}: it predicts this class for "
+                f"{found['recall']:.0%} of its images and {found['called']:.0%} of the others. "
+                "Look for a mark at the border."
             )
     return " ".join(text)

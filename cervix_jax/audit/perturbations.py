@@ -1,6 +1,6 @@
-"""Changes of an image that each take one kind of evidence away from a classifier.
+"""Changes of an image that each remove one cue from the classifier's input.
 
-Every change takes a uint8 RGB image of any size and gives one of the same size and type.
+Every change takes a uint8 RGB image of any size and returns one of the same size and type.
 """
 
 import dataclasses
@@ -9,15 +9,15 @@ from collections.abc import Iterable
 import numpy as np
 from skimage.color import lab2rgb, rgb2gray, rgb2lab
 
-FRAME_SHARE = 0.1  # of the shorter side
+FRAME_SHARE = 0.1  # width of the frame as a share of the shorter side
 GRID = 4
-# A channel whose deviation is below this (in units of CIELAB) has no contrast to be matched.
+# A channel with a deviation below this (in units of CIELAB) has no contrast to match.
 MIN_DEVIATION = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class StainStatistics:
-    """Mean colour and contrast of a stain in CIELAB, as Reinhard's method matches them.
+    """Mean colour and contrast of a stain in CIELAB, as used by Reinhard's method.
 
     Attributes:
       mean: float64 [3], mean of L, a and b.
@@ -41,23 +41,23 @@ def stain_statistics(images: Iterable[np.ndarray]) -> StainStatistics:
 
 
 def to_grey(image: np.ndarray) -> np.ndarray:
-    """The luminance (ITU-R BT.709) in all three channels."""
+    """Replace all three channels by the luminance (ITU-R BT.709)."""
     grey = np.rint(rgb2gray(image) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def normalise_stain(image: np.ndarray, target: StainStatistics) -> np.ndarray:
-    """Give the image the mean and deviation of `target` in CIELAB (Reinhard et al. 2001).
+    """Set the image's mean and deviation in CIELAB to those of `target` (Reinhard et al. 2001).
 
-    What colour and contrast say of slide and stain is gone; differences inside the image stay.
-    A channel without contrast only gets the mean.
+    This removes differences of colour and contrast between slides and stains; differences within
+    the image stay. A channel without contrast only gets the mean.
     """
     lab = rgb2lab(image)
     mean, deviation = lab.mean(axis=(0, 1)), lab.std(axis=(0, 1))
     scale = np.where(deviation > MIN_DEVIATION, target.deviation / np.maximum(deviation, 1e-9), 0)
     matched = (lab - mean) * scale + target.mean
-    # Colours outside the RGB cube are cut off at its faces. Far outside there are even colours with
-    # negative light (Z in CIE XYZ, where b exceeds 200 f(Y)), which no RGB stands for.
+    # Colours outside the RGB cube are clipped to it. Far outside, some have negative light (Z in
+    # CIE XYZ, where b exceeds 200 f(Y)), which has no RGB value.
     lightness = np.clip(matched[..., 0], 0, 100)
     yellowness = np.minimum(matched[..., 2], 200 * (lightness + 16) / 116 - 1e-6)
     possible = np.stack([lightness, matched[..., 1], yellowness], axis=-1)
@@ -75,14 +75,14 @@ def keep_border(image: np.ndarray) -> np.ndarray:
 
 
 def shuffle_patches(image: np.ndarray, seed: int) -> np.ndarray:
-    """Cut the image into 4 x 4 patches and lay them in random order.
+    """Cut the image into 4 x 4 patches and arrange them in random order.
 
-    Colour and texture stay, the cell's outline does not. Up to three rows and columns that do not
-    fill a patch stay where they are.
+    Colour and texture stay; the cell's outline is destroyed. Up to three rows and columns that do
+    not fill a patch stay in place.
 
     Args:
       image: uint8 [H, W, 3].
-      seed: says which order.
+      seed: seed of the order.
     """
     height, width = (side // GRID for side in image.shape[:2])
     whole = image[: height * GRID, : width * GRID]

@@ -51,7 +51,7 @@ def run_text(report: dict) -> str:
             f"fold {report['fold']} of {report['folds']}, "
             f"step {report['step']}",
             aligned(rows),
-            f"Commonest class {report['majority']:.4f}; background found {masks}.",
+            f"Share of the commonest class {report['majority']:.4f}; background found {masks}.",
             report["reading"],
         ]
     )
@@ -86,7 +86,7 @@ def _splits(report: dict) -> str:
                 _mean([fold["duplicated"] for fold in folds], ".1%"),
             ]
         )
-    lines = [f"Splits (mean of {report['folds']} folds; shares are of the test images)"]
+    lines = [f"Splits (mean of {report['folds']} folds; shares refer to test images)"]
     lines.append(aligned(rows))
     lines += [f"{name}: not possible ({why})" for name, why in report["unavailable"].items()]
     return "\n".join(lines)
@@ -95,26 +95,27 @@ def _splits(report: dict) -> str:
 def _duplicates(report: dict) -> str:
     found, protocol = report["duplicates"], report["protocol"]
     lines = [
-        f"Duplicates: {found['exact']} exact pairs, {found['near']} near ones (at most "
-        f"{found['max_distance']} of 256 bits of the perceptual hash apart, correlation at least "
-        f"{found['min_correlation']}), of {found['examples']} images; "
+        f"Duplicates in {found['examples']} images: {found['exact']} exact pairs, {found['near']} "
+        f"near pairs (at most {found['max_distance']} of 256 bits of the perceptual hash differ, "
+        f"correlation at least {found['min_correlation']}); "
         f"{found['between_groups']} between groups, {found['between_classes']} between classes, "
         f"{found['crossing'][protocol]} across the splits of `{protocol}`"
     ]
     if found["groups_joined"] < report["groups"]:
         lines.append(
-            f"Joined by them the {report['groups']} groups are {found['groups_joined']} "
-            "(--config.split.protocol=joined: `cluster` with those; images.csv lists them)"
+            f"Merging groups that share an image reduces {report['groups']} groups to "
+            f"{found['groups_joined']} (--config.split.protocol=joined splits by merged groups; "
+            "images.csv lists them)"
         )
     if not report["groups_known"]:
         lines.append(
-            "images.csv holds together only what occurs twice, as no groups were given: add the "
-            "patient or slide of every image as its group before it is used"
+            "images.csv groups only duplicates, as no groups were given: enter the patient or "
+            "slide of every image as its group before you use the file"
         )
     ordered = sorted(found["pairs"], key=lambda row: protocol not in row["crosses"])
     for row in ordered[:SHOWN_PAIRS]:
         folds = row["crosses"].get(protocol)
-        where = f"apart in folds {', '.join(map(str, folds))}" if folds else "never apart"
+        where = f"separated in folds {', '.join(map(str, folds))}" if folds else "never separated"
         kind = "exact" if row["exact"] else f"{row['distance']} bits, {row['pose']}"
         lines.append(f"  {row['first']}  {row['second']}  {kind}, {where}")
     if len(ordered) > SHOWN_PAIRS:
@@ -132,7 +133,7 @@ def _baselines(report: dict) -> str:
             cells.append(f"{mean:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}"))
         rows.append([name, *cells, report["descriptions"][name]])
     title = (
-        f"Balanced accuracy of random forests of {report['trees']} trees, mean ± deviation of the "
+        f"Balanced accuracy of random forests of {report['trees']} trees, mean ± deviation over "
         f"folds (chance {report['chance']:.3f})"
     )
     return f"{title}\n{aligned(rows)}"

@@ -1,4 +1,4 @@
-"""What an audit leaves in its folder: `audit.json`, a picture, and of data sets their groups."""
+"""Files of an audit: `audit.json`, a picture and, for data sets, their groups."""
 
 import csv
 import io
@@ -12,10 +12,10 @@ from cervix_jax.files.atomic import write_json, write_text
 
 
 def write_dataset_audit(found: dict[str, Any], dataset: Dataset, folder: Path) -> None:
-    """Write what `audit_dataset` found: `audit.json`, `baselines.png` and `images.csv`.
+    """Write `audit.json`, `baselines.png` and `images.csv` from the result of `audit_dataset`.
 
-    `images.csv` lists path, label and group of every image, groups joined where they share one: the
-    form that `image_folder` reads.
+    `images.csv` lists path, label and group of every image, with groups merged if they share an
+    image, in the format that `image_folder` reads.
     """
     write_text(folder / "images.csv", _list_of_images(found, dataset))
     bars: dict[str, list[tuple[float, float, float]]] = {}
@@ -45,7 +45,7 @@ def _list_of_images(found: dict[str, Any], dataset: Dataset) -> str:
 
 
 def write_run_audit(found: dict[str, Any], folder: Path) -> None:
-    """Write what `audit_run` found: `audit.json` and `changes.png`."""
+    """Write `audit.json` and `changes.png` from the result of `audit_run`."""
     bars = []
     for each in found["changes"].values():
         low, high = each["accuracy_interval"]
@@ -55,7 +55,7 @@ def write_run_audit(found: dict[str, Any], folder: Path) -> None:
         [f"{name}\n{_wrapped(each['description'])}" for name, each in found["changes"].items()],
         reference=("commonest class", found["majority"]),
         ylabel="accuracy (95 % interval)",
-        title=f"{found['dataset']}, {found['split']}, n = {found['n']}: what the model lives on",
+        title=f"{found['dataset']}, {found['split']}, n = {found['n']}: accuracy by removed cue",
         path=folder / "changes.png",
     )
     write_json(folder / "audit.json", found)

@@ -1,1 +1,1 @@
-"""Nuclei in fields and slides: trained detectors, a classical one beside them, and their curve."""
+"""Detection of nuclei in fields and slides: trained detectors, a classical one, and evaluation."""

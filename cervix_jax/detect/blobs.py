@@ -1,7 +1,7 @@
 """Nuclei as dark blobs: the Laplacian of a Gaussian on the optical density, without learning.
 
-The classical detector (Lindeberg, International Journal of Computer Vision 1998), and what a
-trained one has to beat.
+This is the classical detector (Lindeberg, International Journal of Computer Vision 1998) and the
+baseline for trained ones.
 """
 
 import numpy as np
@@ -10,10 +10,10 @@ from skimage.feature import peak_local_max
 
 from cervix_jax.detect.peaks import Found
 
-# Micrometres. A blob of radius r answers most at sigma = r / sqrt(2): nuclei of 6 to 12 across.
+# Micrometres. A blob of radius r responds most at sigma = r / sqrt(2): nuclei of 6 to 12 across.
 _SIGMAS = (2.0, 2.75, 4.0)
 _APART = 3.0
-# How far a pixel has a say: SciPy's filters end at four sigmas, and a peak has no higher neighbour.
+# Reach of the filters: SciPy's end at four sigmas, plus one pixel for comparing with neighbours.
 REACH = 4 * max(_SIGMAS) + _APART
 
 
@@ -22,11 +22,12 @@ def find_blobs(image: np.ndarray, microns_per_pixel: float, least: float = 0.0) 
 
     Args:
       image: uint8 [H, W, 3].
-      microns_per_pixel: of the image.
-      least: the score that a blob needs.
+      microns_per_pixel: pixel size of the image.
+      least: minimum score of a blob.
 
     Returns:
-      The nuclei; a score is the greatest answer over the scales, times their variance, from 0 to 1.
+      The nuclei; a score is the greatest filter response over the scales, times their variance,
+      from 0 to 1.
     """
     density = -np.log10((image[..., 0].astype(np.float32) + 1) / 256)
     answers = [

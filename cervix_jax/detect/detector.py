@@ -1,4 +1,4 @@
-"""Detectors by name: the weights that ship with the package, a run of one's own, or blobs."""
+"""Detectors by name: the shipped weights, a run, or blobs."""
 
 import dataclasses
 import functools
@@ -23,12 +23,12 @@ from cervix_jax.runs.inference import Variables, apply_weights
 from cervix_jax.runs.run import Run, load_run
 
 SHIPPED, BLOBS = "nuclei", "blobs"
-# Micrometres a pixel of blobs, and the score that they need. It depends on the stain: 40 are found
+# Pixel size in micrometres and minimum score for blobs. The number found depends on the stain: 40
 # in a field of SIPaKMeD, and some 150 in one of CRIC.
 _BLOB_MICRONS, _BLOB_LEAST = 0.5, 0.15
-# What the network sees about a place, in its pixels: beyond it no pixel changes a score.
+# Receptive field of the network around a position, in its pixels.
 _CONTEXT = 96
-# Images are filled up to multiples of it, so that few sizes are compiled.
+# Images are padded to multiples of this, so that few sizes are compiled.
 _ROUNDED = 8 * MULTIPLE
 
 
@@ -41,12 +41,12 @@ class Detector:
       found.positions, found.scores          # float64 [n, 2] and [n]
 
     Attributes:
-      name: as it was asked for.
-      microns_per_pixel: of the images that it takes.
-      least: the score that a nucleus needs.
-      context: pixels about an image's part that have a say in what is found there.
-      digest: of the weights; "" without any.
-      find: what finds them, whatever their score is.
+      name: the name or folder given.
+      microns_per_pixel: required pixel size of the images.
+      least: minimum score of a nucleus.
+      context: number of pixels around a part of an image that affect the detections in it.
+      digest: digest of the weights; "" for blobs.
+      find: finds nuclei with at least a given score.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Detector:
         return self.find(image, self.least)
 
     def facts(self) -> dict[str, object]:
-        """What decides its detections, for a later command that goes on."""
+        """The facts that decide its detections; a resumed command must have the same."""
         return {
             "--detector": self.name,
             "detector's weights": self.digest,
@@ -71,15 +71,15 @@ class Detector:
 
 
 def load_detector(name: str | Path = SHIPPED, least: float | None = None) -> Detector:
-    """The detector of a name.
+    """Load a detector by name.
 
     Args:
       name: "nuclei" for the weights of this package; "blobs" for the Laplacian of a Gaussian; or
         the folder of a run that was trained with configs/nuclei.py.
-      least: the score that a nucleus needs, 0 to 1; None takes the detector's own.
+      least: minimum score of a nucleus, 0 to 1; None uses the detector's own.
 
     Raises:
-      InputError: there is no such detector, or its folder is the run of another network.
+      InputError: there is no such detector, or the folder is a run of another network.
     """
     if least is not None:
         check_number("--min_nucleus", least, 0, 1)
@@ -109,16 +109,16 @@ def load_detector(name: str | Path = SHIPPED, least: float | None = None) -> Det
 
 
 def of_run(run: Run, least: float | None = None) -> Detector:
-    """The detector that a run trained; arguments and errors as `load_detector`."""
+    """The detector of a trained run; arguments and errors as for `load_detector`."""
     name = str(run.workdir or "the run")
     if not run.finds_nuclei:
         raise InputError(
-            f"--detector={name}: is a run of {run.config.model.name}, which finds no nuclei; give "
-            "one that was trained with configs/nuclei.py."
+            f"--detector={name}: is a run of {run.config.model.name}, which does not detect "
+            "nuclei; give one that was trained with configs/nuclei.py."
         )
     microns = run.microns_per_pixel
     if microns is None:
-        raise InputError(f"--detector={name}: does not say its micrometres a pixel; train it anew.")
+        raise InputError(f"--detector={name}: has no pixel size in micrometres; train it again.")
     if least is None:
         least = _least_of(run)
     return _of_weights(
@@ -127,7 +127,7 @@ def of_run(run: Run, least: float | None = None) -> Detector:
 
 
 def _least_of(run: Run) -> float:
-    """The threshold that the run's evaluation settled on validation fields; else a plain one."""
+    """The threshold that the run's evaluation chose on validation fields; else a default one."""
     path = Path(run.workdir or "") / "evaluate" / "test.json"
     try:
         report = json.loads(path.read_text(encoding="utf-8"))

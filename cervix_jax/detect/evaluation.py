@@ -1,4 +1,4 @@
-"""The report of a trained detector on the fields of a split: recall, precision, their curve."""
+"""Evaluation of a trained detector on the fields of a split: recall, precision and their curve."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,10 +24,10 @@ from cervix_jax.statistics.detection import (
     threshold_of_best_f,
 )
 
-# Micrometres: 12 pixels of a field of CRIC that is 1280 wide. Its marks are off by as much.
+# Micrometres: 12 pixels of a CRIC field 1280 pixels wide, the accuracy of its marks.
 TOLERANCE = 12 * MICRONS_PER_PIXEL * PUBLISHED_WIDTH / 1280
-TASK = "nuclei"  # stands in the reports of detectors alone
-# Real fields come first where there are any: the phantom is no evidence about real cells.
+TASK = "nuclei"  # only reports of detectors have this value
+# Real fields come first if there are any, as the phantom is no evidence on real cells.
 _REAL = ("cric", "sipakmed")
 
 
@@ -42,9 +42,9 @@ def evaluate_detector(
     *,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Find the nuclei of a split and write `<split>.json` and `<split>_detection.png`.
+    """Detect the nuclei of a split and write `<split>.json` and `<split>_detection.png`.
 
-    The threshold is settled on validation fields, see `statistics.detection.threshold_of_best_f`.
+    The threshold is chosen on validation fields, see `statistics.detection.threshold_of_best_f`.
 
     Args:
       folder: `<workdir>/evaluate`.
@@ -54,17 +54,17 @@ def evaluate_detector(
       data: tiles of fields, see `tfds_builders.nuclei`.
       config: the run's config.
       step: training step of the weights.
-      progress: show bars.
+      progress: show progress bars.
 
     Returns:
-      What `<split>.json` holds: `threshold`, and under `sources` for each source and for `all` its
-      number of `fields`, `at_threshold` and `at_budget` (see `statistics.detection.recall_at`; a
-      budget's threshold is that of this split) and `curve`. Under `blobs` is the same of the
-      Laplacian of a Gaussian on the same fields, by budget.
+      The contents of `<split>.json`: `threshold`; under `sources`, for each source and for `all`,
+      the number of `fields`, `at_threshold` and `at_budget` (see `statistics.detection.recall_at`;
+      the threshold of a budget is chosen on this split) and `curve`; under `blobs` the same by
+      budget for the Laplacian of a Gaussian on the same fields.
     """
     microns = data.dataset.microns_per_pixel
     if microns is None:
-        raise InputError(f"{data.dataset.name}: does not say its micrometres a pixel.")
+        raise InputError(f"{data.dataset.name}: has no pixel size in micrometres; set it.")
     tolerance = TOLERANCE / microns
 
     def detections(name: str) -> dict[str, list[FieldDetections]]:
@@ -115,7 +115,7 @@ def evaluate_detector(
 
 
 def describe(fields: Sequence[FieldDetections], threshold: float) -> dict[str, Any]:
-    """What a report says of the fields of one source."""
+    """Report entries for the fields of one source."""
     return {
         "fields": len(fields),
         "at_threshold": recall_at(fields, threshold),
@@ -127,15 +127,15 @@ def describe(fields: Sequence[FieldDetections], threshold: float) -> dict[str, A
 def fields_of_tiles(
     tiles: Sequence[Mapping[str, Any]], nuclei: Sequence[Found], tolerance: float
 ) -> dict[str, list[FieldDetections]]:
-    """Put the tiles of fields together again; of each tile its core counts.
+    """Reassemble fields from their tiles; only the core of each tile counts.
 
     Args:
       tiles: examples with `field_id, source, offset, core, nuclei`.
-      nuclei: what was found in each tile.
+      nuclei: nuclei found in each tile.
       tolerance: greatest distance of a match in pixels of the tiles.
 
     Returns:
-      The fields of each source, in the order of their names.
+      The fields of each source, sorted by name.
     """
     parts: dict[tuple[str, str], list[tuple[Found, np.ndarray]]] = {}
     for tile, found in zip(tiles, nuclei, strict=True):
@@ -179,7 +179,7 @@ def _validation(data: ExperimentData, detections: Any) -> dict[str, list[FieldDe
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """The report in a few lines."""
+    """The report as lines of text."""
     lines = []
     for source, found in report["sources"].items():
         at = found["at_threshold"]
@@ -187,11 +187,11 @@ def summary(report: Mapping[str, Any]) -> str:
         lines.append(
             f"{source}: {at['found']} of {at['marked']} marked nuclei found ({at['recall']:.1%}, "
             f"95 % interval by field {low:.1%} to {high:.1%}) with "
-            f"{at['detections_per_field']:.1f} detections a field in {found['fields']} fields"
+            f"{at['detections_per_field']:.1f} detections per field in {found['fields']} fields"
         )
     lines.append(
-        f"threshold {report['threshold']:.3f}, of {report['threshold_of']}; a match is within "
-        f"{report['tolerance_microns']:.1f} micrometres"
+        f"threshold {report['threshold']:.3f}, from {report['threshold_of']}; maximum distance of "
+        f"a match {report['tolerance_microns']:.1f} micrometres"
     )
     return "\n".join(lines)
 

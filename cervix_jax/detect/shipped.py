@@ -1,4 +1,4 @@
-"""The weights of a nucleus detector that ship with the package; MODEL_CARD.md is beside them."""
+"""The weights of a nucleus detector that ship with the package, described in MODEL_CARD.md."""
 
 import dataclasses
 import importlib.resources
@@ -17,13 +17,13 @@ from cervix_jax.runs.inference import Variables
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """Weights of a detector with what is needed to use them.
+    """Weights of a detector with the settings needed to use them.
 
     Attributes:
       model: name of the network.
-      normalization: of its images.
-      microns_per_pixel: of its images.
-      least: the score that a nucleus needs.
+      normalization: normalisation of its images.
+      microns_per_pixel: pixel size of its images in micrometres.
+      least: minimum score of a nucleus.
       variables: {"params", "stats"}.
     """
 
@@ -34,18 +34,18 @@ class Stored:
     variables: Variables
 
 
-_SETTINGS = "settings"  # the entry of the file that is no array of the network
+_SETTINGS = "settings"  # the entry of the file that is not an array of the network
 
 
 def read_shipped() -> Stored:
-    """The weights that ship with the package; see MODEL_CARD.md beside them."""
+    """Read the weights that ship with the package, see MODEL_CARD.md."""
     source = importlib.resources.files("cervix_jax.detect").joinpath("nuclei.npz")
     with importlib.resources.as_file(source) as path:
         return read_stored(path)
 
 
 def read_stored(path: Path) -> Stored:
-    """The weights of a file that `store` wrote."""
+    """Read weights from a file written by `store`."""
     with np.load(path, allow_pickle=False) as file:
         settings: dict[str, Any] = json.loads(str(file[_SETTINGS]))
         flat = {
@@ -59,7 +59,7 @@ def read_stored(path: Path) -> Stored:
 
 
 def store(path: Path, variables: Variables, settings: Mapping[str, Any]) -> None:
-    """Write weights, kernels as float16, half their size; what `read_stored` reads.
+    """Write weights for `read_stored`; kernels are stored as float16, half their size.
 
     Args:
       path: an .npz file.

@@ -1,4 +1,4 @@
-"""Evaluate files of predictions of whatever model.
+"""Evaluate files of predictions from any model.
 
 report = evaluate_file("mine.csv", split_file="benchmarks/splits/sipakmed_cells-block.csv")
 """
@@ -17,7 +17,7 @@ from cervix_jax.statistics.ensemble import ensemble
 
 
 def file_place(path: str | Path) -> tuple[Path, str]:
-    """Where `evaluate_file` writes by default: a folder beside the file, and a name in it."""
+    """The default output of `evaluate_file`: a folder beside the file, and a stem for its files."""
     path = Path(path)
     name = compressed.stem(path)
     return path.with_name(f"{name}_evaluation"), name.removesuffix("_predictions")
@@ -31,27 +31,28 @@ def evaluate_file(
     split_file: str | Path = "",
     out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Evaluate predictions of whatever model.
+    """Evaluate predictions from any model.
 
     Args:
-      path: a CSV, see `cervix_jax.evaluate.predictions_file.read_table`; or one with columns `seed`
-        and `fold` too, see `cervix_jax.evaluate.joined_file`, whose seeds are averaged.
-      labels: a list of their labels, where the CSV has none, as that of `predict`; see
+      path: a CSV, see `cervix_jax.evaluate.predictions_file.read_table`. If it also has the columns
+        `seed` and `fold`, see `cervix_jax.evaluate.joined_file`, seeds are averaged.
+      labels: a CSV with the labels, if the predictions have none (as the tables of `predict`); see
         `cervix_jax.evaluate.labels.join_labels`.
-      validation: another, that a temperature, conformal sets and thresholds are fitted on.
-      split_file: a split whose test images they must be, every one once, and which has their labels
-        and groups; see `cervix_jax.evaluate.benchmark`.
-      out: the folder that is written; default `<path without .csv or .csv.gz>_evaluation`.
+      validation: a CSV of validation predictions, to fit a temperature, conformal sets and
+        thresholds on.
+      split_file: a split file. The predictions must hold each of its test images once; labels and
+        groups come from the split file; see `cervix_jax.evaluate.benchmark`.
+      out: output folder; default `<path without .csv or .csv.gz>_evaluation`.
 
     Returns:
-      What `<name>.json` holds.
+      The contents of `<name>.json`.
 
     Raises:
-      InputError: a file cannot be read, the two are not of the same classes, or the predictions are
-        not those of the split.
+      InputError: a file cannot be read, the two files have different classes, or the predictions do
+        not match the split.
     """
     if labels and split_file:
-        raise InputError(f"--labels={labels}: the labels are those of --split_file; leave it out.")
+        raise InputError(f"--labels={labels}: the labels come from --split_file; leave it out.")
     members = read_joined(path) if is_joined(path) else None
     if members is None:
         table = read_table(path, labelled=not (labels or split_file))

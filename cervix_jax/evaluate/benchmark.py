@@ -1,7 +1,7 @@
-"""Predictions of whatever model judged by a split file: every test image once, and no other.
+"""Evaluation of any model's predictions against a split file: each test image once, no others.
 
 report = evaluate_file("mine.csv", split_file="benchmarks/splits/sipakmed_cells-block.csv")
-report["metrics"]["accuracy"]                   # of all folds together
+report["metrics"]["accuracy"]                   # over all folds
 report["benchmark"]["by_fold"][0]["accuracy"]
 """
 
@@ -29,23 +29,23 @@ def evaluate_on_splits(
     validation: PredictionTable | None = None,
     members: Side | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the test images of a split, all folds together and each of several.
+    """Evaluate predictions on the test images of a split file, over all folds and for each fold.
 
     Args:
-      table: the predictions; labels and groups are those of the split.
-      path: the CSV that they were read from. A column `fold` in it says which fold's model
-        predicted an image.
+      table: the predictions; labels and groups are taken from the split file.
+      path: CSV file of the predictions. Its optional column `fold` names the fold whose model
+        predicted the image.
       split_file: see `data.split_file`.
-      out: the folder that is written, and in it a folder `fold<k>` for each of several folds.
-      name: of the files.
-      validation: what a temperature, conformal sets and thresholds are fitted on.
-      members: the predictions of each seed, where `table` is the mean of several.
+      out: output folder; with several folds it also gets a folder `fold<k>` for each.
+      name: stem of the file names.
+      validation: predictions to fit a temperature, conformal sets and thresholds on.
+      members: the predictions of each seed, if `table` is the mean over several.
 
     Returns:
-      What `<name>.json` holds, with an entry `benchmark`.
+      The contents of `<name>.json`, with an entry `benchmark`.
 
     Raises:
-      InputError: a file cannot be read, or the predictions are not those of the test images.
+      InputError: a file cannot be read, or the predictions do not match the test images.
     """
     splits = read_split_file(split_file)
     table, fold_of = match(table, splits, path)
@@ -87,14 +87,14 @@ def evaluate_on_splits(
 
 
 def members_of_seeds(members: Side | None) -> dict[str, int]:
-    """What a report says of predictions that are the mean of several seeds; nothing of others."""
+    """Facts for a report on predictions averaged over several seeds; {} for other predictions."""
     return {} if members is None else {"members": len({seed for seed, _ in members.tables})}
 
 
 def _by_seed(
     members: Side | None, splits: SplitFile, where: str | Path
 ) -> list[dict[str, float | int]]:
-    """Of each seed, all folds together, a line of JSON."""
+    """Results of each seed over all folds, JSON-ready."""
     if members is None:
         return []
     found = []
@@ -115,19 +115,20 @@ def _by_seed(
 def match(
     table: PredictionTable, splits: SplitFile, where: str | Path
 ) -> tuple[PredictionTable, np.ndarray]:
-    """Predictions with the labels and groups of a split, and the fold that tests each image.
+    """Join predictions with a split file.
 
     Args:
-      table: the predictions; labels that they have must be those of the split.
+      table: the predictions; their labels, if any, must agree with the split file.
       splits: the split.
       where: file of the predictions.
 
     Returns:
-      The table in the order of the split, and int [n].
+      The table in the order of the split with its labels and groups, and int [n], the fold that
+      tests each image.
 
     Raises:
-      InputError: a test image is missing or occurs twice, another image is there, a class has no
-        column, a label differs, or a column `fold` names another fold.
+      InputError: a test image is missing or occurs twice, an image is not a test image, a class has
+        no column, a label differs, or the column `fold` names another fold.
     """
     title = splits.path.name
     names, given = Names(splits.filenames), {}
@@ -135,45 +136,45 @@ def match(
         place = names.find(filename)
         if place is None:
             raise InputError(
-                f"{where}: {filename!r} is no image of {title}, e.g. {splits.filenames[0]!r}; give "
-                "predictions of its images, named so or by their paths."
+                f"{where}: {filename!r} is not an image of {title} (an example of its names: "
+                f"{splits.filenames[0]!r}); name images as the split file does, or by their paths."
             )
         if place in given:
             raise InputError(
-                f"{where}: {filename!r} and {table.filenames[given[place]]!r} are one image of "
-                f"{title}, {splits.filenames[place]!r}; give it once."
+                f"{where}: {filename!r} and {table.filenames[given[place]]!r} are the same image "
+                f"of {title}, {splits.filenames[place]!r}; keep one of the two rows."
             )
         given[place] = row
     test_fold = splits.test_fold
     if strange := [place for place in given if test_fold[place] < 0]:
         part = splits.splits[strange[0], 0]
         raise InputError(
-            f"{where}: {len(strange)} images are in no test part of {title}, e.g. "
-            f"{splits.filenames[strange[0]]!r} ({part}); give predictions of the test images alone."
+            f"{where}: {len(strange)} images are not test images of {title}, e.g. "
+            f"{splits.filenames[strange[0]]!r} ({part}); give predictions of test images only."
         )
     tested = np.flatnonzero(test_fold >= 0)
     if missing := [int(place) for place in tested if place not in given]:
         raise InputError(
             f"{where}: {len(missing)} of {len(tested)} test images of {title} have no prediction, "
-            f"e.g. {splits.filenames[missing[0]]!r} (fold {test_fold[missing[0]]}); every one "
-            "counts, predict them too."
+            f"e.g. {splits.filenames[missing[0]]!r} (fold {test_fold[missing[0]]}); predict all "
+            "test images."
         )
     rows = np.asarray([given[int(place)] for place in tested])
     number = {label: index for index, label in enumerate(table.class_names)}
     wanted = [splits.labels[place] for place in tested]
     if absent := sorted(set(wanted) - set(number)):
         raise InputError(
-            f"{where}: has no column p_{absent[0]}, and {title} has images of that class; its "
-            f"classes are {', '.join(sorted(set(wanted)))}."
+            f"{where}: has no column p_{absent[0]}, but {title} has images of that class; add a "
+            f"column for each of the classes {', '.join(sorted(set(wanted)))}."
         )
     labels = np.asarray([number[label] for label in wanted], np.int64)
     taken = table.take(rows)
     if len(other := np.flatnonzero((taken.labels != UNKNOWN) & (taken.labels != labels))):
         first = int(other[0])
         raise InputError(
-            f"{where}: {taken.filenames[first]!r} is labelled "
-            f"{table.class_names[taken.labels[first]]!r}, and {wanted[first]!r} in {title} "
-            f"({len(other)} such images); one of the two is wrong."
+            f"{where}: the label of {taken.filenames[first]!r} is "
+            f"{table.class_names[taken.labels[first]]!r}, but {wanted[first]!r} in {title} "
+            f"({len(other)} images differ); correct the labels or leave the column out."
         )
     _check_folds(where, taken, test_fold[tested])
     filenames = tuple(splits.filenames[place] for place in tested)
@@ -185,7 +186,7 @@ def match(
 
 
 def _check_folds(where: str | Path, table: PredictionTable, fold_of: np.ndarray) -> None:
-    """See that a column `fold`, where there is one, names the fold that tests each image."""
+    """Check that the optional column `fold` names the fold that tests each image."""
     read = tables.Table(where, ("filename", "path", "fold"))
     if "fold" not in read.columns:
         return
@@ -194,13 +195,13 @@ def _check_folds(where: str | Path, table: PredictionTable, fold_of: np.ndarray)
     for row in read:
         if row.number("fold") != fold[row[name]]:
             raise InputError(
-                f"{row.where}: {row[name]!r} was predicted in fold {row['fold']}, and fold "
-                f"{fold[row[name]]} tests it: another fold's model was trained on it."
+                f"{row.where}: fold {row['fold']} predicted {row[name]!r}, but it is a test image "
+                f"of fold {fold[row[name]]}; the model of another fold was trained on it."
             )
 
 
 def _row(report: dict[str, Any]) -> dict[str, Any]:
-    """One fold in a line of JSON."""
+    """Results of one fold, JSON-ready."""
     metrics = {name: report["metrics"][name]["estimate"] for name in SUMMARISED}
     return {"fold": report["fold"], "n": report["n"], "groups": report["groups"]} | metrics
 

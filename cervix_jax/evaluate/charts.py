@@ -23,14 +23,14 @@ def draw_charts(
 ) -> None:
     """Write `<name>_confusion_matrix.png`, `<name>_reliability.png` and `<name>_roc.png`.
 
-    Where a class is known to be negative, also `<name>_decision_curve.png`.
+    If the report has a screening view, also `<name>_decision_curve.png`.
 
     Args:
-      folder: made if needed.
-      name: what the files are called.
+      folder: output folder; made if needed.
+      name: stem of the file names.
       table: the predictions.
-      report: of these predictions.
-      screening: of these predictions.
+      report: the report on these predictions.
+      screening: its screening view, or None.
     """
     title = f"{report.title}, {report.split}"
     figures.confusion_matrix(
@@ -61,14 +61,14 @@ def draw_charts(
             curves[f"{shown[number]} {area}"] = curve[:2]
     figures.roc_curves(curves, f"{title}: AUROC, 95 % by group", folder / f"{name}_roc.png")
     path = folder / f"{name}_decision_curve.png"
-    path.unlink(missing_ok=True)  # of other predictions
+    path.unlink(missing_ok=True)  # of an earlier evaluation
     if screening and screening.curve:
         _draw_decision_curve(screening, f"{title}: abnormal against normal", path)
 
 
 def _draw_decision_curve(screening: Screening, title: str, path: Path) -> None:
     curves = {
-        "the probabilities as they are": screening.curve,
+        "uncalibrated probabilities": screening.curve,
         "after temperature scaling": screening.calibrated,
     }
     drawn = {text: curve for text, curve in curves.items() if curve}

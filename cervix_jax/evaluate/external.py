@@ -1,12 +1,12 @@
-"""External validation: a run on labelled images that it was not made for, `evaluate --on`.
+"""External validation, `evaluate --on`: a run evaluated on labelled images from elsewhere.
 
     report = evaluate_on("runs/rcan", "hospital_b/", class_map={"HSIL": "high grade"})
-    report["external"]["seen"]["images"]        # how many of them the run was trained on
+    report["external"]["seen"]["images"]        # number of images that the run was made with
 
-What is written lies in `<workdir>/external/<name>/`: `external.json` as `evaluate/test.json`, with
-an entry `external` besides, `external_predictions.csv`, `external_decisions.json`, pictures,
-`external_seen.csv` with the images that the run has seen, `external_skipped.csv` with those that
-cannot be read. The run's own `evaluate/` stays as it is.
+Results go to `<workdir>/external/<name>/`: `external.json` (as `evaluate/test.json`, plus an entry
+`external`), `external_predictions.csv`, `external_decisions.json`, pictures, `external_seen.csv`
+(images that the run was made with) and `external_skipped.csv` (images that cannot be read). The
+run's own `evaluate/` does not change. "Made with" means trained or validated on.
 """
 
 import csv
@@ -54,47 +54,50 @@ def evaluate_on(
     out: str | Path | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Evaluate a run on labelled images from elsewhere, and see which of them it knows.
+    """Evaluate a run on labelled images from elsewhere, and check for its own training images.
 
     Args:
       run: a trained run, or its folder.
-      on: a data set, a folder or a list, see `labelled_images.open_labelled`; or a table of
-        predictions of this run, as `predict` writes it, whose images are then not predicted again.
-      name: of the folder that is written; default the last part of `on`.
-      labels: with a table of predictions: the list of their labels, see `labels.read_labels`.
-      class_map: classes that have another name there, see
+      on: a data set, a folder or a list, see `labelled_images.open_labelled`. A table of this run's
+        predictions, as `predict` writes it, also works; its images are not predicted again.
+      name: name of the output folder; default: the last part of `on`.
+      labels: CSV of labels for a table of predictions, see `labels.read_labels`.
+      class_map: classes with another name in the data, see
         `cervix_jax.data.class_map.match_classes`.
-      tta: take the mean of the probabilities over 8 turned and mirrored views; the files are then
+      tta: average the probabilities over 8 rotated and mirrored views; the files are then named
         `external_tta...`.
-      manual_dir: of a data set, see `cervix_jax.data.catalog.load`; as all that follow.
-      data_dir: see there.
-      settings: see there; of a folder the settings of `image_folder`, such as `group_pattern`.
-      check_counts: see there.
-      out: the folder that is written; default `<workdir>/external/<name>`.
-      progress: show a bar.
+      manual_dir: raw files of a data set; this and the next three arguments are those of
+        `cervix_jax.data.catalog.load`.
+      data_dir: prepared data.
+      settings: settings of the data set; for a folder those of `image_folder`, such as
+        `group_pattern`.
+      check_counts: require the official number of images.
+      out: output folder; default `<workdir>/external/<name>`.
+      progress: show a progress bar.
 
     Returns:
-      What `external.json` holds. `leakage` is the share of the images that the run was made with,
-      or that share a group with these; None where that is unknown.
+      The contents of `external.json`. `leakage` is the share of images that the run was trained or
+      validated on, or that share a group with such images; None if unknown.
 
     Raises:
-      InputError: the images or labels cannot be used, they have classes that the run does not
-        know, or the name is taken by an evaluation on something else.
+      InputError: the images or labels cannot be used, a class is not one of the run's, or the
+        output folder holds an evaluation on other images.
     """
     run = as_classifier(run)
     if out is None and run.workdir is None:
-        raise InputError("out: a run that was not loaded from a folder needs one to write to.")
+        raise InputError("out: a run that was not loaded from a folder needs an output folder.")
     place = user_path(on)
     found = None
     if not is_data_set(str(on)) and place.is_file() and holds_predictions(place):
         if tta:
-            raise InputError(f"--tta: {on} holds predictions already; leave it out.")
+            raise InputError(f"--tta: {on} already holds predictions; leave --tta out.")
         source, kind = str(place.resolve()), PREDICTIONS
         given: dict[str, Any] = {}
     else:
         if labels and (is_data_set(str(on)) or place.exists()):
             raise InputError(
-                f"--labels={labels}: is for a table of predictions; the labels of {on} are its own."
+                f"--labels={labels}: only for a table of predictions; {on} has its own labels. "
+                "Leave --labels out."
             )
         manual_dir, data_dir, given = _own_places(run, on, manual_dir, data_dir, settings or {})
         found = open_labelled(
@@ -122,16 +125,16 @@ def evaluate_on(
 
 
 def place_of_external(run: Run, on: str | Path, name: str = "") -> Path:
-    """The folder that `evaluate_on` writes by default, `<workdir>/external/<name>`.
+    """The default output folder of `evaluate_on`, `<workdir>/external/<name>`.
 
     Args:
-      run: loaded from a folder.
+      run: a run loaded from a folder.
       on: see `evaluate_on`.
-      name: see `evaluate_on`; by default the last part of a path, or the whole name of a data set,
-        in letters, digits, `_`, `-` and `.`.
+      name: see `evaluate_on`; default: the last part of a path, or the whole name of a data set,
+        reduced to letters, digits, `_`, `-` and `.`.
 
     Raises:
-      InputError: the name cannot be that of a folder.
+      InputError: the name is not valid for a folder.
     """
     if not name:
         path = user_path(on).resolve()
@@ -139,13 +142,13 @@ def place_of_external(run: Run, on: str | Path, name: str = "") -> Path:
         name = re.sub(r"[^\w.-]+", "_", last).strip("._")[:100] or "images"
     if not re.fullmatch(r"[\w-][\w. -]{0,99}", name):
         raise InputError(
-            f"--name={name}: give 1 to 100 letters, digits, _, - and points, no folders."
+            f"--name={name}: use 1 to 100 letters, digits, _, - and points, without slashes."
         )
     return Path(run.workdir or "") / FOLDER / name
 
 
 def _refuse_other(path: Path, facts: Mapping[str, Any], name: str) -> None:
-    """See that an evaluation that lies there is of the same images."""
+    """Check that an existing evaluation in the folder is on the same images."""
     earlier = (read_json(path) or {}).get("external")
     if isinstance(earlier, dict) and earlier.get("source") != facts["source"]:
         raise InputError(
@@ -157,7 +160,7 @@ def _refuse_other(path: Path, facts: Mapping[str, Any], name: str) -> None:
 def _own_places(
     run: Run, on: str | Path, manual_dir: str, data_dir: str, settings: Mapping[str, Any]
 ) -> tuple[str, str, dict[str, Any]]:
-    """Places and settings; where the images are the run's own data set, its own by default."""
+    """Places and settings of the data; the run's own are the defaults for its own data set."""
     given = {name: value for name, value in settings.items() if value is not None}
     identity, config = run.identity, run.config.data
     own_settings = {name: v for name, v in config.settings.items() if v is not None}
@@ -176,7 +179,7 @@ def _own_places(
 
 
 def _is_own_folder(run: Run, source: str) -> bool:
-    """Whether a folder is that of the images which the run was trained on."""
+    """Whether the run was trained on this folder of images."""
     return (
         run.identity is not None
         and run.config.data.dataset == FOLDERS
@@ -196,7 +199,7 @@ def _write(
 ) -> dict[str, Any]:
     table = tried.table
     if tried.prints is None:
-        where = f"the images that {tried.title} names are not all there, so that they cannot be "
+        where = f"some images that {tried.title} names do not exist here, so none can be "
         seen = unknown(f"unknown: {where}compared with those of the run", len(table.filenames))
     else:
         same = (
@@ -234,7 +237,7 @@ def _write(
 
 
 def _unseen(table: PredictionTable, leaked: np.ndarray, seen: Seen) -> dict[str, Any] | None:
-    """The accuracy without the images that the run has seen; None where these are none, or all."""
+    """Accuracy on the images that the run was not made with; None if these are all or none."""
     if not seen.known or not leaked.any() or leaked.all():
         return None
     rest = table.take(np.flatnonzero(~leaked))

@@ -1,4 +1,4 @@
-"""The CSV file that keeps the predictions of all folds and seeds of a cross-validation.
+"""CSV file of the predictions of all folds and seeds of a cross-validation.
 
 seed,fold,filename,group,label,predicted,p_<class>...
 """
@@ -21,8 +21,8 @@ MEMBER = ("seed", "fold")
 def write_joined(path: Path, side: Side) -> None:
     """Write the predictions of all runs of a cross-validation as one CSV.
 
-    Its columns are `seed, fold` and those of a run's own file. A name that ends on `.gz` gives a
-    file that is compressed with gzip.
+    The columns are `seed, fold` and those of a single run's file. A name that ends in `.gz` gives a
+    gzip-compressed file.
     """
     tables = sorted(side.tables.items())
     names = tables[0][1].class_names
@@ -38,7 +38,7 @@ def write_joined(path: Path, side: Side) -> None:
 
 
 def is_joined(path: str | Path) -> bool:
-    """Whether a table has the columns `seed` and `fold` of several runs' predictions.
+    """Whether a table has the columns `seed` and `fold`, that is, predictions of several runs.
 
     Raises:
       InputError: it cannot be read.
@@ -47,10 +47,10 @@ def is_joined(path: str | Path) -> bool:
 
 
 def read_joined(path: str | Path) -> Side:
-    """Read what `write_joined` wrote: predictions by seed and fold, without logits.
+    """Read a file of `write_joined`: predictions by seed and fold, without logits.
 
     Raises:
-      InputError: it cannot be read, or does not hold labelled predictions, each image once a run.
+      InputError: it cannot be read, or lacks labelled predictions with each image once per run.
     """
     table = Table(path, (*MEMBER, *FIELDS))
     table.require(*MEMBER, *FIELDS)
@@ -62,8 +62,8 @@ def read_joined(path: str | Path) -> Side:
         filename, label = row["filename"], row["label"]
         if filename in lines:
             raise InputError(
-                f"{row.where}: {filename!r} occurs more than once in this seed and fold; give each "
-                "image one row of a run."
+                f"{row.where}: {filename!r} occurs more than once in this seed and fold; keep one "
+                "row per image and run."
             )
         if label not in number:
             raise InputError(
@@ -71,7 +71,7 @@ def read_joined(path: str | Path) -> Side:
             )
         values = [row.number(column, least=0) for column in columns]
         if not sum(values):
-            raise InputError(f"{row.where}: its probabilities are all 0; repair it.")
+            raise InputError(f"{row.where}: all probabilities are 0; correct the row.")
         lines[filename] = (row["group"] or filename, number[label], values)
     if not found:
         raise InputError(f"{path}: holds no predictions.")

@@ -1,7 +1,7 @@
-"""Labelled images from anywhere, for a trained network to be tried on: `evaluate --on`.
+"""Labelled images to evaluate a trained run on, `evaluate --on`.
 
-A data set of the catalogue, a folder of class folders, or a list with the columns path, label and
-perhaps group. Folders and lists are read where they are: nothing is prepared or copied.
+Sources: a data set of the catalogue, a folder of class folders, or a list with the columns path,
+label and optional group. Folders and lists are read in place; nothing is prepared or copied.
 """
 
 import dataclasses
@@ -22,24 +22,24 @@ from cervix_jax.files.listed import ListedFiles
 from cervix_jax.files.paths import user_path
 
 FOLDERS = "image_folder/default"
-"""The data set of the catalogue whose rules hold for any folder of images."""
+"""Data set of the catalogue whose rules apply to any folder of images."""
 _MICRONS = "microns_per_pixel"
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledImages:
-    """Images with a class each.
+    """Images with one class each.
 
     Attributes:
-      title: what people call them: the data set, the folder, the list.
-      source: what `open_labelled` was given, a path as an absolute one.
+      title: displayed name: the data set, the folder or the list.
+      source: the argument of `open_labelled`; a path is made absolute.
       kind: "data set", "folder" or "list".
       class_names: the classes, in the order of the labels.
       filenames: N unique names.
       labels: int64 [N].
-      groups: N names; that of the image itself where no group is known.
-      load: the image at a position, upright and in RGB; raises `images.UnreadableImage`.
-      microns_per_pixel: of the images; None where it is unknown.
+      groups: N names; an image without a known group is its own group.
+      load: returns the image at a position, upright, in RGB; raises `images.UnreadableImage`.
+      microns_per_pixel: pixel size of the images in micrometres; None if unknown.
     """
 
     title: str
@@ -64,21 +64,21 @@ def open_labelled(
     settings: Mapping[str, Any] | None = None,
     check_counts: bool = True,
 ) -> LabelledImages:
-    """Find labelled images.
+    """Open labelled images.
 
     Args:
       on: a data set of the catalogue as `<builder>/<config>`; a folder with one folder per class,
-        or with an `images.csv`; or a list, see `read_labels`, whose paths are absolute or start at
-        the folder of the list. A folder that is called like a data set is written `./cric/cell`.
-      manual_dir: raw files of a data set, see `cervix_jax.data.catalog.load`; so are
+        or with an `images.csv`; or a list, see `read_labels`, whose paths are absolute or relative
+        to the folder of the list. Write `./cric/cell` for a folder that has the name of a data set.
+      manual_dir: raw files of a data set, see `cervix_jax.data.catalog.load`; likewise
         `data_dir` and `check_counts`.
-      data_dir: see there.
-      settings: of the data set; of a folder those of `image_folder/default`, and of a list
-        `microns_per_pixel` of these.
-      check_counts: see there.
+      data_dir: prepared data.
+      settings: settings of the data set; for a folder those of `image_folder/default`, for a list
+        only `microns_per_pixel`.
+      check_counts: require the official number of images.
 
     Raises:
-      InputError: there is no such thing, or it cannot be used.
+      InputError: the source does not exist, or cannot be used.
     """
     text = str(on)
     given = {name: value for name, value in (settings or {}).items() if value is not None}
@@ -99,20 +99,20 @@ def open_labelled(
         )
     if manual_dir:
         raise InputError(
-            f"--manual_dir={manual_dir}: is for data sets, and --on={text} is "
-            f"{'a folder' if path.is_dir() else 'a list'}; leave it out."
+            f"--manual_dir={manual_dir}: only for data sets; --on={text} is "
+            f"{'a folder' if path.is_dir() else 'a list'}. Leave --manual_dir out."
         )
     if path.is_dir():
         return _of_folder(path.resolve(), given)
     if other := [name for name in given if name != _MICRONS]:
         raise InputError(
-            f"--setting={other[0]}: a list takes no setting but {_MICRONS}; leave it out."
+            f"--setting={other[0]}: the only setting of a list is {_MICRONS}; leave it out."
         )
     return _of_list(path.resolve(), given.get(_MICRONS))
 
 
 def is_data_set(text: str) -> bool:
-    """Whether a text is meant as the name of a data set: it begins with that of a builder."""
+    """Whether a text names a data set: it begins with a known builder and a slash."""
     builder, slash, config = text.partition("/")
     return builder in catalog.builder_names() and bool(slash) and "/" not in config
 
@@ -153,8 +153,8 @@ def _of_list(path: Path, microns_per_pixel: float | None) -> LabelledImages:
     if missing:
         raise InputError(
             f"{missing[0].where}: there is no file {missing[0].name}"
-            f"{f', nor {len(missing) - 1} others' if len(missing) > 1 else ''}; paths are absolute "
-            f"or start at {path.parent}."
+            f"{f', and {len(missing) - 1} others are missing' if len(missing) > 1 else ''}; "
+            f"give paths that are absolute or relative to {path.parent}."
         )
     class_names = tuple(sorted({row.label for row in rows}))
     number = {name: label for label, name in enumerate(class_names)}

@@ -1,7 +1,7 @@
-"""Lists of labels: path, label and perhaps group; and how they join predictions of the same images.
+"""Lists of labels (path, label, optional group), and their join with predictions.
 
 A list may name images as the table of predictions does, by other paths to the same files, or by
-their file names alone, where no two images share one.
+file names alone if these are unique.
 """
 
 import dataclasses
@@ -27,10 +27,10 @@ class LabelRow:
     """A row of a list of labels.
 
     Attributes:
-      name: of the image, as the list writes it.
+      name: the image as named in the list.
       label: its class.
-      group: "" where none is given.
-      where: file and line, for a message.
+      group: "" if none is given.
+      where: file and line, for messages.
     """
 
     name: str
@@ -40,10 +40,10 @@ class LabelRow:
 
 
 def read_labels(path: str | Path) -> list[LabelRow]:
-    """Read a list with the columns path (or filename), label and, where known, group.
+    """Read a list with the columns path (or filename), label and optional group.
 
     Raises:
-      InputError: it cannot be read, lacks a column or a cell, or lists an image twice.
+      InputError: the list cannot be read, lacks a column or a cell, or has an image twice.
     """
     table = tables.Table(path, COLUMNS)
     name = "path" if "path" in table.columns else "filename"
@@ -64,13 +64,13 @@ def read_labels(path: str | Path) -> list[LabelRow]:
             )
         rows[text] = LabelRow(text, label, row.get("group"), row.where)
     if not rows:
-        raise InputError(f"{path}: lists no images.")
+        raise InputError(f"{path}: lists no images; add rows.")
     tables.refuse_same_number([row.label for row in rows.values()], path)
     return list(rows.values())
 
 
 def place_of(name: str, folder: Path) -> Path:
-    """Where an image of a list is: an absolute path, or one that starts at the list's folder."""
+    """Path of an image in a list: absolute, or relative to the list's folder."""
     place = on_disk(folder / Path(name).expanduser())
     if not place.is_file() and "\\" in name:
         place = on_disk(folder / PureWindowsPath(name).as_posix())
@@ -78,21 +78,21 @@ def place_of(name: str, folder: Path) -> Path:
 
 
 def holds_predictions(path: str | Path) -> bool:
-    """Whether a table has columns of probabilities; raises `InputError` where it is no table."""
+    """Whether a table has columns of probabilities; raises `InputError` if it is not a table."""
     columns = tables.Table(path, COLUMNS).columns
     return any(name.casefold().startswith(PREFIX) for name in columns)
 
 
 @dataclasses.dataclass(frozen=True)
 class Joined:
-    """Predictions with the labels of a list.
+    """Predictions joined with the labels of a list.
 
     Attributes:
-      table: of the images that both know.
+      table: the images with both a prediction and a label.
       class_names: the classes of the list.
-      unlabelled: names of images that have a prediction but no label.
-      unpredicted: names of images that have a label but no prediction.
-      by: how the two were joined.
+      unlabelled: names of images with a prediction but no label.
+      unpredicted: names of images with a label but no prediction.
+      by: property that joined the two, such as "path".
     """
 
     table: PredictionTable
@@ -103,7 +103,7 @@ class Joined:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know of the join; one line each."""
+        """Remarks on the join for the reader; one line each."""
         found = [] if self.by == "path" else [f"labels were joined to predictions by {self.by}"]
         for names, what in (
             (self.unlabelled, "predicted images have no label and are left out"),
@@ -122,21 +122,21 @@ def join_labels(
     labels: str | Path,
     class_map: ClassMap | None = None,
 ) -> Joined:
-    """Give predictions the labels, and the groups where there are any, of a list.
+    """Join predictions with the labels, and any groups, of a list.
 
-    Images are the same where their names are, or the absolute paths of their names (from the
-    folder of the list, from that of the table, from the current one), or, where neither fits, the
-    last parts of their paths, if those differ from each other.
+    Images match by name. If no names match, they match by absolute path (relative to the folder of
+    the list, the folder of the table, or the current folder); if none of these match, by file name,
+    provided that file names are unique.
 
     Args:
-      predictions: their own labels do not count.
+      predictions: the predictions; their own labels are ignored.
       rows: the list.
       where: file of the predictions.
       labels: file of the list.
-      class_map: classes that have another name in the list, see `match_classes`.
+      class_map: classes with another name in the list, see `match_classes`.
 
     Raises:
-      InputError: no image is in both, or the list has a class that the predictions do not know.
+      InputError: no image is in both, or the list has a class that the predictions lack.
     """
     class_names = tuple(sorted({row.label for row in rows}))
     match = match_classes(predictions.class_names, class_names, class_map)
@@ -156,8 +156,8 @@ def join_labels(
             break
     else:
         raise InputError(
-            f"{labels}: labels none of the images of {where}, e.g. not {predictions.filenames[0]}; "
-            "give the paths as the table has them."
+            f"{labels}: has labels for none of the images of {where}, e.g. not for "
+            f"{predictions.filenames[0]}; write paths as in that table."
         )
     kept = np.flatnonzero(np.asarray(found) != UNKNOWN)
     chosen = [rows[found[row]] for row in kept]
@@ -191,7 +191,7 @@ def _last(name: str) -> str:
 
 
 def _absolute(source: str | Path) -> Callable[[str], str]:
-    """Absolute paths of the names in a file: from its folder where that has the image."""
+    """Absolute paths of the names in a file, relative to its folder if the image exists there."""
     folder = Path(source).absolute().parent
 
     def absolute(name: str) -> str:
@@ -204,6 +204,6 @@ def _absolute(source: str | Path) -> Callable[[str], str]:
 
 
 def _unique(keys: Sequence[str]) -> dict[str, int]:
-    """Where each key is that occurs once."""
+    """Position of each key that occurs exactly once."""
     counts = Counter(keys)
     return {key: row for row, key in enumerate(keys) if counts[key] == 1}

@@ -1,7 +1,7 @@
-"""Whether runs that are compared or joined were tested on the same images, and trained on others.
+"""Checks on runs that are compared or averaged: same test images, none of them trained on.
 
-Names do not show it: an image may have been replaced under its name, or been another run's training
-image under another name. The digests of the pixels that checkpoints keep do.
+File names cannot show this: an image may have been replaced under its name, or may be a training
+image of another run under another name. The pixel digests stored in checkpoints show it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,23 +15,23 @@ from cervix_jax.evaluate.stems import parse_stem
 from cervix_jax.runs.own_data import read_recorded, say_once
 from cervix_jax.statistics.side_by_side import Member, Side
 
-# Splits that must be new to a model, each with those that it was made with.
+# Splits that must not contain images the model was made with, and the splits it was made with.
 NEW_TO = {"test": ("train", "val"), "val": ("train",)}
 
 
 def check_members(paths: Sequence[str | Path], sides: Sequence[Side], stem: str) -> None:
-    """See that runs were tested on the same images, and that none was made with them.
+    """Check that runs were tested on the same images, and that none was trained on them.
 
-    What is known of no run (a file of predictions, a run of an earlier version) is not compared.
+    Runs without stored digests (files of predictions, runs of earlier versions) are not checked.
 
     Args:
       paths: runs, cross-validations or files of predictions.
       sides: their predictions, in the same order.
-      stem: how the names of the files begin, "test" or "test_tta".
+      stem: stem of the file names, "test" or "test_tta".
 
     Raises:
-      InputError: the images of one name are not the same, or one of the runs was trained on images
-        that others were tested on.
+      InputError: images with the same name differ, or a run was trained on images that others were
+        tested on.
     """
     split = parse_stem(stem).split
     known = [_identities(path, stem) for path in paths]
@@ -46,18 +46,18 @@ def check_members(paths: Sequence[str | Path], sides: Sequence[Side], stem: str)
         }  # fmt: skip
         recorded = {name: (files, found) for name, (files, found) in tested.items() if found}
         names = {frozenset(files) for files, _ in tested.values()}
-        if len(recorded) > 1 and len(names) == 1:  # other names are refused where they are joined
+        if len(recorded) > 1 and len(names) == 1:  # differing names are refused at the join
             check_tested(recorded, NEW_TO.get(split, ()))
 
 
 def check_tested(
     runs: Mapping[str, tuple[Sequence[str], DataIdentity]], made_with: Sequence[str]
 ) -> None:
-    """Compare the images of several runs; arguments by name of the run.
+    """Compare the images of several runs; mappings are keyed by the run's name.
 
     Args:
       runs: names of the images that a run predicted, and the examples that it was made with.
-      made_with: splits whose images must not be among the predicted ones; none asks for nothing.
+      made_with: splits that must not contain predicted images; if empty, nothing is required.
 
     Raises:
       InputError: see `check_members`.
@@ -68,7 +68,7 @@ def check_tested(
         changed = sorted(f for f in expected.keys() & found.keys() if expected[f] != found[f])
         if changed:
             raise InputError(
-                f"{first} and {name} were tested on other images under the same names: "
+                f"{first} and {name} were tested on different images with the same names: "
                 f"{len(changed)} have other pixels ({changed[0]} first); compare runs of the same "
                 "images."
             )
@@ -83,15 +83,15 @@ def check_tested(
     for name, found in seen.items():
         if more := sorted(pixels[digest] for digest in found - same):
             raise InputError(
-                f"{name} was trained on {len(more)} of the images that it is compared or joined on "
-                f"({more[0]} first), others were not; give runs of one division into training and "
-                "test."
+                f"{name} was trained on {len(more)} of the images that it is compared or averaged "
+                f"on ({more[0]} first), others were not; give runs of the same split into training "
+                "and test."
             )
     if same:
         say_once(
             f"{len(same)} of the images have copies among the training images of every run here "
-            f"({min(pixels[digest] for digest in same)} first), so all of them look better than "
-            "they are."
+            f"({min(pixels[digest] for digest in same)} first), so the results of all runs are too "
+            "optimistic."
         )
 
 
@@ -101,7 +101,7 @@ def _digests(files: Sequence[str], identity: DataIdentity) -> dict[str, str]:
 
 
 def _identities(path: str | Path, stem: str) -> dict[Member, DataIdentity | None]:
-    """The examples of the runs whose predictions lie below a path; none of a file."""
+    """Examples of the runs below a path with predictions; empty for a file."""
     found = {
         member: read_recorded(folder)
         for member, folder in members_of(Path(path), f"{stem}{SUFFIX}").items()

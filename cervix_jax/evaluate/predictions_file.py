@@ -1,4 +1,4 @@
-"""The CSV file that keeps predictions."""
+"""CSV file of predictions."""
 
 import array
 import csv
@@ -24,14 +24,14 @@ _MAX_ROUNDING = 0.1  # in the sum of a row
 
 
 def logits_path(path: Path) -> Path:
-    """Where the logits of a predictions file lie, if they were kept."""
+    """Path of the logits that belong to a predictions file."""
     return path.with_name(compressed.stem(path) + "_logits.npy")
 
 
 def write_table(path: Path, table: PredictionTable) -> None:
-    """Write `filename, group, label, predicted, p_<class>...`, six digits; any logits beside it.
+    """Write `filename, group, label, predicted, p_<class>...` with six digits, and any logits.
 
-    A name that ends on `.gz` gives a file that is compressed with gzip.
+    Logits go to a file beside it. A name that ends in `.gz` gives a gzip-compressed file.
     """
     with compressed.written(path) as file:
         rows = csv.writer(file)
@@ -48,19 +48,19 @@ def write_table(path: Path, table: PredictionTable) -> None:
 
 
 def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
-    """Read a predictions file: `filename, p_<class>...`, `label`, and `group` if there is one.
+    """Read a predictions file: `filename`, `p_<class>...`, `label` and optional `group`.
 
-    Any table that `cervix_jax.files.tables` reads; class names keep their spelling. Without groups
-    every image is its own. Logits are taken from beside it where they agree, else from a column
-    `energy`, which has what probabilities lack of them. Tables of `python -m cervix_jax.predict`
-    call the file name `path`.
+    Accepts any table that `cervix_jax.files.tables` reads; class names keep their spelling. Without
+    groups every image is its own group. Logits come from the file beside the table if they agree
+    with it, else from a column `energy`, which restores the scale that probabilities lose. Tables
+    of `python -m cervix_jax.predict` call the file name `path`.
 
     Args:
       path: the table.
-      labelled: whether every image must have the label of a known class.
+      labelled: whether every image must have a label that is a known class.
 
     Raises:
-      InputError: there is no such file, or it does not hold predictions.
+      InputError: the file does not exist, or does not hold predictions.
     """
     path = Path(path)
     table = tables.Table(path, (*FIELDS, "path", ENERGY))
@@ -78,7 +78,7 @@ def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
     for row in table:
         filename, label = row[name], row.get("label")
         if not filename:
-            raise InputError(f"{row.where}: has no file name; repair it.")
+            raise InputError(f"{row.where}: has no file name; fill it in, or remove the row.")
         if filename in lines:
             raise InputError(
                 f"{row.where}: {filename!r} occurs more than once (line {lines[filename]}); give "
@@ -95,7 +95,7 @@ def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
         if ENERGY in table.columns:
             energies.append(_energy(row))
     if not lines:
-        raise InputError(f"{path}: holds no predictions.")
+        raise InputError(f"{path}: holds no predictions; add rows.")
     scale.say(path)
     probabilities = np.asarray(values).reshape(-1, len(columns))
     found = PredictionTable(
@@ -107,25 +107,26 @@ def read_table(path: str | Path, *, labelled: bool = True) -> PredictionTable:
     )
     logits = _logits(path, found)
     if logits is None and energies:
-        smallest = np.finfo(np.float32).tiny  # tables round to 0 what float32 did not
+        smallest = np.finfo(np.float32).tiny  # tables round positive float32 values to 0
         logits = np.log(np.maximum(found.probabilities, smallest)) - np.asarray(energies)[:, None]
     return dataclasses.replace(found, logits=logits)
 
 
 def require_classes(path: str | Path, table: PredictionTable, class_names: Sequence[str]) -> None:
-    """See that predictions are of some classes, in their order.
+    """Check that predictions have the given classes in the given order.
 
     Raises:
-      InputError: they are not.
+      InputError: they have not.
     """
     if table.class_names != tuple(class_names):
         raise InputError(
-            f"{path}: its classes are not those of the predictions evaluated, in their order."
+            f"{path}: its classes differ, or are in another order, than in the predictions "
+            "evaluated; give predictions of the same model."
         )
 
 
 def _class_columns(table: tables.Table) -> tuple[str, ...]:
-    """The columns of probabilities; P_ counts where no column has p_."""
+    """Columns of probabilities; the prefix P_ counts if no column has p_."""
     for prefix in (PREFIX, PREFIX.upper()):
         if columns := tuple(name for name in table.columns if name.startswith(prefix)):
             return columns
@@ -140,18 +141,18 @@ def _check_columns(table: tables.Table, columns: Sequence[str], labelled: bool) 
     if missing:
         raise table.without(missing, f"give a table with filename, group, label and {every}.")
     if len(columns) == 1:
-        raise InputError(f"{table.path}: predictions of one class; give a column {every}.")
+        raise InputError(f"{table.path}: has one class only; give a column {every}.")
     for column in columns:
         name = tables.clean(column[len(PREFIX) :])
         if not name or not name.isprintable():
             kind = "unusual characters in its name" if name else "no name"
             raise InputError(
-                f"{table.path}: the column {column!r}: a class with {kind}; rename it."
+                f"{table.path}: the column {column!r} is a class with {kind}; rename it."
             )
 
 
 def _check_classes(path: Path, names: Sequence[str]) -> None:
-    """Two columns must not be one class to a reader."""
+    """Check that no two columns read as the same class."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{path}: the class {twice!r} has two columns; rename one.")
@@ -159,51 +160,51 @@ def _check_classes(path: Path, names: Sequence[str]) -> None:
 
 
 class _Scale:
-    """Whether the probabilities of a table are percentages, and how many rows are rounded."""
+    """Scale of a table's probabilities (1 or percent), and the number of rounded rows."""
 
     def __init__(self) -> None:
         self._whole, self._rows, self._rounded, self._first = 0.0, 0, 0, ""
 
     def probabilities(self, row: tables.Row, columns: Sequence[str]) -> list[float]:
-        """Those of a row, as parts of 1; they sum to 1 as well as their digits allow.
+        """Probabilities of a row as parts of 1, which sum to 1 up to rounding of their digits.
 
         Raises:
-          InputError: they are none, or of another scale than those of the rows before.
+          InputError: they are no probabilities, or on another scale than in earlier rows.
         """
         values = [row.number(column, percent=True) for column in columns]
         total = sum(values)
         whole = 1.0 if abs(total - 1) <= 0.5 else 100.0
         off = abs(total - whole) / whole
-        if not (min(values) >= 0 and off < 1e-3):  # not of NaN, either
+        if not (min(values) >= 0 and off < 1e-3):  # also true for NaN
             allowed = _rounding([row[column] for column in columns], whole)
             if not (min(values) >= 0 and off <= allowed):
                 raise InputError(
-                    f"{row.where}: {', '.join(f'{p:g}' for p in values)} are no probabilities; "
+                    f"{row.where}: {', '.join(f'{p:g}' for p in values)} are not probabilities; "
                     "they must be at least 0 and sum to 1, or all be percentages that sum to 100."
                 )
             self._first = self._first or f"{total:g} in line {row.line}"
             self._rounded += 1
         if self._whole and whole != self._whole:
             raise InputError(
-                f"{row.where}: the probabilities sum to {whole:g}, those before to "
+                f"{row.where}: the probabilities sum to {whole:g}, in earlier rows to "
                 f"{self._whole:g}; write all as parts of 1, or all in percent."
             )
         self._whole, self._rows = whole, self._rows + 1
         return [value / whole for value in values]
 
     def say(self, path: Path) -> None:
-        """Warn of what was not taken as it is written."""
+        """Warn about values that were rescaled."""
         if self._whole == 100:
             tables.say_once(f"{path}: probabilities in percent; divided by 100.")
         if self._rounded:
             tables.say_once(
                 f"{path}: the probabilities of {self._rounded} of {self._rows} rows sum to "
-                f"{self._whole:g} only within their digits ({self._first}); divided by their sum."
+                f"{self._whole:g} only up to rounding ({self._first}); divided by their sum."
             )
 
 
 def _rounding(texts: Sequence[str], whole: float) -> float:
-    """How far rounding to the digits that are written may move the sum, as a part of it."""
+    """Largest change of the sum by rounding to the written digits, as a share of the sum."""
     digits = 0
     for text in texts:
         mantissa, _, exponent = text.removesuffix("%").strip().lower().partition("e")
@@ -217,12 +218,12 @@ def _rounding(texts: Sequence[str], whole: float) -> float:
 def _energy(row: tables.Row) -> float:
     value = row.number(ENERGY)
     if not math.isfinite(value):
-        raise InputError(f"{row.where}: {ENERGY}={value} is not finite; repair it.")
+        raise InputError(f"{row.where}: {ENERGY}={value} is not finite; correct it.")
     return value
 
 
 def _logits(path: Path, table: PredictionTable) -> np.ndarray | None:
-    """Kept logits, unless they are of another version of the file."""
+    """Stored logits, unless they belong to another version of the file."""
     try:
         logits = np.load(logits_path(path), allow_pickle=False).astype(np.float64)
     except (OSError, ValueError):

@@ -1,29 +1,30 @@
-"""The report of an evaluation, `evaluate/<name>.json`: how it is made, and how it is read.
+"""The report of an evaluation, `evaluate/<name>.json`: how to make it and read it.
 
     {"n": 300, "accuracy": 0.9, "accuracy_interval": [0.861, 0.929],
      "class_names": [...], "confusion_matrix": [[...], ...],         # rows true, columns predicted
      "dataset": "sipakmed/single_cell", "data_title": "sipakmed/single_cell", "split": "test",
      "protocol": "cluster", "fold": 0, "folds": 5, "refit": false, "groups": 60,
      "leakage": 0.0, "leakage_train": 0.0, "step": 650, "tta": false,
-     "adapt": null,                              # "all" or "group": whose batch statistics
-     "intervals": {...},                                             # how they were made
+     "adapt": null,           # "all" or "group": images that the batch statistics come from
+     "intervals": {...},                                             # how they were computed
      "metrics": {"accuracy": ENTRY, "macro_f1": ENTRY, "nll": ENTRY, ...},
      "per_class": {"Parabasal": {"sensitivity": ENTRY, "auroc": ENTRY, ...}, ...},
      "hierarchy": {"2": {"class_names", "confusion_matrix", "metrics", "per_class"}},
      "operating_points": {"chosen_on", "per_class": {...}},
      "decision_curve": {"positive", "n", "prevalence", "thresholds": [...], "net_benefit": [...],
        "interval_by_group": [...], "treat_all": [...], "gain": [...],
-       "gain_interval_by_group": [...]} or null,   # null where no class is known to be negative
+       "gain_interval_by_group": [...]} or null,   # null if no class is known to be negative
      "aggregation": {"groups", "mixed", "accuracy": {"vote": ENTRY, ...}} or null}
 
-Every metric is an ENTRY with the same keys: `estimate`; `interval`, the 95 % interval by its
-`method` ("wilson", which takes images for independent, or "bootstrap over groups");
-`interval_by_group`, always the bootstrap over whole groups; `n`, how many examples it counts; of a
-proportion also `successes`. Where `estimate` or an interval is null, `why` says why.
-`accuracy` and `accuracy_interval` are those of `metrics.accuracy`, `n` its count: the flat keys on
-which other programs rely, made in `make_report` and nowhere else. `leakage` is the share of the
-examples whose group is also in the data the model was made with, train or val; `leakage_train` the
-same for train alone. `protocol`, `leakage` and `step` are null or absent for a file of predictions.
+Every metric is an ENTRY with the same keys. `estimate` is the value. `interval` is the 95 %
+interval by its `method`: "wilson", which assumes independent images, or "bootstrap over groups".
+`interval_by_group` is always the bootstrap over whole groups. `n` is the number of examples
+counted. A proportion also has `successes`. If `estimate` or an interval is null, `why` holds the
+reason.
+`accuracy`, `accuracy_interval` and `n` repeat those of `metrics.accuracy`; other programs rely on
+these flat keys, and only `make_report` writes them. `leakage` is the share of the examples whose
+group also occurs in train or val, the data the model was made with; `leakage_train` counts train
+only. `protocol`, `leakage` and `step` are null or absent for a file of predictions.
 """
 
 import dataclasses
@@ -38,7 +39,7 @@ from cervix_jax.statistics.performance import performance
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
 
-# What readers call the metrics that pages and cards show.
+# Displayed names of the metrics on pages and cards.
 TITLES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -60,12 +61,12 @@ Interval = tuple[float, float]
 def make_report(
     table: PredictionTable, facts: Mapping[str, Any], resamples: Resamples
 ) -> dict[str, Any]:
-    """What `<name>.json` holds.
+    """Make the contents of `<name>.json`.
 
     Args:
       table: labelled predictions.
-      facts: what else is known: `dataset, split, protocol, ...`.
-      resamples: of the groups of `table`.
+      facts: further entries: `dataset, split, protocol, ...`.
+      resamples: bootstrap resamples of the groups of `table`.
     """
     found = performance(table, resamples)
     accuracy = found["metrics"]["accuracy"]
@@ -85,13 +86,13 @@ class Metric:
     """An entry of the report.
 
     Attributes:
-      estimate: None where it is undefined.
-      interval: 95 %, by `method`.
-      interval_by_group: 95 %, whole groups resampled.
-      n: how many examples it counts.
+      estimate: the value; None if it is undefined.
+      interval: 95 % interval by `method`.
+      interval_by_group: 95 % interval by the bootstrap over whole groups.
+      n: number of examples counted.
       method: "wilson", "bootstrap over groups" or "basic bootstrap over groups".
-      why: why something is None, else "".
-      successes: of a proportion, out of `n`.
+      why: reason if a value is None, else "".
+      successes: number of successes out of `n`, for a proportion.
     """
 
     estimate: float | None
@@ -104,37 +105,37 @@ class Metric:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "Metric":
-        """From JSON; keys that only some metrics have are left out."""
+        """From JSON; keys that only some metrics have are ignored."""
         given = {f.name: entry[f.name] for f in dataclasses.fields(cls) if f.name in entry}
         for name in ("interval", "interval_by_group"):
             given[name] = _pair(given[name])
         return cls(**given)
 
     def __str__(self) -> str:
-        """The estimate with its interval, or why there is none."""
+        """The estimate with its interval, or the reason why it is undefined."""
         if self.estimate is None:
             return f"undefined ({self.why})"
         return f"{self.estimate:.4f} ({interval_text(self.interval)})"
 
 
 def interval_text(interval: Interval | None) -> str:
-    """`0.861 to 0.929`, or that there is none."""
+    """`0.861 to 0.929`, or "no interval"."""
     return "no interval" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationReport:
-    """A report as it is read; what is not known of a file of predictions is None.
+    """A report read from JSON; facts that are unknown for a file of predictions are None.
 
     Attributes:
-      where: what an error calls it.
+      where: name of the report in error messages.
       accuracy_interval: Wilson, 95 %.
       confusion_matrix: rows true, columns predicted.
-      fold: several of an ensemble.
-      data_title: what people call the data set, a folder of one's own by its name; see `title`.
-      warning: what is wrong with the intervals, or "".
+      fold: a list of folds for an ensemble over folds.
+      data_title: displayed name of the data set, for a folder its name; see `title`.
+      warning: limitation of the intervals, or "".
       metrics: by name; empty in reports of earlier versions, see `metric`.
-      per_class: by class and name; as `metrics`.
+      per_class: by class and name; otherwise as `metrics`.
     """
 
     where: str
@@ -166,7 +167,7 @@ class EvaluationReport:
         """From JSON.
 
         Raises:
-          InputError: a fact is missing or of another kind.
+          InputError: an entry is missing or has the wrong type.
         """
         missing = [name for name in REQUIRED if values.get(name) is None]
         if missing:
@@ -180,7 +181,7 @@ class EvaluationReport:
                     name: {key: Metric.of(entry) for key, entry in entries.items()}
                     for name, entries in values["per_class"].items()
                 }
-                if metrics  # reports of earlier versions have other rows there
+                if metrics  # reports of earlier versions have other rows in per_class
                 else {}
             )
             given |= {
@@ -194,25 +195,25 @@ class EvaluationReport:
             return cls(where=str(where), metrics=metrics, per_class=per_class, **given)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{where}: not as it was written ({type(error).__name__}: {error}); "
+                f"{where}: is damaged or has another format ({type(error).__name__}: {error}); "
                 f"{way_out(where)}."
             ) from error
 
     @property
     def title(self) -> str:
-        """What people call the data set."""
+        """Displayed name of the data set."""
         return self.data_title or self.dataset
 
     def metric(self, name: str, class_name: str | None = None) -> Metric:
-        """A metric, of all images or of one class against the others.
+        """A metric over all images, or of one class against the others.
 
         Raises:
-          InputError: the report is of an earlier version, or has no such metric.
+          InputError: the report is of an earlier version, or lacks the metric.
         """
         known = self.metrics if class_name is None else self.per_class.get(class_name, {})
         if name not in known:
             raise InputError(
-                f"{self.where}: of an earlier version, without "
+                f"{self.where}: was written by an earlier version, without "
                 f"{name if class_name is None else f'{name} of {class_name}'}; "
                 f"{way_out(self.where)}."
             )
@@ -220,7 +221,7 @@ class EvaluationReport:
 
 
 def read_report(path: str | Path) -> EvaluationReport | None:
-    """The report in a file, or None where there is no file.
+    """The report in a file; None if the file does not exist.
 
     Raises:
       InputError: it cannot be read.
@@ -230,7 +231,7 @@ def read_report(path: str | Path) -> EvaluationReport | None:
 
 
 def way_out(where: str | Path) -> str:
-    """How a report is made anew; the command of a run, `<workdir>/evaluate/<split>.json`."""
+    """How to make the report again: the command for a run's `<workdir>/evaluate/<split>.json`."""
     folder, stem = Path(where).parent, Path(where).stem
     if folder.name != "evaluate" or not (folder.parent / "config.json").exists():
         return "evaluate again"

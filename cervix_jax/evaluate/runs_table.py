@@ -1,7 +1,7 @@
-"""Several runs side by side: where their configs differ, and their metrics with intervals.
+"""Table of several runs: differences of their configs, and their metrics with intervals.
 
-The runs may be of any data and splits; what was tested on the same images is compared image by
-image besides, each run with the first.
+The runs may use any data and splits. Runs tested on the same images are also compared image by
+image, each with the first run.
 """
 
 import csv
@@ -33,18 +33,18 @@ from cervix_jax.statistics.side_by_side import Comparison
 FILES = ("comparison.json", "comparison.csv", "comparison.md")
 ABSENT = "absent"
 INTERVALS = (
-    "Intervals are 95 %: by method wilson of images, which it takes for independent, else by "
-    "resampling whole groups; by group, always the latter."
+    "Intervals are 95 %. Method wilson assumes independent images; other methods resample whole "
+    'groups. Columns and rows "by group" always resample whole groups.'
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated:
-    """A run, or a file of predictions, as it was evaluated.
+    """An evaluated run or file of predictions.
 
     Attributes:
       name: its path.
-      report: what was evaluated.
+      report: its evaluation.
       config: flat fields of its config; None for a file of predictions.
     """
 
@@ -53,13 +53,13 @@ class Evaluated:
     config: dict[str, Any] | None
 
     def facts(self) -> dict[str, Any]:
-        """What it was evaluated on, JSON-ready."""
+        """Facts on the evaluated data, JSON-ready."""
         report = self.report
         names = ("dataset", "title", "split", "protocol", "fold", "step", "n", "groups", "leakage")
         return {"run": self.name} | {name: getattr(report, name) for name in names}
 
     def metric(self, name: str) -> Metric | None:
-        """A metric; None in reports of earlier versions."""
+        """A metric; None if a report of an earlier version lacks it."""
         return self.report.metrics.get(name)
 
 
@@ -68,8 +68,8 @@ class RunsTable:
     """Any number of runs, and comparisons of each with the first.
 
     Attributes:
-      runs: in the order given; of a cross-validation its members.
-      comparisons: of the first that was given with each other; the reason where there is none.
+      runs: in the order given; a cross-validation contributes its members.
+      comparisons: the first path, another path, and their comparison or the reason for its absence.
     """
 
     runs: list[Evaluated]
@@ -77,7 +77,7 @@ class RunsTable:
 
     @property
     def differences(self) -> dict[str, list[Any]]:
-        """Fields of the configs that are not the same in all runs: the value in each."""
+        """Config fields that differ between runs, with the value of each run."""
         known = [run.config for run in self.runs if run.config is not None]
         fields = sorted({field for config in known for field in config} - set(FREE_FIELDS))
         return {
@@ -87,7 +87,7 @@ class RunsTable:
         }
 
     def text(self) -> str:
-        """All of it for a terminal."""
+        """The table and comparisons as text for a terminal."""
         blocks = [
             _comparison_text(first, second, found) for first, second, found in self.comparisons
         ]
@@ -111,7 +111,7 @@ class RunsTable:
         return "\n".join([*blocks, *lines])
 
     def markdown(self) -> str:
-        """All of it as Markdown."""
+        """The table and comparisons as Markdown."""
         head, *rows = self._rows()
         lines = ["# Runs side by side", "", _line(head), _line(["---"] * len(head))]
         lines += [_line(row) for row in rows]
@@ -125,7 +125,7 @@ class RunsTable:
         return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
-        """A row a run: facts, fields that differ, and of each metric estimate and intervals."""
+        """One row per run: facts, differing config fields, metrics with intervals."""
         differences, rows = self.differences, []
         for place, run in enumerate(self.runs):
             row = run.facts() | {f"config.{f}": values[place] for f, values in differences.items()}
@@ -139,7 +139,7 @@ class RunsTable:
         return text.getvalue()
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, JSON-ready."""
+        """The table and comparisons, JSON-ready."""
         return {
             "runs": [
                 run.facts()
@@ -171,7 +171,7 @@ class RunsTable:
         """Write `comparison.json`, `.csv` and `.md` into a folder.
 
         Raises:
-          InputError: it cannot be written to.
+          InputError: the folder cannot be written to.
         """
         paths = [Path(folder) / name for name in FILES]
         write_json(paths[0], self.to_json())
@@ -180,7 +180,7 @@ class RunsTable:
         return paths
 
     def _rows(self) -> list[list[str]]:
-        """Lines of the table: a column a run, which has room for many fields."""
+        """Lines of the table, with one column per run, as there may be many fields."""
         rows = [["", *(run.name for run in self.runs)]]
         for title, value in (
             ("data", lambda run: f"{run.report.title}, {run.report.split}"),
@@ -201,14 +201,14 @@ class RunsTable:
 
 
 def read_evaluated(path: str | Path, stem: str) -> list[Evaluated]:
-    """A run, the members of a cross-validation, or a file of predictions.
+    """Read the evaluation of a run, of each member of a cross-validation, or of a predictions file.
 
     Args:
-      path: where it lies.
-      stem: how the names of its files begin, "test" or "test_tta".
+      path: a folder or file.
+      stem: stem of the file names, "test" or "test_tta".
 
     Raises:
-      InputError: it was not evaluated, or a file cannot be read.
+      InputError: there is no evaluation, or a file cannot be read.
     """
     path = Path(path)
     if path.is_file():
@@ -231,7 +231,7 @@ def read_evaluated(path: str | Path, stem: str) -> list[Evaluated]:
         try:
             config = flatten(read_config(folder).to_dict())
         except InputError:
-            config = None  # predictions of another program, laid out as a run's
+            config = None  # predictions of another program in the layout of a run
         found.append(Evaluated(str(folder), report, config))
     return found
 

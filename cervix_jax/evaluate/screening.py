@@ -1,4 +1,4 @@
-"""The screening view of an evaluation: abnormal against normal, as it is read from its report."""
+"""The screening view of an evaluation: abnormal against normal, read from its report."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,14 @@ ABNORMAL = classes.NORMAL_ABNORMAL.names[1]
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """What is found at a threshold.
+    """Result at a threshold.
 
     Attributes:
-      held: "specificity" or "sensitivity", which was held.
-      target: at what.
-      chosen_on: "val" or "the same data", which a threshold flatters.
-      found: the other of the two.
-      kept: the one that was held, on the data that are judged.
+      held: "specificity" or "sensitivity": the quantity that was fixed when choosing the threshold.
+      target: its fixed value.
+      chosen_on: "val", or "the same data", which makes the result optimistic.
+      found: the other quantity on the evaluated data.
+      kept: the fixed quantity on the evaluated data.
     """
 
     held: str
@@ -30,7 +30,7 @@ class Point:
 
     @property
     def measured(self) -> str:
-        """Name of what was not held."""
+        """Name of the quantity that was not fixed."""
         return "sensitivity" if self.held == "specificity" else "specificity"
 
 
@@ -40,10 +40,10 @@ class Screening:
 
     Attributes:
       negative: classes that count as normal.
-      positive: classes that are looked for.
-      auroc: of the summed probability of the abnormal classes.
-      points: at the thresholds of validation images where there are any, else of the same data.
-      curve: as `statistics.decision_curve` makes it, or None in reports of earlier versions.
+      positive: classes to detect.
+      auroc: AUROC of the summed probability of the abnormal classes.
+      points: results at thresholds chosen on validation images, or else on the same data.
+      curve: see `statistics.decision_curve`; None in reports of earlier versions.
       calibrated: the same after temperature scaling on validation images, or None.
     """
 
@@ -58,10 +58,10 @@ class Screening:
     def of(
         cls, values: Mapping[str, Any], decisions: Mapping[str, Any] | None = None
     ) -> "Screening | None":
-        """From what `<name>.json` and `<name>_decisions.json` hold.
+        """From the contents of `<name>.json` and `<name>_decisions.json`.
 
         Returns:
-          None where no class is known to be negative, or the report is of version 0.1.
+          None if no class is known to be negative, or the report is of version 0.1.
         """
         report = EvaluationReport.of(values)
         abnormal = classes.screening(report.class_names)
@@ -84,7 +84,7 @@ class Screening:
 
     @property
     def title(self) -> str:
-        """Which classes are told apart."""
+        """The abnormal classes against the normal ones."""
         return f"{', '.join(self.positive)} against {', '.join(self.negative)}"
 
 
@@ -96,7 +96,7 @@ def _point(row: Mapping[str, Any], chosen_on: str) -> Point:
 
 
 def useful_range(curve: Mapping[str, Any]) -> str:
-    """For which thresholds following the predictions beats treating all and treating none."""
+    """Thresholds at which using the predictions has more net benefit than treating all or none."""
     thresholds, gains = curve["thresholds"], curve["gain_interval_by_group"]
     better = [interval is not None and interval[0] > 0 for interval in gains]
     runs, start = [], None

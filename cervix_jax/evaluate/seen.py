@@ -1,7 +1,7 @@
-"""Which images of an evaluation the run was made with: found by their pixels, whatever their names.
+"""Evaluated images that the run was made with, recognised by their pixels, not by file names.
 
-A digest of the pixels finds exact copies; perceptual hashes and thumbnails find those that were
-recompressed, scaled or turned (`cervix_jax.data.duplicates`).
+A digest of the pixels finds exact copies. Perceptual hashes and thumbnails find copies that were
+recompressed, scaled or rotated (`cervix_jax.data.duplicates`).
 """
 
 import csv
@@ -24,22 +24,22 @@ COLUMNS = ("filename", "kind", "split", "like", "distance", "correlation", "pose
 INHERITED = "an image of the run that the weights started from"
 NOT_RECORDED = (
     "unknown: the run was written by an earlier version, which did not record its images; train it "
-    "again to have them compared"
+    "again to compare them"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Copy:
-    """An image that the run has, too.
+    """A pair of an evaluated image and its copy among the run's images.
 
     Attributes:
-      row: its position among the evaluated images.
-      split: of the run's image.
+      row: position of the evaluated image.
+      split: split of the run's image.
       like: name of the run's image.
-      exact: whether all pixels are the same.
-      distance: differing bits of 256 of the perceptual hashes.
-      correlation: of the grey thumbnails, at most 1.
-      pose: how the run's image must be moved to look like it.
+      exact: whether all pixels are equal.
+      distance: number of differing bits, of 256, between the perceptual hashes.
+      correlation: correlation of the grey thumbnails, at most 1.
+      pose: rotation or reflection that maps the run's image to the evaluated one.
     """
 
     row: int
@@ -53,19 +53,19 @@ class Copy:
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What a run has seen of N images.
+    """Overlap of N evaluated images with those of a run.
 
     Attributes:
-      why: why it is not known; "" where it is.
-      copies: of images of the run, the same image perhaps several times.
-      in_group: {split: bool [N]}, whether the group of an image is also in that split of the run:
-        by its name in the run's own data, or because another image of the group is a copy of one
-        of the run; empty where neither can be seen.
-      namesakes: bool [N], whether the group of an image is only called like one that the run was
-        made with, in other data.
+      why: reason if the overlap is unknown; else "".
+      copies: pairs of copies; an image may occur several times.
+      in_group: {split: bool [N]}, whether the group of an image also occurs in that split of the
+        run: by name in the run's own data, or because another image of the group is a copy of one
+        of the run's images; empty if neither can be determined.
+      namesakes: bool [N], whether a group of other data merely has the name of a group that the run
+        was made with.
       run_groups_known: whether the groups of the run's images are known.
-      near: whether near duplicates were looked for, too.
-      repeated: how many of the images are copies of others of the N.
+      near: whether near duplicates were searched for.
+      repeated: number of images that are copies of others of the N.
       count: N.
     """
 
@@ -80,15 +80,15 @@ class Seen:
 
     @property
     def known(self) -> bool:
-        """Whether it is known."""
+        """Whether the overlap is known."""
         return not self.why
 
     def rows(self, *splits: str, exact: bool | None = None) -> np.ndarray:
-        """Bool [N]: images with a copy in one of the splits of the run.
+        """Bool [N]: images with a copy in one of the given splits of the run.
 
         Args:
           *splits: "train", "val" or "test".
-          exact: only exact copies, or only those that are not; None counts both.
+          exact: True counts exact copies only, False near duplicates only; None counts both.
         """
         found = np.zeros(self.count, bool)
         for copy in self.copies:
@@ -97,7 +97,7 @@ class Seen:
         return found
 
     def leaked(self, *splits: str) -> np.ndarray:
-        """Bool [N]: images that the run has seen in these splits, or others of their group."""
+        """Bool [N]: images that, or whose group, occur in the given splits of the run."""
         found = self.rows(*splits)
         for split in splits:
             found |= self.in_group.get(split, False)
@@ -117,7 +117,7 @@ class Seen:
             "known": True,
             "why": "",
             "images": int(leaked.sum()),
-            # Each image once, by the surest kind: one may be like several of the run.
+            # Count each image once, as its most certain kind: it may resemble several of the run.
             "made_with": {
                 "exact": int(exact.sum()),
                 "near": int((copied & ~exact).sum()),
@@ -132,7 +132,7 @@ class Seen:
         }
 
     def write(self, path: Path, filenames: Sequence[str]) -> None:
-        """List the copies in a CSV file; without any, remove that of an earlier evaluation."""
+        """Write the copies to a CSV file; without copies, remove the file of an earlier run."""
         if not self.copies:
             path.unlink(missing_ok=True)
             return
@@ -149,7 +149,7 @@ class Seen:
 
 
 def unknown(why: str, count: int) -> Seen:
-    """Nothing is known of `count` images, for the reason `why`."""
+    """The result for `count` images when the overlap is unknown, with the reason `why`."""
     return Seen(why, (), {}, np.zeros(count, bool), False, near=False, repeated=0, count=count)
 
 
@@ -165,10 +165,10 @@ def seen_by(
 
     Args:
       run: the trained run.
-      prints: of N images.
+      prints: fingerprints of N images.
       filenames: N names.
       groups: N names of groups.
-      same_data: whether the groups are those of the run's own data, so that equal names are equal
+      same_data: whether the images are from the run's own data, so that equal names mean equal
         groups.
     """
     count = len(prints)
@@ -177,7 +177,7 @@ def seen_by(
     if identity is None:
         return dataclasses.replace(unknown(NOT_RECORDED, count), repeated=repeated)
     kept = run.fingerprints()
-    if kept is None:  # the digests are in the checkpoint, the hashes are not
+    if kept is None:  # the checkpoint has the digests, but not the perceptual hashes
         pairs = _exact(prints.digests, identity.digests)
     else:
         pairs = [
@@ -204,7 +204,7 @@ def seen_by(
         elif own_known:
             namesakes = np.isin(asked, own[np.isin(identity.splits, MADE_WITH)])
         if copies:
-            for split in SPLITS:  # what shares a group with a copy shares it with the run's image
+            for split in SPLITS:  # the group of a copy counts as the group of the run's image
                 rows = [copy.row for copy in copies if copy.split == split]
                 found = np.isin(asked, asked[rows])
                 in_group[split] = found | in_group.get(split, False)

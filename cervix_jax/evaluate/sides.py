@@ -1,4 +1,4 @@
-"""Runs, cross-validations and files of predictions, read from disk to be compared or joined."""
+"""Predictions of runs, cross-validations and files, read from disk to be compared or averaged."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from cervix_jax.statistics.side_by_side import Member, Side
 
 
 def read_side(path: str | Path, split: str = "test") -> Side:
-    """Read a file of predictions, of one run or of many, or those of a workdir's run or runs.
+    """Read predictions from a file (one run or several) or from a workdir (one run or several).
 
     Raises:
       InputError: there are none, or they cannot be read.
@@ -35,7 +35,7 @@ def read_side(path: str | Path, split: str = "test") -> Side:
 
 
 def no_predictions(path: Path, split: str) -> InputError:
-    """The error of a run that was not evaluated; says the command that does it."""
+    """The error for a run without an evaluation; names the command that makes it."""
     command = shell_command("evaluate", workdir=path, **parse_stem(split)._asdict())
     return InputError(
         f"{path}/evaluate/{split}{SUFFIX}: there is no such file; run {command} first."
@@ -43,7 +43,7 @@ def no_predictions(path: Path, split: str) -> InputError:
 
 
 def read_reports(path: str | Path, split: str = "test") -> list[EvaluationReport]:
-    """The reports beside the predictions that `read_side` reads; none beside a file.
+    """The reports that belong to the predictions of `read_side`; none for a file.
 
     Raises:
       InputError: one is missing or cannot be read.
@@ -59,7 +59,7 @@ def read_reports(path: str | Path, split: str = "test") -> list[EvaluationReport
 
 
 def members_of(path: Path, name: str) -> dict[Member, Path]:
-    """The folders of the runs below `path`, or itself, that have predictions of that name."""
+    """Folders of the runs with such predictions: those below `path`, or else `path`."""
     members = {}
     for folder in path.glob("seed*/fold*"):
         found = re.fullmatch(r"seed(\d+)/fold(\d+)", folder.relative_to(path).as_posix())

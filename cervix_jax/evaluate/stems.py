@@ -1,4 +1,4 @@
-"""How the names of an evaluation's files begin: the split, and how it was predicted."""
+"""Stems of an evaluation's file names: the split, and the way of predicting."""
 
 from typing import NamedTuple
 
@@ -7,12 +7,12 @@ ADAPTED = {"all": "_adapted", "group": "_group_adapted"}
 
 
 class Stem(NamedTuple):
-    """What a stem says.
+    """The parts of a stem.
 
     Attributes:
       split: "train", "val", "test" or "external".
-      tta: whether predictions are means over symmetries.
-      adapt: of `runs.adaptation.WAYS` where batch statistics are of the examples, else "".
+      tta: whether predictions are means over 8 symmetries.
+      adapt: one of `runs.adaptation.WAYS` if batch statistics come from the examples, else "".
     """
 
     split: str
@@ -21,12 +21,12 @@ class Stem(NamedTuple):
 
 
 def stem_of(split: str, *, tta: bool = False, adapt: str = "") -> str:
-    """The stem of a split; those of other ways to predict end on their own."""
+    """The stem of a split and a way of predicting."""
     return split + (TTA if tta else "") + ADAPTED.get(adapt, "")
 
 
 def parse_stem(stem: str) -> Stem:
-    """What `stem_of` was given."""
+    """The arguments of `stem_of` that give a stem."""
     adapt = ""
     for way, ending in sorted(ADAPTED.items(), key=lambda item: -len(item[1])):
         if stem.endswith(ending):

@@ -1,4 +1,4 @@
-"""What the terminal says of an evaluation: a few lines."""
+"""Short text of an evaluation for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,16 +15,16 @@ ADAPTED = "batch statistics of the images of this"
 
 
 def headline(report: EvaluationReport) -> str:
-    """Accuracy with its interval and count, in a few words."""
+    """Accuracy with its interval and the number of images."""
     interval = interval_text(report.accuracy_interval)
     return f"accuracy {report.accuracy:.4f} (95 % {interval} by Wilson, n = {report.n})"
 
 
 def summary(values: Mapping[str, Any]) -> str:
-    """A report as a few lines of text.
+    """A report as lines of text.
 
     Args:
-      values: what `<name>.json` holds.
+      values: the contents of `<name>.json`.
     """
     if values.get("task") == TASK:
         return detection_summary(values)
@@ -38,7 +38,7 @@ def summary(values: Mapping[str, Any]) -> str:
         f"calibration error {report.metric('ece_equal_width')}",
         *_screening(Screening.of(values)),
         *(origin(report, values["external"]) if "external" in values else [_origin(report)]),
-        *values.get("notes", []),  # of a join with labels
+        *values.get("notes", []),  # remarks on the join with labels
         *_of_benchmark(values.get("benchmark")),
         f"{'':{width}}  precision  recall      f1  support",
     ]
@@ -52,13 +52,13 @@ def summary(values: Mapping[str, Any]) -> str:
 
 
 def _of_benchmark(found: Mapping[str, Any] | None) -> list[str]:
-    """Of predictions that a split file judged: each fold, and what was checked."""
+    """Lines on predictions evaluated with a split file: each fold, and the checks made."""
     if found is None:
         return []
     version = f", version {found['version']}" if found["version"] else ""
-    lines = [f"split {found['splits']}{version}: every test image is there once"]
+    lines = [f"split {found['splits']}{version}: each test image occurs exactly once"]
     if not found["folds_checked"]:
-        lines[0] += "; no column fold: that no image taught the model of its fold is not checked"
+        lines[0] += "; training on test images is not checked, as the CSV has no column fold"
     names = ("accuracy", "balanced_accuracy", "macro_f1")
     for row in found["by_fold"]:
         shown = ", ".join(
@@ -82,10 +82,10 @@ def _of_benchmark(found: Mapping[str, Any] | None) -> list[str]:
 
 
 def decisions_summary(decisions: Mapping[str, Any]) -> str:
-    """What was settled on validation predictions, as a few lines of text.
+    """Calibration and decisions fitted on validation predictions, as lines of text.
 
     Args:
-      decisions: what `<name>_decisions.json` holds.
+      decisions: the contents of `<name>_decisions.json`.
     """
     scaling = decisions["temperature"]
     before, after = (
@@ -100,7 +100,7 @@ def decisions_summary(decisions: Mapping[str, Any]) -> str:
     ]
     for method, rows in decisions["conformal"].items():
         lines += [
-            f"conformal sets ({method.upper()}) for {row['target']:.0%}: cover "
+            f"conformal sets ({method.upper()}) for {row['target']:.0%}: coverage "
             f"{Metric.of(row['coverage'])}, {row['mean_size']['estimate']:.2f} classes on average"
             for row in rows
         ]
@@ -118,11 +118,11 @@ def aggregation_summary(values: Mapping[str, Any]) -> str:
     """Accuracy over groups by rule, as lines of text.
 
     Args:
-      values: what `<name>.json` holds.
+      values: the contents of `<name>.json`.
     """
     found = values["aggregation"]
     if found is None:
-        return "every image is a group of its own: there is nothing to aggregate"
+        return "nothing to aggregate: every image is its own group"
     left_out = f"; {found['mixed']} with several labels left out" if found["mixed"] else ""
     lines = [f"accuracy over {found['groups']} groups{left_out}"]
     for rule in RULES:
@@ -143,18 +143,18 @@ def _number(metric: Metric, form: str) -> str:
 
 
 def _resampling(report: EvaluationReport) -> str:
-    """The interval of the accuracy by groups, and what all other intervals come from."""
+    """Interval of the accuracy over groups, and the source of all other intervals."""
     interval = interval_text(report.metric("accuracy").interval_by_group)
     what = f"the {report.groups} groups"
     if report.groups == report.n:
-        what = f"the {report.n} images (each is a group of its own)"
+        what = f"the {report.n} images (each is its own group)"
     few = f"; {report.warning}" if report.warning else ""
-    return f"95 % by resampling {what}: accuracy {interval}; so are the intervals below{few}"
+    return f"95 % by resampling {what}: accuracy {interval}; same for the intervals below{few}"
 
 
 def _origin(report: EvaluationReport) -> str:
     if report.protocol is None:
-        return "protocol and leakage are not known of a file of predictions"
+        return "protocol and leakage are unknown for a file of predictions"
     protocol = report.protocol
     if protocol not in ONE_SPLIT:
         several = None if isinstance(report.fold, int | None) else len(report.fold)

@@ -1,4 +1,4 @@
-"""Predictions of a run on labelled images from elsewhere: made anew, or read from a table of it."""
+"""Predictions of a run on labelled images from elsewhere, computed here or read from a table."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -23,22 +23,22 @@ from cervix_jax.runs.inference import make_forward, over_symmetries, probabiliti
 from cervix_jax.runs.run import Run
 from cervix_jax.statistics.table import PredictionTable
 
-PREDICTIONS = "predictions"  # kind of a source that holds predictions already
+PREDICTIONS = "predictions"  # kind of a source that already holds predictions
 
 
 @dataclasses.dataclass(frozen=True)
 class Tried:
-    """Labelled predictions of a run, and what identifies their images.
+    """Labelled predictions of a run, and the fingerprints of their images.
 
     Attributes:
-      title: what people call the images.
+      title: displayed name of the images.
       source: see `labelled_images.LabelledImages`.
       kind: see there; or "predictions".
-      table: in the run's classes.
-      class_names: the classes of the images, as they call them.
-      prints: of the images, in the order of the table; None where they are not there.
-      notes: what a reader must know, one line each.
-      skipped: name of each image that cannot be read, and why.
+      table: predictions and labels in the run's classes.
+      class_names: class names in the data.
+      prints: fingerprints in the order of the table; None if the images are not available.
+      notes: remarks for the reader, one line each.
+      skipped: name of each image that cannot be read, and the reason.
     """
 
     title: str
@@ -60,11 +60,11 @@ def predict_labelled(
       run: the trained run.
       found: the images.
       class_map: see `cervix_jax.data.class_map.match_classes`.
-      tta: take the mean over 8 symmetries.
-      progress: show a bar.
+      tta: average over 8 symmetries.
+      progress: show a progress bar.
 
     Raises:
-      InputError: they have a class that the run does not know, or none can be read.
+      InputError: the images have a class that the run lacks, or no image can be read.
     """
     match = match_classes(run.class_names, found.class_names, class_map)
     reader = _Reader(run, found, tta=tta, progress=progress)
@@ -95,13 +95,13 @@ def predict_labelled(
 
 
 class _Reader:
-    """Gives images one by one, and on the way the network's logits of all of them.
+    """Yields images one by one and collects the network's logits of all of them on the way.
 
-    So every image is decoded once, and only a batch of them is in memory.
+    Each image is thus decoded once, and memory holds only one batch of them.
 
     Attributes:
       kept: positions of the images that can be read.
-      logits: of these, float32 [n, C] by batch.
+      logits: logits of these, float32 [n, C] per batch.
       skipped: name and reason of the others.
     """
 
@@ -144,27 +144,27 @@ class _Reader:
 
     def _predict(self, squares: Sequence[np.ndarray]) -> None:
         batch = np.stack(squares)
-        filled = np.resize(batch, (self._size, *batch.shape[1:]))  # one compiled program
+        filled = np.resize(batch, (self._size, *batch.shape[1:]))  # so one program is compiled
         placed = jax.device_put(filled, distributed.batch_sharded(self._mesh))
         self.logits.append(np.asarray(self._forward(self._run.variables, placed))[: len(batch)])
 
 
 def read_predictions(run: Run, path: Path, labels: str | Path, class_map: ClassMap | None) -> Tried:
-    """Read predictions of the run from a table, with labels of its own or from a list.
+    """Read the run's predictions from a table, with its own labels or those of a list.
 
     Args:
       run: the trained run.
       path: the table.
-      labels: the list, see `labels.join_labels`; "" where the table has labels.
+      labels: the list, see `labels.join_labels`; "" if the table has labels.
       class_map: see `cervix_jax.data.class_map.match_classes`.
 
     Raises:
-      InputError: a file cannot be used, or the predictions are of other classes than the run's.
+      InputError: a file cannot be used, or the classes are not those of the run.
     """
     if not labels and "label" not in tables.Table(path, COLUMNS).columns:
         raise InputError(
-            f"{path}: has predictions and no column label; give the labels as a CSV of path and "
-            "label, with --labels."
+            f"{path}: has predictions, but no column label; add --labels with a CSV of path and "
+            "label."
         )
     table = _in_order_of(run, read_table(path, labelled=not labels), path)
     class_names, notes = run.class_names, []
@@ -173,7 +173,7 @@ def read_predictions(run: Run, path: Path, labels: str | Path, class_map: ClassM
             table, read_labels(labels), where=path, labels=labels, class_map=class_map
         )
         table, class_names, notes = joined.table, joined.class_names, joined.notes
-    notes.insert(0, f"the predictions are those of {path}; they were not made again")
+    notes.insert(0, f"predictions were read from {path}, not computed again")
     return Tried(
         path.name, str(path.resolve()), PREDICTIONS, table, class_names,
         _prints_of_files(table.filenames, path), notes, [],
@@ -181,17 +181,17 @@ def read_predictions(run: Run, path: Path, labels: str | Path, class_map: ClassM
 
 
 def _in_order_of(run: Run, table: PredictionTable, path: Path) -> PredictionTable:
-    """Predictions with the columns in the run's order."""
+    """Predictions with columns in the order of the run's classes."""
     if sorted(table.class_names) != sorted(run.class_names):
         raise InputError(
-            f"{path}: has predictions of the classes {', '.join(table.class_names)}, and the run's "
-            f"are {', '.join(run.class_names)}; give predictions of this run."
+            f"{path}: has predictions of the classes {', '.join(table.class_names)}, but the run "
+            f"has {', '.join(run.class_names)}; give predictions of this run."
         )
     return table.in_order_of(run.class_names)
 
 
 def _prints_of_files(filenames: Sequence[str], table: Path) -> Fingerprints | None:
-    """Of the images that a table names, where they all can be read; None where not."""
+    """Fingerprints of the images that a table names; None unless all can be read."""
     for folder in (Path.cwd(), table.absolute().parent):
         places = [place_of(name, folder) for name in filenames]
         if all(place.is_file() for place in places):

@@ -1,4 +1,4 @@
-"""Evaluate runs and files of predictions: typed functions that write what `evaluate/` holds.
+"""Evaluation of runs and files of predictions: typed functions that write `evaluate/`.
 
 run = load_run("runs/rcan")
 report = evaluate_run(run, "test")
@@ -42,35 +42,36 @@ def evaluate_run(
     class_map: ClassMap | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Predict and evaluate a split; before a test split also validation, which decisions need.
+    """Predict and evaluate a split of the run's data.
 
       report = evaluate_run("runs/rcan", "test")
 
-    Writes `<split>.json`, `<split>_predictions.csv`, pictures and, of a test split with a
-    validation split, `<split>_decisions.json`.
+    Writes `<split>.json`, `<split>_predictions.csv` and pictures. Before a test split, an existing
+    validation split is evaluated too; thresholds and calibration fitted on it go to
+    `<split>_decisions.json`.
 
     Args:
       run: a trained run, or its folder.
       split: "train", "val" or "test".
-      tta: take the mean of the probabilities over 8 turned and mirrored views; the files are then
+      tta: average the probabilities over 8 rotated and mirrored views; the files are then named
         `<split>_tta...`.
-      adapt: "all" or "group" takes the statistics of batch normalisation from the images of the
-        split, or of each group (cluster, slide) of it, see `cervix_jax.runs.adaptation`; the files
-        are then `<split>_adapted...` or `<split>_group_adapted...`. An answer then depends on the
-        images beside it: compare it with others of its kind.
-      out: the folder that is written; default `<workdir>/evaluate`.
-      manual_dir: where the raw files lie, if not where they were.
-      data_dir: where prepared data lie, if not where they were.
-      class_map: classes that have another name in the data of today, see
+      adapt: "all" or "group" computes the statistics of batch normalisation from the images of the
+        split, or of each group (cluster, slide) in it, see `cervix_jax.runs.adaptation`; the files
+        are then named `<split>_adapted...` or `<split>_group_adapted...`. A prediction then depends
+        on the other images: compare it only with others made the same way.
+      out: output folder; default `<workdir>/evaluate`.
+      manual_dir: folder of the raw files, if they have moved.
+      data_dir: folder of the prepared data, if they have moved.
+      class_map: classes with another name in the present data, see
         `cervix_jax.data.class_map.match_classes`.
-      progress: show a bar.
+      progress: show a progress bar.
 
     Returns:
-      What `<split>.json` holds, see `cervix_jax.evaluate.report_file`.
+      The contents of `<split>.json`, see `cervix_jax.evaluate.report_file`.
 
     Raises:
-      InputError: the data cannot be found, are not those of the run or have no such split, or
-        nothing can be written.
+      InputError: the data cannot be found, differ from those of the run or lack the split, or the
+        results cannot be written.
     """
     check_choice("--split", split, SPLITS)
     if adapt:
@@ -79,7 +80,7 @@ def evaluate_run(
     if adapt and run.finds_nuclei:
         raise InputError("--adapt is for classifiers; leave it out for a nucleus detector.")
     if out is None and run.workdir is None:
-        raise InputError("out: a run that was not loaded from a folder needs one to write to.")
+        raise InputError("out: a run that was not loaded from a folder needs an output folder.")
     folder = Path(out) if out is not None else Path(run.workdir or "") / "evaluate"
     data = run.open_data(manual_dir, data_dir, class_map=class_map, progress=progress)
     mesh = distributed.make_mesh()
@@ -110,21 +111,20 @@ def evaluate_ensemble(
     tta: bool = False,
     adapt: str = "",
 ) -> dict[str, Any]:
-    """Evaluate several runs as one: seeds averaged, folds put together.
+    """Evaluate several runs as one: predictions averaged over seeds and joined over folds.
 
     Args:
       paths: runs, cross-validations or files of predictions, all with the same folds.
-      out: the folder that is written.
-      split: whose predictions.
-      tta: those of the mean over symmetries.
-      adapt: those of adapted batch statistics, see `evaluate_run`.
+      out: output folder.
+      split: split of the predictions.
+      tta: use predictions averaged over 8 symmetries.
+      adapt: use predictions with adapted batch statistics, see `evaluate_run`.
 
     Returns:
-      What `<split>.json` holds.
+      The contents of `<split>.json`.
 
     Raises:
-      InputError: predictions cannot be read, are not of the same images, or one of the runs was
-        trained on them.
+      InputError: predictions cannot be read, are on different images, or a run was trained on them.
     """
     stem = stem_of(split, tta=tta, adapt=adapt)
     sides = [read_side(path, stem) for path in paths]
@@ -150,15 +150,14 @@ def compare_runs(
       print(compare_runs("runs/rcan", "runs/densenet121").text())
 
     Args:
-      first: A.
-      second: B.
-      split: whose predictions.
-      tta: those of the mean over symmetries.
-      adapt: those of adapted batch statistics, see `evaluate_run`.
+      first: run A.
+      second: run B.
+      split: split of the predictions.
+      tta: use predictions averaged over 8 symmetries.
+      adapt: use predictions with adapted batch statistics, see `evaluate_run`.
 
     Raises:
-      InputError: predictions cannot be read, are not of the same images, or one of the runs was
-        trained on them.
+      InputError: predictions cannot be read, are on different images, or a run was trained on them.
     """
     stem = stem_of(split, tta=tta, adapt=adapt)
     sides = (read_side(first, stem), read_side(second, stem))
@@ -174,20 +173,21 @@ def tabulate_runs(
     adapt: str = "",
     out: str | Path | None = None,
 ) -> RunsTable:
-    """Several runs side by side, and each compared with the first on the same images.
+    """Make a table of several runs, and compare each with the first on the same images.
 
       tabulate_runs(["runs/a", "runs/b", "runs/c"], out="runs/compared")
 
     Args:
       paths: runs, cross-validations or files of predictions.
-      split: whose predictions.
-      tta: those of the mean over symmetries.
-      adapt: those of adapted batch statistics, see `evaluate_run`.
+      split: split of the predictions.
+      tta: use predictions averaged over 8 symmetries.
+      adapt: use predictions with adapted batch statistics, see `evaluate_run`.
       out: a folder for `comparison.json`, `comparison.csv` and `comparison.md`; None writes none.
 
     Raises:
-      InputError: predictions cannot be read; or, of two, as `compare_runs`: more than two may be of
-        several images, and the table says which were not compared.
+      InputError: predictions cannot be read; for two paths also the errors of `compare_runs`. More
+        than two may have different images; the table then gives the reason for each missing
+        comparison.
     """
     stem = stem_of(split, tta=tta, adapt=adapt)
     runs = [run for path in paths for run in read_evaluated(path, stem)]
@@ -212,12 +212,12 @@ def evaluate_groups(folder: str | Path, name: str, rule: str) -> dict[str, Any]:
     """Evaluate groups (clusters, slides) by the predictions of their images.
 
     Args:
-      folder: where an evaluation lies.
-      name: of its files, such as "test".
+      folder: folder of an evaluation.
+      name: stem of its files, such as "test".
       rule: one of `cervix_jax.statistics.aggregation.RULES`.
 
     Returns:
-      What `<name>_by_group.json` holds.
+      The contents of `<name>_by_group.json`.
 
     Raises:
       InputError: there is no such evaluation, or no group whose images share a label.
@@ -225,7 +225,7 @@ def evaluate_groups(folder: str | Path, name: str, rule: str) -> dict[str, Any]:
     folder = Path(folder)
     report = read_json(folder / f"{name}.json")
     if report is None:
-        raise InputError(f"{folder / name}.json: there is no such evaluation; make it first.")
+        raise InputError(f"{folder / name}.json: there is no such evaluation; evaluate first.")
     groups, _ = aggregate(read_table(folder / f"{name}{SUFFIX}"), rule)
     if not len(groups.labels):
         raise InputError(f"--aggregate={rule}: there is no group whose images share a label.")
@@ -247,18 +247,18 @@ def evaluate_groups(folder: str | Path, name: str, rule: str) -> dict[str, Any]:
 
 
 def evaluate_outliers(folder: str | Path, name: str, outliers: str | Path) -> dict[str, Any]:
-    """How well confidence and energy single out images of another kind.
+    """Measure how well confidence and energy detect out-of-distribution images.
 
     Args:
-      folder: where an evaluation lies.
-      name: of its files, such as "test".
+      folder: folder of an evaluation.
+      name: stem of its files, such as "test".
       outliers: a CSV of the same model's predictions on the other images; labels are not used.
 
     Returns:
-      What `<name>_outliers.json` holds: `n, n_outliers`, and an entry for each score.
+      The contents of `<name>_outliers.json`: `n`, `n_outliers`, and an entry for each score.
 
     Raises:
-      InputError: a file cannot be read, or the two are not of the same classes.
+      InputError: a file cannot be read, or the two have different classes.
     """
     table = read_table(Path(folder) / f"{name}{SUFFIX}")
     strange = read_table(outliers, labelled=False)
@@ -269,10 +269,12 @@ def evaluate_outliers(folder: str | Path, name: str, outliers: str | Path) -> di
 
 
 def _common_facts(reports: Sequence[EvaluationReport]) -> dict[str, Any]:
-    """What reports of members say alike; None where they differ; leakage is the mean over images.
+    """Facts on which the reports of all members agree; None if they differ.
+
+    Leakage is averaged over images.
 
     Args:
-      reports: of each member; none of files of predictions.
+      reports: the members' reports; empty for files of predictions.
     """
     facts: dict[str, Any] = {"dataset": "predictions", "split": "several runs"}
     facts |= {"protocol": None, "leakage": None}

@@ -1,4 +1,4 @@
-"""The files of an evaluation: report, predictions, pictures, decisions."""
+"""Writes the files of an evaluation: report, predictions, pictures, decisions."""
 
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,14 @@ def evaluate_split(
       data: the examples.
       config: the run's config.
       step: training step of the weights.
-      tta: `forward` takes means over 8 symmetries, see `write_evaluation`.
+      tta: whether `forward` averages over 8 symmetries, see `write_evaluation`.
       adapt: "", or one of `runs.adaptation.WAYS`, which needs `graphdef`.
       graphdef: static part of the model.
-      progress: show a bar.
+      progress: show a progress bar.
 
     Returns:
-      What `<split>.json` holds, see `report_file`, or `detect.evaluation` of nuclei; {} on other
-      processes than the first.
+      The contents of `<split>.json`, see `report_file` (for nuclei `detect.evaluation`); {} on all
+      processes but the first.
     """
     if data.dataset.pixel_labels:
         return evaluate_detector(
@@ -101,15 +101,15 @@ def write_evaluation(
       folder: `<workdir>/evaluate`.
       split: "train", "val" or "test".
       predictions: on the examples of that split.
-      data: where they came from.
+      data: the examples.
       config: the run's config.
       step: training step of the weights.
-      tta: the predictions are means over 8 symmetries; the files are then `<split>_tta...`.
-      adapt: batch statistics are of the examples, see `runs.adaptation`; the files are then
-        `<split>_adapted...` or `<split>_group_adapted...`.
+      tta: whether predictions are means over 8 symmetries; the files are then `<split>_tta...`.
+      adapt: one of `runs.adaptation.WAYS` if batch statistics come from the examples, else ""; the
+        files are then `<split>_adapted...` or `<split>_group_adapted...`.
 
     Returns:
-      What `<split>.json` holds, see `cervix_jax.evaluate.report_file`.
+      The contents of `<split>.json`, see `cervix_jax.evaluate.report_file`.
     """
     dataset = data.dataset
     table = PredictionTable(
@@ -151,22 +151,22 @@ def write_report(
     """Write `<name>.json`, `<name>_predictions.csv` and pictures of any labelled predictions.
 
     Args:
-      folder: made if needed.
-      name: what the files are called.
+      folder: output folder; made if needed.
+      name: stem of the file names.
       table: the predictions.
-      facts: what else the report says; `dataset` and `split` are in the titles.
-      validation: predictions that a temperature, conformal sets and thresholds are settled on;
-        without them there is no `<name>_decisions.json`.
+      facts: further entries of the report; titles show `dataset` and `split`.
+      validation: predictions to fit a temperature, conformal sets and thresholds on; without them
+        there is no `<name>_decisions.json`.
 
     Returns:
-      What `<name>.json` holds.
+      The contents of `<name>.json`.
     """
     resamples = Resamples(table.groups)
     report = make_report(table, facts, resamples)
     write_table(folder / f"{name}{SUFFIX}", table)
     decisions, settled = folder / f"{name}_decisions.json", None
     if validation is None:
-        decisions.unlink(missing_ok=True)  # of other predictions
+        decisions.unlink(missing_ok=True)  # of an earlier evaluation
     else:
         settled = decisions_report(table, validation, resamples, report["metrics"])
         write_json(decisions, settled)
@@ -179,7 +179,7 @@ def write_report(
 def stored(
     folder: Path, split: str, step: int, *, tta: bool = False, adapt: str = ""
 ) -> PredictionTable | None:
-    """Predictions of the same weights on another split, if they lie there and can be read."""
+    """Predictions of the same weights on another split; None unless they exist and can be read."""
     name = stem_of(split, tta=tta, adapt=adapt)
     try:
         report = read_json(folder / f"{name}.json") or {}

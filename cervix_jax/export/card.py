@@ -1,4 +1,4 @@
-"""What `card.json` says of an export, for machines and for the model card."""
+"""Contents of an export's `card.json`, for programs and for the model card."""
 
 from importlib import metadata
 from pathlib import Path
@@ -17,10 +17,10 @@ RESIZE_RULES = {
     "stretch": "scaled to the square; the aspect ratio changes",
     "crop": "shorter side scaled to fit, centre cut out",
     "pad": "longer side scaled to fit, the rest filled with the median colour of the border",
-    "scale": "scaled about its centre from its own micrometres a pixel to microns_per_pixel, then "
-    "cut, or filled with the median colour of the border",
+    "scale": "scaled about its centre from its own micrometres per pixel to microns_per_pixel, "
+    "then cut, or filled with the median colour of the border",
 }
-# What the evaluation in the card keeps of evaluate/test.json.
+# Entries of evaluate/test.json that the card repeats.
 _KEPT = (
     "n", "accuracy", "accuracy_interval", "class_names", "confusion_matrix", "groups", "dataset",
     "split", "protocol", "fold", "folds", "refit", "leakage", "leakage_train", "intervals",
@@ -29,18 +29,18 @@ _KEPT = (
 
 
 def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[str, Any]:
-    """What `card.json` says, but for the checksums and the check.
+    """Make `card.json`, except for the checksums and the check.
 
     Args:
-      run: the run as it is exported.
-      workdir: its folder, for its evaluation and environment; None leaves them out.
-      num_weights: how many numbers the weights are, statistics included.
+      run: the exported run.
+      workdir: its folder, to read its evaluation and environment; None leaves them out.
+      num_weights: total number of weights, batch statistics included.
 
     Returns:
-      JSON-ready dict. Paths of this machine are not in it.
+      JSON-ready dict without paths of this machine.
 
     Raises:
-      InputError: `evaluate/test.json` or `env.json` is there and cannot be read, or an earlier
+      InputError: `evaluate/test.json` or `env.json` exists and cannot be read, or an earlier
         version wrote the evaluation.
     """
     config, (height, width, _) = run.config, run.picture_shape
@@ -57,7 +57,7 @@ def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[st
         "size": height,
         "width": width,
         "resize": config.data.resize,
-        # Of two squares that of the second, which alone has one.
+        # For two squares, the value of the second; the first has none.
         "microns_per_pixel": run.microns_per_pixel or config.data.microns_per_pixel or None,
         "field_of_view": run.field_of_view,
         "input": f"uint8 [b, {height}, {width}, 3], RGB, 0 to 255, for any b of at least 1; "
@@ -86,7 +86,7 @@ def make_card(run: Run, workdir: str | Path | None, num_weights: int) -> dict[st
 
 
 def _resize_rule(resize: str) -> str:
-    """How an image becomes what the program takes, in words."""
+    """The rule that turns an image into the program's input, in words."""
     rules = [RESIZE_RULES[view] for view in views_of(resize)]
     if len(rules) == 1:
         return rules[0]
@@ -94,7 +94,7 @@ def _resize_rule(resize: str) -> str:
 
 
 def _start(init_from: str) -> str:
-    """What the weights started from, without folders of this machine."""
+    """Initial weights, without folders of this machine."""
     if not init_from:
         return "scratch"
     return init_from if init_from.startswith(("hf:", "package:")) else Path(init_from).name
@@ -109,5 +109,5 @@ def _evaluation(workdir: Path, step: int) -> dict[str, Any] | None:
     report = EvaluationReport.of(values, path)
     if report.step != step:
         return None
-    report.metric("accuracy")  # where an earlier version wrote it, it must be evaluated again
+    report.metric("accuracy")  # raises if an earlier version wrote the evaluation
     return {name: values.get(name) for name in _KEPT}

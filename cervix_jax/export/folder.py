@@ -1,4 +1,4 @@
-"""The folder that an export is: written whole or not at all, and read with its checksums."""
+"""The folder of an export: written as a whole or not at all, verified by checksums on reading."""
 
 import dataclasses
 import functools
@@ -26,17 +26,17 @@ PROGRAM, WEIGHTS, CARD, MODEL_CARD = (
     "card.json",
     "README.md",
 )
-# What the program and the run that it was made from may differ by, on random images.
+# Allowed difference between the program and the exported run, on random images.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}
 _CHECKED_IMAGES = 3
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportedModel:
-    """An export that was read back.
+    """An export read from its folder.
 
     Attributes:
-      card: what card.json says.
+      card: contents of card.json.
       program: `call(weights, images) -> probabilities`; see `program.trace`.
       weights: float32 arrays by name.
     """
@@ -52,7 +52,7 @@ class ExportedModel:
           InputError: the images have another shape or type.
         """
         size = self.card["size"]
-        wanted = (size, self.card.get("width", size), 3)  # of an earlier version it is a square
+        wanted = (size, self.card.get("width", size), 3)  # earlier versions are square
         if images.dtype != np.uint8 or images.shape[1:] != wanted or not len(images):
             raise InputError(
                 f"images are {images.dtype} {list(images.shape)}; this program takes uint8 images "
@@ -66,23 +66,24 @@ class ExportedModel:
 
 
 def export_run(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
-    """Write the folder `out`; what is written is run once beside `run` before it gets its name.
+    """Write the export folder `out`.
 
       export_run("runs/rcan", "rcan")
 
-    A run with a workdir puts its `evaluate/test.json` into the cards if that is of the same step,
-    and what its `env.json` says it was made with.
+    The exported program is compared with `run` on random images before the folder gets its name. A
+    run with a workdir adds its `evaluate/test.json` to the cards, if it is of the same step, and
+    the environment from its `env.json`.
 
     Args:
       run: a trained run, or its folder.
       out: the new folder; `model.stablehlo`, `weights.safetensors`, `card.json` and `README.md`.
 
     Returns:
-      What `card.json` holds.
+      The contents of `card.json`.
 
     Raises:
-      InputError: `out` exists or cannot be written, or a package that writes it is not installed.
-      RuntimeError: the exported program does not do what the run does.
+      InputError: `out` exists or cannot be written, or a required package is not installed.
+      RuntimeError: the results of the exported program differ from those of the run.
     """
     safetensors = _safetensors()
     run = portable(as_classifier(run))
@@ -94,7 +95,7 @@ def export_run(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
         card = make_card(run, run.workdir, sum(array.size for array in weights.values()))
         card["sha256"] = {name: _sha256(folder / name) for name in (PROGRAM, WEIGHTS)}
         _write_card(folder, card)
-        logging.info("Compiling the run and the program, to see that they agree.")
+        logging.info("Compiling the run and the program to compare their results.")
         card["check"] = _check(load_exported(folder), run)
         _write_card(folder, card)
         atomic.write_text(folder / MODEL_CARD, model_card(card))
@@ -125,7 +126,7 @@ def _check(exported: ExportedModel, run: Run) -> dict[str, Any]:
 
 
 def load_exported(folder: str | Path) -> ExportedModel:
-    """Read an export; nothing stored in it is run before it is called.
+    """Read an export; code stored in it runs only when it is called.
 
     Raises:
       InputError: a file is missing, damaged or not the one that was exported.
@@ -142,16 +143,16 @@ def load_exported(folder: str | Path) -> ExportedModel:
             ) from error
         if found != digest:
             raise InputError(
-                f"{folder / name}: is not the file that was exported (SHA-256 {found[:12]}..., "
-                f"the card says {digest[:12]}...); copy it again or export again."
+                f"{folder / name}: is not the exported file (SHA-256 is {found[:12]}..., "
+                f"but {digest[:12]}... in the card); copy it again or export again."
             )
     try:
         program = jax_export.deserialize(bytearray((folder / PROGRAM).read_bytes()))
         weights = safetensors.load_file(folder / WEIGHTS)
-    except Exception as error:  # of files from a newer jax, which raises many kinds
+    except Exception as error:  # files from a newer jax raise many kinds
         raise InputError(
             f"{folder}: jax {jax.__version__} cannot read it ({error}); it was exported with "
-            f"{card.get('versions')}: install these, or export again."
+            f"{card.get('versions')}: install these versions, or export again."
         ) from error
     return ExportedModel(card, program, weights)
 

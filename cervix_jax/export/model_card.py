@@ -1,7 +1,7 @@
 """The model card: Markdown with the front matter of the Hugging Face hub.
 
-Its sections are those of Mitchell et al., "Model Cards for Model Reporting", 2019 (arXiv
-1810.03993), as far as a run knows them.
+Its sections follow Mitchell et al., "Model Cards for Model Reporting", 2019 (arXiv 1810.03993), as
+far as the run has the information.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from cervix_jax.data.splits import ONE_SPLIT, UNKNOWN_GROUPS
 from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, interval_text
 
 WARNING = "**Research use only; not for clinical use.**"
-# The hub's type of a metric, where it is not the report's name of it.
+# The hub's name for a metric, if it differs from the report's.
 HUB_TYPES = {
     "macro_f1": "f1",
     "macro_auroc": "roc_auc",
@@ -26,14 +26,14 @@ pixels = np.asarray(image)
 border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
 colour = tuple(int(value) for value in np.median(border, axis=0))
 """
-# Lines that make `whole` the square of a view.
+# Lines that compute `whole`, the square of a view.
 _SQUARE = {
     "stretch": "whole = image.resize(side, Image.Resampling.BILINEAR)",
     "crop": "whole = ImageOps.fit(image, side, Image.Resampling.BILINEAR)",
     "pad": _BORDER + "whole = ImageOps.pad(image, side, Image.Resampling.BILINEAR, color=colour)",
     "scale": _BORDER
     + """\
-scale = 0.25 / card["microns_per_pixel"]  # 0.25: micrometres a pixel of your image
+scale = 0.25 / card["microns_per_pixel"]  # 0.25: micrometres per pixel of your image
 sides = np.array(image.size)
 corner = (sides - side / np.float64(scale)) / 2
 corner = np.floor(corner) if scale == 1 else corner
@@ -60,9 +60,9 @@ from PIL import Image, ImageOps
 card = json.loads(Path("card.json").read_text(encoding="utf-8"))
 program = export.deserialize(bytearray(Path("model.stablehlo").read_bytes()))
 weights = safetensors.numpy.load_file("weights.safetensors")
-# 8 bits a channel; colours of an ICC profile other than sRGB converted by PIL.ImageCms before
+# 8 bits per channel; convert colours of an ICC profile other than sRGB with PIL.ImageCms before
 image, side = ImageOps.exif_transpose(Image.open("cell.png")), (card["size"],) * 2
-if image.has_transparency_data:  # what is transparent is white
+if image.has_transparency_data:  # transparent parts become white
     image = image.convert("RGBA")
     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 image = image.convert("RGB")
@@ -72,30 +72,30 @@ print(dict(zip(card["class_names"], probabilities.tolist())))"""
 
 
 def model_card(card: dict[str, Any]) -> str:
-    """`README.md` of an export.
+    """The `README.md` of an export.
 
     Args:
-      card: what `card.json` says.
+      card: contents of `card.json`.
     """
     title = f"{card['model']} on {_plain(_data_title(card))}"
     front = yaml.safe_dump(_front_matter(card, title), sort_keys=False, allow_unicode=True)
     parts = [
         f"---\n{front}---",
         f"# {title}",
-        f"Sorts images of cervical cells into {len(card['class_names'])} classes: "
+        f"Classifies images of cervical cells into {len(card['class_names'])} classes: "
         f"{', '.join(map(_plain, card['class_names']))}. {WARNING}",
         f"## Use\n\n```sh\npip install jax flatbuffers safetensors pillow\n```\n\n"
         f"```python\n{_USE.format(square=_squares(card['resize']))}\n```\n\n{_use_notes(card)}",
         f"## Data\n\n{_data(card)}",
         f"## Results\n\n{_results(card)}",
         f"## Limits\n\n{_limits(card)}",
-        f"## How it was made\n\n{_making(card)}",
+        f"## Training\n\n{_making(card)}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _squares(resize: str) -> str:
-    """Lines that make of `image` what the program takes, `squares`."""
+    """Code lines that compute the program's input, `squares`, from `image`."""
     views = views_of(resize)
     if len(views) == 1:
         return f"{_SQUARE[resize]}\nsquares = np.asarray(whole)"
@@ -105,12 +105,12 @@ def _squares(resize: str) -> str:
 
 
 def _data_title(card: dict[str, Any]) -> str:
-    """What people call the data set; runs of earlier versions say its name only."""
+    """Displayed name of the data set; runs of earlier versions have its name only."""
     return str(card["data"].get("title") or card["data"]["name"])
 
 
 def _data_name(card: dict[str, Any]) -> str:
-    """The data set in a sentence; of a folder of one's own also how it was read."""
+    """The data set in a sentence, with the builder if its displayed name differs."""
     title, name = _data_title(card), card["data"]["name"]
     return f"`{name}`" if title == name else f"{_plain(title)} (`{name}`)"
 
@@ -143,11 +143,11 @@ def _front_matter(card: dict[str, Any], title: str) -> dict[str, Any]:
 
 def _use_notes(card: dict[str, Any]) -> str:
     return (
-        f"The program takes {card['input']}. It gives {card['output']}. Normalisation "
-        f"({card['normalization'].partition(',')[0]}) is inside. It runs on "
-        f"{', '.join(card['platforms'])} in {card['dtype']}; the weights are an argument. It needs "
-        f"jax {card['versions']['jax']} or newer; jax keeps such files readable for at least six "
-        "months. `card.json` has the SHA-256 of both files."
+        f"The program takes {card['input']}. It returns {card['output']}. It includes the "
+        f"normalisation ({card['normalization'].partition(',')[0]}). It runs on "
+        f"{', '.join(card['platforms'])} in {card['dtype']}; the weights are an argument. It "
+        f"requires jax {card['versions']['jax']} or newer; jax keeps such files readable for at "
+        "least six months. `card.json` has the SHA-256 of both files."
     )
 
 
@@ -158,14 +158,14 @@ def _data(card: dict[str, Any]) -> str:
     if split["protocol"] not in ONE_SPLIT:
         protocol += f", fold {split['fold']} of {split['folds']}, seed {split['seed']}"
     if split.get("refit"):
-        protocol += "; trained on the validation images too"
-    described = f"{_data_name(card)} {data['version']}: {counts}. Split by {protocol}. "
+        protocol += "; also trained on the validation images"
+    described = f"{_data_name(card)} {data['version']}: {counts}. Split protocol {protocol}. "
     if data["leakage"] is None:
         return f"{described}**Leakage: {UNKNOWN_GROUPS}.**"
     return (
         f"{described}Images are grouped by "
-        f"`{data['group_feature']}`; **leakage: {data['leakage']:.1%}** of the test images come "
-        "from a group that training or validation saw too."
+        f"`{data['group_feature']}`. **Leakage: {data['leakage']:.1%}** of the test images belong "
+        "to a group that also has images in training or validation."
     )
 
 
@@ -175,9 +175,9 @@ def _results(card: dict[str, Any]) -> str:
     report = EvaluationReport.of(card["evaluation"])
     rows = [f"| {title} | {report.metric(name)} |" for name, title in TITLES.items()]
     by_group = report.metric("accuracy").interval_by_group
-    note = f"{report.n} test images of {report.groups} groups."
+    note = f"{report.n} test images from {report.groups} groups."
     if by_group:
-        note += f" Accuracy by resampling whole groups: {interval_text(by_group)}."
+        note += f" Accuracy, 95 % interval over groups: {interval_text(by_group)}."
     if report.warning:
         note += f" Note: {report.warning}."
     classes = []
@@ -197,28 +197,32 @@ def _results(card: dict[str, Any]) -> str:
 def _limits(card: dict[str, Any]) -> str:
     leaky = bool(card["data"]["leakage"])
     limits = [
-        f"{WARNING} No clinical validation was made.",
+        f"{WARNING} The model has no clinical validation.",
         f"It was trained on {_data_name(card)} alone{_resolution(card)}. Other stains, scanners, "
-        "magnifications and preparations were not tested; expect less there.",
-        "It names one of its classes for any image, also for one that shows no cell.",
+        "magnifications and preparations were not tested; expect lower accuracy on them.",
+        "The model assigns one of its classes to any image, even to one without a cell.",
         f"Groups (`{card['data']['group_feature']}`) need not be patients: a patient's images may "
         "be on both sides of the split.",
-        *(["The leakage above makes the results too good for new slides."] if leaky else []),
-        f"Checked beside the run it was made from on {card['check']['backend']} alone: "
+        *(
+            ["Because of the leakage, the results are too optimistic for new slides."]
+            if leaky
+            else []
+        ),
+        f"The exported program was compared with the run on {card['check']['backend']} alone: "
         f"{card['check']['images']} random images, largest difference of a probability "
         f"{card['check']['largest_difference']:.1e}.",
-        "Before publishing choose a licence: the images have terms of their own.",
+        "Choose a licence before publishing: the images have terms of their own.",
     ]
     return "\n".join(f"- {limit}" for limit in limits)
 
 
 def _resolution(card: dict[str, Any]) -> str:
-    """What a pixel of the input measures, where that is one number."""
-    if not card.get("field_of_view"):  # older exports do not say
+    """Field of view and pixel size of the input, if they are constant."""
+    if not card.get("field_of_view"):  # absent in older exports
         return ""
     return (
         f", in squares of {card['field_of_view']:.3g} micrometres "
-        f"({card['microns_per_pixel']:.3g} a pixel)"
+        f"({card['microns_per_pixel']:.3g} micrometres per pixel)"
     )
 
 
@@ -228,11 +232,11 @@ def _making(card: dict[str, Any]) -> str:
     start = training["start"] if training["start"] == "scratch" else f"`{training['start']}`"
     commit = f", commit `{training['git_commit']}`" if training["git_commit"] else ""
     return (
-        f"`{card['model']}`{attention}, {card['weights']:,} numbers, step {card['step']}. Started "
-        f"from {start}; {training['optimizer']}, learning rate {training['learning_rate']:g}, "
-        f"batches of {training['batch_size']}, at most {training['epochs']} epochs, "
-        f"{card['size']} pixels, seed {training['seed']}{commit}. Exported by cervix_jax "
-        f"{versions['cervix_jax']} with jax {versions['jax']}."
+        f"Model `{card['model']}`{attention}, {card['weights']:,} weights, step {card['step']}. "
+        f"Training started from {start}; {training['optimizer']}, learning rate "
+        f"{training['learning_rate']:g}, batches of {training['batch_size']}, at most "
+        f"{training['epochs']} epochs, {card['size']} pixels, seed {training['seed']}{commit}. "
+        f"Exported by cervix_jax {versions['cervix_jax']} with jax {versions['jax']}."
     )
 
 

@@ -1,4 +1,4 @@
-"""A run's way from uint8 images to probabilities, as one serialisable StableHLO program."""
+"""A run's computation from uint8 images to probabilities, as one serialisable StableHLO program."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -21,17 +21,18 @@ Weights = dict[str, np.ndarray]  # by dotted name
 def portable(run: Run) -> Run:
     """The same run with arithmetic that does not depend on the machine.
 
-    A `model.dtype` of "auto" becomes float32: else a program would depend on where it was exported.
+    A `model.dtype` of "auto" becomes float32; otherwise the program would depend on the machine
+    that exports it.
     """
     config = run.config.copy_and_resolve_references()
     with config.unlocked():
         config.model.dtype = "float32" if config.model.dtype == "auto" else config.model.dtype
-        config.model.remat = False  # nothing here goes backwards
+        config.model.remat = False  # no gradients are computed here
     return Run(config, run.dataset, run.variables, run.step, run.workdir)
 
 
 def named_weights(run: Run) -> Weights:
-    """Parameters and statistics by name, such as `params.features.conv0.kernel`, float32."""
+    """Parameters and batch statistics by name, such as `params.features.conv0.kernel`, float32."""
     found = jax.tree_util.tree_leaves_with_path(run.variables)
     return {_name(path): np.asarray(array) for path, array in found}
 
@@ -41,13 +42,13 @@ def _name(path: tuple) -> str:
 
 
 def trace(run: Run, platforms: Sequence[str] = PLATFORMS) -> jax_export.Exported:
-    """The program `call(weights, images) -> probabilities`.
+    """Trace the program `call(weights, images) -> probabilities`.
 
-    `weights` is what `named_weights` gives, `images` uint8 [b, S, S, 3] for any b of at least 1,
-    RGB; the result is float32 [b, C] with rows that sum to 1. It runs on each of
-    `platforms`: on the CPU in the forms that are faster there (EfficientNet-Lite0 is 8 times faster
-    than in XLA's), elsewhere in XLA's. Matrix products have full float32 precision everywhere, so
-    that all platforms agree.
+    `weights` come from `named_weights`; `images` are uint8 [b, S, S, 3], RGB, for any b of at least
+    1. The result is float32 [b, C] with rows that sum to 1. The program runs on each of
+    `platforms`. On the CPU it uses forms of layers that are faster there (EfficientNet-Lite0 is 8
+    times faster than with XLA's), elsewhere those of XLA. Matrix products have full float32
+    precision everywhere, so all platforms agree.
     """
     spec = {
         name: jax.ShapeDtypeStruct(array.shape, array.dtype)
@@ -66,8 +67,8 @@ def trace(run: Run, platforms: Sequence[str] = PLATFORMS) -> jax_export.Exported
 
 @contextlib.contextmanager
 def _without_locations() -> Iterator[None]:
-    """Programs traced in the block do not name the source files of this machine."""
-    settings: Any = jax.config  # which makes its attributes as its options are defined
+    """Keep the source paths of this machine out of programs traced in the block."""
+    settings: Any = jax.config  # its attributes are defined at run time, with its options
     before = settings.jax_traceback_in_locations_limit
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:

@@ -1,1 +1,1 @@
-"""Predictions of a trained run on images and whole fields that nobody labelled."""
+"""Predictions of a trained run on unlabelled images, whole fields and slides."""

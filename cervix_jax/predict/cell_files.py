@@ -1,4 +1,4 @@
-"""What is made of all cells at the end: the row of every field or slide, its GeoJSON, its page."""
+"""Final output of cell predictions: row, GeoJSON file and HTML page of each field or slide."""
 
 import dataclasses
 import itertools
@@ -31,15 +31,15 @@ Facts = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class _Cells:
-    """The cells of a field or slide, as arrays: as rows they would take a kilobyte each.
+    """The cells of a field or slide as arrays, since rows would take a kilobyte per cell.
 
     Attributes:
-      of: what an entry says of the field or slide.
+      of: entries of the field or slide itself.
       positions: float64 [n, 2], in the frame of the file.
       probabilities: float64 [n, C], rows sum to 1.
-      measured: by name float64 [n].
-      sets: of each cell its conformal set; () where there are none.
-      left_out: how many of its units could not be read.
+      measured: float64 [n] by name.
+      sets: conformal set of each cell; () if there are none.
+      left_out: number of units that could not be read.
     """
 
     of: Entry
@@ -51,16 +51,16 @@ class _Cells:
 
 
 def write_fields(path: Path, entries: Iterable[Entry], facts: Facts) -> int:
-    """Write the table of fields and slides, and of each its GeoJSON and its page.
+    """Write the table of fields and slides, and the GeoJSON file and HTML page of each.
 
     Args:
       path: the table, a CSV file.
-      entries: of `cell_rows.CellRows`, those of a field together.
-      facts: of the prediction: `class_names`, `--severity`, `--abnormal`, `--min_probability`,
-        `--aggregate`, `--maps`, and what the pages give as their origin.
+      entries: entries of `cell_rows.CellRows`, with those of a field next to each other.
+      facts: facts of the prediction: `class_names`, `--severity`, `--abnormal`,
+        `--min_probability`, `--aggregate`, `--maps`, and the provenance shown on the pages.
 
     Returns:
-      How many fields and slides have a row.
+      Number of fields and slides with a row.
 
     Raises:
       InputError: a file cannot be written.
@@ -81,7 +81,7 @@ def write_fields(path: Path, entries: Iterable[Entry], facts: Facts) -> int:
 
 
 def _gathered(entries: Iterable[Entry], classes: Sequence[str]) -> _Cells | None:
-    """The cells of the entries of one field or slide; None where all are left out."""
+    """The cells of one field or slide from its entries; None if all entries were left out."""
     columns = ("x", "y", *_MEASURED, *(f"{PREFIX}{name}" for name in classes))
     of, left_out, tables = None, 0, [np.zeros((0, len(columns)))]
     sets: list[tuple[str, ...]] = []
@@ -101,7 +101,7 @@ def _gathered(entries: Iterable[Entry], classes: Sequence[str]) -> _Cells | None
     table = np.concatenate(tables)
     first = 2 + len(_MEASURED)
     probabilities = table[:, first:]
-    # Six digits do not sum to 1 by the last one.
+    # Probabilities with six digits do not sum exactly to 1.
     probabilities = probabilities / np.maximum(probabilities.sum(1, keepdims=True), 1e-9)
     measured = {name: table[:, 2 + number] for number, name in enumerate(_MEASURED)}
     return _Cells(of, table[:, :2], probabilities, measured, sets, left_out)
@@ -155,7 +155,7 @@ def _field(cells: _Cells, severity: Severity, folder: Path, facts: Facts) -> dic
 def _pictures(
     entry: Entry, positions: np.ndarray, facts: Facts
 ) -> tuple[np.ndarray, float, list[np.ndarray]] | None:
-    """The overview with its scale, and the squares about positions; None where the file is gone."""
+    """The overview, its scale, and crops around positions; None if the file no longer exists."""
     half = entry["view"] / 2
     try:
         with open_slide(entry["file"], entry["mpp"], facts["--max_pixels"]) as slide:
@@ -166,7 +166,8 @@ def _pictures(
             ]
     except InputError as error:
         print(
-            f"no page for {entry['path']}, since it is not readable here: {error}", file=sys.stderr
+            f"no page for {entry['path']}, as the file cannot be read here: {error}",
+            file=sys.stderr,
         )
         return None
     return thumbnail, scale, gallery
@@ -179,6 +180,6 @@ def _provenance(of: Entry, facts: Facts) -> dict[str, Any]:
         "step": facts["step"],
         "digest of the weights": facts["weights"],
         "detector": facts["--detector"],
-        "score that a nucleus needs": facts["--min_nucleus"],
-        "resolution of the network, micrometres a pixel": f"{microns:.4g}",
+        "minimum score of a nucleus": facts["--min_nucleus"],
+        "resolution of the network, micrometres per pixel": f"{microns:.4g}",
     }

@@ -1,9 +1,9 @@
-"""Predictions of the cells of fields and slides: found by a detector, then classified one by one.
+"""Predictions of cells in fields and slides: a detector finds them, the network classifies them.
 
-A slide is divided into rows of tiles, and a row is done at a time; a plain image is done at once.
-The tiles are read ahead in threads, the detector finds the nuclei in them, a square about each
-nucleus goes to the network at the resolution that the network was trained at. No batch holds cells
-of two rows, so that a row comes out the same whoever does it.
+A slide is divided into rows of tiles, and each row is one unit of work; a plain image is one unit.
+Threads read tiles ahead, the detector finds their nuclei, and the network classifies a square crop
+around each nucleus at the resolution that it was trained at. No batch holds cells of two units, so
+the result of a unit does not depend on the machine or on other units.
 """
 
 import contextlib
@@ -34,23 +34,23 @@ from cervix_jax.predict.validation import Validation
 from cervix_jax.slides import Slide, Tile, is_whole_slide, open_slide, tile_rows
 
 POSITION = ("cell", "x", "y", "nucleus")
-# Slides whose tiles are remembered from the listing of all units until they are read: to find them
-# anew takes seconds, or minutes where no coarse level is stored. A large slide's take a megabyte.
+# Number of slides whose tiles are kept in memory from listing to reading. Finding them again takes
+# seconds, or minutes without a stored coarse level. Those of a large slide take a megabyte.
 _REMEMBERED = 100
-_EMPTY = "is empty: nothing on it absorbs light"
-_CHANGED = "was changed while it was read; predict it anew"
+_EMPTY = "is empty: no part of it absorbs light"
+_CHANGED = "was changed while it was read; predict it again"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
-    """A tile to be read, or a field that could not be opened.
+    """A tile to read, or a field that could not be opened.
 
     Attributes:
-      unit: that it belongs to.
-      slide: open; None where `reason` says why it is not.
-      tile: to be read.
+      unit: the unit that the tile belongs to.
+      slide: the open slide; None if it could not be opened, see `reason`.
+      tile: the tile to read.
       ends_unit: whether it is the last tile of the unit.
-      ends_slide: whether it is the last one of the slide that is done here.
+      ends_slide: whether it is the last tile of the slide in this shard.
       reason: why the unit is left out.
     """
 
@@ -63,21 +63,20 @@ class _Work:
 
 
 class CellRows:
-    """Makes the rows of the cells of every field and slide.
+    """Computes the rows of the cells of every field and slide.
 
     Args:
-      network: what classifies.
-      detector: what finds nuclei.
-      options: what is found and written.
-      validation: where conformal sets come from.
-      max_pixels: see `files.images.read_image`; slides may have any number.
+      network: the classifier.
+      detector: the detector of nuclei.
+      options: options of the prediction and its output.
+      validation: source of the conformal sets.
+      max_pixels: see `files.images.read_image`; slides may have any size.
 
     Attributes:
       severity: the order of the classes.
 
     Raises:
-      InputError: nobody says how much of a cell the network is to see, or the options do not fit
-        the run's classes.
+      InputError: the size of crops is unknown, or the options do not fit the run's classes.
     """
 
     unit = "row"
@@ -99,7 +98,7 @@ class CellRows:
         self._rows: dict[str, list[list[Tile]]] = {}
         require_one_square(run)
         if not options.crop:
-            square_side(run, options.mpp or 1.0, PUBLISHED_WIDTH)  # fails before any work
+            square_side(run, options.mpp or 1.0, PUBLISHED_WIDTH)  # raises before any work is done
 
     @property
     def columns(self) -> list[str]:
@@ -107,13 +106,13 @@ class CellRows:
         return ["path", *POSITION, *class_columns(self._network.run.class_names, self._validation)]
 
     def units(self, paths: Iterator[str]) -> Iterator[Unit]:
-        """The rows of tiles of all slides; one unit for a plain image or what cannot be opened.
+        """The rows of tiles of all slides; one unit for a plain image or an unreadable file.
 
-        Plain images are not read here, so that of many machines each reads its share only.
+        Plain images are not read here, so each of several machines reads its own share only.
         """
         for path in paths:
             rows: list[list[Tile]] = []
-            with contextlib.suppress(InputError):  # `batches` says why
+            with contextlib.suppress(InputError):  # `batches` reports the reason
                 if is_whole_slide(path, self._max_pixels):
                     with self._open(path) as slide:
                         rows = self._tiles(slide)
@@ -126,21 +125,21 @@ class CellRows:
                 yield Unit(path, _named(row, len(rows)))
 
     def batches(self, units: Iterator[Unit]) -> Generator[list[Entry], None, None]:
-        """What becomes of the units, one at a time; tiles are read ahead.
+        """Predict units one at a time; tiles are read ahead.
 
         Args:
-          units: that are left to do, in the order of `units`.
+          units: remaining units, in the order of `units`.
 
         Yields:
-          The cells of a unit, or the reason why it has none; and nothing after each tile before, so
-          that who asks can stop there.
+          The cells of a unit, or the reason why it was left out. After each earlier tile of the
+          unit, an empty list, so that the caller can stop there.
         """
         make_folder("maps", Path(self._options.maps))
         with contextlib.ExitStack() as opened:
             found: list[Found] = []
             reason = ""
             work = map_in_order(self._read, self._work(units, opened))
-            # Its threads end before the slides that they read are closed.
+            # The reading threads must end before the slides are closed.
             with contextlib.closing(work):
                 for done, pixels, problem in work:
                     reason = reason or problem
@@ -162,7 +161,7 @@ class CellRows:
         if slide.mpp is None:
             slide.close()
             raise InputError(
-                f"{path}: does not say how many micrometres a pixel measures; give it, e.g. "
+                f"{path}: the file does not state its pixel size; give the micrometres, e.g. "
                 "--mpp=0.25."
             )
         return slide
@@ -215,7 +214,7 @@ class CellRows:
             return work, None, error.reason
 
     def _nuclei(self, work: _Work, pixels: np.ndarray) -> Found:
-        """The nuclei in the core of a tile, in pixels of the slide."""
+        """Nuclei in the core of a tile, in pixels of the slide."""
         assert work.tile is not None
         found = self._detector(pixels)
         left, top, right, bottom = work.tile.box
@@ -226,14 +225,14 @@ class CellRows:
         return Found(positions[inside], found.scores[inside])
 
     def _entry(self, unit: Unit, slide: Slide | None, found: Sequence[Found], reason: str) -> Entry:
-        """What becomes of a unit, whose tiles are all read unless there is a reason."""
+        """The entry of a unit: its cells if all tiles were read, or else the reason."""
         entry: dict[str, Any] = {"path": shown(unit.path)}
         entry |= {PART: unit.part} if unit.part else {}
         if slide is None or reason:
             return entry | {REASON: reason}
         try:
             rows = self._cells(slide, found)
-        except UnreadableImage as error:  # another level than the tiles' may be damaged
+        except UnreadableImage as error:  # the pyramid level of the crops may be damaged
             return entry | {REASON: error.reason}
         return entry | {
             ROWS: [{"path": entry["path"]} | row for row in rows],
@@ -245,10 +244,10 @@ class CellRows:
         }
 
     def _cells(self, slide: Slide, found: Sequence[Found]) -> list[dict[str, Any]]:
-        """The columns of the cells that were found in a unit."""
+        """Table columns for the cells found in a unit."""
         positions = np.concatenate([each.positions for each in found] or [np.zeros((0, 2))])
         scores = np.concatenate([each.scores for each in found] or [np.zeros(0)])
-        # As one reads a page; a detector's order would depend on scores that nobody sees.
+        # In reading order, as the detector's order depends on scores that are not shown.
         order = np.lexsort((positions[:, 0], positions[:, 1]))
         positions, scores = positions[order], scores[order]
         stored = geojson.as_stored(positions, slide.size, slide.orientation)
@@ -260,7 +259,7 @@ class CellRows:
         ]
 
     def _side(self, slide: Slide) -> float:
-        """Side of the square about a nucleus in pixels of the slide."""
+        """Side of the crop around a nucleus in pixels of the slide."""
         return float(self._options.crop) or float(self._view or 0) / slide.require_mpp()
 
     def _classified(self, slide: Slide, positions: np.ndarray) -> list[dict[str, Any]]:
@@ -272,7 +271,7 @@ class CellRows:
             return slide.read((x - half, y - half, x + half, y + half), size)
 
         rows: list[dict[str, Any]] = []
-        # Whatever stops it, its threads end before the slide is closed.
+        # On any exception, the threads must end before the slide is closed.
         with contextlib.closing(map_in_order(square, positions)) as squares:
             while batch := list(itertools.islice(squares, network.batch_size)):
                 scores = network(np.stack(batch))
@@ -281,12 +280,12 @@ class CellRows:
 
 
 def _named(row: int, count: int) -> str:
-    """The part of a slide that a unit is."""
+    """Name of a unit that is a part of a slide."""
     return f"row {row} of {count}"
 
 
 def reason_of(error: InputError, path: str) -> str:
-    """What is wrong with a file, without its name."""
+    """The problem with a file, without its name."""
     if isinstance(error, UnreadableImage):
         return error.reason
     return " ".join(str(error).removeprefix(f"{path}: ").split())

@@ -1,10 +1,9 @@
-"""From the cells of a field or slide to its one row: counts, share, worst lesion, class.
+"""Summary of the cells of a field or slide in one row: counts, share, worst lesion, class.
 
     row = summarise("a.svs", size=(40_000, 30_000), mpp=0.25, probabilities=p, severity=order)
-    rows = suspicious(p, order)     # of the cells to look at first
+    rows = suspicious(p, order)     # indices of the cells to look at first
 
-What is counted are the cells that the detector found. A cell has the class that is most probable
-for it.
+All counts refer to detected cells. The class of a cell is its most probable class.
 """
 
 from collections.abc import Sequence
@@ -20,13 +19,13 @@ from cervix_jax.statistics.intervals import wilson_interval
 
 MOST_SUSPICIOUS = 16
 COUNT = "cells_"
-DIGITS = 6  # of probabilities in tables, too: cells that a table shows as equal rank as equal
+DIGITS = 6  # of probabilities, as in tables: cells that look equal in a table also rank as equal
 ABNORMAL = ("abnormal", "abnormal_low", "abnormal_high")
 WORST = ("worst", "worst_probability", "worst_cell", "min_probability")
 
 
 def columns(severity: Severity) -> list[str]:
-    """Columns of a row that `summarise` makes, in its order."""
+    """Columns of the row that `summarise` returns, in its order."""
     names = severity.class_names
     return [
         *("path", "width", "height", "mpp", "cells"),
@@ -51,34 +50,34 @@ def summarise(
 ) -> dict[str, Any]:
     """The row of one field or slide.
 
-    The interval of the abnormal share is Wilson's, of the share among the cells that were found on
-    this slide, as if each were an independent draw. So it leaves out that neighbouring cells and
-    cells of one cluster resemble each other, which makes the true interval wider; that the network
-    errs, more often on one class than on another, so that even a share of a million cells is no
-    share of abnormal cells; that the detector misses cells and takes other things for cells; and
-    that another smear of the same woman would hold other cells.
+    The interval of the abnormal share is the Wilson interval of the share among the detected cells,
+    which assumes independent cells. It ignores four sources of error. Neighbouring cells and cells
+    of one cluster resemble each other, which makes the true interval wider. The network makes
+    errors, more often on some classes than on others, so even the share of a million cells is not
+    the true share of abnormal cells. The detector misses cells and detects other objects. Another
+    smear of the same woman would contain other cells.
 
     The class of the slide comes from a rule for images that share a class. Most cells of most
-    abnormal slides are normal, so "mean", "mean_log_probability" and "vote" call such a slide
-    normal, and "noisy_or" ends at equal probabilities once there are many cells of each kind. The
-    worst lesion and the abnormal share answer the clinical question better.
+    abnormal slides are normal. Therefore "mean", "mean_log_probability" and "vote" call such a
+    slide normal, and "noisy_or" gives equal probabilities once there are many cells of each kind.
+    The worst lesion and the abnormal share answer the clinical question better.
 
     Args:
-      path: of the field or slide, as the table shall have it.
-      size: its width and height in pixels of its finest level.
-      mpp: micrometres a pixel there; None where nobody knows.
-      probabilities: float64 [n, C], a row for each cell, in the order of their numbers, which
-        begin at 1. n may be 0.
+      path: path of the field or slide for the table.
+      size: width and height in pixels of the finest level.
+      mpp: micrometres per pixel of the finest level; None if unknown.
+      probabilities: float64 [n, C], one row per cell, in the order of the cell numbers, which
+        start at 1. n may be 0.
       severity: the C classes and their order.
-      min_probability: what a class needs in some cell to count as the worst, 0 to 1.
+      min_probability: minimum probability for a class to count as the worst finding, 0 to 1.
       rule: one of `statistics.aggregation.RULES`.
 
     Returns:
-      `columns(severity)` to their values. None where there is nothing to tell: shares and
-      probabilities of no cells, and the worst lesion where no class reaches `min_probability`.
+      `columns(severity)` to their values. Without cells, shares and probabilities are None; if no
+      class reaches `min_probability`, the worst lesion is None.
 
     Raises:
-      InputError: the rule or `min_probability` is none.
+      InputError: the rule or `min_probability` is invalid.
       ValueError: the shape of the probabilities does not fit the classes.
     """
     _check(probabilities, severity)
@@ -108,7 +107,7 @@ def summarise(
 def _share(
     counts: Sequence[int], abnormal: np.ndarray
 ) -> tuple[float, float, float] | tuple[None, None, None]:
-    """The share of the abnormal classes and its interval."""
+    """The share of cells with an abnormal class, and its interval."""
     total, found = sum(counts), int(np.dot(counts, abnormal))
     return (found / total, *wilson_interval(found, total)) if total else (None, None, None)
 
@@ -119,31 +118,32 @@ def suspicious(
     min_probability: float = 0.5,
     most: int = MOST_SUSPICIOUS,
 ) -> np.ndarray:
-    """The cells that one should look at first.
+    """The cells to look at first.
 
-    Where abnormal classes are known: those with the greatest probability of being abnormal; of
-    equal ones, the worse. Where only an order is known: those with the worst class that reaches
-    `min_probability`, and of these the ones with the greatest probability of that or worse; in the
-    least severe class, of anything worse. Of cells that are still equal, the earlier one.
+    If abnormal classes are known, these are the cells with the greatest probability of being
+    abnormal; ties go to the worse class. If only an order is known, these are the cells with the
+    worst class that reaches `min_probability`, sorted by the probability of that class or worse;
+    cells of the least severe class are sorted by the probability of any worse class. Remaining ties
+    go to the earlier cell.
 
     Args:
       probabilities: float64 [n, C].
       severity: the C classes and their order.
-      min_probability: what a class needs to count, 0 to 1.
-      most: how many at most.
+      min_probability: minimum probability for a class to count, 0 to 1.
+      most: maximum number of cells.
 
     Returns:
-      int64 [m], m at most `most`: rows of `probabilities` from 0 on, the most suspicious first; a
-      cell's number is one more. Empty where neither an order nor abnormal classes are known.
+      int64 [m], m at most `most`: indices into `probabilities`, from 0, the most suspicious first;
+      a cell's number is one more. Empty if neither an order nor abnormal classes are known.
     """
     _check(probabilities, severity)
     if severity.abnormal is None and not severity.known:
         return np.zeros(0, np.int64)
     reached, beyond = _worst_of_each(probabilities, severity, min_probability)
-    keys = [beyond.round(DIGITS), reached]  # the last one counts first
+    keys = [beyond.round(DIGITS), reached]  # the last key has the highest priority
     if severity.abnormal is not None:
         keys.append(probabilities[:, severity.abnormal].sum(1).round(DIGITS))
-    # Stable, so that equal cells stay in their order.
+    # The sort is stable, so equal cells keep their order.
     return np.lexsort([-key for key in keys])[:most]
 
 
@@ -152,7 +152,8 @@ def _worst_of_each(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rank int [n] of each cell's worst class that reaches `least`, and float [n] of it or worse.
 
-    In the lowest rank, and where none is reached, the latter is of anything worse than that.
+    In the lowest rank, and if no class reaches `least`, the latter is the probability of any worse
+    class.
     """
     ranks = severity.ranks
     low = int(ranks.min())

@@ -1,4 +1,4 @@
-"""Reads the table of cells that `predict --field=cells` wrote, field by field."""
+"""Reader of the table of cells that `predict --field=cells` writes, grouped by field."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cervix_jax.predict.geojson import as_upright, stored_size
 from cervix_jax.slides import Slide
 
 _COLUMNS = ("path", "cell", "x", "y")
-_SHOWN = 3  # names in a message
+_SHOWN = 3  # number of names in a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +22,11 @@ class FieldCells:
     """Cells of one field or slide, in the order of the table.
 
     Attributes:
-      path: of the image, as the table has it.
-      numbers: int64 [n], each once.
-      stored: float64 [n, 2], x and y in level-0 pixels as the file stores them.
+      path: path of the image in the table.
+      numbers: int64 [n], unique cell numbers.
+      stored: float64 [n, 2], x and y in level-0 pixels as stored in the file.
       probabilities: float64 [n, C].
-      table: where they are from, for messages.
+      table: the table file, for messages.
     """
 
     path: str
@@ -39,7 +39,7 @@ class FieldCells:
         """Positions float64 [n, 2] in the upright slide.
 
         Raises:
-          InputError: one lies outside, so that the table is of another image.
+          InputError: a position lies outside the slide, so the table belongs to another image.
         """
         width, height = stored_size(slide.size, slide.orientation)
         outside = (self.stored > (width, height)).any(1)
@@ -48,13 +48,13 @@ class FieldCells:
             x, y = self.stored[row]
             raise InputError(
                 f"{self.table}: cell {self.numbers[row]} at ({x:g}, {y:g}) lies outside of "
-                f"{self.path}, {width} x {height} px; the table is of another image, or the image "
-                "was made smaller: predict it anew."
+                f"{self.path}, {width} x {height} px; the table belongs to another image, or the "
+                "image was made smaller: predict it again."
             )
         return as_upright(self.stored, slide.size, slide.orientation)
 
     def rows(self, numbers: Sequence[int]) -> np.ndarray:
-        """Rows int64 [m] of the cells with these numbers, in their order.
+        """Indices int64 [m] of the cells with these numbers, in the order given.
 
         Raises:
           InputError: there is no such cell.
@@ -75,10 +75,10 @@ def read_cells(path: str | Path, class_names: Sequence[str], field: str = "") ->
     Args:
       path: the table.
       class_names: C names of the run's classes.
-      field: path or file name of the one that is wanted; "" takes all.
+      field: path or file name of the wanted field; "" takes all.
 
     Raises:
-      InputError: the table cannot be used, is of a run with other classes, or has no such field.
+      InputError: the table cannot be used, is from a run with other classes, or lacks the field.
     """
     columns = [f"{PREFIX}{name}" for name in class_names]
     table = tables.Table(path, (*_COLUMNS, *columns))
@@ -97,7 +97,7 @@ def read_cells(path: str | Path, class_names: Sequence[str], field: str = "") ->
         values.append([row.number(name, least=0) for name in ("x", "y", *columns)])
     wanted = [name for name in found if not field or _is(name, field)]
     if not found:
-        raise InputError(f"{path}: holds no cells.")
+        raise InputError(f"{path}: holds no cells; predict the images again.")
     if not wanted:
         some = ", ".join([*found][:_SHOWN]) + (" and others" if len(found) > _SHOWN else "")
         raise InputError(f"--slide={field}: {path} has no cells of it, but of {some}.")

@@ -1,4 +1,4 @@
-"""What a row says of the class of an image or cell: class, probabilities, set, energy."""
+"""Columns on the class of an image or cell: class, probabilities, conformal set, energy."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

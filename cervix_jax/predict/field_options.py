@@ -1,4 +1,4 @@
-"""What is looked at in whole fields and slides, and what is written of them."""
+"""Options for the prediction of whole fields and slides, and for its output."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,28 +25,28 @@ _NOT_OF_CELLS = ("overlap", "min_contrast", "positions_width", "heatmap")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FieldOptions:
-    """What is looked at in a field, and what is written of it.
+    """Options for the prediction of whole fields and slides, and for its output.
 
     Attributes:
-      field: one of `KINDS`; None where images are no fields.
-      window: side of the window, in pixels of the field.
-      overlap: share of a window that the next one covers too, 0 to 0.9.
-      min_contrast: windows whose grey values (0 to 255) have a smaller standard deviation are empty
-        background, and left out; 0 leaves out none.
-      positions: file of the nuclei, see `positions.Positions`.
-      positions_width: width of the fields that positions are given in, in pixels; 0 takes them as
-        they are.
-      crop: side of the square about a nucleus, in pixels of the field; 0 takes what shows the
-        run's field of view, where that is known.
-      mpp: micrometres that a pixel of the fields measures; 0 takes what a slide says of itself, and
-        else what the run's data set has, of CRIC by the width of the field.
-      detector: what finds nuclei, see `detect.detector.load_detector`.
-      min_nucleus: the score that a nucleus needs, 0 to 1; None takes the detector's own.
-      severity: all classes from harmless to worst; () takes the order that is known.
-      abnormal: classes that the heat map counts as abnormal; () takes those that are known.
-      min_probability: what a class needs somewhere in a field to count as its worst.
-      heatmap: one of `HEATMAPS`; "classes" draws one map a class.
-      maps: folder of the heat maps or pages, and of GeoJSON.
+      field: one of `KINDS`; None if images are not fields.
+      window: side of the sliding window, in pixels of the field.
+      overlap: overlap of neighbouring windows as a share, 0 to 0.9.
+      min_contrast: windows whose grey values (0 to 255) have a smaller standard deviation are
+        skipped as empty background; 0 skips none.
+      positions: file of positions of nuclei, see `positions.Positions`.
+      positions_width: width in pixels of the fields on which positions were marked; 0 means the
+        same width as the given fields.
+      crop: side of the square crop around a nucleus, in pixels of the field; 0 uses the run's field
+        of view, if known.
+      mpp: pixel size of the fields in micrometres; 0 reads it from a slide file, else uses that of
+        the run's data set (for CRIC by the width of the field).
+      detector: detector of nuclei, see `detect.detector.load_detector`.
+      min_nucleus: minimum score of a nucleus, 0 to 1; None uses the detector's own.
+      severity: all classes from harmless to worst; () uses the known order.
+      abnormal: classes that count as abnormal in the heat map; () uses the known ones.
+      min_probability: minimum probability for a class to count as a field's worst finding.
+      heatmap: one of `HEATMAPS`; "classes" draws one map per class.
+      maps: folder for heat maps or pages, and GeoJSON.
 
     Raises:
       InputError: a value cannot be used, alone or with the others.
@@ -81,7 +81,7 @@ class FieldOptions:
             check_count(f"--{name}", getattr(self, name), 0)
         for name, *fields in _GOES_WITH:
             if getattr(self, name) != getattr(type(self), name) and self.field not in fields:
-                raise InputError(f"--{name} goes with --field={' or '.join(fields)}; add that.")
+                raise InputError(f"--{name} needs --field={' or '.join(fields)}; add it.")
         for name in _NOT_OF_CELLS if self.field == "cells" else ():
             if getattr(self, name) != getattr(type(self), name):
                 raise InputError(f"--{name} does not go with --field=cells; leave it out.")
@@ -91,23 +91,23 @@ class FieldOptions:
             raise InputError("--field=nuclei needs --positions=FILE, a table with image, x and y.")
 
     def deciding(self) -> dict[str, object]:
-        """The options that decide what rows hold, by their flags."""
+        """The options that decide the contents of rows, by flag."""
         values = dataclasses.asdict(self)
         texts = ("positions", "maps")
-        del values["detector"], values["min_nucleus"]  # the detector says them, see its `facts`
-        if not self.mpp:  # goes on with what earlier versions left
+        del values["detector"], values["min_nucleus"]  # already in the detector's `facts`
+        if not self.mpp:  # so tables begun by earlier versions can be continued
             del values["mpp"]
         return {f"--{name}": str(v) if name in texts else v for name, v in values.items()}
 
     def square_in(self, run: Run, width: int) -> int:
-        """Side of the window, or of the square about a nucleus, in pixels of a field.
+        """Side of the window, or of the crop around a nucleus, in pixels of a field.
 
         Args:
-          run: what predicts; how much of a cell it was shown is its field of view.
-          width: of the field in pixels.
+          run: the classifier, whose field of view decides the size of crops.
+          width: width of the field in pixels.
 
         Raises:
-          InputError: nobody says how large the square about a nucleus is.
+          InputError: the size of the crop around a nucleus is unknown.
         """
         if self.field == "window":
             return self.window or self.crop

@@ -1,4 +1,4 @@
-"""Predictions of whole fields: by a sliding window, or about nuclei whose positions are known."""
+"""Predictions of whole fields, by a sliding window or around nuclei with known positions."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -26,16 +26,16 @@ WORST = ("worst", "worst_probability", "worst_object", "min_probability")
 
 
 class FieldRows:
-    """Makes the row of every field, its heat map and its GeoJSON file.
+    """Computes the row of every field, its heat map and its GeoJSON file.
 
     Args:
-      network: what predicts.
-      options: what is looked at and written.
-      positions: of nuclei, where `options.field` is "nuclei".
+      network: the classifier.
+      options: options of the prediction and its output.
+      positions: positions of nuclei, if `options.field` is "nuclei".
       max_pixels: see `files.images.read_image`.
 
     Attributes:
-      folder: where pictures and GeoJSON go.
+      folder: folder for pictures and GeoJSON.
       severity: the order of the classes.
 
     Raises:
@@ -56,14 +56,14 @@ class FieldRows:
         self._positions = positions
         self._class_names = network.run.class_names
         self.severity: Severity = severity_of(self._class_names, options.severity, options.abnormal)
-        side = options.square_in(network.run, PUBLISHED_WIDTH)  # fails before any work
+        side = options.square_in(network.run, PUBLISHED_WIDTH)  # raises before any work is done
         if options.window and network.scale and side * network.scale > network.image_size + 1:
             raise InputError(
                 f"--window={side}: the network sees {network.run.field_of_view:g} micrometres, "
                 f"{round(network.image_size / network.scale)} pixels here; give a smaller window."
             )
         if options.heatmap == "abnormal" and self.severity.abnormal is None:
-            raise InputError("--heatmap=abnormal: say with --abnormal=a,b which classes are.")
+            raise InputError("--heatmap=abnormal: needs --abnormal=a,b with the abnormal classes.")
         self.folder = Path(options.maps)
 
     @property
@@ -75,17 +75,17 @@ class FieldRows:
         return ["path", "width", "height", *windows, *worst, *counts, "heatmap", "geojson"]
 
     def units(self, paths: Iterator[str]) -> Iterator[Unit]:
-        """A field is done at a time."""
+        """One unit of work per field."""
         return map(Unit, paths)
 
     def batches(self, units: Iterator[Unit]) -> Generator[list[Entry], None, None]:
-        """What becomes of the fields, one at a time; of its windows a few batches are in memory.
+        """Predict fields one at a time; memory holds a few batches of windows.
 
         Args:
-          units: the fields that are left to do.
+          units: the remaining fields.
 
         Yields:
-          The row of a field, or the reason why it has none.
+          The row of a field, or the reason why it was left out.
         """
         make_folder("maps", self.folder)
         look = self._by_window if self._options.field == "window" else self._by_nuclei
@@ -170,7 +170,7 @@ class FieldRows:
         )
         geojson.write_geojson(
             self.folder / row["geojson"],
-            geojson.points(stored),  # as they were given, to the digit
+            geojson.points(stored),  # unchanged, as given
             found,
             self._class_names,
             "nucleus",
@@ -200,7 +200,7 @@ class FieldRows:
         row: dict[str, Any] = {"path": shown(path), "width": field.width, "height": field.height}
         if worst := self._worst(probabilities):
             name, probability, number = worst
-            # The object's name in the GeoJSON file, where it can be looked at.
+            # The object's name in the GeoJSON file, so that it can be found there.
             decided = (name, probability, f"{each} {number + 1}")
         else:
             decided = ("", None, "")
@@ -223,7 +223,7 @@ class FieldRows:
                 one = "window" if self._options.field == "window" else "nucleus"
                 framed = ", framed" if one == "window" else ""
                 parts.append(
-                    f"worst that reaches {least:g}: {name} ({found[1]:.2f} in {one} "
+                    f"worst class above {least:g}: {name} ({found[1]:.2f} in {one} "
                     f"{found[2] + 1}{framed})"
                 )
             else:
@@ -235,7 +235,7 @@ class FieldRows:
         return "; ".join(parts)
 
     def _shown(self, probabilities: np.ndarray) -> dict[str, np.ndarray]:
-        """What the panels of the picture show of probabilities [..., C]."""
+        """Values shown by the panels of the picture, from probabilities [..., C]."""
         severity = self.severity
         drawn = drawable(severity.class_names)
         if self._options.heatmap != "classes" and severity.abnormal is not None:

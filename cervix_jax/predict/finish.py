@@ -1,4 +1,4 @@
-"""What is made when all units are done: groups and the one table, also of the parts of shards."""
+"""Final output when all units are done: groups and the one table, also from the parts of shards."""
 
 import contextlib
 import dataclasses
@@ -15,30 +15,30 @@ from cervix_jax.predict.parts import UNREADABLE, Part, differing, has_end, read_
 from cervix_jax.predict.shard import WHOLE, Shard, parts_beside
 from cervix_jax.predict.table import Table, beside
 
-_NAMED = 20  # shards in a message
+_NAMED = 20  # maximum number of shards in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class Predicted:
-    """What was written.
+    """The output that was written.
 
     Attributes:
       path: the table.
-      images: how many images were looked at; with cells, how many fields and rows of tiles.
-      rows: how many rows the table has.
-      skipped: how many of these were left out.
-      skipped_path: table of the others with the reason of each, or None where there are none.
-      groups_path: table of the groups, or None where none were asked for.
-      groups: how many there are.
-      rule: how images made up their group.
-      ungrouped: images with a row that are of no group.
+      images: number of images processed; with cells, number of fields and rows of tiles.
+      rows: number of rows of the table.
+      skipped: number of images left out.
+      skipped_path: table of the images left out, with reasons; None if there are none.
+      groups_path: table of the groups, or None if none were requested.
+      groups: number of groups.
+      rule: rule that combined the images of a group.
+      ungrouped: number of images with a row but without a group.
       maps: folder of the pictures or pages and GeoJSON of fields, or None for images.
-      fields_path: table of the fields and slides that the cells are of, or None without cells.
-      unread: files of the folders that are not looked at, by suffix; "" is those without one.
-      no_sets: why a table of images has no column `conformal_set`; "" where it has one.
-      shard: the share that was done here; the numbers above are its own while there is no table.
-      waiting: why there is no table yet, such as "shards 2 and 3 of 4 are missing"; "" where there
-        is one.
+      fields_path: table of the fields and slides of the cells, or None without cells.
+      unread: files in folders that were ignored, by suffix; "" counts those without a suffix.
+      no_sets: why a table of images lacks the column `conformal_set`; "" if it has it.
+      shard: the share of this process; numbers above refer to it while there is no table.
+      waiting: why there is no table yet, such as "shards 2 and 3 of 4 are missing"; "" if there is
+        one.
     """
 
     path: Path
@@ -59,14 +59,14 @@ class Predicted:
 
 
 class _OtherCommand(InputError):
-    """The parts of shards are not of the same command."""
+    """The parts of shards are from different commands."""
 
 
 def finish(table: Table) -> Predicted:
-    """Make everything that is made of all units together; the table last.
+    """Write everything that is made from all units together, and the table last.
 
     Raises:
-      InputError: no unit could be predicted, or the disk is full; then the parts are kept.
+      InputError: no unit could be predicted, or the disk is full; the parts are kept.
     """
     facts, groups = table.facts, None
     with atomic.storage_named(table.path):
@@ -96,7 +96,7 @@ def finish(table: Table) -> Predicted:
 
 
 def merge_shards(out: str | Path) -> Predicted:
-    """Make the table of the parts of all shards, which lie beside it, and remove the parts.
+    """Write the table from the parts of all shards beside it, and remove the parts.
 
       merge_shards("predicted.csv")
 
@@ -104,7 +104,8 @@ def merge_shards(out: str | Path) -> Predicted:
       out: the table.
 
     Raises:
-      InputError: a part is missing, unfinished or of another command, or the table is being made.
+      InputError: a part is missing, unfinished or from another command, or another process is
+        writing the table.
     """
     path = Path(out)
     check_suffix(path)
@@ -112,19 +113,19 @@ def merge_shards(out: str | Path) -> Predicted:
         found = parts_beside(path)
         if not found:
             raise InputError(
-                f"--out={path}: no parts of shards lie beside it; start predict with --shard=1/4 "
-                "to 4/4, or as many as there are machines."
+                f"--out={path}: there are no parts of shards beside it; start predict with "
+                "--shard=1/4 to 4/4, or with as many shards as there are machines."
             )
         counts = sorted({shard.count for shard in found})
         if len(counts) > 1:
             raise InputError(
-                f"--out={path}: beside it lie parts of {counts[0]} and of {counts[1]} shards; "
-                "remove those that are not meant."
+                f"--out={path}: there are parts of {counts[0]} and of {counts[1]} shards beside "
+                "it; remove those that do not belong to it."
             )
         waiting = _waiting(path, counts[0])
-        if waiting and path.exists():  # stopped while the parts were removed, or begun again
+        if waiting and path.exists():  # stopped while parts were removed, or started again
             raise InputError(
-                f"--out={path}: is there already, and {waiting}; if it is their table, remove the "
+                f"--out={path}: exists already, and {waiting}; if it is their table, remove the "
                 f"parts, else start each of these with --shard=K/{counts[0]} --overwrite."
             )
         if waiting:
@@ -135,11 +136,11 @@ def merge_shards(out: str | Path) -> Predicted:
 
 
 def finish_output(output: Output) -> Predicted:
-    """What is made of a part that has ended: the table, where it is not one of shards not done.
+    """Finish a complete part: write the table unless other shards are unfinished.
 
     Raises:
-      InputError: no unit could be predicted, the disk is full, or the shards are of different
-        commands; then the parts are kept.
+      InputError: no unit could be predicted, the disk is full, or the shards are from different
+        commands; the parts are kept.
     """
     if output.shard == WHOLE:
         return finish(output.table())
@@ -148,7 +149,7 @@ def finish_output(output: Output) -> Predicted:
     except _OtherCommand as error:
         if not output.overwrite:
             raise
-        found = str(error).rstrip(".")  # the other may still be to be overwritten
+        found = str(error).rstrip(".")  # the other shard may still be overwritten
     if isinstance(found, Predicted):
         return dataclasses.replace(found, shard=output.shard)
     return Predicted(
@@ -157,16 +158,16 @@ def finish_output(output: Output) -> Predicted:
 
 
 def _finish_if_last(path: Path, count: int) -> Predicted | str:
-    """Make the table where all shards are done, or say why not."""
+    """Write the table if all shards are finished, or return the reason why not."""
     if (waiting := _waiting(path, count)) and not _is_made(path):
         return waiting
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(held(path, f"--out={path}"))
         except InputError:
-            return "another process is making the table"
-        if _is_made(path):  # by another, before the lock was free
-            return "another process made the table"
+            return "another process is writing the table"
+        if _is_made(path):  # by another process, before this one got the lock
+            return "another process wrote the table"
         return _waiting(path, count) or finish(_joined(path, count))
 
 
@@ -175,7 +176,7 @@ def _is_made(path: Path) -> bool:
 
 
 def _waiting(path: Path, count: int) -> str:
-    """Which of the shards are missing or unfinished; "" where none is."""
+    """Shards that are missing or unfinished, for a message; "" if there are none."""
     missing: list[int] = []
     unfinished: list[int] = []
     for number in range(1, count + 1):
@@ -197,11 +198,11 @@ def _waiting(path: Path, count: int) -> str:
 
 
 def _joined(path: Path, count: int) -> Table:
-    """The table of the parts of all shards, which are finished.
+    """The table of the finished parts of all shards.
 
     Raises:
-      InputError: one is damaged.
-      _OtherCommand: they are not of the same command.
+      InputError: a part is damaged.
+      _OtherCommand: the parts are from different commands.
     """
     parts: list[Part] = []
     for number in range(1, count + 1):
@@ -209,19 +210,19 @@ def _joined(path: Path, count: int) -> Table:
         try:
             part = read_part(place)
             if part.end is None:
-                raise ValueError("its end is missing")
+                raise ValueError("its last line is missing")
             first = parts[0] if parts else part
             strange = differing(part.head, first.head)
         except UNREADABLE as error:
             raise InputError(
-                f"{place}: cannot be read ({error}); begin this shard again with --overwrite."
+                f"{place}: cannot be read ({error}); start this shard again with --overwrite."
             ) from error
         assert first.end is not None
         if not strange and (part.end.of, part.end.listed) != (first.end.of, first.end.listed):
             strange = f"other images, {part.end.of} in all"
         if strange:
             raise _OtherCommand(
-                f"{place}: was made with {strange}, and {first.path.name} was not; begin one "
+                f"{place}: was made with {strange}, and {first.path.name} was not; start one "
                 "of them again with --overwrite."
             )
         parts.append(part)
@@ -229,7 +230,7 @@ def _joined(path: Path, count: int) -> Table:
 
 
 def _numbers(numbers: Sequence[int]) -> str:
-    """Such as "shards 2, 3 and 5"."""
+    """A list such as "shards 2, 3 and 5"."""
     named = [str(number) for number in numbers[:_NAMED]]
     if len(numbers) > _NAMED:
         named.append(f"{len(numbers) - _NAMED} more")

@@ -1,20 +1,21 @@
 """Windows, nuclei and cells as GeoJSON that QuPath opens (File, Import objects from file).
 
-What is written is what QuPath 0.4 and later write themselves (QuPath's `QuPathTypeAdapters`,
+The format is what QuPath 0.4 and later write themselves (QuPath's `QuPathTypeAdapters`,
 `ROITypeAdapters` and `GsonTools.PathClassTypeAdapter`): a Feature of `objectType` "detection" with
 a UUID, a classification with its colour, and measurements as an object of numbers. `isLocked` is
-left out, as QuPath writes it of locked objects alone. QuPath divides a class at ": " into a class
-and what is derived from it, and shows it as it was.
+omitted, as QuPath writes it for locked objects only. QuPath splits a class name at ": " into a
+class and a derived class, and still shows the full name.
 
-A cell is a circle of a nominal radius, as QuPath's detections are small areas: they are coloured by
-their class, outlined and filled, and measured. The circle is a polygon for every reader, and
-`isEllipse` makes QuPath take it for the ellipse of its bounding box. The radius is no measurement.
+A cell is drawn as a circle of a nominal radius, since QuPath's detections are small areas: QuPath
+colours them by class, outlines, fills and measures them. The circle is stored as a polygon that any
+reader can use, and `isEllipse` makes QuPath treat it as the ellipse of its bounding box. The radius
+is not a measurement.
 
-Coordinates are pixels of the field as its file stores them, with y downwards. QuPath reads a JPEG
-by Bio-Formats or javax.imageio, and neither turns it by its EXIF orientation, as the rest of this
-package does (Bio-Formats' `JPEGReader` calls `ImageIO.read`; of that see
-github.com/haraldk/TwelveMonkeys/issues/1075). So what was found in the upright field is turned back
-here (`as_stored`), and positions that are given are turned upright (`as_upright`).
+Coordinates are pixels of the field as stored in its file, with y downwards. QuPath reads a JPEG
+with Bio-Formats or javax.imageio. Neither applies its EXIF orientation, but the rest of this
+package does (Bio-Formats' `JPEGReader` calls `ImageIO.read`; see
+github.com/haraldk/TwelveMonkeys/issues/1075). Therefore results in the upright field are rotated
+back here (`as_stored`), and given positions are rotated upright (`as_upright`).
 """
 
 import colorsys
@@ -29,25 +30,25 @@ import numpy as np
 from cervix_jax.evaluate.predictions_file import PREFIX
 from cervix_jax.files import atomic
 
-# Matplotlib's "tab10", which tells ten classes apart.
+# Matplotlib's "tab10", ten distinguishable colours.
 COLOURS = (
     (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189),
     (140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207),
 )  # fmt: skip
-# The nucleus of an intermediate squamous cell, by which the Bethesda system measures others, has
-# about 35 um^2, a radius of 3.3 um (Nayar and Wilbur 2015); the circle shall not hide its edge.
+# The nucleus of an intermediate squamous cell, the size reference of the Bethesda system, has about
+# 35 um^2, a radius of 3.3 um (Nayar and Wilbur 2015); the circle must not cover its edge.
 NUCLEUS_MICRONS = 4.0
-_CORNERS = 16  # a polygon of so many lies within 2 % of its circle
+_CORNERS = 16  # a polygon with this number of corners lies within 2 % of its circle
 _DECIMALS = 2  # of coordinates, as in QuPath's own files
 
 
 def as_stored(points: np.ndarray, size: tuple[int, int], orientation: int) -> np.ndarray:
-    """Points of an upright image in the frame of its stored pixels.
+    """Map points of an upright image to the frame of its stored pixels.
 
     Args:
       points: [n, 2], x and y from the upper left corner (not the centre) of the first pixel.
       size: width and height of the upright image.
-      orientation: of its file, 1 to 8 as in EXIF.
+      orientation: orientation of its file, 1 to 8 as in EXIF.
 
     Returns:
       [n, 2], of the same type.
@@ -68,7 +69,7 @@ def as_upright(points: np.ndarray, size: tuple[int, int], orientation: int) -> n
 
 
 def stored_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """Width and height in the file of an image whose upright ones are given."""
+    """Width and height of an image as stored, from those of the upright image."""
     return (size[1], size[0]) if orientation >= 5 else size
 
 
@@ -103,7 +104,7 @@ def points(positions: np.ndarray) -> list[dict]:
 
 def circles(positions: np.ndarray, radius: float) -> Iterator[dict]:
     """Circles about positions float [n, 2], x and y, one at a time; coordinates as QuPath's."""
-    angles = np.arange(_CORNERS + 1) % _CORNERS * (2 * np.pi / _CORNERS)  # the last is the first
+    angles = np.arange(_CORNERS + 1) % _CORNERS * (2 * np.pi / _CORNERS)  # first corner repeated
     ring = radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     for position in positions:
         corners = ((position + ring).round(_DECIMALS) + 0.0).tolist()  # no -0.0
@@ -111,10 +112,10 @@ def circles(positions: np.ndarray, radius: float) -> Iterator[dict]:
 
 
 def colour_of(number: int) -> tuple[int, ...]:
-    """Red, green and blue, 0 to 255, of a class by its number from 0 on; no two are the same."""
+    """Red, green and blue, 0 to 255, of a class by its number from 0; all colours differ."""
     if number < len(COLOURS):
         return COLOURS[number]
-    # Steps of the golden ratio spread hues evenly, however many there are.
+    # Steps of the golden ratio spread hues evenly for any number of classes.
     hue = number * (math.sqrt(5) - 1) / 2 % 1
     return tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.65, 0.85))
 
@@ -136,18 +137,18 @@ def write_geojson(
 ) -> None:
     """Write a FeatureCollection of detections with their most probable class.
 
-    Features are written one by one, so that the file may be larger than the memory; it is there
+    Features are written one by one, so the file may be larger than memory. The file appears as a
     whole or not at all.
 
     Args:
       path: the file.
-      geometries: n of them.
-      probabilities: float [n, C]; they become measurements.
+      geometries: n geometries.
+      probabilities: float [n, C]; written as measurements.
       class_names: C names.
-      kind: what each is called, e.g. "window"; numbers follow, from 1 on.
-      source: the field or slide as the table names it. Object identifiers are made of it and the
-        number, so that writing again gives the same ones.
-      measurements: further ones, by name n numbers. What is not finite is left out.
+      kind: name of each object, e.g. "window"; a number from 1 is added.
+      source: the field or slide as named in the table. Object identifiers are derived from it and
+        the number, so writing again gives the same ones.
+      measurements: further measurements, n numbers by name. Values that are not finite are omitted.
 
     Raises:
       InputError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Images that share a slide, a cluster or a field, and one prediction for each such group."""
+"""Groups of images that share a slide, cluster or field, and one prediction for each group."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -19,25 +19,25 @@ PARENT = "parent"
 
 
 def group_rule(given: str) -> Callable[[str], str]:
-    """Maps a path to the name of its group, "" where it has none.
+    """A function from a path to the name of its group, "" if it has none.
 
     Args:
       given: "parent" for the folder of the image, or a regular expression that is searched in the
         path (with `/` between folders) and whose first capture group is the name.
 
     Raises:
-      InputError: it is no regular expression, or captures nothing.
+      InputError: the text is not a regular expression, or has no capture group.
     """
     if given == PARENT:
         return lambda path: shown(PurePath(path).parent.as_posix())
     try:
         pattern = re.compile(given)
     except re.error as error:
-        raise InputError(f"--group={given}: is no regular expression ({error}).") from error
+        raise InputError(f"--group={given}: is not a regular expression ({error}).") from error
     if not pattern.groups:
         raise InputError(
-            f"--group={given}: captures nothing; put what names the group in (parentheses), or "
-            "give --group=parent."
+            f"--group={given}: has no capture group; put the part that names the group in "
+            "(parentheses), or give --group=parent."
         )
 
     def name_of(path: str) -> str:
@@ -48,7 +48,7 @@ def group_rule(given: str) -> Callable[[str], str]:
 
 
 class GroupCount(NamedTuple):
-    """How many groups there are, and images that are of none."""
+    """Number of groups, and number of images without a group."""
 
     groups: int
     alone: int
@@ -57,11 +57,11 @@ class GroupCount(NamedTuple):
 def write_groups(
     path: Path, rows: Iterable[Entry], class_names: Sequence[str], rule: str
 ) -> GroupCount:
-    """Write a table with one row a group, by name; images without a group are left out.
+    """Write a table with one row per group, sorted by name; images without a group are left out.
 
     Args:
       path: the table, a CSV file.
-      rows: of images, with `group` and `p_<class>`.
+      rows: rows of images, with `group` and `p_<class>`.
       class_names: C names.
       rule: one of `statistics.aggregation.RULES`.
     """
@@ -77,7 +77,7 @@ def write_groups(
     found: list[list[object]] = [["group", "images", "rule", "class", *columns]]
     for name in sorted(groups):
         members = np.stack(groups[name])
-        # Six digits do not sum to 1 by the last one.
+        # Probabilities with six digits do not sum exactly to 1.
         joined = RULES[rule](members / members.sum(1, keepdims=True))
         best = class_names[int(joined.argmax())]
         found.append([name, len(members), rule, best, *(f"{p:.6g}" for p in joined)])

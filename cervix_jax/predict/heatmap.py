@@ -1,4 +1,4 @@
-"""A field with the probabilities of its windows or nuclei over it."""
+"""Heat maps: a field overlaid with the probabilities of its windows or nuclei."""
 
 import math
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from PIL import Image
 
 from cervix_jax.figures import LABEL_SIZE, save
 
-# Wider fields are drawn smaller; the map is smooth anyway.
+# Maximum width; wider fields are drawn smaller, which is enough for a smooth map.
 _WIDEST = 1600
 _COLOURS = colormaps["turbo"]
-# Opaque enough to see the colour, and the cells through it.
+# Opacity that shows both the colour and the cells below it.
 _OPACITY = 0.45
 
 
 def shrink(field: Image.Image) -> tuple[Image.Image, float]:
-    """The field as it is drawn, and its pixels per pixel of the field."""
+    """The field reduced for drawing, and the pixels of the drawing per pixel of the field."""
     scale = min(1.0, _WIDEST / max(field.size))
     size = max(1, round(field.width * scale)), max(1, round(field.height * scale))
     return field.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), scale
@@ -33,16 +33,16 @@ def draw_windows(
     path: Path,
     decided: tuple[float, float, float] | None = None,
 ) -> None:
-    """Draw maps over a field, side by side; the field is grey, as stains have colours too.
+    """Draw maps over a field, side by side; the field is grey, to separate map and stain colours.
 
     Args:
-      field: RGB, as `shrink` gives it.
-      maps: what each shows to probabilities float [h, w] of the pixels of `field`; NaN leaves a
-        pixel as it is.
-      title: above the figure.
-      path: PNG to write.
-      decided: x, y and side, in pixels of `field`, of the window whose probability decided; it is
-        framed, as the map is a mean over windows and does not show that probability.
+      field: RGB, from `shrink`.
+      maps: title of each panel to probabilities float [h, w] of the pixels of `field`; NaN leaves
+        a pixel unchanged.
+      title: title of the figure.
+      path: PNG file to write.
+      decided: x, y and side, in pixels of `field`, of the window with the worst finding; it is
+        framed, as the map is a mean over windows and does not show this window's probability.
     """
     pixels = np.asarray(field.convert("L"), np.float64)[..., None] / 255
     figure, panels = _panels(field, len(maps), title)
@@ -71,15 +71,15 @@ def draw_nuclei(
     title: str,
     path: Path,
 ) -> None:
-    """Draw nuclei as circles about them, coloured by probability.
+    """Draw a circle around each nucleus, coloured by probability.
 
     Args:
-      field: RGB, as `shrink` gives it.
+      field: RGB, from `shrink`.
       positions: float [n, 2], x and y in its pixels.
-      radius: of the circles, in its pixels.
-      values: what each panel shows to probabilities float [n].
-      title: above the figure.
-      path: PNG to write.
+      radius: radius of the circles, in its pixels.
+      values: title of each panel to probabilities float [n].
+      title: title of the figure.
+      path: PNG file to write.
     """
     figure, panels = _panels(field, len(values), title)
     angle = np.linspace(0, 2 * np.pi, 48)

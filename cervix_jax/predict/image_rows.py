@@ -1,4 +1,4 @@
-"""Predictions of images, one row each."""
+"""Predictions of images, one row per image."""
 
 import dataclasses
 import itertools
@@ -25,16 +25,17 @@ from cervix_jax.statistics.aggregation import RULES
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """What is written of images.
+    """Options for the prediction of images.
 
     Attributes:
-      coverage: how often a conformal set shall hold the true class, e.g. 0.95.
-      group: "parent", or a pattern whose first (group) names what an image belongs to; "" for no
-        groups.
-      aggregate: how images make up their group, one of `statistics.aggregation.RULES`.
-      overlay: folder for a picture of each image with its explanation; "" for none.
-      method: what explains, one of `overlays.OVERLAY_METHODS`.
-      feature_map: that Grad-CAM is made of; "auto" as for `explain.grad_cam`.
+      coverage: target coverage of conformal sets, e.g. 0.95: the share of images whose set contains
+        the true class.
+      group: "parent", or a regular expression whose first capture group is the name of the image's
+        group; "" for no groups.
+      aggregate: rule that combines the images of a group, one of `statistics.aggregation.RULES`.
+      overlay: folder for a picture of each image with its attribution map; "" for none.
+      method: attribution method, one of `overlays.OVERLAY_METHODS`.
+      feature_map: layer for Grad-CAM; "auto" as for `explain.grad_cam`.
 
     Raises:
       InputError: a value cannot be used.
@@ -56,14 +57,14 @@ class ImageOptions:
                 raise InputError(f"--{name}={value}: choose one of {', '.join(known)}.")
         if self.feature_map != AUTO and (not self.overlay or self.method != "grad_cam"):
             raise InputError(
-                f"--feature_map={self.feature_map} goes with --overlay=FOLDER --method=grad_cam; "
+                f"--feature_map={self.feature_map} needs --overlay=FOLDER --method=grad_cam; "
                 "add these, or leave it out."
             )
         if self.group:
             group_rule(self.group)
 
     def deciding(self) -> dict[str, object]:
-        """The options that decide what rows hold, by their flags."""
+        """The options that decide the contents of rows, by flag."""
         return {
             "--coverage": self.coverage,
             "--group": self.group,
@@ -74,12 +75,12 @@ class ImageOptions:
 
 
 class ImageRows:
-    """Makes the row of every image.
+    """Computes the row of every image.
 
     Args:
-      network: what predicts.
-      options: what rows hold.
-      validation: where conformal sets come from.
+      network: the classifier.
+      options: contents of rows.
+      validation: source of the conformal sets.
       max_pixels: see `files.images.read_image`.
     """
 
@@ -87,7 +88,7 @@ class ImageRows:
 
     @property
     def together(self) -> int:
-        """Images of a batch."""
+        """Number of images in a batch."""
         return self._network.batch_size
 
     def __init__(
@@ -114,17 +115,17 @@ class ImageRows:
         ]
 
     def units(self, paths: Iterator[str]) -> Iterator[Unit]:
-        """An image is done at a time."""
+        """One unit of work per image."""
         return map(Unit, paths)
 
     def batches(self, units: Iterator[Unit]) -> Generator[list[Entry], None, None]:
-        """What becomes of the images, in order, a batch of the network at a time.
+        """Predict images in order, in batches of the network.
 
         Args:
-          units: the images that are left to do.
+          units: the remaining images.
 
         Yields:
-          A row for every image that can be read, and a reason for every other.
+          A row for every image that can be read, and the reason for every other.
         """
         network = self._network
         paths = (unit.path for unit in units)
@@ -161,15 +162,15 @@ Found = tuple[str, np.ndarray | UnreadableImage]
 def read_squares(
     paths: Iterable[str], square: Callable[[Image.Image], np.ndarray], max_pixels: int
 ) -> Iterator[Found]:
-    """The images as the network takes them, in order, decoded a few ahead in threads.
+    """Read images as the network's input, in order; threads decode a few ahead.
 
     Args:
-      paths: files; taken from their iterator as they are needed.
-      square: makes uint8 [S, S, 3] of an RGB image.
+      paths: files, taken from their iterator as needed.
+      square: converts an RGB image to uint8 [S, S, 3].
       max_pixels: see `cervix_jax.files.images.read_image`.
 
     Yields:
-      The path with uint8 [S, S, 3], or with what is wrong with it.
+      The path with uint8 [S, S, 3], or with the reason why it cannot be read.
     """
 
     def load(path: str) -> Found:

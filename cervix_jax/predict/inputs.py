@@ -1,7 +1,7 @@
-"""Lists the images that a command line names: files, folders, patterns, a list on standard input.
+"""Lists the images named on a command line: files, folders, patterns, a list on standard input.
 
-Listings are generators, so that a hundred thousand images cost no more memory than the names of
-one folder and 16 bytes a path, by which an image that is named twice counts once.
+Listings are generators. Memory holds only the names of one folder and 16 bytes per path, which
+detect repeated paths, so a hundred thousand images need little.
 """
 
 import glob
@@ -21,10 +21,10 @@ _DICOM = ".dcm"
 
 
 def check_arguments(arguments: Iterable[str]) -> None:
-    """Refuse what names nothing, before any work.
+    """Refuse arguments that name no file, before any work.
 
     Raises:
-      InputError: there is no argument, no such file, or a pattern that nothing matches.
+      InputError: there is no argument, no such file, or a pattern without a match.
     """
     arguments = list(arguments)
     if not arguments:
@@ -33,14 +33,14 @@ def check_arguments(arguments: Iterable[str]) -> None:
             "on standard input."
         )
     if arguments.count(STDIN) > 1:
-        raise InputError("- is given twice, and there is one standard input; give it once.")
+        raise InputError("- is given twice, but there is only one standard input; give it once.")
     for argument in arguments:
         if argument == STDIN or os.path.lexists(argument):
             continue
         if not glob.has_magic(argument):
             raise InputError(f"{argument}: there is no such file or folder; check the path.")
         if next(glob.iglob(argument, recursive=True), None) is None:
-            raise InputError(f"{argument}: no file matches this pattern; ** goes into folders.")
+            raise InputError(f"{argument}: no file matches this pattern; ** matches subfolders.")
 
 
 def list_images(
@@ -53,16 +53,16 @@ def list_images(
 ) -> Iterator[str]:
     """The paths of the images in the order of the arguments, folders sorted, each path once.
 
-    A file that is named itself is listed whatever its suffix; of folders and of what patterns
-    match, images by their suffix, in folders at any depth. What operating systems leave in folders
-    (hidden files, `__MACOSX`) is left out.
+    A file given by name is listed whatever its suffix. Folders, at any depth, and patterns list
+    only files with the suffix of an image. Files that operating systems leave in folders (hidden
+    files, `__MACOSX`) are skipped.
 
     Args:
       arguments: files, folders, patterns of `glob`, or "-".
-      stdin: where "-" reads paths from.
-      separator: what ends each path there.
-      unread: counts the files of folders and patterns that are no images by their suffix.
-      slides: list whole slides too, of which a folder of DICOM files is one.
+      stdin: stream that "-" reads paths from.
+      separator: byte that ends each path in this stream.
+      unread: counter of files in folders and patterns without the suffix of an image.
+      slides: also list whole-slide images; a folder of DICOM files is one slide.
 
     Raises:
       InputError: a folder cannot be listed.
@@ -94,7 +94,7 @@ def _every(
         else:
             for path in sorted(glob.iglob(argument, recursive=True)):
                 if os.path.isdir(path):
-                    # `**` gives the folders inside by itself.
+                    # `**` already lists the folders inside.
                     yield from () if "**" in argument else _folder(path, unread, slides)
                 elif is_image(path) or (slides and is_slide(path)):
                     yield path
@@ -105,8 +105,8 @@ def _every(
 def _folder(
     folder: str, unread: Unread, slides: bool, above: frozenset[tuple[int, int]] = frozenset()
 ) -> Iterator[str]:
-    """Images below a folder, with `slides` whole slides too, of which a folder with DICOM files is
-    one; links to folders are followed unless they lead back.
+    """Images below a folder; with `slides` also whole-slide images, including folders with DICOM
+    files. Links to folders are followed unless they form a loop.
     """
     try:
         status = os.stat(folder)
@@ -134,9 +134,9 @@ def _folder(
 
 
 def _split(stream: BufferedIOBase, separator: bytes) -> Iterator[str]:
-    """The paths of a list as they arrive, empty ones left out."""
+    """The paths of a list as they arrive, without empty ones."""
     rest = b""
-    while chunk := stream.read1(_CHUNK):  # what is there: the list may be made while we work
+    while chunk := stream.read1(_CHUNK):  # returns early, as the list may still be growing
         *whole, rest = (rest + chunk).split(separator)
         yield from _paths(whole)
     yield from _paths([rest])
@@ -144,6 +144,6 @@ def _split(stream: BufferedIOBase, separator: bytes) -> Iterator[str]:
 
 def _paths(names: list[bytes]) -> Iterator[str]:
     for name in names:
-        # A list that Windows wrote ends its lines with \r\n; no other path ends so.
+        # Lists written by Windows end lines with \r\n; no other path ends in \r.
         if name := name.removesuffix(b"\r"):
             yield os.fsdecode(name)

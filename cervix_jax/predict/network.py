@@ -1,4 +1,4 @@
-"""The network of a run as predictions take it: one batch size, one compiled program."""
+"""The network of a run for predictions, with one batch size and one compiled program."""
 
 from typing import NamedTuple
 
@@ -15,12 +15,12 @@ from cervix_jax.runs.squares import image_scale
 
 
 class ClassScores(NamedTuple):
-    """What the network says of n images.
+    """Output of the network for n images.
 
     Attributes:
       logits: float32 [n, C].
-      raw: float64 [n, C], softmax of the logits; what `evaluate` writes.
-      probabilities: float64 [n, C], the same after the temperature.
+      raw: float64 [n, C], softmax of the logits, as `evaluate` writes it.
+      probabilities: float64 [n, C], the softmax after division by the temperature.
     """
 
     logits: np.ndarray
@@ -33,14 +33,14 @@ class Network:
 
     Args:
       run: the trained run.
-      mpp: micrometres that a pixel of the images measures, for a run that brings them to one
-        resolution; None takes that of its data set.
-      batch_size: images at a time, raised to what the devices share equally; the default is that
-        of the run's own evaluation, so that both run the same program.
-      temperature: what the logits are divided by, or None.
+      mpp: pixel size of the images in micrometres, for a run that resizes images to one resolution;
+        None uses that of its data set.
+      batch_size: images per batch, rounded up so that devices get equal shares; the default is
+        that of the run's own evaluation, so both run the same program.
+      temperature: divisor of the logits, or None.
 
     Raises:
-      InputError: the batch size is negative, or nobody says the resolution that is needed.
+      InputError: the batch size is negative, or a required resolution is unknown.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class Network:
         self.scale = image_scale(run.config, run.dataset, mpp)
 
     def square(self, image: np.ndarray | Image.Image) -> np.ndarray:
-        """An image as the network takes it, uint8 [S, S, 3]; the image uint8 [H, W, 3] or RGB."""
+        """An image, uint8 [H, W, 3] or RGB, as the network's input uint8 [S, S, 3]."""
         return resize_square(image, self.image_size, self.resize, self.scale)
 
     def __call__(self, images: np.ndarray) -> ClassScores:
         """Scores of uint8 [n, S, S, 3], n from 1 to the batch size."""
         count = len(images)
-        # Always a whole batch, so that the last one runs the same program as the others.
+        # Batches are always full, so that the last one runs the same program as the others.
         logits = self.run.logits(self.fill(images), batch_size=self.batch_size)
         raw = probabilities_of(logits)[:count].astype(np.float64)
         logits = logits[:count]
@@ -81,7 +81,7 @@ class Network:
         return np.resize(images, (self.batch_size, *images.shape[1:]))
 
     def facts(self) -> dict[str, object]:
-        """What decides its predictions, for a later command that goes on."""
+        """The facts that decide its predictions; a resumed command must have the same."""
         return {
             "weights": self.run.weights_digest(),
             "step": self.run.step,

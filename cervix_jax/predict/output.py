@@ -1,8 +1,8 @@
-"""The table that a prediction writes: whole or not at all, and able to go on where it stopped.
+"""The output table of a prediction: written as a whole or not at all, and resumable.
 
-While the work lasts, a part beside the table gets a line of JSON after every batch: what became of
-each of its units. The table is made of the part at the end, or of the parts of all shards, and the
-parts go last of all, so that a stop at any moment leaves them to be taken up.
+During the work, a part file beside the table gets a line of JSON after every batch, with the result
+of each unit. At the end the table is made from the part, or from the parts of all shards. The parts
+are removed last, so the work can be continued after a stop at any moment.
 """
 
 import contextlib
@@ -38,25 +38,25 @@ SUFFIXES = (".csv", ".jsonl")
 
 
 class Output:
-    """What becomes of the units of one prediction; a context that keeps it when it is left early.
+    """Collects the results of the units of one prediction; a context that keeps them on early exit.
 
     Args:
       path: the table, `.csv` or `.jsonl`.
       columns: names of its columns; the first is "path".
-      facts: what decides the rows, as JSON; another prediction may go on only if it has the same.
-      at_end: what decides only what is made of all rows at the end, as JSON; all shards must have
-        the same.
-      shard: the share of the units that is done here.
-      together: units that make a batch of the network, see `Shard`.
-      resume: go on with what an earlier one left.
-      overwrite: begin again whatever is there.
+      facts: facts that decide the rows, as JSON; a resumed prediction must have the same.
+      at_end: facts that only decide what is made from all rows at the end, as JSON; all shards must
+        have the same.
+      shard: the share of the units in this process.
+      together: number of units in a batch of the network, see `Shard`.
+      resume: continue an earlier prediction.
+      overwrite: start again, and replace existing results.
 
     Attributes:
-      part: where it is written.
-      overwrite: as it was given.
+      part: the part file.
+      overwrite: the argument.
 
     Raises:
-      InputError: the table or a part of it is there, cannot be written, or is of another command.
+      InputError: the table or a part exists, cannot be written, or is from another command.
     """
 
     def __init__(
@@ -119,27 +119,27 @@ class Output:
 
     @property
     def units(self) -> int:
-        """Units that were looked at so far."""
+        """Number of units processed so far."""
         return self._state.units
 
     @property
     def rows(self) -> int:
-        """Rows so far."""
+        """Number of rows so far."""
         return self._state.rows
 
     @property
     def skipped(self) -> int:
-        """Units that were left out so far."""
+        """Number of units left out so far."""
         return self._state.skipped
 
     def remaining(self, units: Iterator[Unit]) -> Iterator[Unit]:
-        """What is still to do of this shard; must be taken to its end before `end`.
+        """The remaining units of this shard; must be exhausted before `end`.
 
         Args:
-          units: of all shards; must be those of the earlier command, in its order.
+          units: units of all shards; must be those of the earlier command, in its order.
 
         Raises:
-          InputError: they are not.
+          InputError: the units differ from those of the earlier command.
         """
         own = self._own(units)
         for entry in entries_of([self._state]):
@@ -147,43 +147,43 @@ class Output:
             if unit is None or (shown(unit.path), unit.part) != unit_of(entry):
                 raise self._strange(" ".join(unit_of(entry)), unit)
         if self._state.end is not None:
-            unit = next(own, None)  # goes through all others, too
+            unit = next(own, None)  # also goes through the units of other shards
             if unit is not None or self._listed != (self._state.end.of, self._state.end.listed):
                 raise self._strange("others in all", unit)
         return own
 
     def add(self, entries: Sequence[Entry]) -> None:
-        """Write what became of some units.
+        """Write the results of some units.
 
         Args:
-          entries: of each unit in order its `path`, as `shown` gives it, its `part` where it has
-            one, and its other columns, or `rows` with all columns of none or many rows; `REASON`
-            instead where it was left out. A missing column is empty.
+          entries: for each unit in order its `path` (from `shown`), its `part` if it has one, and
+            its other columns, or `rows` with all columns of any number of rows; if it was left out,
+            `REASON` instead. A missing column is empty.
         """
         entries = [_rounded(entry) for entry in entries]
         self._write(entries)
         self._state.count(entries)
 
     def end(self) -> None:
-        """End a part whose units are all done; that of a shard says so in its last line."""
-        assert self._listed is not None  # else units are left that nobody took
+        """Finish a part when all units are done; the part of a shard gets a final line."""
+        assert self._listed is not None  # else some units were not taken
         if self.shard != WHOLE and not self.whole:
             end = End(self.units, *self._listed, self._state.digest.hexdigest())
             self._write(end_line(end))
-            os.fsync(self._file.fileno())  # another machine may look at it next
+            os.fsync(self._file.fileno())  # another machine may read it next
             self._state.end = end
         self._file.close()
 
     def table(self) -> Table:
-        """The table of this part alone; of no shard."""
+        """The table of this part alone, for a prediction without shards."""
         assert self.shard == WHOLE
         return Table(self.path, [self._state], self._at_end)
 
     def when_full(self, problem: str) -> str:
-        """What to say when the part cannot be written any more; see `atomic.storage_named`."""
+        """The message if the part can no longer be written; see `atomic.storage_named`."""
         return (
-            f"{self.part}: cannot be written ({problem}); what was done is kept. Make space, and "
-            "go on with --resume."
+            f"{self.part}: cannot be written ({problem}); finished results are kept. Make space "
+            "and continue with --resume."
         )
 
     def _own(self, units: Iterator[Unit]) -> Iterator[Unit]:
@@ -199,56 +199,56 @@ class Output:
         now = " ".join(filter(None, unit)) if unit else "none"
         return InputError(
             f"{self.part}: the images are not those of the command that began it (it had {had} "
-            f"where {now} is now); give the same ones, or begin again with --overwrite."
+            f"where {now} is now); give the same ones, or start again with --overwrite."
         )
 
     def _write(self, value: object) -> None:
         line = json_line(value)
         left = memoryview(line)
-        while left:  # of a file without a buffer, a call may write less
+        while left:  # an unbuffered file may write less per call
             left = left[self._file.write(left) :]
         self._state.add_line(line)
 
     def _check_like_others(self, head: dict[str, Any]) -> None:
-        """Refuse a shard that is of another command than the first of the others."""
+        """Refuse a shard of another command than that of the first other shard."""
         others = (path for shard, path in parts_beside(self.path).items() if shard != self.shard)
         if (path := next(others, None)) is None:
             return
         strange = ""
-        with contextlib.suppress(*UNREADABLE):  # when the table is made, its end is missing
+        with contextlib.suppress(*UNREADABLE):  # reported when the table is made
             strange = differing(read_head(path), head)
         if strange:
             raise InputError(
-                f"{path}: was begun with {strange}; give all shards the same, or begin again with "
+                f"{path}: was begun with {strange}; give all shards the same, or start again with "
                 "--overwrite."
             )
 
     def _take_up(self, head: dict[str, Any]) -> Part:
-        """What an earlier command did."""
+        """The state that an earlier command left."""
         try:
             part = read_part(self.part)
             strange = differing(part.head, head)
         except UNREADABLE as error:
             raise InputError(
-                f"{self.part}: cannot be taken up ({error}); begin again with --overwrite."
+                f"{self.part}: cannot be resumed ({error}); start again with --overwrite."
             ) from error
         if strange:
             raise InputError(
-                f"{self.part}: was begun with {strange}; give the same, or begin again with "
+                f"{self.part}: was begun with {strange}; give the same, or start again with "
                 "--overwrite."
             )
         return part
 
 
 def check_path(path: Path, shard: Shard = WHOLE, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a table that cannot be begun, before any work.
+    """Refuse a table that cannot be started, before any work.
 
     Raises:
-      InputError: it has another suffix, is a folder, or it or a part of it is there already.
+      InputError: it has another suffix, is a folder, or the table or a part of it exists.
     """
     check_suffix(path)
     if resume and overwrite:
-        raise InputError("--resume and --overwrite: one goes on, the other begins again; give one.")
+        raise InputError("--resume and --overwrite exclude each other; give only one.")
     if path.exists() and not path.is_file():
         raise InputError(f"--out={path}: is a folder, a pipe or a device; give another name.")
     _check_others(path, shard)
@@ -257,32 +257,32 @@ def check_path(path: Path, shard: Shard = WHOLE, *, resume: bool, overwrite: boo
     if (part := shard.part_of(path)).exists():
         if not resume:
             raise InputError(
-                f"{part}: an earlier command was stopped; go on with --resume, or begin again with "
-                "--overwrite."
+                f"{part}: an earlier command was stopped; continue with --resume, or start again "
+                "with --overwrite."
             )
     elif path.exists():
         raise InputError(f"--out={path}: exists already; --overwrite replaces it.")
 
 
 def check_suffix(path: Path) -> None:
-    """See that a table is of a kind that is written."""
+    """Check that a table has a supported suffix."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"--out={path}: give a file that ends in {' or '.join(SUFFIXES)}.")
 
 
 def _check_others(path: Path, shard: Shard) -> None:
-    """Refuse parts that can become no table with this one; they may be another's work."""
+    """Refuse parts that do not belong to a table with this one; they may be another's work."""
     if shard != WHOLE and (single := WHOLE.part_of(path)).exists():
         raise InputError(
-            f"{single}: a command without shards was stopped; go on with --shard=1/1 --resume, or "
-            "remove it."
+            f"{single}: a command without shards was stopped; continue with --shard=1/1 --resume, "
+            "or remove it."
         )
     for other, part in parts_beside(path).items():
         if other.count != shard.count:
             raise InputError(
-                f"{part}: is of {other.count} shards and this command of {shard.count}; go on with "
-                f"--shard={other} --resume and its like, make the table with --merge, or remove "
-                "these parts."
+                f"{part}: is one of {other.count} shards, but this command has {shard.count}; "
+                f"continue those with --shard={other} --resume and the like, write their table "
+                "with --merge, or remove these parts."
             )
 
 

@@ -1,4 +1,4 @@
-"""Explanations laid over the images they explain."""
+"""Attribution maps drawn over the images that they explain."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,30 +23,30 @@ from cervix_jax.predict.output import make_folder
 from cervix_jax.predict.picture_names import picture_name
 
 OVERLAY_METHODS = ("grad_cam", "integrated_gradients", "saliency")
-# Drawn where the network has no feature map that is fine enough for Grad-CAM.
+# Used if the network has no feature map that is fine enough for Grad-CAM.
 INSTEAD = "integrated_gradients"
-# Smaller crops are enlarged, larger fields made smaller.
+# Smaller images are enlarged, larger ones reduced.
 _SMALLEST, _LARGEST = 256, 2048
 
 
 class Overlays:
-    """Writes a PNG of every image, in grey, with the map of its predicted class over it.
+    """Writes a PNG of every image, in grey, with the attribution map of its predicted class.
 
-    Red speaks for the class and blue against it (saliency is red alone). Each map has its own
-    scale, up to the quantile 0.995 of its absolute values. Below the image stand the method, of
-    Grad-CAM the feature map and its grid, the class with its probability, and a legend of the
-    colours. Text fields of the PNG say the same: `caption`, `class`, `method`, `scale` and
+    Red pixels support the class and blue ones oppose it (saliency is red only). Each map has its
+    own scale, up to the quantile 0.995 of its absolute values. The text below the image gives the
+    method, for Grad-CAM the feature map and its grid, the class with its probability, and a legend
+    of the colours. Text fields of the PNG repeat this: `caption`, `class`, `method`, `scale` and
     `feature_map`.
 
-    Grad-CAM with the feature map "auto" needs one of at least 7 x 7; integrated gradients are drawn
-    and named where the network has none.
+    Grad-CAM with the feature map "auto" needs one of at least 7 x 7. If the network has none,
+    integrated gradients are drawn, and the caption names them.
 
     Args:
-      folder: made if needed.
+      folder: output folder; made if needed.
       method: one of `OVERLAY_METHODS`, which are in `explain.registry`.
-      network: what is explained.
+      network: the network to explain.
       max_pixels: see `files.images.read_image`.
-      feature_map: that Grad-CAM is made of; "auto" as for `explain.grad_cam`.
+      feature_map: layer for Grad-CAM; "auto" as for `explain.grad_cam`.
 
     Raises:
       InputError: the network has no such feature map, or the folder cannot be made.
@@ -87,9 +87,9 @@ class Overlays:
         """Draw a batch.
 
         Args:
-          paths: of n images.
-          squares: uint8 [n, S, S, 3], the images as the network takes them.
-          targets: int [n], the class each is explained for.
+          paths: n images.
+          squares: uint8 [n, S, S, 3], the images as the network's input.
+          targets: int [n], the class to explain for each.
           probabilities: float [n], of these classes.
 
         Returns:
@@ -133,17 +133,17 @@ def overlay(
     resize: str,
     zoom: float | None = None,
 ) -> Image.Image:
-    """The image in grey with a map over it, where the network's square lies on the image.
+    """The image in grey with a map over it, aligned with the network's square crop of the image.
 
-    Grey, as a red cell under a map in red and blue would pass for a part of it.
+    The image is grey because a red cell under a red and blue map would look like a part of it.
 
     Args:
       image: RGB.
-      values: float [S, S], signed; [S, 2 S] of two squares, whose values are added up where both
-        show a pixel of the image.
+      values: float [S, S], signed; [S, 2 S] for two squares, whose values are added in pixels of
+        the image that both show.
       scale: absolute value of the strongest colour.
-      resize: how the square was made of the image; what was cut off stays grey.
-      zoom: pixels of the square per pixel of the image, where `resize` is "scale".
+      resize: the rule that made the square from the image; parts that it cut off stay grey.
+      zoom: pixels of the square per pixel of the image, if `resize` is "scale".
     """
     sides = np.asarray(image.size, np.float64)
     factor = max(1.0, _SMALLEST / sides.min())
@@ -167,6 +167,6 @@ def overlay(
 
 
 def _mapped(square: Image.Image, frame: Frame, size: tuple[int, int]) -> Image.Image:
-    """What a square of the network shows, where it lies on the image; 0 where it shows nothing."""
+    """Values of a square of the network at its place in the image; 0 outside the square."""
     place = (frame.scale[0], 0, frame.offset[0], 0, frame.scale[1], frame.offset[1])
     return square.transform(size, Image.Transform.AFFINE, place, Image.Resampling.BILINEAR)

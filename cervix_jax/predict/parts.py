@@ -1,8 +1,8 @@
-"""The files that hold what became of the units until the table is made of them.
+"""Part files, which hold the results of units until the table is made from them.
 
-A part is lines of JSON. The first, its head, says what decides the rows. Then each line is a list
-of entries, one for each unit. The part of a shard ends with a line that says that it is whole. What
-a killed process wrote of a line is cut off again when another goes on.
+A part is lines of JSON. The first line, its head, holds the facts that decide the rows. Each
+further line is a list of entries, one per unit. The part of a shard ends with a line that marks it
+as complete. An incomplete line of a killed process is removed when another process continues.
 """
 
 import dataclasses
@@ -15,26 +15,26 @@ from typing import Any, NamedTuple
 
 from cervix_jax.errors import InputError
 
-# In place of all columns but the path where a unit was left out.
+# Replaces all columns but the path if a unit was left out.
 REASON = "reason"
-# Of an entry that is no row itself: the rows of its unit, none or many.
+# Key of the rows of a unit, for an entry that is not a row itself.
 ROWS = "rows"
 PART = "part"
-# In the head of a shard: how many units make a batch, see `shard.Shard`.
+# In the head of a shard: number of units in a batch, see `shard.Shard`.
 TOGETHER = "together"
 _END = "whole"
-_LONGEST_END = 4096  # bytes, far more than it has
+_LONGEST_END = 4096  # bytes, far more than the last line needs
 Entry = Mapping[str, Any]
-# What reading a file that is no part, or a damaged one, raises.
+# Exceptions from reading a file that is not a part, or is damaged.
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class Unit(NamedTuple):
-    """What is done at a time, and never divided.
+    """The smallest unit of work, which is never divided.
 
     Attributes:
       path: the image, field or slide.
-      part: which part of it, e.g. "row 3 of 40"; "" is all of it.
+      part: name of a part of it, e.g. "row 3 of 40"; "" for all of it.
     """
 
     path: str
@@ -42,13 +42,13 @@ class Unit(NamedTuple):
 
 
 class End(NamedTuple):
-    """The last line of a part that is whole.
+    """The last line of a complete part.
 
     Attributes:
-      units: how many it holds.
-      of: how many units all shards hold together.
-      listed: digest of the list of all units, which all shards must have had.
-      digest: of the lines before this one.
+      units: number of units in the part.
+      of: number of units in all shards together.
+      listed: digest of the list of all units, which must be equal for all shards.
+      digest: digest of the lines before this one.
     """
 
     units: int
@@ -59,17 +59,17 @@ class End(NamedTuple):
 
 @dataclasses.dataclass
 class Part:
-    """What a part holds.
+    """Summary of a part file.
 
     Attributes:
       path: the file.
-      head: its first line: `facts`, `columns` and, of a shard, `shard` and `together`.
-      units: how many units it has.
-      rows: how many rows they make.
-      skipped: how many units were left out.
-      length: bytes of its whole lines, without the end.
-      digest: SHA-256 of these.
-      end: its last line, where it is whole.
+      head: its first line: `facts`, `columns` and, for a shard, `shard` and `together`.
+      units: number of units.
+      rows: number of rows.
+      skipped: number of units left out.
+      length: number of bytes of complete lines, without the last line of a complete part.
+      digest: SHA-256 of these bytes.
+      end: its last line, if it is complete.
     """
 
     path: Path
@@ -82,12 +82,12 @@ class Part:
     end: End | None = None
 
     def add_line(self, line: bytes) -> None:
-        """Note a line that is in the file now."""
+        """Count a line that was added to the file."""
         self.length += len(line)
         self.digest.update(line)
 
     def count(self, entries: Sequence[Entry]) -> None:
-        """Note what became of some units."""
+        """Count the results of some units."""
         self.units += len(entries)
         self.skipped += sum(REASON in entry for entry in entries)
         self.rows += sum(1 for _ in rows_of(entries))
@@ -97,21 +97,21 @@ def read_head(path: Path) -> dict[str, Any]:
     """The first line of a part.
 
     Raises:
-      UNREADABLE: it cannot be read, or is no part.
+      UNREADABLE: it cannot be read, or is not a part.
     """
     with path.open("rb") as file:
         return json.loads(file.readline())
 
 
 def read_part(path: Path) -> Part:
-    """Go through a part; a last line without its end is left aside.
+    """Read through a part; an incomplete last line is ignored.
 
     Raises:
-      UNREADABLE: it cannot be read, is no part, or is damaged.
+      UNREADABLE: it cannot be read, is not a part, or is damaged.
     """
     with path.open("rb") as file:
         if not (first := file.readline()).endswith(b"\n"):
-            raise ValueError("its first line is cut")
+            raise ValueError("its first line is incomplete")
         part = Part(path, json.loads(first))
         part.add_line(first)
         for line in iter(file.readline, b""):
@@ -119,11 +119,11 @@ def read_part(path: Path) -> Part:
                 break
             value = json.loads(line)
             if part.end is not None:
-                raise ValueError("it goes on after its end")
+                raise ValueError("it has lines after its last one")
             if isinstance(value, dict):
                 part.end = End(**value[_END])
                 if (part.end.units, part.end.digest) != (part.units, part.digest.hexdigest()):
-                    raise ValueError("it is not what its last line says: it was changed or cut")
+                    raise ValueError("it does not match its last line: it was changed or cut")
                 continue
             part.count(value)
             part.add_line(line)
@@ -131,7 +131,7 @@ def read_part(path: Path) -> Part:
 
 
 def has_end(path: Path) -> bool:
-    """Whether the last line of a part is its end, without reading the others.
+    """Whether a part is complete; reads only its last line.
 
     Raises:
       OSError: it cannot be read.
@@ -143,14 +143,14 @@ def has_end(path: Path) -> bool:
 
 
 def end_line(end: End) -> dict[str, Any]:
-    """The line that ends a part, as JSON."""
+    """The last line of a part, as JSON."""
     return {_END: end._asdict()}
 
 
 def entries_of(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
-    """The entries of the units in their order, which were dealt to so many parts.
+    """The entries of all units in their original order, from the parts they were dealt to.
 
-    A file is open only while a line is read, since systems limit how many are open at a time.
+    A file is open only while a line is read, since systems limit the number of open files.
 
     Raises:
       InputError: a part has become shorter.
@@ -168,14 +168,14 @@ def entries_of(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
 
 
 def rows_of(entries: Sequence[Entry] | Iterator[Entry]) -> Iterator[Entry]:
-    """The rows that entries make."""
+    """The rows of entries."""
     for entry in entries:
         if REASON not in entry:
             yield from entry.get(ROWS, (entry,))
 
 
 def unit_of(entry: Entry) -> tuple[str, str]:
-    """Path and part of the unit that an entry is of."""
+    """Path and part of the unit of an entry."""
     return entry["path"], entry.get(PART, "")
 
 
@@ -201,7 +201,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def differing(begun: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first thing that is not the same in two heads, for a message; "" where all is."""
+    """The first difference between two heads, for a message; "" if there is none."""
     if begun["columns"] != now["columns"]:
         return f"the columns {', '.join(begun['columns'])}"
     names = [name for name in now["facts"] if begun["facts"].get(name) != now["facts"][name]]

@@ -1,4 +1,4 @@
-"""Names of the pictures that are made of images: unique, and inside their folder on any system."""
+"""Names of pictures made from images: unique, and valid file names on any system."""
 
 import hashlib
 import os
@@ -8,14 +8,14 @@ _LONGEST = 80
 
 
 def picture_name(path: str, suffix: str) -> str:
-    """A file name for something made of the image `path`.
+    """A file name for a picture of the image `path`.
 
-    It has no folder in it and nothing but ASCII letters, digits, `_`, `-` and `.`; of two images
-    with the same name, the digits after it differ.
+    It contains only ASCII letters, digits, `_`, `-` and `.`, and no folder. Images with the same
+    name in different folders get different digits.
 
     Args:
-      path: as it was given.
-      suffix: with its dot.
+      path: path as given.
+      suffix: suffix with its dot.
     """
     stem = os.path.splitext(os.path.basename(path))[0]
     readable = re.sub(r"[^\w.-]", "_", stem, flags=re.ASCII)[:_LONGEST].strip(".")
@@ -24,9 +24,9 @@ def picture_name(path: str, suffix: str) -> str:
 
 
 def shown(path: str) -> str:
-    """A path for a table: text that can be encoded, and no formula where a spreadsheet opens it.
+    """A path for a table: encodable text that a spreadsheet does not read as a formula.
 
-    What would begin a formula gets `./` before it, which names the same file.
+    A path that would start a formula is prefixed with `./`, which names the same file.
     """
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return f"./{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,4 +1,4 @@
-"""Positions of nuclei in fields: a table of image, x, y, or CRIC's own classifications."""
+"""Positions of nuclei in fields: a table of image, x and y, or CRIC's own classifications."""
 
 import collections
 import contextlib
@@ -17,26 +17,25 @@ from cervix_jax.predict.geojson import stored_size
 from cervix_jax.predict.picture_names import shown
 
 _COLUMNS = ("image", "x", "y")
-# As QuPath exports measurements of images without and with a pixel size.
+# Columns of measurements exported from QuPath, for images without and with a pixel size.
 _QUPATH = ("Centroid X px", "Centroid Y px")
 _CALIBRATED = re.compile(r"centroid [xy] (?!px)(\S+)", re.IGNORECASE)
 _CRIC = "image_filename"
 
 
 class Positions:
-    """Nuclei by image.
+    """Positions of nuclei by image.
 
-    An image in the file is a name without folders; another suffix counts as the same image, since
-    copies change it.
+    Images in the file are named without folders. A different suffix counts as the same image, since
+    copies often change it.
 
     Args:
       path: a table with `image, x, y` and any other columns, one of QuPath (`Image`,
-        `Centroid X px`, `Centroid Y px`), or classifications.csv or .json as
-        CRIC publishes them. Pixels from the upper left corner of the image
-        as its file stores it, not turned by its EXIF orientation: the frame of QuPath and of the
-        GeoJSON that is written.
-      width: width, as stored, of the images that the positions are given in, if they were made
-        smaller or larger since; 0 takes them as they are.
+        `Centroid X px`, `Centroid Y px`), or classifications.csv or .json as published by CRIC.
+        Coordinates are pixels from the upper left corner of the image as stored in its file, not
+        rotated by its EXIF orientation: the frame of QuPath and of the written GeoJSON.
+      width: stored width of the images on which positions were marked, if they were resized since;
+        0 means unchanged.
 
     Raises:
       InputError: the file or one of its rows cannot be used.
@@ -63,7 +62,7 @@ class Positions:
           float64 [n, 2], x and y, in the order of the file; n may be 0.
 
         Raises:
-          InputError: one lies outside of the image.
+          InputError: a position lies outside the image.
         """
         scale = size[0] / self._width if self._width else 1.0
         nuclei = self._nuclei.get(_key(image), [])
@@ -71,17 +70,17 @@ class Positions:
             if x * scale >= size[0] or y * scale >= size[1]:
                 raise InputError(
                     f"{where}: ({x:g}, {y:g}) lies outside of {shown(image)}, "
-                    f"{size[0]} x {size[1]} px; repair it, or say with --positions_width how wide "
-                    "the images are that the positions belong to."
+                    f"{size[0]} x {size[1]} px; correct it, or give --positions_width, the width "
+                    "of the images on which positions were marked."
                 )
         return np.asarray([(x * scale, y * scale) for x, y, _ in nuclei], float).reshape(-1, 2)
 
     def check(self, images: Iterable[str], max_pixels: int) -> list[str]:
-        """See that positions and images belong together, before any work.
+        """Check that positions and images match, before any work.
 
         Args:
           images: paths of the fields.
-          max_pixels: see `files.images.read_image`; images that cannot be read are passed over.
+          max_pixels: see `files.images.read_image`; unreadable images are ignored.
 
         Returns:
           Images of the file that are not among the given ones.
@@ -99,18 +98,20 @@ class Positions:
                 upright = image_size(image, max_pixels=max_pixels)
                 self.of(image, stored_size(upright, turned))
         if not names:
-            raise InputError(f"{self._path}: has positions of none of the images.")
+            raise InputError(
+                f"{self._path}: has positions for none of the images; check the image names."
+            )
         for key, paths in names.items():
             if len(paths) > 1:
                 raise InputError(
                     f"{self._path}: the positions of {key} may belong to {shown(paths[0])} or "
-                    f"{shown(paths[1])}; give one of the two."
+                    f"{shown(paths[1])}; give only one of the two images."
                 )
         return [key for key in self._nuclei if key not in names]
 
 
 def _key(image: str) -> str:
-    # Names may hold dots: only the suffix of an image is one.
+    # Names may contain dots: only the suffix of an image is removed.
     path = PurePath(nfc(image))
     return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
@@ -128,12 +129,12 @@ def _read(path: Path) -> Iterator[tuple[str, float, float, str]]:
     units = [match[1] for name in table.columns if (match := _CALIBRATED.fullmatch(name))]
     if units and not set(columns) <= set(table.columns):
         raise InputError(
-            f"{path}: positions in {units[0]}, not in pixels; divide them by the size of a pixel "
+            f"{path}: positions in {units[0]}, not in pixels; divide them by the pixel size "
             f"(QuPath shows it under Image) and name the columns {', '.join(_COLUMNS)}."
         )
     table.require("image", *columns)
     for row in table:
         if not row["image"]:
-            raise InputError(f"{row.where}: image is empty; name the file.")
+            raise InputError(f"{row.where}: image is empty; enter the file name.")
         x, y = (row.number(name, least=0) for name in columns)
         yield row["image"], x, y, row.where

@@ -1,10 +1,10 @@
-"""Which shard a process is, by the variables that the scheduler which started it sets.
+"""The shard of a process from the environment variables of the scheduler that started it.
 
 Slurm numbers the tasks of a job array (https://slurm.schedmd.com/job_array.html) and of a step of
 `srun`. SkyPilot numbers the nodes of a cluster and the jobs of a pool
 (https://docs.skypilot.co/en/stable/running-jobs/environment-variables.html). Kubernetes numbers the
-pods of an indexed Job (https://kubernetes.io/docs/concepts/workloads/controllers/job/), without
-their number.
+pods of an indexed Job (https://kubernetes.io/docs/concepts/workloads/controllers/job/), but does
+not give their total number.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ _MISSING = {
 
 @dataclasses.dataclass(frozen=True)
 class _Rank:
-    """A place among several, from 0, and the variables that say so."""
+    """A number among several, from 0, and the variables that give it."""
 
     index: int
     count: int
@@ -33,17 +33,16 @@ class _Rank:
 
 
 def shard_of_scheduler(environment: Mapping[str, str]) -> tuple[Shard, str]:
-    """The shard of a process, and which variables say so; "" where none do and it takes all.
+    """The shard of a process and the variables that give it; all units and "" if there are none.
 
-    Ranks of one scheduler multiply: of an array of 4 tasks that start 2 processes each, there are 8
-    shards.
+    Numbers of one scheduler multiply: an array of 4 tasks that start 2 processes each has 8 shards.
 
     Args:
       environment: such as `os.environ`.
 
     Raises:
-      InputError: the variables are no numbers, do not fit together, or the number of shards is
-        missing.
+      InputError: a variable is not a number, variables contradict each other, or the total number
+        of shards is missing.
     """
     found: dict[str, tuple[Shard, str]] = {}
     for scheduler, ranks in (
@@ -61,14 +60,14 @@ def shard_of_scheduler(environment: Mapping[str, str]) -> tuple[Shard, str]:
             found[scheduler] = shard, " and ".join(why)
     if len({shard for shard, _ in found.values()}) > 1:
         said = "; ".join(f"{name} {shard} by {why}" for name, (shard, why) in found.items())
-        raise InputError(f"which shard this is is said twice: {said}; {_WAY_OUT}.")
+        raise InputError(f"two schedulers give different shards: {said}; {_WAY_OUT}.")
     return next(iter(found.values()), (WHOLE, ""))
 
 
 def _slurm(environment: Mapping[str, str]) -> Iterator[_Rank]:
     if f"{_ARRAY}_ID" in environment:
         yield _array(environment)
-    # Slurm numbers a batch script as process 0 of all its tasks; only in a step are there others.
+    # Slurm numbers a batch script as process 0 of all its tasks; only a step has the others.
     if "SLURM_STEP_NODELIST" in environment and "SLURM_PROCID" in environment:
         step = "SLURM_STEP_NUM_TASKS" in environment
         yield _rank(environment, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS" if step else "SLURM_NTASKS")
@@ -82,8 +81,8 @@ def _array(environment: Mapping[str, str]) -> _Rank:
     index, rest = divmod(own - first, max(step, 1))
     if step < 1 or rest or not 0 <= index < count or (last - first) // step + 1 != count:
         raise InputError(
-            f"{why} is of an array of {count} from {first} to {last} in steps of {step}, which has "
-            f"gaps; submit it as --array=1-{max(count, 1)}, or {_WAY_OUT}."
+            f"{why} belongs to an array of {count} from {first} to {last} in steps of {step}, "
+            f"which has gaps; submit it as --array=1-{max(count, 1)}, or {_WAY_OUT}."
         )
     return _Rank(index, count, f"{why} of {_ARRAY}_COUNT={count}")
 
@@ -105,7 +104,7 @@ def _kubernetes(environment: Mapping[str, str]) -> Iterator[_Rank]:
 def _rank(environment: Mapping[str, str], name: str, of: str) -> _Rank:
     index, count = _number(environment, name), _number(environment, of)
     if index >= count:
-        raise InputError(f"{name}={index} is beyond {of}={count}; {_WAY_OUT}.")
+        raise InputError(f"{name}={index} is not below {of}={count}; {_WAY_OUT}.")
     return _Rank(index, count, f"{name}={index} of {of}={count}")
 
 
@@ -116,7 +115,7 @@ def _number(environment: Mapping[str, str], name: str, missing: int | None = Non
     if not text:
         what = _MISSING.get(name, f"set {name}")
         raise InputError(
-            f"{name} is missing, and so of how many shards this is one; {what}, or {_WAY_OUT}."
+            f"{name} is missing, so the number of shards is unknown; {what}, or {_WAY_OUT}."
         )
     if not (text.isascii() and text.isdecimal()):
         raise InputError(f"the environment variable {name}={text!r} is not a number; {_WAY_OUT}.")

@@ -1,4 +1,4 @@
-"""Which classes are worse than others, which are abnormal, and the worst that a field shows."""
+"""Order of severity of classes, abnormal classes, and the worst finding in a field."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class Severity:
     Attributes:
       class_names: C names.
       ranks: int [C], higher is worse; classes may share a rank.
-      abnormal: bool [C]; None where nobody says which classes are.
-      source: where the order comes from.
+      abnormal: bool [C]; None if the abnormal classes are unknown.
+      source: origin of the order.
       known: whether there is an order; without one no class is worse than another.
     """
 
@@ -31,7 +31,7 @@ class Severity:
     def text(self) -> str:
         """The order in words, from harmless to worst."""
         if not self.known:
-            return "unknown, so no class is called the worst; give --severity=harmless,...,worst"
+            return "unknown, so there is no worst class; give --severity=harmless,...,worst"
         steps = [
             " = ".join(n for n, r in zip(self.class_names, self.ranks, strict=True) if r == rank)
             for rank in np.unique(self.ranks)
@@ -39,16 +39,14 @@ class Severity:
         return " < ".join(steps)
 
     def worst(self, probabilities: np.ndarray, least: float) -> tuple[str, float, int] | None:
-        """The worst class that somewhere is probable enough.
-
-        Of classes of one rank the more probable one.
+        """The worst class that reaches a probability anywhere; of equal ranks the more probable.
 
         Args:
           probabilities: float [n, C], of windows or nuclei.
-          least: probability that one of them must give the class.
+          least: minimum probability of the class in one of them.
 
         Returns:
-          The class, its greatest probability, and the row that has it; None where no class reaches
+          The class, its greatest probability, and the row of that; None if no class reaches
           `least`, or no order is known.
         """
         if not len(probabilities) or not self.known:
@@ -68,15 +66,15 @@ class Severity:
 def severity_of(
     class_names: Sequence[str], order: Sequence[str] = (), abnormal: Sequence[str] = ()
 ) -> Severity:
-    """The order of these classes.
+    """The order of severity of classes.
 
-    Without an order of one's own: that of the Bethesda system or of Herlev's numbering, or the
-    categories of a data set that the package knows. Other classes have no order.
+    By default the order is that of the Bethesda system, of Herlev's numbering, or of the categories
+    of a known data set. Other classes have no order.
 
     Args:
-      class_names: of the network.
-      order: all of them from harmless to worst.
-      abnormal: those that count as abnormal; by default by the hierarchies of known data sets.
+      class_names: classes of the network.
+      order: all classes from harmless to worst; () for the default.
+      abnormal: abnormal classes; () uses the hierarchies of known data sets.
 
     Raises:
       InputError: the order does not hold every class once, or a class is unknown.

@@ -1,4 +1,4 @@
-"""Which share of the units of a prediction a process takes."""
+"""Shards: shares of the units of a prediction for several processes."""
 
 import dataclasses
 import re
@@ -13,9 +13,9 @@ _WRITTEN = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 class Shard:
     """Share `number` of `count`, counted from 1; 1 of 1 is everything.
 
-    Units are dealt like cards: of units 0, 1, 2, ... shard k of n takes those with i % n = k - 1.
-    Where several go through the network together, whole batches are dealt, so that each unit has
-    the place in its batch that it has in one process: rounding depends on it.
+    Units are dealt in turn: of units 0, 1, 2, ... shard k of n takes those with i % n = k - 1. If
+    several units form a batch of the network, whole batches are dealt. Each unit then has the same
+    place in its batch as in a single process, which matters because rounding depends on it.
     """
 
     number: int
@@ -25,16 +25,16 @@ class Shard:
         return f"{self.number}/{self.count}"
 
     def takes(self, index: int, together: int = 1) -> bool:
-        """Whether it has the unit of that index, from 0, of which `together` make a batch."""
+        """Whether the shard has the unit of index `index` from 0; `together` units make a batch."""
         return index // together % self.count == self.number - 1
 
     def size(self, units: int, together: int = 1) -> int:
-        """How many of so many units it has."""
+        """Number of units in this shard, of `units` in total."""
         batches = range(self.number - 1, -(-units // together), self.count)
         return sum(min(together, units - batch * together) for batch in batches)
 
     def part_of(self, table: Path) -> Path:
-        """Where its entries lie until the table is made."""
+        """The part file, which holds its results until the table is made."""
         if self == WHOLE:
             return table.with_name(f"{table.name}.part")
         digits = len(str(self.count))
@@ -45,22 +45,20 @@ WHOLE = Shard(1, 1)
 
 
 def parse_shard(given: str) -> Shard:
-    """The shard of a text such as "3/16".
+    """Parse a shard such as "3/16".
 
     Raises:
-      InputError: it is none, or lies beyond the number of shards.
+      InputError: the text is not a shard, or its number exceeds the number of shards.
     """
     found = _WRITTEN.fullmatch(given) if isinstance(given, str) else None
     shard = Shard(int(found[1]), int(found[2])) if found else Shard(0, 0)
     if not 1 <= shard.number <= shard.count:
-        raise InputError(
-            f"--shard={given}: give which share of how many, counted from 1, e.g. 3/16."
-        )
+        raise InputError(f"--shard={given}: give number/total, counted from 1, e.g. 3/16.")
     return shard
 
 
 def parts_beside(table: Path) -> dict[Shard, Path]:
-    """The parts of shards that lie beside a table, in order.
+    """The parts of shards beside a table, in order.
 
     Raises:
       InputError: the folder cannot be listed.

@@ -1,7 +1,7 @@
-"""The page of a field or slide: its cells over an overview, in one HTML file that needs no network.
+"""The HTML page of a field or slide: its cells over an overview, in one file that works offline.
 
-The numbers of the cells are arrays of bytes in the page (base64, little-endian), about 50 bytes a
-cell of six classes, so that a slide of 100,000 cells stays a few megabytes.
+The page stores the numbers of the cells as arrays of bytes (base64, little-endian), about 50 bytes
+per cell of six classes, so the page of a slide with 100,000 cells stays a few megabytes.
 """
 
 import base64
@@ -19,8 +19,8 @@ from cervix_jax.predict.cell_summary import ABNORMAL, COUNT
 from cervix_jax.predict.geojson import colour_of, nucleus_radius
 from cervix_jax.predict.severity import Severity
 
-_FINEST = 65535  # probabilities in the page are whole numbers up to this
-_UNKNOWN_RADIUS = 6.0  # of a nucleus in pixels of the overview, where nobody knows micrometres
+_FINEST = 65535  # integer that stands for probability 1 in the page
+_UNKNOWN_RADIUS = 6.0  # of a nucleus in pixels of the overview, if the pixel size is unknown
 _THUMBNAIL_QUALITY = 85
 Column = Sequence[Any] | np.ndarray  # numbers, texts, or sets of texts
 
@@ -44,9 +44,9 @@ def write_page(
     attributions: Sequence[np.ndarray] = (),
     attribution_note: str = "",
 ) -> None:
-    """Write the page of one field or slide, whole or not at all.
+    """Write the page of one field or slide, as a whole or not at all.
 
-    Every text is shown as text, whatever it holds.
+    All texts are escaped.
 
     Args:
       path: the file.
@@ -56,19 +56,19 @@ def write_page(
       positions: float [n, 2], x and y of the cells in pixels of the finest level. n may be 0.
       probabilities: float [n, C].
       severity: the C classes and their order.
-      summary: the row that `cell_summary.summarise` makes of them.
-      provenance: what made it, by name: run, step, digest of the weights, detector, resolution.
-      columns: further columns of the cells' table, by name n numbers, texts, or sets of texts.
-      chosen: rows of the m cells of the gallery, from `cell_summary.suspicious`.
-      gallery: m pictures of them, uint8 [s, s, 3], as the network saw them.
-      side: of the square that the network saw of a cell, in pixels of the finest level.
-      attribution: a PNG file of the whole field or slide that may be laid over the overview.
+      summary: the row of `cell_summary.summarise`.
+      provenance: origin of the results by name: run, step, digest of the weights, detector, ...
+      columns: further columns of the cells' table: by name n numbers, texts, or sets of texts.
+      chosen: indices of the m cells of the gallery, from `cell_summary.suspicious`.
+      gallery: m pictures of these cells, uint8 [s, s, 3], as the network's input.
+      side: side of the crop around a cell, in pixels of the finest level.
+      attribution: a PNG file of the whole field or slide that can be laid over the overview.
       attributions: pictures uint8 [s, s, 4] to lay over those of the gallery, all or none.
-      attribution_note: what these show.
+      attribution_note: explanation of the attribution pictures.
 
     Raises:
       InputError: the file cannot be written.
-      ValueError: the arrays do not fit each other.
+      ValueError: the arrays do not fit together.
     """
     rows = np.asarray(chosen, np.int64)
     pictures = {len(gallery), len(attributions) or len(gallery)}
@@ -168,8 +168,8 @@ def sentences(summary: Mapping[str, Any], severity: Severity) -> list[str]:
     """
     total, left_out = summary["cells"], summary.get("left_out", 0)
     missing = [
-        f"{left_out:,} row{'s' if left_out > 1 else ''} of tiles could not be read, so that the "
-        "cells there are missing."
+        f"{left_out:,} row{'s' if left_out > 1 else ''} of tiles could not be read, so the cells "
+        "there are missing."
     ][: left_out > 0]
     if not total:
         return ["No cell was detected, so nothing is known of this field or slide.", *missing]
@@ -193,7 +193,7 @@ def sentences(summary: Mapping[str, Any], severity: Severity) -> list[str]:
         )
     name = summary["class"]
     said.append(
-        f"All cells together, by the rule {summary['rule'].replace('_', ' ')}: {name} "
+        f"All cells combined by the rule {summary['rule'].replace('_', ' ')}: {name} "
         f"({summary[f'{PREFIX}{name}']:.3f})."
     )
     return [*said, *missing]
@@ -207,7 +207,7 @@ def _size(summary: Mapping[str, Any]) -> str:
     width, height, mpp = (summary[name] for name in ("width", "height", "mpp"))
     text = f"{width:,} by {height:,} pixels"
     if not mpp:
-        return f"{text}; micrometres a pixel unknown"
+        return f"{text}; micrometres per pixel unknown"
     sides = " by ".join(f"{side * mpp / 1000:.3g}" for side in (width, height))
     return f"{text} of {mpp:.4g} micrometres, {sides} mm"
 

@@ -1,4 +1,4 @@
-"""The one table that is made of what became of the units, and the list of those left out."""
+"""The final table, made from the results of units, and the list of those left out."""
 
 import csv
 import io
@@ -26,19 +26,19 @@ NUMBER = "cell"  # a column that counts the rows of each path
 
 
 class Table:
-    """The table of parts that are done, one or those of all shards.
+    """The table of finished parts, of one part or those of all shards.
 
     Args:
       path: the table.
-      parts: in the order of their shards.
-      at_end: facts that the parts have not.
+      parts: parts in the order of their shards.
+      at_end: facts that the parts lack.
 
     Attributes:
       columns: names of its columns.
-      facts: what decided the rows, and what is made of them at the end.
-      units: how many were looked at.
-      rows: how many rows it has.
-      skipped: how many units were left out.
+      facts: facts that decided the rows, and that decide what is made from them at the end.
+      units: number of units.
+      rows: number of rows.
+      skipped: number of units left out.
       skipped_path: the list of these.
     """
 
@@ -52,7 +52,7 @@ class Table:
         self.skipped_path = beside(path, "skipped")
 
     def entries(self) -> Iterator[Entry]:
-        """What became of each unit, in order, numbers with six digits."""
+        """The result of each unit, in order, numbers with six digits."""
         return entries_of(self._parts)
 
     def read(self) -> Iterator[Entry]:
@@ -60,10 +60,10 @@ class Table:
         return rows_of(self.entries())
 
     def write(self) -> None:
-        """Make the table, and remove the parts.
+        """Write the table and remove the parts.
 
         Raises:
-          InputError: no unit could be predicted; the list of those left out is kept.
+          InputError: no unit could be predicted; the list of units left out is kept.
         """
         if self.skipped:
             with atomic.replacing(self.skipped_path) as temporary, temporary.open("wb") as file:
@@ -77,7 +77,7 @@ class Table:
             self.skipped_path.unlink(missing_ok=True)  # of an earlier table
         if self.skipped == self.units:
             self._remove_parts()
-            more = f"{self.skipped_path} says why" if self.skipped else "there is none"
+            more = f"{self.skipped_path} has the reasons" if self.skipped else "there is none"
             raise InputError(f"none of {self.units} images could be predicted; {more}.")
         with atomic.replacing(self.path) as temporary, temporary.open("wb") as file:
             is_csv = self.path.suffix == ".csv"
@@ -96,7 +96,7 @@ class Table:
 
 
 def numbered(rows: Iterator[Entry]) -> Iterator[Entry]:
-    """Rows with their numbers, from 1 on for each path; those of a path stand together."""
+    """Rows numbered from 1 for each path; the rows of a path must be next to each other."""
     for _, same in itertools.groupby(rows, lambda row: row["path"]):
         for number, row in enumerate(same, 1):
             yield {**row, NUMBER: number}
@@ -115,8 +115,8 @@ def csv_text(rows: Iterator[Any] | Sequence[Any]) -> bytes:
 
 
 def text_cell(value: Any) -> Any:
-    """A value as a cell of a CSV file has it."""
+    """A value as written to a cell of a CSV file."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    # A set without classes: an empty cell would be NaN to those who read it.
+    # An empty set: an empty cell would be read as NaN.
     return ("|".join(value) or EMPTY_SET) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What an evaluation settled on validation images, for images without a label."""
+"""Temperature and threshold fitted on validation images, for predicting unlabelled images."""
 
 import dataclasses
 import json
@@ -13,12 +13,12 @@ from cervix_jax.statistics.conformal import lac_scores
 
 @dataclasses.dataclass(frozen=True)
 class Validation:
-    """Decisions of the same weights, or why there are none.
+    """Decisions fitted for the same weights, or the reason why there are none.
 
     Attributes:
-      temperature: what logits are divided by, or None.
+      temperature: divisor of the logits, or None.
       threshold: greatest score 1 - p of a class in a conformal set, or None.
-      missing: why both are None, else "".
+      missing: reason if both are None, else "".
     """
 
     temperature: float | None = None
@@ -31,24 +31,24 @@ class Validation:
 
 
 def read_validation(workdir: Path | None, step: int, coverage: float) -> Validation:
-    """Reads `evaluate/test_decisions.json`, if it is of the same step.
+    """Read `evaluate/test_decisions.json`, if it is of the same step.
 
     Args:
-      workdir: the run's folder; None for a run made in memory, which has none.
+      workdir: the run's folder; None for a run in memory, which has none.
       step: the training step of the weights.
-      coverage: how often a conformal set shall hold the true class.
+      coverage: target coverage of conformal sets.
 
     Raises:
       InputError: the file is damaged, or has no sets of that coverage.
     """
     if workdir is None:
-        return Validation(missing="the run has no folder, and so was never evaluated")
+        return Validation(missing="the run has no folder, so it has no evaluation")
     folder = workdir / "evaluate"
     path = folder / "test_decisions.json"
     if not path.is_file():
         return Validation(
-            missing=f"{path} is not there; `python -m cervix_jax.evaluate --workdir={workdir}` "
-            "makes it where the run has enough validation images"
+            missing=f"{path} does not exist; `python -m cervix_jax.evaluate --workdir={workdir}` "
+            "makes it if the run has enough validation images"
         )
     try:
         decided_at = json.loads((folder / "test.json").read_text(encoding="utf-8"))["step"]
@@ -64,8 +64,8 @@ def read_validation(workdir: Path | None, step: int, coverage: float) -> Validat
         ) from error
     if decided_at != step:
         return Validation(
-            missing=f"{path} is of step {decided_at} and the weights of step {step}; "
-            f"`python -m cervix_jax.evaluate --workdir={workdir} --step={step}` makes them anew"
+            missing=f"{path} is of step {decided_at}, but the weights are of step {step}; "
+            f"`python -m cervix_jax.evaluate --workdir={workdir} --step={step}` makes it again"
         )
     if coverage not in thresholds:
         known = ", ".join(f"{target:g}" for target in sorted(thresholds))

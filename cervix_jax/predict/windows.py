@@ -1,4 +1,4 @@
-"""Where a sliding window stops on a field, and what its results say of every pixel."""
+"""Positions of a sliding window on a field, and its results per pixel."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ MOST_OVERLAP = 0.9
 
 
 def check_window(window: int, overlap: float) -> None:
-    """Refuse a window that cannot slide.
+    """Refuse an invalid window.
 
     Raises:
       InputError: the side is not positive, or the overlap not in [0, 0.9].
@@ -22,13 +22,13 @@ def starts(length: int, window: int, overlap: float) -> np.ndarray:
     """First pixels of the windows along one side; the last window ends with the side.
 
     Args:
-      length: of the side in pixels, at least `window`.
-      window: its side in pixels.
-      overlap: share of a window that the next one covers too, in [0, 0.9]. It is a least one: the
-        last step may be shorter.
+      length: length of the side in pixels, at least `window`.
+      window: side of the window in pixels.
+      overlap: minimum overlap of neighbouring windows as a share, in [0, 0.9]; the last two may
+        overlap more.
 
     Returns:
-      int64 [n], rising from 0 to `length - window`; every pixel lies in some window.
+      int64 [n], rising from 0 to `length - window`; every pixel lies in at least one window.
     """
     step = max(1, round(window * (1 - overlap)))
     found = np.arange(0, length - window + 1, step)
@@ -43,19 +43,19 @@ def mean_over_windows(
     window: int,
     centres: tuple[np.ndarray, np.ndarray],
 ) -> np.ndarray:
-    """The mean of the windows that each point lies in.
+    """Mean over the windows that contain each point.
 
-    A window covers a rectangle, so that sums over windows are two matrix products.
+    A window covers a rectangle, so sums over windows are two matrix products.
 
     Args:
       values: float [rows, columns, K], of the windows.
-      known: bool [rows, columns], which windows have a value.
+      known: bool [rows, columns], whether a window has a value.
       corners: first pixels of the rows int [rows] and of the columns int [columns].
       window: side in pixels.
       centres: rows float [h] and columns float [w] of the points, in pixels of the field.
 
     Returns:
-      float64 [h, w, K]; NaN where no window with a value is.
+      float64 [h, w, K]; NaN at points in no window with a value.
     """
     down, across = (
         ((points[:, None] >= first) & (points[:, None] < first + window)).astype(np.float64)

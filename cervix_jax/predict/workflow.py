@@ -1,4 +1,4 @@
-"""Predictions of image files as a table; what the command `predict` does, without its flags."""
+"""Predictions of image files as a table: the command `predict` as a function, without its flags."""
 
 import contextlib
 import dataclasses
@@ -34,12 +34,12 @@ from cervix_jax.runs.run import Run, as_classifier
 
 ImagePaths = str | Path | Sequence[str | Path] | Iterator[str]
 
-# Images that are named on stderr as they are left out; the file names them all.
+# Maximum number of left-out images that are named on stderr; a file lists all of them.
 _NAMED = 20
 
 
 class _Rows(Protocol):
-    """Makes rows: `ImageRows`, `FieldRows` or `CellRows`."""
+    """Computes rows: `ImageRows`, `FieldRows` or `CellRows`."""
 
     unit: str
 
@@ -90,59 +90,59 @@ def predict_images(
     shard: str = str(WHOLE),
     progress: bool = True,
 ) -> Predicted:
-    """Predict image files, in constant memory, into a table with a row for each.
+    """Predict image files into a table with one row per image, in constant memory.
 
       predict_images("runs/rcan", ["cells/", "more/*.png"], out="predicted.csv")
       predict_images(run, "fields/", out="fields.csv", field="window", window=128)
 
-    The table gets its name when it is whole. What is left early, also by Ctrl-C, SIGTERM or a kill,
-    goes on with `resume` to the same bytes.
+    The table gets its name when it is complete. After a stop, also by Ctrl-C, SIGTERM or a kill,
+    `resume` continues the work and gives the same bytes.
 
     Args:
       run: a run, or its folder; a folder is loaded after all else is checked.
       images: files, folders, patterns of `glob`, or several of them; or an iterator of paths, which
-        are taken as they come.
-      out: the table, `.csv` or `.jsonl`. `<out>_skipped.csv` lists what cannot be read, and why.
-      step: which checkpoint of a folder, see `load_run`.
-      batch_size: images at a time; 0 takes the run's `eval_batch_size`, which gives the logits of
+        are used as they arrive.
+      out: the table, `.csv` or `.jsonl`. `<out>_skipped.csv` lists the files that cannot be read,
+        with reasons.
+      step: checkpoint of a folder, see `load_run`.
+      batch_size: images per batch; 0 uses the run's `eval_batch_size`, which gives the logits of
         `evaluate` to the last bit.
-      resume: go on with a call that was stopped; it must have been given the same.
-      overwrite: replace a table, or a part of one, that is there.
-      strict: fail at the first image that cannot be read.
-      max_pixels: images with more pixels are not decoded.
-      calibrated: divide logits by the temperature of the evaluation.
-      mpp: micrometres that a pixel of the images or fields measures; 0 takes what the run's data
-        set has. It decides predictions of runs of `data.resize=scale`, and the size of squares
-        about nuclei.
-      coverage: see `ImageOptions`; so are `group`, `aggregate`, `overlay` and `method`.
-      group: joins images; `<out>_groups.csv` has a row for each group.
-      aggregate: how images make up their group.
-      overlay: folder for a picture of each image with its explanation.
-      method: what explains.
-      feature_map: that Grad-CAM is made of.
-      field: None, or how whole fields are looked at: "window", "nuclei" or "cells". What follows
-        is of fields alone, see `FieldOptions`.
-      window: side of the window in pixels.
-      overlap: share of a window that the next one covers too.
-      min_contrast: windows with less are left out as empty.
-      positions: file of the nuclei.
-      positions_width: width of the fields that positions are given in.
-      crop: side of the square about a nucleus.
-      detector: what finds nuclei.
-      min_nucleus: the score that a nucleus needs.
+      resume: continue a stopped call, which must have had the same arguments.
+      overwrite: replace an existing table or an unfinished part of one.
+      strict: stop at the first image that cannot be read.
+      max_pixels: maximum pixels of an image; larger ones are skipped.
+      calibrated: divide logits by the temperature fitted on validation images.
+      mpp: pixel size of the images or fields in micrometres; 0 uses that of the run's data set. It
+        affects predictions of runs with `data.resize=scale`, and the size of crops around nuclei.
+      coverage: see `ImageOptions`; likewise `group`, `aggregate`, `overlay` and `method`.
+      group: rule that groups images; `<out>_groups.csv` has a row for each group.
+      aggregate: rule that combines the images of a group.
+      overlay: folder for a picture of each image with its attribution map.
+      method: attribution method of `overlay`.
+      feature_map: layer for Grad-CAM.
+      field: None, or the way to predict whole fields: "window", "nuclei" or "cells". The next
+        arguments, up to `maps`, are for fields only, see `FieldOptions`.
+      window: side of the sliding window in pixels.
+      overlap: overlap of neighbouring windows as a share.
+      min_contrast: minimum contrast of a window; others are skipped as empty background.
+      positions: file of positions of nuclei.
+      positions_width: width of the fields on which positions were marked.
+      crop: side of the square crop around a nucleus.
+      detector: detector of nuclei.
+      min_nucleus: minimum score of a nucleus.
       severity: all classes from harmless to worst.
-      abnormal: classes that the heat map counts as abnormal.
-      min_probability: what a class needs to count as the worst of a field.
-      heatmap: what heat maps show.
-      maps: folder of heat maps and GeoJSON; by default named as the table.
-      shard: which share of the images is done here, such as "3/16"; "auto" takes that of the
-        scheduler which started the process, see `schedulers`. The last of the shards to be done
-        makes the table, or `merge_shards` does.
-      progress: show a bar on standard error, and what there is to know on the way.
+      abnormal: classes that count as abnormal in the heat map.
+      min_probability: minimum probability for a class to count as a field's worst finding.
+      heatmap: content of heat maps.
+      maps: folder for heat maps and GeoJSON; by default named after the table.
+      shard: share of the images for this process, such as "3/16"; "auto" reads it from the
+        scheduler that started the process, see `schedulers`. The shard that finishes last writes
+        the table; otherwise `merge_shards` does.
+      progress: show a progress bar and notices on standard error.
 
     Raises:
-      InputError: something given cannot be used, or no image can be predicted.
-      Preempted: the process was asked to stop; `resume` goes on.
+      InputError: an argument cannot be used, or no image can be predicted.
+      Preempted: the process was asked to stop; `resume` continues.
     """
     table = Path(out)
     check_count("--max_pixels", max_pixels)
@@ -178,7 +178,7 @@ def predict_images(
     say = _say if progress else _keep_quiet
     share, why = (parse_shard(shard), "") if shard != AUTO else shard_of_scheduler(os.environ)
     if why:
-        say(f"shard {share} by {why}; --shard={WHOLE} takes all.")
+        say(f"shard {share} by {why}; --shard={WHOLE} predicts all images.")
     with held(share.part_of(table) if share != WHOLE else table, _called(table, share)):
         check_path(table, share, resume=resume, overwrite=overwrite)
         unread = Unread()
@@ -197,8 +197,8 @@ def predict_images(
                 raise InputError(f"--calibrated: there is no temperature: {validation.missing}.")
             if mpp and not needs_scale(run.config.data.resize) and field in (None, "window"):
                 raise InputError(
-                    f"--mpp={mpp:g}: nothing depends on it, as the run takes images of any "
-                    f"resolution (data.resize={run.config.data.resize}); leave it out."
+                    f"--mpp={mpp:g}: has no effect, as the run resizes images of any resolution "
+                    f"(data.resize={run.config.data.resize}); leave it out."
                 )
             network = Network(run, batch_size, validation.temperature if calibrated else None, mpp)
             given = {"--calibrated": calibrated, "--max_pixels": max_pixels}
@@ -207,7 +207,7 @@ def predict_images(
             )
             given |= deciding
             units = rows.units(paths)
-            if field == "cells":  # each file is opened to know its rows
+            if field == "cells":  # each file is opened to count its rows
                 bar = Bar(units, "finding tissue", unit="row", leave=False, disable=not progress)
                 listed_units = list(bar)
                 units, total = iter(listed_units), len(listed_units)
@@ -223,7 +223,7 @@ def predict_images(
             )
             with atomic.storage_named(output.part, output.when_full), output:
                 if output.whole:
-                    say(f"{output.part}: is whole already.")
+                    say(f"{output.part}: is already complete.")
                 try:
                     _write(output, rows, units, stop, total, strict=strict, progress=progress)
                 except (Preempted, KeyboardInterrupt):
@@ -247,7 +247,7 @@ def _rows(
     max_pixels: int,
     say: Callable[[str], None],
 ) -> tuple[_Rows, dict[str, object]]:
-    """What makes the rows, and the options that decide what they hold."""
+    """The object that computes rows, and the options that decide their contents."""
     run = network.run
     if not of_fields.field:
         rows = ImageRows(network, of_images, validation, max_pixels)
@@ -268,7 +268,7 @@ def _rows(
 def _listed(
     images: ImagePaths, unread: Unread, *, slides: bool = False
 ) -> tuple[Iterator[str], int | None]:
-    """Paths of the images, and how many there are where that can be known before."""
+    """Paths of the images, and their number if it is known in advance."""
     if isinstance(images, Iterator):
         return map(os.fspath, images), None
     given = [images] if isinstance(images, str | Path) else images
@@ -300,11 +300,11 @@ def _write(
     strict: bool,
     progress: bool,
 ) -> None:
-    """Add what becomes of the units that are left to do, batch by batch.
+    """Predict the remaining units, batch by batch, and add their results.
 
     Raises:
       InputError: an image cannot be used, with `strict`.
-      Preempted: it was asked to stop.
+      Preempted: the process was asked to stop.
     """
     share = None if total is None else output.shard.size(total, rows.together)
     remaining = output.remaining(units)
@@ -321,7 +321,7 @@ def _write(
                     continue
                 what = f"{entry['path']}: {entry[REASON]}"
                 if strict:
-                    raise InputError(f"{what}; mend or remove it, or leave out --strict.")
+                    raise InputError(f"{what}; repair or remove it, or leave out --strict.")
                 if progress and output.skipped < _NAMED:
                     bar.write(f"left out: {what}", file=sys.stderr)
             if batch:
@@ -345,4 +345,4 @@ def _keep_quiet(text: str) -> None:
 def _way_on(output: Output) -> str:
     if not output.units:
         return "nothing was done yet."
-    return f"they are in {output.part}, and the same command with --resume goes on."
+    return f"they are in {output.part}; the same command with --resume continues."

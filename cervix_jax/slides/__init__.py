@@ -1,6 +1,6 @@
-"""Whole slides and plain images behind one reader: regions, resolution, tiles without glass.
+"""Whole-slide images and plain images with one reader: regions, resolution, tiles with tissue.
 
-A caller opens a slide (`open_slide`), goes through its tiles (`tile_rows`) and reads the pixels of
+A caller opens a slide (`open_slide`), iterates over its tiles (`tile_rows`) and reads the pixels of
 each (`slide.read(tile.box, tile.size)`), or of any other rectangle.
 """
 

@@ -1,4 +1,4 @@
-"""Which files are whole slides, by their names and heads."""
+"""Recognition of whole-slide images by file name and header."""
 
 import contextlib
 import logging
@@ -8,24 +8,24 @@ from pathlib import Path
 SLIDE_SUFFIXES = (
     ".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".vms", ".vmu",
 )  # fmt: skip
-"""Names that only whole slides have; a TIFF may be one too."""
+"""Suffixes that only whole-slide images have; a TIFF may be one too."""
 _MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF
 
 
 def is_slide(path: Path | str) -> bool:
-    """Whether only a whole slide has such a name, by its suffix."""
+    """Whether the suffix is one that only whole-slide images have."""
     return str(path).lower().endswith(SLIDE_SUFFIXES)
 
 
 def needs_openslide(path: Path, max_pixels: int) -> bool:
     """Whether a file is read by OpenSlide rather than by `files.images`.
 
-    So are folders (DICOM), names of slides, and TIFFs in tiles that have several images, or more
-    pixels than are decoded at once.
+    True for folders (DICOM), for suffixes of slides, and for tiled TIFFs that contain several
+    images or have more pixels than can be decoded at once.
 
     Args:
       path: an existing file or folder.
-      max_pixels: the most that a plain image may have.
+      max_pixels: maximum number of pixels of a plain image.
     """
     if path.is_dir() or is_slide(path):
         return True
@@ -36,7 +36,7 @@ def needs_openslide(path: Path, max_pixels: int) -> bool:
 
 
 def _is_tiled_slide(path: Path, max_pixels: int) -> bool:
-    import tifffile  # a tenth of a second, and most images are no TIFF
+    import tifffile  # imported here: it takes a tenth of a second, and most images are not TIFF
 
     try:
         with tifffile_is_silent(), tifffile.TiffFile(path) as tiff:
@@ -45,13 +45,13 @@ def _is_tiled_slide(path: Path, max_pixels: int) -> bool:
                 return False
             several = len(tiff.pages) > 1 or bool(first.subifds)
             return several or first.imagewidth * first.imagelength > max_pixels
-    except Exception:  # its many types for damaged files, which `files.images` names
+    except Exception:  # damaged files raise many types; `files.images` reports the damage
         return False
 
 
 @contextlib.contextmanager
 def tifffile_is_silent() -> Iterator[None]:
-    """Keeps tifffile's log out of a command's output: what it says of a damaged file is raised."""
+    """Keep tifffile's log out of a command's output; damage raises an error anyway."""
     log = logging.getLogger("tifffile")
     before, log.disabled = log.disabled, True
     try:

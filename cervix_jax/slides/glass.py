@@ -1,39 +1,39 @@
-"""Where a slide has cells, and where it has bare glass only."""
+"""Separation of the covered parts of a slide from bare glass."""
 
 import numpy as np
 from scipy import ndimage
 
 from cervix_jax.slides.slide import Slide
 
-# The thumbnail's pixel in micrometres: a nucleus has about as much.
+# Pixel size of the thumbnail in micrometres, about the size of a nucleus.
 _PIXEL = 8.0
 _LONGEST = (1024, 4096)
-# Optical densities. Pale cytoplasm has about 0.1 more than the glass about it, glass in uneven
-# light 0.02. Otsu's threshold would divide nuclei from cytoplasm where cells cover the slide.
+# Optical densities. Pale cytoplasm has about 0.1 more than the glass around it, glass in uneven
+# light 0.02. Otsu's threshold would separate nuclei from cytoplasm if cells cover the slide.
 ABOVE_NEIGHBOURS = 0.05
 ABOVE_SLIDE = 0.2
-# What the scanner never saw is stored as white; the glass itself is rarely so.
+# Parts that were not scanned are stored as white; glass itself rarely is.
 _WHITE = 254
-_GLASS = 95.0  # percentile that shows the glass
+_GLASS = 95.0  # percentile of brightness that represents glass
 _BLOCK = 32
 
 
 def covered(slide: Slide) -> tuple[np.ndarray, float]:
-    """Find what absorbs light, on a thumbnail.
+    """Find the parts that absorb light, on a thumbnail.
 
-    A pixel is covered where its optical density in some channel exceeds by 0.05 that of the glass
-    near it (the brightest 5 % of a block of 32 x 32 pixels or of one of its neighbours), or by 0.2
-    that of the slide's glass. So uneven light and glass of two colours count as glass, while dirt
-    and ink count as cells: a tile too many costs time, one too few loses cells.
+    A pixel is covered if its optical density in some channel exceeds that of the glass near it (the
+    brightest 5 % of a block of 32 x 32 pixels or of one of its neighbours) by 0.05, or that of the
+    slide's glass by 0.2. So uneven light and glass of two colours count as glass, while dirt and
+    ink count as covered: an unnecessary tile costs time, a missing tile loses cells.
 
     Args:
-      slide: of known micrometres a pixel.
+      slide: a slide with known pixel size.
 
     Returns:
-      bool [h, w], and the level-0 pixels a pixel of it.
+      bool [h, w], and the number of level-0 pixels per pixel of it.
 
     Raises:
-      InputError: the micrometres a pixel are unknown.
+      InputError: the pixel size is unknown.
     """
     across = max(slide.size) * slide.require_mpp() / _PIXEL
     thumbnail, scale = slide.thumbnail(int(np.clip(np.ceil(across), *_LONGEST)))
@@ -41,7 +41,7 @@ def covered(slide: Slide) -> tuple[np.ndarray, float]:
 
 
 def is_covered(pixels: np.ndarray) -> np.ndarray:
-    """As `covered`, of uint8 [h, w, 3]; gives bool [h, w]."""
+    """Apply `covered` to an image uint8 [h, w, 3]; returns bool [h, w]."""
     scanned = (pixels < _WHITE).any(-1)
     found = np.zeros_like(scanned)
     if scanned.any():
@@ -54,7 +54,7 @@ def is_covered(pixels: np.ndarray) -> np.ndarray:
 
 
 def _glass_near(values: np.ndarray) -> np.ndarray:
-    """The glass about every pixel: uint8 [h, w], 0 where nothing was scanned."""
+    """Brightness of the glass around every pixel: uint8 [h, w], 0 where nothing was scanned."""
     height, width = values.shape
     rows, columns = -(-height // _BLOCK), -(-width // _BLOCK)
     whole = np.pad(values, ((0, rows * _BLOCK - height), (0, columns * _BLOCK - width)), "edge")
@@ -65,5 +65,5 @@ def _glass_near(values: np.ndarray) -> np.ndarray:
 
 
 def _limit(glass: np.ndarray | float, above: float) -> np.ndarray:
-    """Where the values begin whose optical density exceeds the glass's by less than `above`."""
+    """Smallest values whose optical density exceeds that of the glass by less than `above`."""
     return np.ceil((np.asarray(glass, np.float32) + 1) * 10**-above - 1).astype(np.uint8)

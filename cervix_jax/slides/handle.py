@@ -1,4 +1,4 @@
-"""A slide that OpenSlide has open, and that damage in one place does not close for all others."""
+"""An open OpenSlide handle that survives read errors in damaged regions."""
 
 import threading
 from pathlib import Path
@@ -8,13 +8,13 @@ from PIL import Image
 
 
 class Handle:
-    """Regions of a slide; several threads may read.
+    """Reads regions of a slide; several threads may read at once.
 
-    After its first error OpenSlide fails whatever is asked of the same handle. So a region that
-    fails is read again by a fresh one, which takes the place of the other where it succeeds.
+    After its first error, an OpenSlide handle fails on every further read. So a region that fails
+    is read again with a new handle, which replaces the old one if it succeeds.
 
     Args:
-      path: of the file.
+      path: the slide file.
       opened: the first handle.
     """
 
@@ -22,15 +22,15 @@ class Handle:
         self._path, self._opened, self._lock = path, opened, threading.Lock()
 
     def read(self, corner: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
-        """A region as `OpenSlide.read_region` gives it.
+        """Read a region as `OpenSlide.read_region` does.
 
         Raises:
-          openslide.OpenSlideError: it is damaged.
+          openslide.OpenSlideError: the region is damaged.
         """
         try:
             return self._opened.read_region(corner, level, size)
         except openslide.OpenSlideError:
-            pass  # there, or before in another place
+            pass  # damage in this region, or an earlier error of the handle
         fresh = openslide.OpenSlide(self._path)
         try:
             region = fresh.read_region(corner, level, size)
@@ -38,10 +38,10 @@ class Handle:
             fresh.close()
             raise
         with self._lock:
-            # The other closes itself once no thread reads it any more.
+            # The old handle is closed by garbage collection once no thread uses it.
             self._opened = fresh
         return region
 
     def close(self) -> None:
-        """Close the file; no read may be under way."""
+        """Close the file; no read may be in progress."""
         self._opened.close()

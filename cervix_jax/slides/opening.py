@@ -1,9 +1,9 @@
-"""Opens a whole slide or a plain image.
+"""Opens a whole-slide image or a plain image.
 
-The tests make and read these: SVS in Aperio's page layout, tiled pyramidal TIFF with its levels in
-pages and in sub-IFDs, DICOM (VL whole slide microscopy), and the plain formats of `files.images`.
-NDPI, MRXS, SCN, BIF, CZI, VMS and others are read by OpenSlide as its authors say; no file of a
-scanner is at hand to test them with.
+The tests create and read these formats: SVS in Aperio's page layout, tiled pyramidal TIFF with its
+levels in pages and in sub-IFDs, DICOM (VL whole slide microscopy), and the plain formats of
+`files.images`. NDPI, MRXS, SCN, BIF, CZI, VMS and others are read by OpenSlide according to its
+documentation; they are untested here, as no file of a scanner is available.
 """
 
 import contextlib
@@ -41,23 +41,23 @@ _WAY_OUT = "copy it again, or save it as a tiled pyramidal TIFF"
 
 
 def open_slide(path: Path | str, mpp: float | None = None, max_pixels: int = MAX_PIXELS) -> Slide:
-    """Open a whole slide by OpenSlide, or a plain image by `files.images.read_rgb`.
+    """Open a whole-slide image with OpenSlide, or a plain image with `files.images.read_rgb`.
 
     Args:
-      path: a file, or the folder of a DICOM slide. Of several series in a folder the first by
-        name is read: give a .dcm file of each instead.
-      mpp: micrometres a level-0 pixel, 0.05 to 10, where the file says nothing or a wrong value.
-        Plain images need it: the resolution in them is a printer's.
-      max_pixels: the most that a plain image may have; slides may have any number.
+      path: a file, or the folder of a DICOM slide. If a folder holds several series, the first by
+        name is read; give a .dcm file of each instead.
+      mpp: micrometres per level-0 pixel, 0.05 to 10, if the file gives none or a wrong value. Plain
+        images need it, as the resolution stored in them is meant for printing.
+      max_pixels: maximum number of pixels of a plain image; slides may have any size.
 
     Returns:
-      The slide, a context manager. Its last pixel of every level has been read, so that a
-      truncated file is found here and not after an hour.
+      The slide, a context manager. The last pixel of every level has been read, so a truncated file
+      is detected here.
 
     Raises:
-      UnreadableImage: absent, no slide, damaged, or a plain image that cannot be used.
-      InputError: `mpp` or the micrometres a pixel in the file cannot be believed, or OpenSlide is
-        not installed.
+      UnreadableImage: absent, not a slide, damaged, or a plain image that cannot be used.
+      InputError: `mpp`, or the pixel size in the file, is implausible, or OpenSlide is not
+        installed.
     """
     if mpp is not None:
         check_microns("--mpp", mpp)
@@ -76,10 +76,10 @@ def open_slide(path: Path | str, mpp: float | None = None, max_pixels: int = MAX
 
 
 def is_whole_slide(path: Path | str, max_pixels: int = MAX_PIXELS) -> bool:
-    """Whether `open_slide` reads a file or folder as a whole slide, and not as a plain image.
+    """Whether `open_slide` reads a file or folder as a whole-slide image, not as a plain image.
 
     Raises:
-      UnreadableImage: there is no such file.
+      UnreadableImage: the file does not exist.
     """
     path = on_disk(path)
     if not path.is_dir() and (reason := why_no_file(path)):
@@ -88,12 +88,12 @@ def is_whole_slide(path: Path | str, max_pixels: int = MAX_PIXELS) -> bool:
 
 
 def as_slide(image: Image.Image, path: Path, mpp: float | None, turned: int = 1) -> Slide:
-    """A plain image that is read already, as `open_slide` gives it.
+    """A loaded plain image as a `Slide`, as `open_slide` returns it.
 
     Args:
       image: RGB, upright.
-      path: what messages call it.
-      mpp: micrometres a pixel; None where nobody knows.
+      path: its name in messages.
+      mpp: micrometres per pixel; None if unknown.
       turned: the EXIF orientation of its file, 1 to 8.
     """
 
@@ -109,14 +109,14 @@ def _open_whole(path: Path, mpp: float | None) -> Slide:
         import openslide
 
         from cervix_jax.slides.handle import Handle
-    except (ImportError, OSError) as error:  # OSError: the package without its C library
+    except (ImportError, OSError) as error:  # OSError: the C library is missing
         raise InputError(
-            f"{path}: OpenSlide reads whole slides; run pip install 'cervix_jax[slides]'."
+            f"{path}: is read by OpenSlide, which is missing; run pip install 'cervix_jax[slides]'."
         ) from error
     file = _dicom_of(path, openslide.OpenSlide.detect_format) if path.is_dir() else path
     try:
         if openslide.OpenSlide.detect_format(file) is None:
-            raise UnreadableImage(path, "is no whole slide that OpenSlide reads", _WAY_OUT)
+            raise UnreadableImage(path, "is not a slide that OpenSlide can read", _WAY_OUT)
         opened = openslide.OpenSlide(file)
     except openslide.OpenSlideError as error:
         raise UnreadableImage(path, f"is damaged (OpenSlide: {error})", _WAY_OUT) from error
@@ -140,7 +140,7 @@ def _open_whole(path: Path, mpp: float | None) -> Slide:
 
 
 def _check_tiles(path: Path, opened: "openslide.OpenSlide") -> None:
-    """OpenSlide ends the process where it finds no memory for one tile of a damaged slide."""
+    """Raise if tiles are too large: OpenSlide ends the process if it cannot allocate a tile."""
     for number in range(opened.level_count):
         sides = [
             int(opened.properties.get(f"openslide.level[{number}].tile-{side}", 0))
@@ -155,7 +155,7 @@ def _level(path: Path, opened: "openslide.OpenSlide", handle: "Handle", number: 
     import openslide
 
     size = opened.level_dimensions[number]
-    nominal = opened.level_downsamples[number]  # by which OpenSlide finds a corner
+    nominal = opened.level_downsamples[number]  # OpenSlide locates corners with this value
 
     def fetch(left: int, top: int, right: int, bottom: int) -> Image.Image:
         corner = round(left * nominal), round(top * nominal)
@@ -163,7 +163,7 @@ def _level(path: Path, opened: "openslide.OpenSlide", handle: "Handle", number: 
             region = handle.read(corner, number, (right - left, bottom - top))
         except openslide.OpenSlideError as error:
             raise UnreadableImage(
-                path, f"is damaged about pixel {corner} (OpenSlide: {error})", _WAY_OUT
+                path, f"is damaged near pixel {corner} (OpenSlide: {error})", _WAY_OUT
             ) from error
         if region.getchannel("A").getextrema() == (255, 255):
             return region.convert("RGB")
@@ -175,7 +175,7 @@ def _level(path: Path, opened: "openslide.OpenSlide", handle: "Handle", number: 
 
 
 def _profile_to_apply(opened: "openslide.OpenSlide") -> bytes | None:
-    """The ICC profile; None where there is none, or it changes nothing."""
+    """The ICC profile; None if there is none, or it has no effect."""
     profile = opened.color_profile
     if profile is None:
         return None
@@ -190,5 +190,5 @@ def _dicom_of(folder: Path, detect: Callable[[Path], str | None]) -> Path:
     for path in found:
         if detect(path) == "dicom":
             return path
-    what = "whose .dcm files are no whole slide" if found else "without .dcm files"
+    what = "whose .dcm files are not a whole-slide image" if found else "without .dcm files"
     raise UnreadableImage(folder, f"is a folder {what}", "give a slide")

@@ -1,4 +1,4 @@
-"""Rectangles of a pyramid: level by resolution, antialiasing, mirrored borders, bounded memory."""
+"""Rectangles of an image pyramid: choice of level, antialiasing, mirrored borders, low memory."""
 
 import dataclasses
 import math
@@ -12,11 +12,11 @@ from cervix_jax.files.threads import map_in_order
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom; pixel i covers i to i + 1."""
 
-# A region of more pixels is fetched in blocks, which are reduced one by one.
+# A region with more pixels is fetched in blocks, which are reduced one by one.
 _MOST_PIXELS = 16_000_000
 _BLOCK = 2048
-# A level counts as fine enough where it is coarser than asked by rounding only: the sides of a
-# level are whole pixels, so that a fourth of a slide may be 4.0003 times coarser.
+# Tolerance within which a level counts as fine enough. The sides of a level are rounded to whole
+# pixels, so the level of a quarter of a slide may be 4.0003 times coarser.
 _TOLERANCE = 1.01
 
 
@@ -25,11 +25,11 @@ class Level:
     """An image at one resolution.
 
     Attributes:
-      width: in pixels of the level.
-      height: in pixels of the level.
-      downsample: level-0 pixels a pixel of the level, along either side.
-      fetch: (left, top, right, bottom) in whole pixels within the level -> the region in RGB;
-        several threads may call it.
+      width: width in pixels of the level.
+      height: height in pixels of the level.
+      downsample: level-0 pixels per pixel of the level, along either side.
+      fetch: reads (left, top, right, bottom), whole pixels within the level, as RGB; several
+        threads may call it.
     """
 
     width: int
@@ -39,10 +39,10 @@ class Level:
 
 
 def downsample_of(whole: tuple[int, int], size: tuple[int, int]) -> float:
-    """Level-0 pixels a pixel of a level, by the sizes of both.
+    """Level-0 pixels per pixel of a level, from the sizes of both.
 
-    Sizes are whole pixels, so that their ratio is a little off where a level was made by a whole
-    factor; the factor counts then, since positions would shift by up to a pixel of the level.
+    Sizes are whole pixels, so their ratio is slightly off if a level was made by an integer factor.
+    The integer is used then, since positions would otherwise shift by up to a pixel of the level.
     """
     ratio = (whole[0] / size[0] + whole[1] / size[1]) / 2
     factor = round(ratio)
@@ -54,15 +54,15 @@ def downsample_of(whole: tuple[int, int], size: tuple[int, int]) -> float:
 
 
 def read_box(levels: Sequence[Level], box: Box, size: tuple[int, int]) -> Image.Image:
-    """Resample a rectangle to a size from the coarsest level that is at least as fine as asked.
+    """Resample a rectangle to a size from the coarsest level that is fine enough.
 
     Args:
-      levels: of rising downsample; the first is level 0.
-      box: in level-0 pixels; beyond the border the image is mirrored about the outermost pixel.
+      levels: levels sorted by rising downsample; the first is level 0.
+      box: rectangle in level-0 pixels; outside, the image is mirrored about the outermost pixel.
       size: (width, height) of the result in pixels.
 
     Returns:
-      RGB, by a triangle filter as wide as an output pixel where it shrinks (Pillow's bilinear).
+      RGB. When shrinking, the filter is a triangle as wide as an output pixel (Pillow's bilinear).
 
     Raises:
       ValueError: the box or the size is empty.
@@ -84,7 +84,7 @@ def read_box(levels: Sequence[Level], box: Box, size: tuple[int, int]) -> Image.
 
 
 def in_blocks(level: Level, factor: int) -> Level:
-    """The level made coarser by a whole factor; it holds one block a thread in memory."""
+    """The level reduced by an integer factor; each thread holds one block in memory."""
     factor = min(factor, _BLOCK)
     step = _BLOCK // factor
 
@@ -108,9 +108,9 @@ def in_blocks(level: Level, factor: int) -> Level:
 
 
 def _reach(first: float, last: float, count: int, length: int) -> tuple[int, int]:
-    """The whole pixels that a side needs, with those the filter looks at besides.
+    """The whole pixels that a side needs, including those within reach of the filter.
 
-    Where the side stays within the image, the filter ends at the border as Pillow's does.
+    If the side stays within the image, the filter ends at the border as Pillow's does.
     """
     scale = (last - first) / count
     exact = scale == 1 and first == int(first)
@@ -120,7 +120,7 @@ def _reach(first: float, last: float, count: int, length: int) -> tuple[int, int
 
 
 def _mirrored(level: Level, left: int, top: int, right: int, bottom: int) -> Image.Image:
-    """A region that may reach beyond the level, as `numpy.pad` of mode "reflect" fills it."""
+    """A region that may extend beyond the level, filled as by `numpy.pad` in mode "reflect"."""
     if left >= 0 and top >= 0 and right <= level.width and bottom <= level.height:
         return level.fetch(left, top, right, bottom)
     columns = reflected(np.arange(left, right), level.width)
@@ -131,7 +131,7 @@ def _mirrored(level: Level, left: int, top: int, right: int, bottom: int) -> Ima
 
 
 def reflected(indices: np.ndarray, length: int) -> np.ndarray:
-    """Which pixel of a side of `length` a mirrored pixel shows; indices int, of any sign."""
+    """Pixels of a side of `length` shown by mirrored pixels; indices int, of any sign."""
     if length == 1:
         return np.zeros_like(indices)
     folded = np.abs(indices) % (2 * length - 2)

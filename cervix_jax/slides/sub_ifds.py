@@ -1,4 +1,4 @@
-"""Coarse levels that a TIFF keeps in sub-IFDs, as OME-TIFF does; OpenSlide sees level 0 only."""
+"""Coarse levels stored in sub-IFDs of a TIFF, as in OME-TIFF; OpenSlide reads level 0 only."""
 
 import contextlib
 import threading
@@ -23,19 +23,19 @@ def sub_ifd_levels(path: Path, whole: tuple[int, int]) -> Iterator[list[Level]]:
       whole: size of level 0 in pixels.
 
     Yields:
-      Levels of rising downsample; none where there are none or where tifffile or its codecs
+      Levels sorted by rising downsample; an empty list if there are none, or tifffile or its codecs
       cannot read them. They are readable until the context ends.
     """
     import tifffile
 
     with contextlib.ExitStack() as files:
         levels = []
-        # tifffile has many types of errors; files that are no TIFF end here too.
+        # tifffile raises many types of errors, also for files that are not TIFF.
         with tifffile_is_silent(), contextlib.suppress(Exception):
             first = files.enter_context(tifffile.TiffFile(path)).pages.first
             for page in first.pages or ():
                 if _is_level(page):
-                    page.decode  # noqa: B018 - raises where the codec is not installed
+                    page.decode  # noqa: B018 - raises if the codec is not installed
                     levels.append(_level(path, page, whole))
         yield sorted(levels, key=lambda level: level.downsample)
 
@@ -69,7 +69,7 @@ def _level(path: Path, page: Any, whole: tuple[int, int]) -> Level:
                 except Exception as error:
                     place = (column * across, row * down)
                     raise UnreadableImage(
-                        path, f"is damaged about pixel {place} of a coarse level ({error})",
+                        path, f"is damaged near pixel {place} of a coarse level ({error})",
                         "copy it again",
                     ) from error  # fmt: skip
                 if pixels is not None:

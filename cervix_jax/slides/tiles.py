@@ -1,4 +1,4 @@
-"""The tiles of a slide, row by row, without bare glass."""
+"""Tiles of a slide, row by row, without tiles of bare glass."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ from cervix_jax.slides.glass import covered
 from cervix_jax.slides.regions import Box
 from cervix_jax.slides.slide import Slide
 
-_STEP = 64  # sides of tiles of small images are multiples, so that few sizes are compiled
+_STEP = 64  # small images get tile sides that are multiples of this, so few sizes are compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,13 +15,13 @@ class Tile:
     """A part of a slide.
 
     Attributes:
-      row: in the grid of all tiles, from 0 at the top.
-      column: in the grid of all tiles, from 0 at the left.
+      row: row in the grid of all tiles, from 0 at the top.
+      column: column in the grid of all tiles, from 0 at the left.
       core: (left, top, right, bottom) in level-0 pixels, cut at the slide's border. The cores of
-        all tiles cover the slide once: a cell belongs to the tile whose core holds it.
-      box: what is read, in level-0 pixels: the core before it was cut, with a margin around. It may
-        reach beyond the slide.
-      size: (width, height) of the box in pixels of the tiles' resolution; of all tiles the same.
+        all tiles cover the slide once; a cell belongs to the tile whose core contains it.
+      box: the rectangle to read, in level-0 pixels: the uncut core with a margin around it. It may
+        extend beyond the slide.
+      size: (width, height) of the box in pixels at the tiles' resolution; equal for all tiles.
     """
 
     row: int
@@ -36,22 +36,22 @@ def tile_rows(
 ) -> list[list[Tile]]:
     """Divide a slide into tiles and leave out those of bare glass.
 
-    A tile stays where its core, or the pixel of the thumbnail beside it, has something that
-    absorbs light (`slides.glass`). Of a plain image all tiles stay, unless it is blank.
+    A tile is kept if its core, or the adjacent pixel of the thumbnail, absorbs light
+    (`slides.glass`). All tiles of a plain image are kept, unless it is blank.
 
     Args:
-      slide: of known micrometres a pixel.
-      mpp: micrometres a pixel of the tiles.
-      side: of a core in pixels of that resolution. A slide that is smaller has tiles of its own
-        size, rounded up to 64 pixels.
-      margin: around a core, in the same pixels.
+      slide: a slide with known pixel size.
+      mpp: micrometres per pixel of the tiles.
+      side: side of a core in pixels at that resolution. A smaller slide has tiles of its own size,
+        rounded up to 64 pixels.
+      margin: margin around a core, in the same pixels.
 
     Returns:
-      Rows from the top, tiles from the left; rows without tiles are left out. [] for an empty
+      Rows from the top, with tiles from the left; rows without tiles are left out. [] for an empty
       slide.
 
     Raises:
-      InputError: the slide's micrometres a pixel are unknown.
+      InputError: the pixel size of the slide is unknown.
     """
     scale = mpp / slide.require_mpp()
     mask, shrunk = covered(slide)

@@ -1,1 +1,1 @@
-"""What a set of predictions shows and how sure that is: NumPy, SciPy and scikit-learn, no JAX."""
+"""Metrics of predictions and their uncertainty, with NumPy, SciPy and scikit-learn, without JAX."""

@@ -1,4 +1,4 @@
-"""From the images of a group to the group: rules that are not learned."""
+"""Fixed (not learned) rules that combine the predictions of a group's images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,13 +12,13 @@ from cervix_jax.statistics.table import UNKNOWN, PredictionTable
 
 
 def mean_log_probability(probabilities: np.ndarray) -> np.ndarray:
-    """Normalised geometric mean: the product of experts (Hinton 2002), its root taken.
+    """Normalised geometric mean: the root of the product of experts (Hinton 2002).
 
     Args:
       probabilities: float [N, C], of the images of one group.
 
     Returns:
-      float [C], sums to 1; so do the other rules.
+      float [C], which sums to 1; the other rules take and return the same.
     """
     mean = np.log(np.maximum(probabilities, SMALLEST)).mean(0)
     return _normalised(np.exp(mean - mean.max()))
@@ -30,19 +30,19 @@ def mean(probabilities: np.ndarray) -> np.ndarray:
 
 
 def vote(probabilities: np.ndarray) -> np.ndarray:
-    """Share of the images that each class is most probable for.
+    """Share of the images for which each class is the most probable.
 
-    The mean probability counts as one voter more: it settles ties and cannot settle more, as it
-    never gives one class a whole vote more than a class that some image chose.
+    The mean probability counts as one more vote. It breaks ties and decides nothing else, since it
+    is less than a whole vote.
     """
     votes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
     return (votes + probabilities.mean(0)) / (len(probabilities) + 1)
 
 
 def noisy_or(probabilities: np.ndarray) -> np.ndarray:
-    """Each class is there if any image shows it: 1 - prod(1 - p) (Pearl 1988), normalised.
+    """Probability that any image shows the class: 1 - prod(1 - p) (Pearl 1988), normalised.
 
-    A product of many numbers near 0 is told apart by its logarithm.
+    Computed with logarithms, as products of many numbers near 0 would underflow.
     """
     absent = np.log1p(-np.minimum(probabilities, 1 - SMALLEST)).sum(0)
     return _normalised(-np.expm1(absent))
@@ -57,14 +57,14 @@ RULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def aggregate(table: PredictionTable, rule: str) -> tuple[PredictionTable, list[str]]:
-    """Predictions of groups from those of their images.
+    """Predict groups from the predictions of their images.
 
     Args:
-      table: of images.
+      table: predictions of images.
       rule: one of `RULES`.
 
     Returns:
-      One row a group whose images share a label, by name, and the names of the others.
+      One row per group whose images share a label, sorted by name, and the names of other groups.
     """
     names, index = np.unique(table.groups, return_inverse=True)
     kept, mixed, labels, rows = [], [], [], []
@@ -90,9 +90,9 @@ def aggregation_report(table: PredictionTable) -> dict[str, Any] | None:
     """Accuracy over groups under every rule.
 
     Returns:
-      `groups` (how many count), `mixed` (how many hold several labels and are left out), and
-      `accuracy`: rule to entry, in which groups count as images do elsewhere; None where every
-      image is its own group.
+      `groups` (number counted), `mixed` (number left out, as they hold several labels) and
+      `accuracy`: rule to entry, with groups as the units counted; None if every image is its own
+      group.
     """
     if len(set(table.groups.tolist())) == len(table.groups):
         return None

@@ -1,4 +1,4 @@
-"""Whether two classifiers differ: on the same test images, and over folds."""
+"""Tests for a difference between two classifiers, on the same test images and over folds."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +19,9 @@ class McNemar:
     """Images on which exactly one of two classifiers is right.
 
     Attributes:
-      only_first: right by the first alone.
-      only_second: right by the second alone.
-      p_value: two-sided, exact, of both being right equally often.
+      only_first: number right by the first alone.
+      only_second: number right by the second alone.
+      p_value: two-sided, exact; the null hypothesis is equal accuracy.
     """
 
     only_first: int
@@ -34,7 +34,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 
     Args:
       first: bool [N], whether the first classifier is right.
-      second: bool [N], the second, on the same images; these count as independent.
+      second: bool [N], the second, on the same images; images are assumed independent.
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     apart = only_first + only_second
@@ -43,7 +43,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 
 
 def confusions(resamples: Resamples, table: PredictionTable) -> np.ndarray:
-    """Confusion matrices of the data and of every resample, float64 [1 + R, C, C]."""
+    """Confusion matrices of the data and of each resample, float64 [1 + R, C, C]."""
     size = len(table.class_names)
     counts = resamples.counts(table.labels * size + table.predicted, size * size)
     return counts.reshape(-1, size, size)
@@ -53,7 +53,7 @@ def _nll(resamples: Resamples, table: PredictionTable) -> np.ndarray:
     return resamples.means(negative_log_likelihood(table.labels, table.probabilities))
 
 
-# Gives float64 [1 + R], of the data and of every resample.
+# Metrics as float64 [1 + R]: the value in the data, then in each resample.
 PairedMetric = Callable[[Resamples, PredictionTable], np.ndarray]
 COMPARED: dict[str, PairedMetric] = {
     "accuracy": lambda resamples, table: confusion.accuracy(confusions(resamples, table)),
@@ -73,13 +73,13 @@ def paired_bootstrap(
     """Metrics of two classifiers in the same resamples of groups, so that differences are paired.
 
     Args:
-      pairs: predictions of the first and the second, row for row of the same images. Several pairs
-        (seeds) hold the same images too; their metrics are averaged in each resample.
-      metrics: by name.
-      seed: of the bootstrap.
+      pairs: predictions of the first and the second classifier on the same images in the same
+        order. Several pairs (seeds) hold the same images; each resample averages their metrics.
+      metrics: functions by name.
+      seed: seed of the bootstrap.
 
     Returns:
-      For every metric two float64 [1 + R], of the first and of the second.
+      For each metric two float64 [1 + R], of the first and of the second classifier.
     """
     resamples = Resamples(pairs[0][0].groups, seed=seed)
     found = {}
@@ -95,9 +95,10 @@ class FoldTest:
 
     Attributes:
       mean: mean difference.
-      interval: 95 %, by the corrected t; None where the folds do not differ, or there is one.
-      p_t: two-sided, corrected resampled t-test; None as the interval, 1 where there is no
-        difference at all.
+      interval: 95 %, by the corrected t-test; None if all folds have the same difference, or there
+        is only one.
+      p_t: two-sided, corrected resampled t-test; None if `interval` is None, but 1 if all
+        differences are 0.
       p_wilcoxon: two-sided, signed ranks; with k folds it cannot be less than 2 / 2^k.
     """
 
@@ -110,11 +111,11 @@ class FoldTest:
 def fold_test(differences: np.ndarray, test_per_train: float) -> FoldTest:
     """Corrected resampled t-test (Nadeau and Bengio 2003, eq. 7) and Wilcoxon's signed-rank test.
 
-    Training sets of different folds overlap, so that their results are not independent: the plain
-    t-test takes small differences for sure ones. The correction adds n_test / n_train to 1 / k.
+    Training sets of different folds overlap, so their results are not independent, and the plain
+    t-test underestimates the variance. The correction adds n_test / n_train to 1 / k.
 
     Args:
-      differences: float [k], first minus second, one of each fold.
+      differences: float [k], first minus second, one per fold.
       test_per_train: n_test / n_train.
     """
     count, mean = len(differences), float(differences.mean())

@@ -1,7 +1,8 @@
-"""Split-conformal sets: the classes that cannot be ruled out, right in a stated share of cases.
+"""Split-conformal sets: sets of classes that contain the true class with a stated probability.
 
-The promise holds on average over images that are exchangeable with the validation images; a new
-slide or stain is not, and images of one slide are not independent, so measure the coverage too.
+The guarantee holds on average over images that are exchangeable with the validation images. A new
+slide or stain breaks this assumption, and images of one slide are not independent; therefore
+measure the coverage too.
 """
 
 import math
@@ -17,14 +18,14 @@ def lac_scores(probabilities: np.ndarray) -> np.ndarray:
 
 
 def aps_scores(probabilities: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Probability of all likelier classes and a random share of the class's own, float [N, C].
+    """Probability of all likelier classes plus a random share of the class's own, float [N, C].
 
     Adaptive prediction sets (Romano, Sesia and Candes 2020, eq. 7). Without the random share the
-    sets are larger than they must be; with it, coverage is exact.
+    sets are larger than necessary; with it, coverage is exact.
 
     Args:
       probabilities: float [N, C].
-      uniform: float [N], that share, drawn uniformly from [0, 1].
+      uniform: float [N], the random shares, drawn uniformly from [0, 1].
     """
     order = np.argsort(-probabilities, axis=1, kind="stable")
     falling = np.take_along_axis(probabilities, order, axis=1)
@@ -33,16 +34,16 @@ def aps_scores(probabilities: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
 
 def conformal_threshold(scores: np.ndarray, coverage: float) -> float:
-    """The score that a new one stays below or at with at least the given probability.
+    """Threshold that the score of a new image does not exceed with at least the given probability.
 
     Args:
       scores: float [n], of the true class of exchangeable images (Vovk et al. 2005).
-      coverage: in (0, 1).
+      coverage: probability in (0, 1).
 
     Returns:
-      The ceil((n + 1) coverage)-th smallest score; infinite where n is too small for that.
+      The ceil((n + 1) coverage)-th smallest score; infinite if n is too small for it.
     """
-    # Rounded first: (n + 1) * 0.9 must not become one more for 1e-15.
+    # Round first: a rounding error of 1e-15 in (n + 1) * 0.9 must not raise the ceiling by one.
     rank = math.ceil(round((len(scores) + 1) * coverage, 9))
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
 
@@ -54,18 +55,18 @@ def prediction_sets(
     coverage: float,
     seed: int = 0,
 ) -> tuple[np.ndarray, float]:
-    """Sets of classes that hold the true one with a stated probability.
+    """Sets of classes that contain the true class with a stated probability.
 
     Args:
-      method: "lac" (smallest sets) or "aps" (larger where the image is harder).
+      method: "lac" (smallest sets) or "aps" (larger sets for harder images).
       validation: labels int [n] and probabilities float [n, C] of images that the model was not
         trained on.
       probabilities: float [N, C], of the images to make sets for.
-      coverage: wanted probability, in (0, 1).
-      seed: of the random shares of "aps".
+      coverage: target probability, in (0, 1).
+      seed: seed of the random shares of "aps".
 
     Returns:
-      bool [N, C], a row a set, which may be empty; and the threshold of the scores.
+      bool [N, C], one set per row, which may be empty; and the threshold of the scores.
     """
     labels, known = validation
     if method == "lac":

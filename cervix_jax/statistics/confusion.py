@@ -1,7 +1,7 @@
 """Statistics of confusion matrices, for any number of matrices at once.
 
 Matrices are [..., C, C], rows true and columns predicted; every function reduces the last two axes.
-A quotient without a denominator is NaN.
+A quotient with denominator 0 is NaN.
 """
 
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ import numpy as np
 
 
 def quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """`numerator / denominator`, NaN where the denominator is 0."""
+    """`numerator / denominator`, NaN if the denominator is 0."""
     numerator, denominator = np.broadcast_arrays(numerator, denominator)
     out = np.full(numerator.shape, np.nan)
     return np.divide(numerator, denominator, out=out, where=denominator != 0)
 
 
 def mean_defined(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    """Mean over the last axis, without NaN; NaN if all values are NaN."""
     known = ~np.isnan(values)
     return quotient(np.where(known, values, 0.0).sum(-1), known.sum(-1))
 
@@ -30,7 +30,7 @@ def one_v_rest(matrices: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def accuracy(matrices: np.ndarray) -> np.ndarray:
-    """Share of the diagonal."""
+    """Share of examples on the diagonal."""
     return quotient(np.trace(matrices, axis1=-2, axis2=-1), matrices.sum((-2, -1)))
 
 
@@ -52,7 +52,7 @@ def macro_f1(matrices: np.ndarray) -> np.ndarray:
 
 
 def weighted_f1(matrices: np.ndarray) -> np.ndarray:
-    """Mean F1, each class weighted by how often it occurs."""
+    """Mean F1, weighted by the number of examples of each class."""
     support = matrices.sum(-1)
     return quotient((support * np.nan_to_num(f1(matrices))).sum(-1), support.sum(-1))
 
@@ -60,7 +60,7 @@ def weighted_f1(matrices: np.ndarray) -> np.ndarray:
 def matthews(matrices: np.ndarray) -> np.ndarray:
     """Correlation of true and predicted class (Gorodkin 2004, eq. 8), in [-1, 1].
 
-    NaN where all examples are of one class, or are predicted to be.
+    NaN if all examples, or all predictions, are of one class.
     """
     true, predicted = matrices.sum(-1), matrices.sum(-2)
     total = matrices.sum((-2, -1))
@@ -74,10 +74,10 @@ def kappa(matrices: np.ndarray, disagreement: np.ndarray | None = None) -> np.nd
 
     Args:
       matrices: [..., C, C].
-      disagreement: [C, C], how bad each confusion is; None takes all for equally bad.
+      disagreement: [C, C], cost of each confusion; None gives all the same cost.
 
     Returns:
-      [...]; NaN where chance alone would agree always (one class).
+      [...]; NaN if agreement by chance is complete (one class).
     """
     if disagreement is None:
         disagreement = 1.0 - np.eye(matrices.shape[-1])
@@ -90,6 +90,6 @@ def kappa(matrices: np.ndarray, disagreement: np.ndarray | None = None) -> np.nd
 
 
 def squared_distances(class_names: Sequence[str], order: Sequence[str]) -> np.ndarray:
-    """Disagreement of the quadratically weighted kappa, [C, C]: squared steps in the order."""
+    """Disagreement for the quadratically weighted kappa, [C, C]: squared difference of ranks."""
     rank = np.asarray([list(order).index(name) for name in class_names], float)
     return (rank[:, None] - rank[None, :]) ** 2

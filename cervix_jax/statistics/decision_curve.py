@@ -1,7 +1,7 @@
-"""Decision curves: what it is worth to follow a screening test, against treating all or none.
+"""Decision curves: net benefit of following a screening test, compared with treating all or none.
 
-Vickers and Elkin, "Decision curve analysis", Medical Decision Making 2006. Whoever follows up from
-a probability t on holds a missed lesion for (1 - t) / t times as bad as a needless follow-up. The
+Vickers and Elkin, "Decision curve analysis", Medical Decision Making 2006. Following up from a
+probability t upwards means that a missed lesion is weighed as (1 - t) / t needless follow-ups. The
 net benefit is in units of lesions found: TP / n - FP / n * t / (1 - t).
 """
 
@@ -13,26 +13,27 @@ from cervix_jax.statistics.intervals import ANY, group_interval, listed
 from cervix_jax.statistics.resampling import Resamples
 from cervix_jax.statistics.table import PredictionTable
 
-# Screening is decided at low probabilities, so there they lie closer.
+# Denser at low probabilities, where screening decisions are made.
 THRESHOLDS = (*(step / 100 for step in range(1, 10)), *(step / 20 for step in range(2, 20)), 0.99)
 
 
 def decision_curve(table: PredictionTable, resamples: Resamples) -> dict[str, Any] | None:
-    """Net benefit of calling abnormal what reaches a threshold, over many thresholds.
+    """Net benefit of calling images abnormal from a threshold upwards, over many thresholds.
 
-    It depends on the share of abnormal images, which in most published sets is far above that of a
-    screening population, and on probabilities that mean what they say. Intervals are pointwise.
+    The net benefit depends on the share of abnormal images, which in most published data sets is
+    far above that of a screening population, and requires calibrated probabilities. Intervals are
+    pointwise.
 
     Args:
       table: labelled predictions.
-      resamples: of their groups.
+      resamples: resamples of their groups.
 
     Returns:
-      `positive` (the name of what is looked for), `n`, `prevalence`, and lists with an item for
-      each of `thresholds`: `net_benefit` and `treat_all`, and by how much the former exceeds the
-      better of treating all and none (whose net benefit is 0), `gain`; of the first and the last
-      `interval_by_group` and `gain_interval_by_group`, of which one is None where resamples show
-      no spread. None where no class is known to be negative.
+      `positive` (name of the class to detect), `n`, `prevalence`, and lists with one item for each
+      of `thresholds`: `net_benefit`, `treat_all`, and `gain`, the net benefit minus the larger of
+      that of treating all and that of treating none, which is 0. `interval_by_group` belongs to
+      `net_benefit` and `gain_interval_by_group` to `gain`; an interval is None if resamples do not
+      vary. None if no class is known to be negative.
     """
     screened = table.screened()
     if screened is None:
@@ -63,11 +64,11 @@ def decision_curve(table: PredictionTable, resamples: Resamples) -> dict[str, An
 def _net_benefit(
     screened: PredictionTable, resamples: Resamples, thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of the predictions and of treating all, float64 [1 + R, T]; and the share of abnormal."""
+    """Net benefit of predictions and of treating all, float64 [1 + R, T]; and the prevalence."""
     reached = np.searchsorted(thresholds, screened.probabilities[:, 1], side="right")
     size = len(thresholds) + 1
     counts = resamples.counts(2 * reached + screened.labels, 2 * size).reshape(-1, size, 2)
-    # What reaches a threshold reaches all below it.
+    # Scores that reach a threshold also reach all lower ones.
     called = counts[:, ::-1].cumsum(1)[:, ::-1] / resamples.sizes[:, None, None]
     odds = thresholds / (1 - thresholds)
     benefit = called[..., 1] - called[..., 0] * np.append(0.0, odds)

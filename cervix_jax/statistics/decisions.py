@@ -1,6 +1,7 @@
-"""What was settled on validation predictions, judged on others: `evaluate/<split>_decisions.json`.
+"""Decisions fitted on validation predictions and evaluated on others.
 
-A temperature, conformal sets and thresholds. Nothing here is fitted on the data it is judged by.
+They are a temperature, conformal sets and thresholds, stored in `evaluate/<split>_decisions.json`.
+None of them is fitted on the data that it is evaluated on.
 """
 
 from collections.abc import Mapping
@@ -28,14 +29,14 @@ def decisions_report(
     """Temperature, conformal sets and operating points.
 
     Args:
-      table: predictions to judge by.
-      validation: predictions of the same model to decide on; no image in both.
-      resamples: of the groups of `table`.
-      metrics: what `performance` has under that name for `table`, if it is known already.
+      table: predictions to evaluate on.
+      validation: predictions of the same model to fit on; no image may be in both.
+      resamples: resamples of the groups of `table`.
+      metrics: the entry `metrics` of `performance(table)`, if already computed.
 
     Returns:
-      `validation` (how many), `temperature`, `conformal` (by method), `operating_points` and
-      `decision_curve`, of the probabilities after temperature scaling.
+      `validation` (number of images), `temperature`, `conformal` (by method), `operating_points`
+      and `decision_curve`, which uses the probabilities after temperature scaling.
     """
     scaling = temperature_report(table, validation, resamples, metrics)
     return {
@@ -57,10 +58,10 @@ def temperature_report(
     resamples: Resamples,
     metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Probabilities before and after temperature scaling.
+    """Quality of probabilities before and after temperature scaling.
 
     Args:
-      table: see `decisions_report`, as all that follow.
+      table: see `decisions_report`, as for all arguments.
       validation: see there.
       resamples: see there.
       metrics: see there.
@@ -85,10 +86,10 @@ def conformal_report(
     """Coverage and size of split-conformal sets.
 
     Returns:
-      For each method a list, a row for each `target` coverage: `threshold` (None where the
-      validation set is too small and sets hold every class), `coverage` measured, `mean_size`,
-      and the shares of sets that are `empty` and that hold a `single` class: entries with their
-      intervals.
+      For each method a list with one row per `target` coverage: `threshold` (None if the validation
+      set is too small, so that sets hold every class), the measured `coverage`, `mean_size`, and
+      the shares of sets that are `empty` and that hold a `single` class. The last four are entries
+      with intervals.
     """
 
     def share(hits: np.ndarray) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How well points are found: matching of found and marked ones, recall by detections a field."""
+"""Detection of points: matching of found and marked points, recall against detections per field."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,23 +8,23 @@ from scipy.spatial import KDTree
 
 from cervix_jax.statistics.intervals import wilson_interval
 
-# Detections a field at which recall is given.
+# Detections per field at which recall is reported.
 BUDGETS = (20, 30, 40, 60, 80, 100, 200)
 
 
 def match_points(found: np.ndarray, marked: np.ndarray, tolerance: float) -> np.ndarray:
     """Match each marked point to at most one found point within a tolerance, greedily.
 
-    Found points have their turn in the order given, the most probable first; each takes the nearest
-    marked point that is still free.
+    Found points are processed in the order given, the most probable first. Each takes the nearest
+    marked point that is still unmatched.
 
     Args:
       found: float [n, 2].
       marked: float [m, 2].
-      tolerance: greatest distance, in their unit.
+      tolerance: greatest distance, in the unit of the points.
 
     Returns:
-      int [m], the found point of each marked one, or -1.
+      int [m], index of the found point matched to each marked one, or -1.
     """
     matched = np.full(len(marked), -1)
     if not len(found) or not len(marked):
@@ -40,12 +40,12 @@ def match_points(found: np.ndarray, marked: np.ndarray, tolerance: float) -> np.
 
 @dataclasses.dataclass(frozen=True)
 class FieldDetections:
-    """What was found in one field.
+    """Detections in one field.
 
     Attributes:
-      group: the field.
+      group: name of the field.
       scores: float [n], of all found points.
-      hits: float [m], the score of the match of each marked point; -inf where it was missed.
+      hits: float [m], score of the point matched to each marked one; -inf if it was missed.
     """
 
     group: str
@@ -65,11 +65,12 @@ class FieldDetections:
 def detection_curve(fields: Sequence[FieldDetections]) -> dict:
     """Recall and precision at every threshold; JSON-ready.
 
-    Precision counts a found point that nobody marked as wrong. Where experts mark some nuclei only,
-    it is a lower bound.
+    Precision counts a found point that was not marked as wrong. If experts marked only some of the
+    nuclei, precision is a lower bound.
 
     Returns:
-      `threshold, detections_per_field, recall, precision`, lists by falling threshold of at most
+      `threshold, detections_per_field, recall, precision`, lists of at most 400 points, by falling
+      threshold.
       400 points.
     """
     scores = np.sort(np.concatenate([field.scores for field in fields]))[::-1]
@@ -90,7 +91,7 @@ def detection_curve(fields: Sequence[FieldDetections]) -> dict:
 
 
 def threshold_for(fields: Sequence[FieldDetections], per_field: float) -> float:
-    """The lowest threshold that finds at most so many points a field on average."""
+    """The lowest threshold with at most `per_field` detections per field on average."""
     scores = np.sort(np.concatenate([field.scores for field in fields]))[::-1]
     most = int(per_field * len(fields))
     return (
@@ -99,9 +100,9 @@ def threshold_for(fields: Sequence[FieldDetections], per_field: float) -> float:
 
 
 def threshold_of_best_f(fields: Sequence[FieldDetections], beta: float = 2.0) -> float:
-    """The threshold with the greatest F-measure; recall counts `beta` times as much as precision.
+    """The threshold with the greatest F-measure; recall has `beta` times the weight of precision.
 
-    Where experts mark some nuclei only, the precision is too low, and so the threshold too high.
+    If experts marked only some of the nuclei, precision is too low, and so the threshold too high.
     """
     curve = detection_curve(fields)
     if not curve["threshold"]:
@@ -114,11 +115,11 @@ def threshold_of_best_f(fields: Sequence[FieldDetections], beta: float = 2.0) ->
 def recall_at(
     fields: Sequence[FieldDetections], threshold: float, draws: int = 1000
 ) -> dict[str, float | int | list[float]]:
-    """Recall, precision and detections a field at a threshold, with two 95 % intervals of recall.
+    """Recall, precision and detections per field at a threshold, with two 95 % intervals of recall.
 
     Returns:
-      `threshold, marked, found, recall, wilson` (of points as independent draws), `by_field`
-      (fields drawn with replacement, percentiles), `precision, detections_per_field`.
+      `threshold, marked, found, recall, wilson` (assumes independent points), `by_field`
+      (percentiles of a bootstrap over fields), `precision, detections_per_field`.
     """
     right = np.asarray([(field.hits >= threshold).sum() for field in fields])
     marked = np.asarray([len(field.hits) for field in fields])

@@ -1,4 +1,4 @@
-"""Predictions of several runs as one: seeds averaged, folds put together."""
+"""Predictions of several runs as one: averaged over seeds and joined over folds."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ def average(tables: Sequence[PredictionTable], names: Sequence[str]) -> Predicti
 
     Args:
       tables: predictions of different models on the same images, in any order.
-      names: what to call each in an error.
+      names: name of each table for error messages.
 
     Returns:
-      In the order of the first; a single one is given back as it is, with its logits.
+      A table in the order of the first; a single table is returned unchanged, with its logits.
 
     Raises:
-      InputError: they have other classes, other images, or other labels.
+      InputError: the tables differ in classes, images or labels.
     """
     first = tables[0]
     if len(tables) == 1:
@@ -38,8 +38,8 @@ class Ensemble:
 
     Attributes:
       table: predictions on the test images of all folds.
-      members: how many models predict each image.
-      folds: the folds whose test images are there.
+      members: number of models that predict each image.
+      folds: folds whose test images the table holds.
     """
 
     table: PredictionTable
@@ -48,13 +48,13 @@ class Ensemble:
 
 
 def ensemble(sides: Sequence[Side]) -> Ensemble:
-    """Average the models of each fold, then put the folds below each other.
+    """Average the models of each fold, then concatenate the folds.
 
     Args:
       sides: runs, cross-validations or files of predictions; all with the same folds.
 
     Raises:
-      InputError: the test images of a fold are not the same everywhere, or folds share images.
+      InputError: the test images of a fold differ between runs, or folds share images.
     """
     folds = sorted({fold for side in sides for _, fold in side.tables})
     per_fold = []

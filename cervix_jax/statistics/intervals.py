@@ -1,6 +1,6 @@
-"""Intervals, and how an estimate is written down: with its intervals, or with why it has none.
+"""Confidence intervals, and JSON entries of estimates with their intervals.
 
-An entry is JSON-ready and has always the same keys; see `proportion` and `resampled`.
+An entry always has the same keys; see `proportion` and `resampled`.
 """
 
 import math
@@ -13,21 +13,21 @@ from scipy.stats import binomtest, t
 CONFIDENCE = 0.95
 WILSON = "wilson"
 BY_GROUP = "bootstrap over groups"
-UNIT = (0.0, 1.0)  # bounds of a share
+UNIT = (0.0, 1.0)  # bounds of a proportion
 ANY = (-math.inf, math.inf)
 _FAR = 700.0  # largest exponent of a float64
-# With fewer, the rest says little of how the statistic varies: a class in only two groups is
-# absent from (1 - 2/G)^G, 14 %, of the resamples.
+# Required share of resamples that define the statistic. With fewer, the others do not show how the
+# statistic varies: a class in only two groups is absent from (1 - 2/G)^G, 14 %, of the resamples.
 MIN_DEFINED = 0.9
 
 
 def wilson_interval(
     successes: int, total: int, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Wilson score interval of a proportion (Wilson, 1927); takes the trials for independent.
+    """Wilson score interval of a proportion (Wilson, 1927); assumes independent trials.
 
     Returns:
-      Lower and upper bound in [0, 1]; (0, 1) where there is nothing to count.
+      Lower and upper bound in [0, 1]; (0, 1) without trials.
     """
     if total == 0:
         return 0.0, 1.0
@@ -38,22 +38,23 @@ def wilson_interval(
 def group_interval(
     statistic: np.ndarray, groups: int, bounds: tuple[float, float] = UNIT
 ) -> tuple[float, float] | None:
-    """Interval by Student's t with the spread of resampled groups, where the statistic is bounded.
+    """Student's t interval from the spread of a statistic over resampled groups.
 
-    The standard deviation of the resamples, times sqrt(G / (G - 1)) since resamples of G groups
-    vary too little, reaches as far as t with G - 1 degrees of freedom. It does so on the logit
-    scale of a statistic between two bounds, and on the logarithmic one above a lower bound, so
-    that the interval is as lopsided as the statistic and stays inside (Efron and Tibshirani 1993,
-    12.5 and 12.6). Over 8 to 30 groups it covers where percentiles do not: docs/evaluation.md.
+    The half-width is the standard deviation of the resamples, times sqrt(G / (G - 1)) since
+    resamples of G groups vary too little, times the quantile of t with G - 1 degrees of freedom. A
+    statistic between two bounds is treated on the logit scale, one with a lower bound on the
+    logarithmic scale, so that the interval is asymmetric where the statistic is and stays inside
+    the bounds (Efron and Tibshirani 1993, 12.5 and 12.6). With 8 to 30 groups its coverage is
+    right where that of percentiles is not: docs/evaluation.md.
 
     Args:
-      statistic: float [1 + R], of the data themselves and of every resample; NaN where undefined.
-      groups: how many groups were resampled.
-      bounds: lowest and highest value of the statistic; may be infinite.
+      statistic: float [1 + R], of the data themselves and of every resample; NaN if undefined.
+      groups: number of resampled groups.
+      bounds: lowest and highest possible value of the statistic; may be infinite.
 
     Returns:
-      Lower and upper end; None where fewer than 90 % of the resamples define the statistic, or all
-      of them agree (one group, or nothing but right answers): no variation is no certainty.
+      Lower and upper end; None if fewer than 90 % of the resamples define the statistic, or all
+      resamples are equal (one group, or only right answers), which does not mean certainty.
     """
     estimate, defined = float(statistic[0]), _defined(statistic[1:], groups)
     if defined is None or math.isnan(estimate):
@@ -70,7 +71,7 @@ def group_interval(
         factor = math.exp(min(reach / above, _FAR))
         return low + above / factor, low + above * factor
     share = (estimate - low) / (high - low)
-    if not 0 < share < 1:  # the data are at a bound, and resamples are not
+    if not 0 < share < 1:  # the value in the data is at a bound, those of resamples are not
         return max(estimate - reach, low), min(estimate + reach, high)
     spread = reach / (high - low) / (share * (1 - share))
     ends = expit(logit(share) + np.array([-spread, spread]))
@@ -78,15 +79,15 @@ def group_interval(
 
 
 def basic_interval(statistic: np.ndarray, groups: int) -> tuple[float, float] | None:
-    """Basic bootstrap interval (Davison and Hinkley 1997, eq. 5.6) of what is never negative.
+    """Basic bootstrap interval (Davison and Hinkley 1997, eq. 5.6) of a non-negative statistic.
 
-    It reflects the percentiles about the estimate, so that a bias which resampling repeats, such as
-    that of a calibration error, is taken off rather than doubled. Where the bias is larger than the
-    spread the reflection leaves the estimate outside; the interval then reaches up to it.
+    It reflects the percentiles at the estimate. A bias that resampling repeats, such as that of a
+    calibration error, is thus subtracted, not doubled. If the bias is larger than the spread, the
+    reflection would exclude the estimate; the interval is then extended to it.
 
     Args:
-      statistic: as for `group_interval`, as is what is returned.
-      groups: how many groups were resampled.
+      statistic: see `group_interval`, as for the result.
+      groups: number of resampled groups.
     """
     estimate, defined = float(statistic[0]), _defined(statistic[1:], groups)
     if defined is None:
@@ -96,7 +97,7 @@ def basic_interval(statistic: np.ndarray, groups: int) -> tuple[float, float] | 
 
 
 def _defined(samples: np.ndarray, groups: int) -> np.ndarray | None:
-    """Resamples that define a statistic, if they are enough and differ."""
+    """Resamples that define a statistic, if they are sufficient in number and not all equal."""
     defined = samples[~np.isnan(samples)]
     enough = groups > 1 and len(defined) >= max(MIN_DEFINED * len(samples), 2)
     return defined if enough and np.ptp(defined) >= 1e-12 else None
@@ -114,13 +115,13 @@ def by_group(
 
     Args:
       statistic: float [1 + R], of the data themselves and of every resample (see `Resamples`).
-      groups: how many groups were resampled.
-      undefined: why the statistic may be undefined.
-      bounds: lowest and highest value of the statistic.
-      basic: whether to take `basic_interval` rather than `group_interval`.
+      groups: number of resampled groups.
+      undefined: reason if the statistic is undefined.
+      bounds: lowest and highest possible value of the statistic.
+      basic: whether to use `basic_interval` rather than `group_interval`.
 
     Returns:
-      `estimate, interval, method`, and `why` where the estimate or the interval is None.
+      `estimate, interval, method`, and `why` if the estimate or the interval is None.
     """
     estimate, samples = float(statistic[0]), statistic[1:]
     method = f"basic {BY_GROUP}" if basic else BY_GROUP
@@ -143,18 +144,18 @@ def resampled(
     bounds: tuple[float, float] = UNIT,
     basic: bool = False,
 ) -> dict[str, Any]:
-    """The entry of a metric whose only interval is that of resampled groups.
+    """The entry of a metric whose only interval is the bootstrap over groups.
 
     Args:
       statistic: float [1 + R], of the data themselves and of every resample.
-      n: how many examples it is computed from.
-      groups: how many groups were resampled.
-      undefined: why the statistic may be undefined.
-      bounds: lowest and highest value of the statistic.
-      basic: whether to take `basic_interval` rather than `group_interval`.
+      n: number of examples that it is computed from.
+      groups: number of resampled groups.
+      undefined: reason if the statistic is undefined.
+      bounds: lowest and highest possible value of the statistic.
+      basic: whether to use `basic_interval` rather than `group_interval`.
 
     Returns:
-      `estimate, interval, interval_by_group` (the same), `method, n`, and `why` where one is None.
+      `estimate, interval, interval_by_group` (equal), `method, n`, and `why` if a value is None.
     """
     found = by_group(statistic, groups, undefined, bounds=bounds, basic=basic)
     return {
@@ -169,18 +170,18 @@ def resampled(
 def proportion(
     successes: float, total: float, statistic: np.ndarray, groups: int, nothing: str
 ) -> dict[str, Any]:
-    """The entry of a proportion: Wilson's interval and, since that assumes independence, by group.
+    """The entry of a proportion: a Wilson interval, which assumes independence, and one by group.
 
     Args:
-      successes: count.
-      total: count.
+      successes: number of successes.
+      total: number of trials.
       statistic: float [1 + R], the proportion in the data and in every resample.
-      groups: how many groups were resampled.
-      nothing: why the total may be 0.
+      groups: number of resampled groups.
+      nothing: reason if the total is 0.
 
     Returns:
       `estimate, interval` (Wilson), `interval_by_group, method, n` (the total) and `successes`;
-      `why` where one is None.
+      `why` if a value is None.
     """
     hits, count = int(successes), int(total)
     grouped = group_interval(statistic, groups) if count else None
@@ -198,7 +199,7 @@ def proportion(
 
 
 def listed(interval: tuple[float, float] | None) -> list[float] | None:
-    """For JSON, which knows no tuples; resampling does not settle the seventh decimal."""
+    """An interval as a list for JSON, rounded; resampling does not determine the 7th decimal."""
     return None if interval is None else [round(end, 6) for end in interval]
 
 
@@ -206,4 +207,4 @@ def _without_interval(samples: np.ndarray, undefined: str) -> str:
     missing = float(np.isnan(samples).mean())
     if missing > 1 - MIN_DEFINED:
         return f"undefined in {missing:.0%} of the resamples, too many: {undefined}"
-    return "all resamples agree, so they show no spread"
+    return "all resamples are equal, so they show no spread"

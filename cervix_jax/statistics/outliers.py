@@ -1,4 +1,4 @@
-"""How strange an image is to a model, and whether that tells another data set apart."""
+"""Scores for out-of-distribution images, and how well they detect another data set."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,15 +14,17 @@ from cervix_jax.statistics.table import PredictionTable
 
 
 def max_softmax(table: PredictionTable) -> np.ndarray:
-    """1 - the greatest probability (Hendrycks and Gimpel 2017), float [N]; higher is stranger."""
+    """1 - maximum probability (Hendrycks and Gimpel 2017), float [N]; higher is less familiar."""
     return 1 - table.probabilities.max(-1)
 
 
 def energy(table: PredictionTable) -> np.ndarray:
-    """-log sum exp of the logits (Liu et al. 2020, eq. 4, T = 1), float [N]; higher is stranger.
+    """-log sum exp of the logits (Liu et al. 2020, eq. 4, T = 1), float [N].
+
+    Higher is less familiar.
 
     Raises:
-      InputError: the logits are not known; probabilities do not hold their sum.
+      InputError: the logits are unknown; they cannot be recovered from probabilities.
     """
     if table.logits is None:
         raise InputError("the energy needs logits, which these predictions do not have.")
@@ -38,16 +40,16 @@ SCORES: dict[str, Callable[[PredictionTable], np.ndarray]] = {
 def outlier_report(
     known: PredictionTable, strange: PredictionTable, *, seed: int = 0
 ) -> dict[str, Any]:
-    """How well each score tells images of another kind from images like those of training.
+    """How well each score separates out-of-distribution images from the model's test images.
 
     Args:
       known: predictions on the model's own test images.
       strange: predictions of the same model on images of another data set; labels are not used.
-      seed: of the bootstrap. Groups of both sets are drawn together, so shares of the two vary,
-        which the AUROC does not depend on.
+      seed: seed of the bootstrap. Groups of both sets are resampled together, so the shares of the
+        two vary; the AUROC does not depend on these shares.
 
     Returns:
-      `n` and, per score, the AUROC with its interval; an entry with `why` where logits are missing.
+      `n` and, per score, the AUROC with its interval; an entry with `why` if logits are missing.
     """
     groups = [*(f"known {g}" for g in known.groups), *(f"strange {g}" for g in strange.groups)]
     resamples = Resamples(groups, seed=seed)
@@ -57,7 +59,7 @@ def outlier_report(
         if name == "energy" and (known.logits is None or strange.logits is None):
             undefined = np.full(1, np.nan)
             report[name] = resampled(
-                undefined, len(is_strange), resamples.num_groups, "the logits were not kept"
+                undefined, len(is_strange), resamples.num_groups, "the logits were not stored"
             )
             continue
         values = np.concatenate([score(known), score(strange)])

@@ -1,6 +1,6 @@
 """All metrics of one table of predictions, each with its intervals.
 
-Every metric is an entry as `cervix_jax.statistics.intervals` makes them.
+Every metric is an entry of `cervix_jax.statistics.intervals`.
 """
 
 import math
@@ -35,13 +35,13 @@ Entry = dict[str, Any]
 FEW_GROUPS = 50
 NO_EXAMPLE = "no example of this class"
 CORRELATION = (-1.0, 1.0)
-ONE_CLASS = "all examples are of one class, or are predicted to be"
-# Which quotient of the counts each rate is, and what it needs.
+ONE_CLASS = "all examples, or all predictions, are of one class"
+# Each rate as a quotient of counts, and the reason if it is undefined.
 RATES = {
     "sensitivity": ("tp", "fn", NO_EXAMPLE),
     "specificity": ("tn", "fp", "no example of another class"),
-    "ppv": ("tp", "fp", "no example is called this class"),
-    "npv": ("tn", "fn", "every example is called this class"),
+    "ppv": ("tp", "fp", "no example is predicted as this class"),
+    "npv": ("tn", "fn", "every example is predicted as this class"),
 }
 HELD = tuple((name, target) for name in ("specificity", "sensitivity") for target in (0.9, 0.95))
 
@@ -59,17 +59,17 @@ def quick_metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, fl
 
 
 def performance(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
-    """Everything that the predictions alone say, JSON-ready.
+    """All metrics of a table of predictions, JSON-ready.
 
     Args:
       table: labelled predictions.
-      resamples: of their groups.
+      resamples: resamples of their groups.
 
     Returns:
       `class_names, confusion_matrix` (rows true, columns predicted), `intervals` (how they were
-      made), `metrics` (name to entry), `per_class` (class to name to entry), `hierarchy` (number of
-      joined classes to the same for them), `operating_points`, `decision_curve` (None where no
-      class is known to be negative) and `aggregation` (None where there is nothing to aggregate).
+      computed), `metrics` (name to entry), `per_class` (class to name to entry), `hierarchy`
+      (number of joined classes to the same for these), `operating_points`, `decision_curve` (None
+      if no class is known to be negative) and `aggregation` (None if every image is its own group).
     """
     areas = one_v_rest_areas(table, resamples)
     n, groups = len(table.labels), resamples.num_groups
@@ -107,12 +107,12 @@ def _confusions(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
 def _about(resamples: Resamples) -> dict[str, Any]:
     about = {
         "confidence": CONFIDENCE,
-        "interval": f"by the entry's method: {WILSON} takes images for independent",
+        "interval": f"by the entry's method: {WILSON} assumes independent images",
         "interval_by_group": BY_GROUP,
         "resamples": len(resamples.weights) - 1,
         "groups": resamples.num_groups,
-        "null": f"no interval where fewer than {MIN_DEFINED:.0%} of the resamples define the value "
-        "or all of them agree",
+        "null": f"no interval if fewer than {MIN_DEFINED:.0%} of the resamples define the value "
+        "or all resamples are equal",
     }
     if resamples.num_groups < FEW_GROUPS:
         groups = "1 group" if resamples.num_groups == 1 else f"{resamples.num_groups} groups"
@@ -124,7 +124,7 @@ def _about(resamples: Resamples) -> dict[str, Any]:
 
 
 def class_metrics(table: PredictionTable, resamples: Resamples) -> dict[str, Entry]:
-    """Metrics of the predicted classes: accuracy, its balanced form, F1, MCC and kappas."""
+    """Metrics of the predicted classes: accuracy, balanced accuracy, F1, MCC and kappas."""
     matrices = confusions(resamples, table)
     right, n = int(np.trace(matrices[0])), int(matrices[0].sum())
     names, groups = table.class_names, resamples.num_groups
@@ -150,10 +150,10 @@ def class_metrics(table: PredictionTable, resamples: Resamples) -> dict[str, Ent
 
 
 def probability_metrics(table: PredictionTable, resamples: Resamples) -> dict[str, Entry]:
-    """Proper scores and calibration errors; all are better when lower.
+    """Proper scores and calibration errors; lower is better for all.
 
-    A calibration error within `by_chance_below` is what 95 % of samples from a calibrated model
-    show. Its interval takes part of the bias off and still covers too seldom near 0.
+    95 % of samples from a calibrated model have a calibration error of at most `by_chance_below`.
+    The interval of the calibration error removes part of its bias; near 0 its coverage is too low.
     """
     n, groups = len(table.labels), resamples.num_groups
     losses = {
@@ -181,8 +181,8 @@ def one_v_rest_areas(
 
     Args:
       table: labelled predictions.
-      resamples: of their groups.
-      numbers: which K classes; all if none is given.
+      resamples: resamples of their groups.
+      numbers: indices of K classes; all if None.
     """
     areas = [
         auroc_and_average_precision(
@@ -200,16 +200,16 @@ def per_class_metrics(
     areas: tuple[np.ndarray, np.ndarray],
     numbers: Sequence[int] = (),
 ) -> dict[str, dict[str, Entry]]:
-    """Each class against the others: rates of its calls, F1, and the areas of its probability.
+    """Metrics of each class against the others: rates, F1, AUROC and average precision.
 
-    `n` of the sensitivity is how many images the class has. A class that neither occurs nor is
+    `n` of the sensitivity is the number of images of the class. A class that neither occurs nor is
     predicted has no F1, and `macro_f1` leaves it out.
 
     Args:
       table: labelled predictions.
-      resamples: of their groups.
-      areas: of the same classes, see `one_v_rest_areas`.
-      numbers: which classes; all if none is given.
+      resamples: resamples of their groups.
+      areas: see `one_v_rest_areas`, for the same classes.
+      numbers: indices of the classes; all if None.
     """
     matrices, n = confusions(resamples, table), len(table.labels)
     groups = resamples.num_groups
@@ -219,7 +219,7 @@ def per_class_metrics(
             {key: value[:, number] for key, value in counts.items()}, groups
         )
         | {
-            "f1": resampled(f1[:, number], n, groups, "no example and no call of this class"),
+            "f1": resampled(f1[:, number], n, groups, "no example and no prediction of this class"),
             "auroc": resampled(
                 areas[0][:, column], n, groups, "no example of this class, or of no other"
             ),
@@ -243,7 +243,7 @@ def _rates(
 
 
 def _joined(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
-    """Joined classes; of two, the second is what is looked for."""
+    """Joined classes; of two, the second is the one to detect."""
     found = class_metrics(table, resamples)
     kept = ("accuracy", "balanced_accuracy", "macro_f1", "matthews", "quadratic_kappa")
     report = _confusions(table, resamples)
@@ -259,13 +259,13 @@ def operating_points(
 ) -> dict[str, Any]:
     """Sensitivity at a fixed specificity of 0.9 and 0.95, and the reverse.
 
-    For "abnormal" where a class is known to be negative, else for each class. A threshold
-    chosen on the data that it is then judged by looks better than it is; the report says which.
+    Computed for "abnormal" if a class is known to be negative, else for each class. A threshold
+    chosen on the evaluated data gives optimistic results; `chosen_on` names the data used.
 
     Args:
-      table: predictions that the points are measured on.
-      resamples: of their groups.
-      validation: predictions that thresholds are chosen on; None chooses them on `table`.
+      table: predictions to measure the points on.
+      resamples: resamples of their groups.
+      validation: predictions to choose thresholds on; None chooses them on `table`.
 
     Returns:
       `chosen_on`, and `per_class`: class to a list of points, each with `held, target, threshold`
@@ -284,7 +284,7 @@ def operating_points(
         found[table.class_names[number]] = [
             _measured(point, table, resamples, number)
             if point
-            else {"held": held, "target": target, "why": "only one side has examples to choose by"}
+            else {"held": held, "target": target, "why": "a side has no examples to choose it on"}
             for point, (held, target) in zip(points, HELD, strict=True)
         ]
     return {"chosen_on": "the same data" if validation is None else "val", "per_class": found}
@@ -303,4 +303,4 @@ def _measured(
         "target": point.target,
         "threshold": point.threshold if finite else None,
         **_rates(counts, resamples.num_groups, ("sensitivity", "specificity")),
-    } | ({} if finite else {"why": "no threshold but infinity holds it"})
+    } | ({} if finite else {"why": "no finite threshold reaches the target"})

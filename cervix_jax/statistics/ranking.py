@@ -1,4 +1,4 @@
-"""How well scores put one class above the rest: AUROC, average precision, operating points."""
+"""Ranking of a class above the rest by a score: AUROC, average precision, operating points."""
 
 import dataclasses
 
@@ -27,11 +27,13 @@ def auroc_and_average_precision(
     """
     order = np.argsort(-scores, kind="stable")
     falling, is_positive = scores[order], positive[order]
-    ends = np.append(np.flatnonzero(np.diff(falling)), len(order) - 1)  # of each distinct score
-    # Only scores that a positive has count: what is found there is compared with what is above.
+    ends = np.append(
+        np.flatnonzero(np.diff(falling)), len(order) - 1
+    )  # last of each distinct score
+    # Only scores of positives count: each is compared with the examples that score higher.
     places = np.flatnonzero(is_positive)
     level = np.searchsorted(ends, places)
-    last = np.flatnonzero(np.diff(level, append=-1))  # the last positive of each such score
+    last = np.flatnonzero(np.diff(level, append=-1))  # last positive of each such score
     own = level[last]
     stop, start = ends[own], np.where(own > 0, ends[own - 1], -1) + 1
     auroc, precision = np.full((2, len(resamples.weights)), np.nan)
@@ -47,22 +49,22 @@ def auroc_and_average_precision(
         false_above = false_above - (hits - gained)
         total = hits[:, -1]
         negative = above[:, -1] - total
-        # Every positive counts the negatives below it, and half of those level with it.
+        # Every positive counts the negatives below it, and half of those with the same score.
         pairs = (gained * (negative[:, None] - false_above - false / 2)).sum(1)
         auroc[rows] = quotient(pairs, total * negative)
-        # Where the first groups have weight 0 nothing is predicted yet, and nothing gained.
+        # If the first groups have weight 0, nothing is predicted yet, and there is no gain.
         precision[rows] = quotient((gained * hits / np.maximum(predicted, 1.0)).sum(1), total)
     return auroc, precision
 
 
 @dataclasses.dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold: whatever scores at least this much is called positive.
+    """A threshold: scores of at least this value are called positive.
 
     Attributes:
-      held: "specificity" or "sensitivity", which was held.
-      target: at what, in (0, 1).
-      threshold: the score; infinite where nothing may be called positive.
+      held: "specificity" or "sensitivity": the quantity that was fixed.
+      target: its fixed value, in (0, 1).
+      threshold: the score; infinite if nothing may be called positive.
     """
 
     held: str
@@ -73,16 +75,16 @@ class OperatingPoint:
 def choose_threshold(
     scores: np.ndarray, positive: np.ndarray, held: str, target: float
 ) -> OperatingPoint | None:
-    """The threshold that keeps one of sensitivity and specificity, and has most of the other.
+    """The threshold that reaches a target for sensitivity or specificity and maximises the other.
 
     Args:
       scores: float [N], higher for the class.
       positive: bool [N].
-      held: "specificity" or "sensitivity".
-      target: what it must be at least, in (0, 1).
+      held: "specificity" or "sensitivity", the quantity with the target.
+      target: its minimum, in (0, 1).
 
     Returns:
-      None where one of the two sides has no example.
+      None if there are no positives or no negatives.
     """
     if not 0 < positive.sum() < len(positive):
         return None

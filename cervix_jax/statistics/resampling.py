@@ -1,7 +1,7 @@
-"""The bootstrap over groups: whole groups are drawn, since images of one slide resemble each other.
+"""Bootstrap over groups: whole groups are drawn, as images of one slide resemble each other.
 
 Field and Welsh (2007), "Bootstrapping clustered data", call it the cluster bootstrap. A resample is
-a row of weights, how often each group was drawn, so that no example is ever copied.
+a row of weights (how often each group was drawn), so examples are never copied.
 """
 
 import functools
@@ -11,21 +11,21 @@ import numpy as np
 from scipy.sparse import csr_array
 
 RESAMPLES = 2000
-# Weights that are gathered per example at a time, so that they stay in the cache.
+# Number of weights gathered per example at a time, so that they fit into the cache.
 CHUNK = 400_000
-# Weights that are drawn or multiplied at a time: what bounds the memory of many groups.
+# Number of weights drawn or multiplied at a time; limits the memory for many groups.
 _BLOCK = 4_000_000
 
 
 class Resamples:
     """Weights of the groups in the data themselves (row 0, all ones) and in every resample.
 
-    Every statistic is thus computed once, by one formula, for the estimate and its resamples.
+    One formula thus computes a statistic for the data and all resamples at once.
 
     Attributes:
       index: int [N], the group of each example.
       num_groups: G.
-      weights: unsigned [1 + R, G], of the narrowest type that holds them; each row sums to G.
+      weights: unsigned [1 + R, G], of the narrowest sufficient type; each row sums to G.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Resamples:
             self.weights[rows] = counts.reshape(count, self.num_groups)
 
     def _blocks(self, first: int = 0) -> Iterator[slice]:
-        """The rows of the weights from a first one on, a few at a time."""
+        """Slices of the rows of the weights from `first` on, a few rows each."""
         total, step = len(self.weights), max(_BLOCK // max(self.num_groups, 1), 1)
         for start in range(first, total, step):
             yield slice(start, min(start + step, total))
@@ -65,7 +65,7 @@ class Resamples:
 
     @functools.cached_property
     def sizes(self) -> np.ndarray:
-        """float64 [1 + R], examples in each resample."""
+        """float64 [1 + R], number of examples in each resample."""
         return self.sums(np.ones(len(self.index)))
 
     def sums(self, values: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ class Resamples:
 
         Args:
           categories: int [N], in [0, number).
-          number: how many categories there are, K.
+          number: number of categories, K.
 
         Returns:
           float64 [1 + R, K].
@@ -99,10 +99,10 @@ class Resamples:
         return self._product(by_group.reshape(self.num_groups, number).astype(np.float64))
 
     def example_weights(self, order: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Weights of the examples in some order, a few resamples at a time.
+        """Weights of the examples in a given order, a few resamples at a time.
 
         Yields:
-          Which rows, and their weights, unsigned [rows, len(order)].
+          The slice of rows, and their weights, unsigned [rows, len(order)].
         """
         step = max(CHUNK // max(len(order), 1), 1)
         index = self.index[order]

@@ -21,19 +21,19 @@ from cervix_jax.statistics.table import PredictionTable, align, concatenate
 
 Member = tuple[int, int]  # seed, fold
 NOTE = (
-    "Intervals: whole groups resampled, both sides alike. McNemar's test takes images for "
-    "independent, so it sees differences too easily where images share a slide or cluster."
+    "Intervals resample whole groups, the same for A and B. McNemar's test assumes independent "
+    "images, so its p-value is too small if images share a slide or cluster."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """One of the two that are compared.
+    """One of the two sides of a comparison.
 
     Attributes:
-      name: where it lies.
-      tables: predictions by seed and fold; one entry (0, 0) where it is no cross-validation.
-      test_per_train: n_test / n_train, by seed and fold, as far as it is known.
+      name: its path.
+      tables: predictions by seed and fold; one entry (0, 0) if it is not a cross-validation.
+      test_per_train: n_test / n_train by seed and fold, where known.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Side:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the table; what is None stays empty."""
+    """One line of the table; a value of None is left blank."""
 
     metric: str
     first: float | None = None
@@ -56,12 +56,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `--compare` prints.
+    """The result that `--compare` prints.
 
     Attributes:
-      names: where A and B lie.
-      rows: of the table.
-      sentences: what it comes to, in plain words.
+      names: paths of A and B.
+      rows: rows of the table.
+      sentences: conclusions in plain words.
     """
 
     names: tuple[str, str]
@@ -69,7 +69,7 @@ class Comparison:
     sentences: list[str]
 
     def text(self) -> str:
-        """The table, how to read it, and the sentences, as lines of text."""
+        """The table, a note on how to read it, and the sentences, as lines of text."""
         width = max(len(row.metric) for row in self.rows)
         lines = [
             f"A: {self.names[0]}",
@@ -95,13 +95,14 @@ class Comparison:
 def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
     """Compare two sides on the images that both were tested on.
 
-    Of cross-validations the folds that both have count; those of a seed are pooled, and over the
-    folds, each averaged over its seeds (which share a division into folds), differences are tested.
+    For cross-validations, the folds that both sides have are used. Folds of a seed are pooled.
+    Differences are also tested over folds, each averaged over its seeds, which share one division
+    into folds.
 
     Args:
       first: A.
       second: B.
-      seed: of the bootstrap.
+      seed: seed of the bootstrap.
 
     Raises:
       InputError: they were not tested on the same images, or have no seed and fold in common.
@@ -117,12 +118,12 @@ def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
         (concatenate([pairs[s, f][0] for f in folds]), concatenate([pairs[s, f][1] for f in folds]))
         for s in seeds
     ]
-    # Seeds may keep their images in another order.
+    # Seeds may store their images in another order.
     order = whole[0][0]
     pooled = [(align(order, a, names), align(order, b, names)) for a, b in whole]
     tests = [mcnemar(a.correct, b.correct) for a, b in pooled]
     metrics = dict(COMPARED)
-    if len(pairs) == 1:  # scores of different models do not rank together
+    if len(pairs) == 1:  # scores of different models have no common ranking
         metrics |= _areas(pooled[0][0].class_names)
     rows, sentences = [], []
     groups = len(set(order.groups.tolist()))
@@ -151,7 +152,7 @@ def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
 
 
 def _common(first: Side, second: Side) -> tuple[list[int], list[int]]:
-    """Seeds that both have, and the folds that both have of each of them."""
+    """Seeds that both sides have, and for each the folds that both have."""
     both = first.tables.keys() & second.tables.keys()
     seeds = sorted({seed for seed, _ in both})
     folds = sorted({f for _, f in both if all((seed, f) in both for seed in seeds)})
@@ -164,7 +165,7 @@ def _common(first: Side, second: Side) -> tuple[list[int], list[int]]:
 
 
 def _areas(class_names: Sequence[str]) -> dict[str, PairedMetric]:
-    """The AUROC of each class against the rest; of two classes one says it all."""
+    """The AUROC of each class against the rest; for two classes only one, as both are equal."""
 
     def area(number: int) -> PairedMetric:
         def metric(resamples: Resamples, table: PredictionTable) -> np.ndarray:
@@ -184,7 +185,7 @@ def _over_folds(
     test_per_train: dict[Member, float],
 ) -> tuple[list[Row], str]:
     known = [test_per_train[key] for key in pairs if key in test_per_train]
-    # Of k folds one is test and half of one validation.
+    # Of k folds, one is for testing and half of one for validation.
     ratio = float(np.mean(known)) if known else 1 / (len(folds) - 1.5)
     rows, tests = [], {}
     for name, metric in COMPARED.items():

@@ -17,11 +17,11 @@ class PredictionTable:
 
     Attributes:
       filenames: N unique names.
-      groups: str [N], what each image shares a slide, cluster or field with.
-      labels: int [N]; -1 where unknown.
+      groups: str [N], name of the slide, cluster or field that the image belongs to.
+      labels: int [N]; -1 if unknown.
       probabilities: float64 [N, C]; rows sum to 1.
       class_names: C names.
-      logits: float [N, C], where they are known; their softmax is `probabilities`.
+      logits: float [N, C], if known; their softmax is `probabilities`.
     """
 
     filenames: tuple[str, ...]
@@ -38,7 +38,7 @@ class PredictionTable:
 
     @property
     def correct(self) -> np.ndarray:
-        """Bool [N]."""
+        """Whether the predicted class is the label, bool [N]."""
         return self.predicted == self.labels
 
     def take(self, rows: np.ndarray) -> "PredictionTable":
@@ -53,11 +53,11 @@ class PredictionTable:
         )
 
     def with_probabilities(self, probabilities: np.ndarray) -> "PredictionTable":
-        """The same images, predicted otherwise."""
+        """The same images with other probabilities."""
         return dataclasses.replace(self, probabilities=probabilities, logits=None)
 
     def in_order_of(self, class_names: Sequence[str]) -> "PredictionTable":
-        """The same predictions, with the classes in another order; all C of them are named."""
+        """The same predictions with the classes in another order, which must name all C."""
         columns = np.asarray([self.class_names.index(name) for name in class_names])
         labels = np.where(self.labels == UNKNOWN, UNKNOWN, np.argsort(columns)[self.labels])
         return dataclasses.replace(
@@ -69,11 +69,11 @@ class PredictionTable:
         )
 
     def coarsen(self, level: int) -> "PredictionTable":
-        """Joined classes, whose probabilities are sums; see `cervix_jax.data.classes`."""
+        """Predictions of joined classes (summed probabilities), see `cervix_jax.data.classes`."""
         return self._joined(*classes.coarsen(self.class_names, level))
 
     def screened(self) -> "PredictionTable | None":
-        """Normal and abnormal; None where no class is known to be negative."""
+        """Predictions of normal and abnormal; None if no class is known to be negative."""
         abnormal = classes.screening(self.class_names)
         names = classes.NORMAL_ABNORMAL.names
         return None if abnormal is None else self._joined(names, abnormal.astype(np.int64))
@@ -85,21 +85,21 @@ class PredictionTable:
 
 
 def align(first: PredictionTable, second: PredictionTable, names: Sequence[str]) -> PredictionTable:
-    """The second table in the order of the first, its columns too.
+    """The second table with rows and columns in the order of the first.
 
     Args:
       first: sets the order.
       second: predictions of the same images.
-      names: what to call the two in an error.
+      names: names of the two for error messages.
 
     Raises:
-      InputError: they have other classes, other images, or other labels.
+      InputError: the tables differ in classes, images or labels.
     """
     a, b = names
     if sorted(first.class_names) != sorted(second.class_names):
         raise InputError(
             f"{a} has the classes {', '.join(first.class_names)} and {b} has "
-            f"{', '.join(second.class_names)}; only predictions of the same classes compare."
+            f"{', '.join(second.class_names)}; give predictions of the same classes."
         )
     place = {filename: row for row, filename in enumerate(second.filenames)}
     alone = [name for name in first.filenames if name not in place]
@@ -107,8 +107,8 @@ def align(first: PredictionTable, second: PredictionTable, names: Sequence[str])
         known = set(first.filenames)
         example = alone[0] if alone else next(n for n in second.filenames if n not in known)
         raise InputError(
-            f"{a} has {len(first.filenames)} images and {b} {len(second.filenames)}, and they are "
-            f"not the same ({example} is only in {a if alone else b}); compare runs that were "
+            f"{a} has {len(first.filenames)} images and {b} {len(second.filenames)}, and the "
+            f"images differ ({example} is only in {a if alone else b}); compare runs that were "
             "tested on the same images: one protocol, fold and data set."
         )
     second = second.take(np.asarray([place[name] for name in first.filenames]))
@@ -116,24 +116,24 @@ def align(first: PredictionTable, second: PredictionTable, names: Sequence[str])
     differing = np.flatnonzero(second.labels != first.labels)
     if len(differing):
         raise InputError(
-            f"{a} and {b} label {len(differing)} images differently, "
-            f"{first.filenames[differing[0]]} first; one of the two is wrong."
+            f"the labels of {len(differing)} images differ between {a} and {b} "
+            f"({first.filenames[differing[0]]} first); correct one of the two."
         )
     return second
 
 
 def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
-    """Tables below each other; without their logits, as models differ.
+    """Concatenate tables, without their logits, as these are from different models.
 
     Raises:
-      InputError: they have other classes, or an image is in several of them.
+      InputError: the tables differ in classes, or share an image.
     """
     first = tables[0]
     filenames = tuple(name for table in tables for name in table.filenames)
     if len({table.class_names for table in tables}) > 1 or len(set(filenames)) < len(filenames):
         raise InputError(
-            f"the predictions of {len(tables)} folds are not of one division into folds: their "
-            "classes differ, or some images are in several; compare folds of one cross-validation."
+            f"the predictions of {len(tables)} folds are not of one cross-validation: their "
+            "classes differ, or folds share images; give folds of one cross-validation."
         )
     return PredictionTable(
         filenames,

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number, fitted on validation predictions, never on those it judges.
+"""Temperature scaling: one parameter, fitted on validation predictions only.
 
 Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2.
 """
@@ -18,12 +18,12 @@ LOWEST, HIGHEST = 0.05, 20.0
 
 @dataclasses.dataclass(frozen=True)
 class Temperature:
-    """What logits are divided by: above 1 the model was too sure of itself.
+    """Divisor of the logits; above 1 if the model was overconfident.
 
     Attributes:
       value: in [0.05, 20].
       n: number of predictions it was fitted on.
-      problem: why it is not the greatest likelihood's, else "".
+      problem: why it does not maximise the likelihood; else "".
     """
 
     value: float
@@ -32,17 +32,17 @@ class Temperature:
 
 
 def scaled(table: PredictionTable, temperature: float) -> PredictionTable:
-    """Predictions with their logits divided by a temperature; no class becomes more probable."""
+    """Predictions with their logits divided by a temperature; predicted classes stay the same."""
     return table.with_probabilities(np.exp(log_softmax(_logits(table) / temperature, axis=-1)))
 
 
 def fit_temperature(validation: PredictionTable) -> Temperature:
-    """The temperature of the greatest likelihood; in 1/T the problem is convex.
+    """Fit the temperature of maximum likelihood; the problem is convex in 1/T.
 
-    Where every prediction is right, the surer the likelier: nothing sets a limit, and 1 is kept.
+    If every prediction is right, the likelihood grows without limit as T falls, and 1 is kept.
 
     Args:
-      validation: labelled predictions that neither trained the model nor test it.
+      validation: labelled predictions on images used neither to train the model nor to test it.
     """
     logits, rows = _logits(validation), np.arange(len(validation.labels))
     if validation.correct.all():
@@ -57,14 +57,14 @@ def fit_temperature(validation: PredictionTable) -> Temperature:
     )
     inverse = float(found.x)
     at_bound = min(inverse - low, high - inverse) < 1e-4
-    problem = "at a bound of the search, which the likelihood would go beyond" if at_bound else ""
+    problem = "at a bound of the search range; the maximum lies beyond it" if at_bound else ""
     return Temperature(1 / inverse, len(rows), problem)
 
 
 def _logits(table: PredictionTable) -> np.ndarray:
-    """Logits up to a constant per row, which softmax does not see.
+    """Logits up to a constant per row, which does not change the softmax.
 
-    Probabilities are told apart from 0 down to where the log-likelihood does so.
+    Probabilities are cut off below at the same value as in the log-likelihood.
     """
     if table.logits is not None:
         return table.logits

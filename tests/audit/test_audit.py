@@ -74,8 +74,8 @@ def test_the_reading_says_what_colour_reaches(audited):
     plain, _, report = audited
     score = report["baselines"]["colour"]["cluster"]["mean"]
     assert f"{(score - 0.2) / 0.8:.0%} of the way from chance (0.200)" in report["reading"]
-    assert "Colour falls from" in report["reading"]
-    assert "More is told by width, height and area" in plain["reading"]
+    assert "The colour baseline falls from" in report["reading"]
+    assert "The strongest baseline uses width, height and area" in plain["reading"]
     leaky = reading(report | {"protocol": "random"})
     share = max(fold["leakage"] for fold in report["splits"]["random"])
     assert share > 0.5
@@ -182,7 +182,7 @@ def test_without_groups_leakage_is_unknown(phantom, tmp_path):
     text = dataset_text(found)
     row = next(line for line in text.splitlines() if line.startswith("random"))
     assert "unknown" in row
-    assert "images.csv holds together only what occurs twice" in text
+    assert "images.csv groups only duplicates" in text
 
 
 def test_protocols_that_do_not_fit(phantom):
@@ -230,7 +230,7 @@ def test_a_run_is_compared_with_itself():
     assert (same["drop"], same["p_value"], same["kept"]) == (0, 1, None)
 
 
-def test_a_class_told_by_its_border_is_named():
+def test_a_class_recognised_by_its_border_is_named():
     labels, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 2, 1])
     by_class = run_audit._by_class(labels, predicted, ("a", "b", "c", "empty"))
     assert by_class == {
@@ -241,7 +241,7 @@ def test_a_class_told_by_its_border_is_named():
     change = {"accuracy": 0.9, "kept": 0.5, "by_class": by_class}
     report = {"majority": 0.5, "changes": dict.fromkeys(run_audit.DESCRIPTIONS, change)}
     said = run_audit.reading(report)
-    assert "From the border alone it tells a (67% of its images and 0% of the others" in said
+    assert "recognises a: it predicts this class for 67% of its images and 0% of the others" in said
     assert said.count("From the border alone") == 1
 
 

@@ -44,14 +44,14 @@ STRANGE: dict[str, Callable[[Path], object]] = {
     "scan/1.dcm": lambda path: write(path, b"\0" * 128 + b"DICM"),
 }
 SAID = {
-    "text.svs": ("is no whole slide",),
-    "empty.ndpi": ("is no whole slide",),
+    "text.svs": ("is not a slide",),
+    "empty.ndpi": ("is not a slide",),
     "cut.svs": ("is ",),
-    "unknown.svs": ("how many micrometres", "--mpp=0.25"),
-    "printed.tif": ("352.8 micrometres a pixel", "--mpp=0.25"),
-    "oblong.tif": ("are no squares", "--mpp=0.25"),
-    "glass.svs": ("is empty: nothing on it absorbs light",),
-    "scan/1.dcm": ("is a folder whose .dcm files are no whole slide",),
+    "unknown.svs": ("does not state its pixel size", "--mpp=0.25"),
+    "printed.tif": ("352.8 micrometres per pixel", "--mpp=0.25"),
+    "oblong.tif": ("are not square", "--mpp=0.25"),
+    "glass.svs": ("is empty: no part of it absorbs light",),
+    "scan/1.dcm": ("is a folder whose .dcm files are not a whole-slide image",),
 }
 
 
@@ -104,7 +104,7 @@ def _both_slides(done: Done):
 
 CASES = [
     _cells("a slide that is text", "{tmp}/raw/text.svs", "--strict", *CELLS,
-           make=_raw("text.svs"), expected=("{tmp}/raw/text.svs", "is no whole slide")),
+           make=_raw("text.svs"), expected=("{tmp}/raw/text.svs", "is not a slide")),
     *(
         _one(name, "--strict", make=_raw(name), expected=("{tmp}/raw", *SAID[name]))
         for name in STRANGE if name != "text.svs"
@@ -122,7 +122,7 @@ CASES = [
             ("--mpp=20", "--mpp=20", "0.05 to 10"), ("--mpp=nan", "--mpp=nan"),
             ("--mpp=-0.25", "--mpp=-0.25"), ("--min_nucleus=2", "--min_nucleus=2"),
             ("--min_nucleus=nan", "--min_nucleus=nan"), ("--crop=-1", "--crop=-1"),
-            ("--detector={run}", "--detector={tmp}/run", "finds no nuclei"),
+            ("--detector={run}", "--detector={tmp}/run", "does not detect nuclei"),
             ("--detector={tmp}/none", "--detector={tmp}/none", "configs/nuclei.py"),
             ("--detector={tmp}/raw", "{tmp}/raw"),
             ("--window=9", "--window", "--field=window"),

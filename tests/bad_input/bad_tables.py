@@ -231,15 +231,23 @@ CASES = [
         TABLE + "1.png,g,a,1,0\n",
         "'1.png' occurs more than once",
     ),
-    _predicted("predictions above 1", TABLE + "9.png,g,a,1,0.5\n", "line 10", "no probabilities"),
     _predicted(
-        "predictions below 0", TABLE + "9.png,g,a,1.5,-0.5\n", "line 10", "no probabilities"
+        "predictions above 1", TABLE + "9.png,g,a,1,0.5\n", "line 10", "are not probabilities"
     ),
     _predicted(
-        "predictions that are NaN", TABLE + "9.png,g,a,nan,nan\n", "line 10", "no probabilities"
+        "predictions below 0", TABLE + "9.png,g,a,1.5,-0.5\n", "line 10", "are not probabilities"
     ),
     _predicted(
-        "predictions that are infinite", TABLE + "9.png,g,a,inf,0\n", "line 10", "no probabilities"
+        "predictions that are NaN",
+        TABLE + "9.png,g,a,nan,nan\n",
+        "line 10",
+        "are not probabilities",
+    ),
+    _predicted(
+        "predictions that are infinite",
+        TABLE + "9.png,g,a,inf,0\n",
+        "line 10",
+        "are not probabilities",
     ),
     _predicted(
         "predictions that are text", TABLE + "9.png,g,a,high,low\n", "line 10", "not a number"
@@ -253,7 +261,7 @@ CASES = [
         "validation of other classes",
         TABLE,
         "{tmp}/v.csv",
-        "its classes",
+        "its classes differ",
         args=("--validation={tmp}/v.csv",),
         make=lambda tmp: write(
             tmp / "v.csv",
@@ -289,7 +297,7 @@ CASES = [
         "a comparison of other images",
         "evaluate",
         ("--compare", "{tmp}/p.csv", "{tmp}/q.csv"),
-        ("{tmp}/q.csv", "not the same"),
+        ("{tmp}/q.csv", "the images differ"),
         lambda tmp: [
             write(tmp / "p.csv", TABLE),
             write(tmp / "q.csv", TABLE.replace("7.png", "9.png")),

@@ -75,7 +75,7 @@ def test_a_strangers_table_gets_the_report_of_a_run(tmp_path, table, split):
     assert spread["sd"] == pytest.approx(np.std(values, ddof=1))
     text = summary(report)
     assert "protocol split.csv, 2 folds of 2; 0.0% of the examples" in text
-    assert "every test image is there once; no column fold" in text
+    assert "each test image occurs exactly once; training on test images is not checked" in text
     assert "fold 1: accuracy" in text
     assert "mean ± sd between folds: accuracy" in text
 
@@ -91,7 +91,7 @@ def test_the_test_images_of_one_split_are_all_that_count(tmp_path, table):
     assert report["leakage"] > 0  # groups are divided here
     assert (tmp_path / "mine_evaluation" / "mine.json").is_file()
     write_table(tmp_path / "all.csv", table)
-    with pytest.raises(InputError, match=r"40 images are in no test part of one.csv, e.g. 'image"):
+    with pytest.raises(InputError, match=r"40 images are not test images of one.csv, e.g. 'image"):
         evaluate_file(tmp_path / "all.csv", split_file=tmp_path / "one.csv")
 
 
@@ -103,7 +103,7 @@ def test_a_column_fold_is_checked(tmp_path, table, split):
     assert report["benchmark"]["folds_checked"]
     assert "no column fold" not in summary(report)
     wrong = [*right[:-1], f"{rows[-1]},{1 - folds[-1]}"]
-    with pytest.raises(InputError, match=r"line 61: .*another fold's model was trained on it"):
+    with pytest.raises(InputError, match=r"line 61: .*the model of another fold was trained on it"):
         evaluate_file(write(tmp_path / "mine.csv", [head, *wrong]), split_file=split)
 
 
@@ -130,7 +130,7 @@ def test_seeds_are_averaged_and_each_is_told(tmp_path, table, split):
     assert (alone["accuracy"], alone["members"]) == (report["accuracy"], 2)
     members[1, 0], members[1, 1] = members[1, 1], members[1, 0]
     write_joined(tmp_path / "mine.csv.gz", Side("mine", members, {}))
-    with pytest.raises(InputError, match="not the same"):
+    with pytest.raises(InputError, match="the images differ"):
         evaluate_file(tmp_path / "mine.csv.gz", split_file=split)
 
 
@@ -140,11 +140,11 @@ def test_what_does_not_fit_is_one_line(tmp_path, table, split):
     head = lines[0].replace("p_c", "p_d")
     for given, says in (
         (lines[:-3], r"3 of 60 test images of split.csv have no prediction, e.g. 'image057.png'"),
-        ([*lines, "new.png,0.2,0.3,0.5"], r"'new.png' is no image of split.csv"),
-        ([*lines, "image000.gif,0.2,0.3,0.5"], r"are one image of split.csv, 'image000.png'"),
+        ([*lines, "new.png,0.2,0.3,0.5"], r"'new.png' is not an image of split.csv"),
+        ([*lines, "image000.gif,0.2,0.3,0.5"], r"are the same image of split.csv, 'image000.png'"),
         ([*lines, lines[1]], r"occurs more than once"),
-        ([head, *lines[1:]], r"has no column p_c, and split.csv has images of that class"),
-        (labelled, r"is labelled 'a', and '[bc]' in split.csv \(\d+ such images\)"),
+        ([head, *lines[1:]], r"has no column p_c, but split.csv has images of that class"),
+        (labelled, r"is 'a', but '[bc]' in split.csv \(\d+ images differ\)"),
     ):
         with pytest.raises(InputError, match=says) as error:
             evaluate_file(write(tmp_path / "mine.csv", given), split_file=split)

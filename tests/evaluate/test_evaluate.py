@@ -132,7 +132,7 @@ def test_a_file_of_predictions_is_enough(command, tmp_path, capsys):
     for picture in ("confusion_matrix", "reliability", "roc"):
         assert (folder / f"mine_{picture}.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
-    assert "protocol and leakage are not known" in printed
+    assert "protocol and leakage are unknown" in printed
     assert "temperature" in printed
     assert "conformal sets (LAC) for 90%" in printed
     other = predictions(1)
@@ -140,7 +140,7 @@ def test_a_file_of_predictions_is_enough(command, tmp_path, capsys):
         other.filenames, other.groups, other.labels, other.probabilities, ("a", "b", "d")
     )
     write_table(tmp_path / "val.csv", names)
-    with pytest.raises(InputError, match="its classes are not those"):
+    with pytest.raises(InputError, match="its classes differ"):
         command(predictions=tmp_path / "mine.csv", validation=tmp_path / "val.csv")
 
 
@@ -170,7 +170,7 @@ def test_outliers_are_told_apart(command, tmp_path, capsys):
     command(predictions=tmp_path / "mine.csv", outliers=tmp_path / "strange.csv")
     found = json.loads((tmp_path / "mine_evaluation" / "mine_outliers.json").read_text())
     assert found["max_softmax"]["estimate"] > 0.9
-    assert found["energy"]["why"] == "the logits were not kept"
+    assert found["energy"]["why"] == "the logits were not stored"
     assert "by max_softmax: 0.9" in capsys.readouterr().out
 
 
@@ -183,7 +183,7 @@ def test_compared_runs(trained, command, tmp_path, capsys):
         in capsys.readouterr().out
     )
     write_table(tmp_path / "other.csv", predictions(0))
-    with pytest.raises(InputError, match="only predictions of the same classes compare"):
+    with pytest.raises(InputError, match="give predictions of the same classes"):
         command(compare=f"{folder},{tmp_path / 'other.csv'}")
 
 

@@ -44,7 +44,7 @@ def test_every_run_is_read_as_it_was(tmp_path):
         ("0,0,x.png,g,a,a,0.5,0.5\n0,0,x.png,g,a,a,0.5,0.5\n", "line 3: 'x.png' occurs more"),
         ("0,0,x.png,g,c,a,0.5,0.5\n", "line 2: the label 'c' is none of the classes a, b"),
         ("0,0.5,x.png,g,a,a,0.5,0.5\n", "line 2: fold=0.5 must be a whole number"),
-        ("0,0,x.png,g,a,a,0,0\n", "line 2: its probabilities are all 0"),
+        ("0,0,x.png,g,a,a,0,0\n", "line 2: all probabilities are 0"),
         ("0,0,x.png,g,a,a,-1,2\n", "line 2: p_a='-1' must be a number of at least 0"),
     ],
 )

@@ -136,5 +136,8 @@ def test_members_of_each_fold_are_compared(table, tmp_path):
         own = identity_of(other)
         changed = other_pixels(own, **{other.filenames[2]: "new"}) if side == "b" else own
         write_run(tmp_path / side / "seed0/fold1", other, changed)
-    with pytest.raises(InputError, match=r"a/seed0/fold1 and .*b/seed0/fold1 were tested on other"):
+    with pytest.raises(
+        InputError,
+        match=r"a/seed0/fold1 and .*b/seed0/fold1 were tested on different images",
+    ):
         compare_runs(tmp_path / "a", tmp_path / "b")

@@ -75,7 +75,9 @@ def test_a_report_of_version_0_1_has_its_facts_and_no_metrics():
     for name in ("dataset", "split", "n", "groups", "protocol", "fold", "leakage", "step"):
         assert getattr(report, name) == old[name], name
     for asked in (("nll",), ("auroc", old["class_names"][0])):
-        with pytest.raises(InputError, match=r"test\.json: of an earlier version") as caught:
+        with pytest.raises(
+            InputError, match=r"test\.json: was written by an earlier version"
+        ) as caught:
             report.metric(*asked)
         command = f"run {shell_command('evaluate', workdir=OF_0_1.parent)} again."
         assert str(caught.value).endswith(command)
@@ -134,9 +136,9 @@ def _assert_same(entry: dict, old: dict) -> None:
     ("changes", "message"),
     [
         ({"dataset": None}, "has no dataset"),
-        ({"confusion_matrix": 3}, "not as it was written"),
-        ({"metrics": {"nll": {"estimate": 1.0}}}, "not as it was written"),
-        ({"accuracy_interval": ["x", "y"]}, "not as it was written"),
+        ({"confusion_matrix": 3}, "is damaged or has another format"),
+        ({"metrics": {"nll": {"estimate": 1.0}}}, "is damaged or has another format"),
+        ({"accuracy_interval": ["x", "y"]}, "is damaged or has another format"),
     ],
 )
 def test_a_damaged_report_is_named(values, changes, message):

@@ -69,7 +69,7 @@ def test_differences_metrics_and_intervals_go_to_files(three, tmp_path):
     # The two on the same images are compared image by image; the third says why it is not.
     assert "exact McNemar" in markdown
     assert [("why" in each) for each in found["comparisons"]] == [False, True]
-    assert "not the same" in found["comparisons"][1]["why"]
+    assert "the images differ" in found["comparisons"][1]["why"]
     text = table.text()
     assert "configs differ in" in text
     assert f"batch_size: {base_config().batch_size}, 8, " in text
@@ -77,7 +77,7 @@ def test_differences_metrics_and_intervals_go_to_files(three, tmp_path):
 
 def test_two_runs_on_other_images_are_refused(three, tmp_path):
     root, _ = three
-    with pytest.raises(InputError, match="not the same"):
+    with pytest.raises(InputError, match="the images differ"):
         tabulate_runs([root / "a", root / "c | d"], out=tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -152,7 +152,7 @@ def test_what_cannot_be_compared(crossed, tmp_path):
     with pytest.raises(InputError, match=r"cervix_jax\.evaluate --workdir=.*empty --split=val"):
         read_side(tmp_path / "empty", "val")
     write_run(tmp_path / "single", random_table(8))
-    with pytest.raises(InputError, match="not the same"):
+    with pytest.raises(InputError, match="the images differ"):
         compare(read_side(a), read_side(tmp_path / "single"))
     write_run(tmp_path / "c/seed7/fold0", random_table(8))
     with pytest.raises(InputError, match="no seed and fold in common"):

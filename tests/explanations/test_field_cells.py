@@ -72,7 +72,7 @@ def test_a_crop_of_ones_own_counts_before_the_field_of_view():
         ({"method": "edges"}, "--method='edges'"),
         ({"method": "expected_gradients"}, "needs training images, which are not"),
         ({"target": 2}, "target=2: the run has classes 0 to 1"),
-        ({"mpp": None}, "does not say its micrometres a pixel; give them, e.g. --mpp"),
+        ({"mpp": None}, "does not state its pixel size; give the micrometres, e.g. --mpp"),
         ({"seen": None}, "--crop is missing"),
     ],
 )

@@ -52,7 +52,7 @@ def test_metrics_are_those_of_the_evaluation(card, text, trained):
     report = trained[1]
     assert card["evaluation"]["metrics"] == report["metrics"]
     assert f"| accuracy | {Metric.of(report['metrics']['accuracy'])} |" in text
-    assert f"{report['n']} test images of {report['groups']} groups" in text
+    assert f"{report['n']} test images from {report['groups']} groups" in text
     (result,) = front_matter(text)["model-index"][0]["results"]
     metrics = {each["name"]: each["value"] for each in result["metrics"]}
     assert metrics["accuracy"] == report["accuracy"]
@@ -63,7 +63,7 @@ def test_metrics_are_those_of_the_evaluation(card, text, trained):
 
 
 def test_protocol_leakage_and_warning_are_said(card, text):
-    assert "Split by `cluster`, fold 0 of 4" in text
+    assert "Split protocol `cluster`, fold 0 of 4" in text
     assert f"leakage: {card['data']['leakage']:.1%}" in text
     assert text.count("Research use only; not for clinical use.") >= 2
     assert front_matter(text)["pipeline_tag"] == "image-classification"
@@ -106,7 +106,7 @@ def test_the_card_says_what_a_pixel_measures(card, text):
     assert card["microns_per_pixel"] is card["field_of_view"] is None  # cells of many sizes
     assert "micrometres" not in text
     told = model_card(card | {"microns_per_pixel": 0.4, "field_of_view": 12.8})
-    assert "alone, in squares of 12.8 micrometres (0.4 a pixel). Other" in told
+    assert "alone, in squares of 12.8 micrometres (0.4 micrometres per pixel). Other" in told
 
 
 def test_an_evaluation_of_other_weights_is_left_out(two_forms, trained, tmp_path):
@@ -137,4 +137,4 @@ def test_where_the_weights_came_from(two_forms, init_from, start, monkeypatch):
     text = model_card(found | {"check": {"images": 1, "largest_difference": 0.0, "backend": "cpu"}})
     assert ("base_model: timm/x\n" in text) == init_from.startswith("hf:")
     assert "secret" not in text
-    assert "too good for new slides" in text, "its leakage is 25 %"
+    assert "too optimistic for new slides" in text, "its leakage is 25 %"

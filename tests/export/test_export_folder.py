@@ -59,7 +59,7 @@ def test_changed_files_have_one_line(copy, name):
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"{name}: is not the file that was exported"):
+    with pytest.raises(InputError, match=f"{name}: is not the exported file"):
         load_exported(copy)
 
 

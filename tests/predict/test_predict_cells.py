@@ -233,7 +233,7 @@ def test_several_fields_and_slides(run, cells, several, tmp_path):
     assert (found.rows, found.skipped, found.unread) == (len(rows), 1, {".txt": 1})
     assert found.images == 2 + 3 + 1 + 1 + 1 + 1
     (left,) = read_rows(tmp_path / "p_skipped.csv")
-    assert (left["path"], "no whole slide" in left["reason"]) == (f"{several}/no.svs", True)
+    assert (left["path"], "is not a slide" in left["reason"]) == (f"{several}/no.svs", True)
     fields = read_rows(tmp_path / "p_fields.csv")
     assert [os.path.relpath(field["path"], several) for field in fields] == [
         "dicom", "pale.png", "x/a.svs", "y/a.png", "z/a.png"
@@ -411,7 +411,7 @@ def test_a_damaged_row_is_left_out_and_said(cells, tmp_path, crop):
     found, rows = cells(path, tmp_path / "p.csv", crop=crop)
     assert 0 < found.skipped <= 3
     reasons = read_rows(found.skipped_path)
-    assert all("of 17: is damaged about pixel" in each["reason"] for each in reasons)
+    assert all("of 17: is damaged near pixel" in each["reason"] for each in reasons)
     rows_left = {int(each["reason"].split()[1]) for each in reasons}
     assert 6 in rows_left
     kept = [row for row in whole if int(float(row["y"]) // 256) + 1 not in rows_left]
@@ -422,7 +422,7 @@ def test_a_damaged_row_is_left_out_and_said(cells, tmp_path, crop):
     assert (field["left_out"], field["cells"]) == (str(found.skipped), str(len(rows)))
     assert bool(field["page"]) == bool(crop)  # the overview is made of a whole level
     if crop:
-        assert "could not be read, so that" in (found.maps / field["page"]).read_text()
+        assert "could not be read, so the cells" in (found.maps / field["page"]).read_text()
     with pytest.raises(InputError, match=r"a\.svs: is damaged .* or leave out --strict"):
         cells(path, tmp_path / "s.csv", crop=crop, strict=True)
 
@@ -463,8 +463,8 @@ def test_folders_beside_a_list_on_standard_input(predict, workdir, several, tmp_
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"window": 9}, "--window goes with --field=window"),
-        ({"positions": "p.csv"}, "--positions goes with --field=nuclei"),
+        ({"window": 9}, "--window needs --field=window; add it"),
+        ({"positions": "p.csv"}, "--positions needs --field=nuclei; add it"),
         ({"overlap": 0.1}, "--overlap does not go with --field=cells"),
         ({"heatmap": "classes"}, "--heatmap does not go with --field=cells"),
         ({"group": "parent"}, "--group is for images"),

@@ -218,7 +218,7 @@ def test_fields_that_cannot_be_used_are_passed_over(predict, workdir, field, tmp
         ({"field": "window", "window": 9, "min_probability": 1.5}, "--min_probability"),
         ({"field": "window", "window": 9, "group": "parent"}, "--group is for images"),
         ({"field": "window", "window": 9, "overlay": "x"}, "--overlay is for images"),
-        ({"field": "window", "window": 9, "crop": 9}, "--crop goes with --field=nuclei"),
+        ({"field": "window", "window": 9, "crop": 9}, "--crop needs --field=nuclei"),
         ({"field": "window", "window": 9, "severity": ["a"]}, "every class once"),
         ({"field": "window", "window": 9, "abnormal": ["a"]}, "--abnormal=a"),
         ({"field": "nuclei"}, "needs --positions"),
@@ -226,11 +226,11 @@ def test_fields_that_cannot_be_used_are_passed_over(predict, workdir, field, tmp
         ({"field": "nuclei", "positions": "inside.csv"}, "--crop is missing"),
         ({"field": "nuclei", "positions": "inside.csv", "crop": -1}, "--crop=-1"),
         ({"field": "nuclei", "positions": "outside.csv", "crop": 9}, r"\(150, 1\) lies outside"),
-        ({"field": "nuclei", "positions": "other.csv", "crop": 9}, "positions of none"),
+        ({"field": "nuclei", "positions": "other.csv", "crop": 9}, "positions for none"),
         ({"field": "nuclei", "positions": "inside.csv", "mpp": 99.0}, r"--mpp=99\.0: give micro"),
         ({"field": "nuclei", "positions": "inside.csv", "mpp": 0.2}, "--crop is missing"),
-        ({"field": "window", "window": 9, "mpp": 0.2}, r"--mpp=0\.2: nothing depends on it"),
-        ({"mpp": 0.2}, r"--mpp=0\.2: nothing depends on it"),
+        ({"field": "window", "window": 9, "mpp": 0.2}, r"--mpp=0\.2: has no effect"),
+        ({"mpp": 0.2}, r"--mpp=0\.2: has no effect"),
     ],
 )
 def test_bad_input_of_fields_is_one_line(

@@ -107,7 +107,7 @@ def test_decisions_of_other_weights_are_not_used(predict, without_decisions, wor
     (folder / "test.json").write_text(json.dumps(report | {"step": report["step"] + 1}))
     predict(cells, workdir=without_decisions, out=tmp_path / "p.csv")
     assert "conformal_set" not in read_rows(tmp_path / "p.csv")[0]
-    assert "--step=12` makes them anew" in capsys.readouterr().err
+    assert "--step=12` makes it again" in capsys.readouterr().err
     (folder / "test_decisions.json").write_text("{")
     with pytest.raises(InputError, match=r"test_decisions\.json: cannot be used"):
         predict(cells, workdir=without_decisions, out=tmp_path / "q.csv")
@@ -245,13 +245,13 @@ def test_patterns_and_images_that_are_named_twice(predict, workdir, cells, tmp_p
         (["cells"], {"out": ""}, "--out is missing"),
         (["cells"], {"out": "p.txt"}, r"ends in \.csv or \.jsonl"),
         (["cells"], {"out": "/proc/p.csv"}, "cannot be written"),
-        (["cells"], {"resume": True, "overwrite": True}, "give one"),
+        (["cells"], {"resume": True, "overwrite": True}, "exclude each other"),
         (["cells"], {"coverage": 1.5}, "--coverage"),
         (["cells"], {"max_pixels": 0}, "--max_pixels"),
         (["cells"], {"group": "x"}, "parentheses"),
         (["cells"], {"group": "("}, "regular expression"),
-        (["cells"], {"window": 9}, "--window goes with --field=window"),
-        (["cells"], {"positions": "x.csv"}, "--positions goes with --field=nuclei"),
+        (["cells"], {"window": 9}, "--window needs --field=window; add it"),
+        (["cells"], {"positions": "x.csv"}, "--positions needs --field=nuclei; add it"),
         (["cells"], {"batch_size": -8}, "--batch_size"),
         (["cells"], {"overlay": "/proc/overlays"}, "--overlay"),
         ([], {}, "no images are given"),

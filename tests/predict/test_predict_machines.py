@@ -76,8 +76,8 @@ def test_a_disk_that_fills_up_loses_nothing(workdir, cells, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert str(full.value) == (
-        f"{part}: cannot be written (File too large); what was done is kept. Make space, and go on "
-        "with --resume."
+        f"{part}: cannot be written (File too large); finished results are kept. Make space "
+        "and continue with --resume."
     )
     kept = part.read_bytes()
     assert len(kept) == 3000
@@ -110,7 +110,7 @@ def test_what_the_command_says(predict, workdir, cells, tmp_path, capfd, monkeyp
         "are missing\n"
     )
     assert not predict(cells, workdir=workdir, out=out, resume=True)
-    assert f"{part}: is whole already." in capfd.readouterr().err
+    assert f"{part}: is already complete." in capfd.readouterr().err
     with pytest.raises(InputError, match="shards 1, 3 and 4 of 4 are missing; start each of these"):
         predict(merge=True, out=out)
     with pytest.raises(InputError, match="leave out x"):

@@ -64,7 +64,7 @@ def test_cut_at_any_byte(ending, data):
         os.truncate(part, data.draw(st.integers(0, part.stat().st_size), "kept"))
         lines = part.read_bytes().count(b"\n")
         if not lines:
-            with pytest.raises(InputError, match="begin again with --overwrite"):
+            with pytest.raises(InputError, match="start again with --overwrite"):
                 begin(out, resume=True)
             return
         with begin(out, resume=True) as again:
@@ -123,7 +123,7 @@ def test_only_the_same_command_goes_on(tmp_path):
     with begin(out) as output:
         fill(output, 3)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(InputError, match="go on with --resume"):
+    with pytest.raises(InputError, match="continue with --resume"):
         begin(out)
     with pytest.raises(InputError, match="begun with run=r"):
         begin(out, {"run": "s"}, resume=True)
@@ -137,7 +137,7 @@ def test_only_the_same_command_goes_on(tmp_path):
             list(output.remaining(map(Unit, other)))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     WHOLE.part_of(out).write_bytes(WHOLE.part_of(out).read_bytes().replace(b"[", b"{"))
-    with pytest.raises(InputError, match="begin again with --overwrite"):
+    with pytest.raises(InputError, match="start again with --overwrite"):
         begin(out, resume=True)
 
 

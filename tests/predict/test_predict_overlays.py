@@ -115,7 +115,7 @@ def test_a_feature_map_can_be_named(workdir, cells, tmp_path):
     (name,) = os.listdir(tmp_path / "o")
     with Image.open(tmp_path / "o" / name) as picture:
         assert picture.text["feature_map"] == "stage4, 4 x 4"
-    with pytest.raises(InputError, match="--feature_map=stage4 goes with --overlay"):
+    with pytest.raises(InputError, match="--feature_map=stage4 needs --overlay"):
         predict_images(workdir, path, feature_map="stage4", overwrite=True, **given)
     with pytest.raises(InputError, match="no feature map 'stage9'"):
         predict_images(

@@ -63,7 +63,7 @@ def test_images_and_positions_belong_together(write, tmp_path):
     assert positions.check([str(tmp_path / "b.png"), one, "c.png"], 100) == []
     with pytest.raises(InputError, match="may belong to"):
         positions.check([one, two], 100)
-    with pytest.raises(InputError, match="positions of none"):
+    with pytest.raises(InputError, match="positions for none"):
         positions.check(["c.png"], 100)
     Image.new("RGB", (9, 5)).save(one)
     with pytest.raises(InputError, match="outside"):

@@ -60,10 +60,10 @@ def test_a_killed_command_goes_on(workdir, cells, tmp_path):
     assert not begun.endswith(b"\n")
     second = stopped(signal.SIGTERM, 2, names, workdir, out, "--resume")
     assert second.returncode == 75, second.stdout
-    assert b"with --resume goes on" in second.stdout
+    assert b"with --resume continues" in second.stdout
     third = stopped(signal.SIGINT, 2, names, workdir, out, "--resume")
     assert third.returncode == 130, third.stdout
-    assert b"with --resume goes on" in third.stdout
+    assert b"with --resume continues" in third.stdout
     assert not out.exists()
     last = stopped(0, -1, names, workdir, out, "--resume")
     assert last.returncode == 0, last.stdout

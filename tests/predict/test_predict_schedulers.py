@@ -79,14 +79,17 @@ def test_every_process_of_a_product_has_one_shard():
         (array(1, step=0), "has gaps"),
         (array("x"), "SLURM_ARRAY_TASK_ID='x' is not a number; give --shard=k/n, or --shard=1/1"),
         ({"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "1"}, "TASK_COUNT is missing"),
-        (step("4", "4"), "SLURM_PROCID=4 is beyond SLURM_STEP_NUM_TASKS=4"),
-        (step("0", "0"), "SLURM_PROCID=0 is beyond"),
+        (step("4", "4"), "SLURM_PROCID=4 is not below SLURM_STEP_NUM_TASKS=4"),
+        (step("0", "0"), "SLURM_PROCID=0 is not below"),
         (step("-1", "4"), "SLURM_PROCID='-1' is not a number"),
         ({"SKYPILOT_NODE_RANK": "0"}, "SKYPILOT_NUM_NODES is missing"),
-        (SKY | {"SKYPILOT_NUM_NODES": "2"}, "SKYPILOT_NODE_RANK=2 is beyond"),
+        (SKY | {"SKYPILOT_NUM_NODES": "2"}, "SKYPILOT_NODE_RANK=2 is not below"),
         ({"JOB_COMPLETION_INDEX": "2"}, "add JOB_COMPLETIONS, with the value of the Job's compl"),
         (POD | {"JOB_COMPLETIONS": "1.5"}, "JOB_COMPLETIONS='1.5' is not a number"),
-        (POD | SKY | {"SKYPILOT_NODE_RANK": "1"}, "said twice: SkyPilot 2/4 .*Kubernetes 3/4 by"),
+        (
+            POD | SKY | {"SKYPILOT_NODE_RANK": "1"},
+            "two schedulers give different shards: SkyPilot 2/4 .*Kubernetes 3/4 by",
+        ),
     ],
 )
 def test_what_does_not_fit_together(environment, message):

@@ -126,7 +126,7 @@ def test_a_part_that_is_whole_stays_as_it_is(tmp_path, expected):
         for strange in (UNITS[:-1], [*UNITS, Unit("x")], [*UNITS[:-1], Unit("x")], UNITS[::-1]):
             with pytest.raises(InputError, match="are not those of the command that began it"):
                 list(output.remaining(iter(strange)))
-    with pytest.raises(InputError, match="go on with --resume"):
+    with pytest.raises(InputError, match="continue with --resume"):
         begin(out, Shard(1, 2))
     assert part.read_bytes() == before
     assert run(out, Shard(2, 2)).waiting == ""
@@ -136,7 +136,7 @@ def test_a_part_that_is_whole_stays_as_it_is(tmp_path, expected):
 @pytest.mark.parametrize("count", [2, 16])
 def test_by_hand_and_what_is_missing(tmp_path, expected, count):
     out = tmp_path / "p.csv"
-    with pytest.raises(InputError, match="no parts of shards lie beside it"):
+    with pytest.raises(InputError, match="there are no parts of shards beside it"):
         merge_shards(out)
     for shard in shards(count)[1:]:
         run(out, shard)
@@ -200,7 +200,7 @@ def test_a_damaged_part_is_said(tmp_path):
     for bad in (good.replace(b"0.571429", b"0.571428"), good.replace(b"[", b"{"), good + b"[]\n"):
         assert bad != good
         part.write_bytes(bad)
-        with pytest.raises(InputError, match=r"cannot be taken up \(.*--overwrite"):
+        with pytest.raises(InputError, match=r"cannot be resumed \(.*--overwrite"):
             run(out, shard, resume=True)
         if bad.endswith(b"[]\n"):
             assert run(out, Shard(2, 2), overwrite=True).waiting == "shard 1 of 2 is unfinished"
@@ -235,7 +235,7 @@ def test_one_process_makes_the_table(tmp_path, expected):
     run(out, Shard(1, 2))
     with held(out, "--out"):
         found = run(out, Shard(2, 2))
-        assert found.waiting == "another process is making the table"
+        assert found.waiting == "another process is writing the table"
         with pytest.raises(InputError, match="in use by process"):
             merge_shards(out)
     merge_shards(out)
@@ -267,7 +267,7 @@ def test_a_stop_while_the_parts_become_the_table_loses_nothing(
             finish_output(output)
     assert out.exists() == (step > 2)
     if step == 5:
-        with pytest.raises(InputError, match="is there already, and shard 1 of 2 is missing; if"):
+        with pytest.raises(InputError, match="exists already, and shard 1 of 2 is missing; if"):
             merge_shards(out)
     else:
         assert run(out, Shard(1, 2), resume=True).waiting == ""

@@ -123,7 +123,7 @@ def test_few_cells_and_unknown_orders_have_a_page(tmp_path, cells, severity):
     said = " ".join(" ".join(elements.words).split())
     assert packed["count"] == cells
     assert ("1 cell was detected." if cells else "No cell was detected, so nothing") in said
-    assert "micrometres a pixel unknown" in said
+    assert "micrometres per pixel unknown" in said
     if cells:
         assert ("--severity or --abnormal says them" in said) == (severity is not ORDER)
 

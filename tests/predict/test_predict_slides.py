@@ -63,7 +63,7 @@ def test_what_is_killed_within_a_slide_goes_on(workdir, tmp_path):
         assert done.returncode == code, done.stdout
         if code > 0:
             assert b"rows; they are in" in done.stdout
-            assert b"with --resume goes on" in done.stdout
+            assert b"with --resume continues" in done.stdout
     assert stopped(0, -1, [bytes(path)], workdir, whole, *given).returncode == 0
     assert written(out) == written(whole)
     distance = np.hypot(*(places(read_rows(out))[:, None] - centres).transpose(2, 0, 1))

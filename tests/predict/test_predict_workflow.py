@@ -101,7 +101,7 @@ def test_a_shard_is_done_once_at_a_time(workdir, cells, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"shard": "5/4"}, "--shard=5/4: give which share"),
+        ({"shard": "5/4"}, "--shard=5/4: give number/total"),
         ({"field": "windows", "window": 9}, "--field=windows: choose one of window, nuclei"),
         ({"heatmap": "all"}, "--heatmap=all: choose one of"),
         ({"method": "luck"}, "--method=luck: choose one of"),

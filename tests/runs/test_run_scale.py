@@ -149,7 +149,7 @@ def test_other_images_are_evaluated_at_their_resolution(run, tmp_path):
         evaluate_on(run, on, settings={"microns_per_pixel": 0.2}, out=out)
         found = read_table(out / "external_predictions.csv")
         np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
-    with pytest.raises(InputError, match=r"--setting=group_pattern: a list takes no setting but"):
+    with pytest.raises(InputError, match=r"--setting=group_pattern: the only setting of a list is"):
         evaluate_on(run, tmp_path / "list.csv", settings={"group_pattern": "parent"})
 
 

@@ -118,7 +118,7 @@ def test_a_proportion_has_both_intervals():
     unvaried = proportion(101, 101, np.ones(1001), 30, "")
     assert unvaried["interval"] is not None
     assert (unvaried["interval_by_group"], unvaried["why"]) == (
-        None, "all resamples agree, so they show no spread",
+        None, "all resamples are equal, so they show no spread",
     )  # fmt: skip
 
 

@@ -194,7 +194,10 @@ def test_degenerate_predictions_give_json_and_no_false_certainty(case):
         assert report["metrics"]["accuracy"]["estimate"] == 1
         assert report["metrics"]["accuracy"]["interval_by_group"] is None
         assert report["metrics"]["accuracy"]["why"]
-        assert report["metrics"]["matthews"]["why"] == "all resamples agree, so they show no spread"
+        assert (
+            report["metrics"]["matthews"]["why"]
+            == "all resamples are equal, so they show no spread"
+        )
     if case in ("one group", "one image"):
         assert "only 1 group:" in report["intervals"]["warning"]
 

@@ -33,8 +33,8 @@ def test_what_cannot_be_aligned():
         (table.take(np.arange(60)[::-1][:60]), None),
         (dataclasses.replace(table, filenames=("new.png", *table.filenames[1:])),
          "image000.png is only in A"),
-        (dataclasses.replace(table, labels=(table.labels + 1) % 3), "label 60 images differently"),
-        (random_table(4, num_classes=4), "only predictions of the same classes compare"),
+        (dataclasses.replace(table, labels=(table.labels + 1) % 3), "labels of 60 images differ"),
+        (random_table(4, num_classes=4), "give predictions of the same classes"),
     ):  # fmt: skip
         if message is None:
             align(table, other, "AB")
@@ -51,7 +51,7 @@ def test_folds_are_put_below_each_other():
     whole = concatenate(halves)
     assert whole.filenames == table.filenames
     np.testing.assert_array_equal(whole.probabilities, table.probabilities)
-    with pytest.raises(InputError, match="some images are in several"):
+    with pytest.raises(InputError, match="folds share images"):
         concatenate([table, halves[0]])
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cervix_jax.runs.run import load_run
     from cervix_jax.training.run import train_and_evaluate
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "InputError": "errors",

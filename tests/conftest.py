@@ -23,6 +23,10 @@ COMPILED_WELL = ("explain/test_captum_parity.py",)
 flags.FLAGS.mark_as_parsed()
 # The machine may be busy, so that no example has a deadline.
 settings.register_profile("cervix_jax", deadline=None, max_examples=tries(100))
+# With CI set, Hypothesis draws the same examples at every run; this profile draws new ones.
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=tries(100), derandomize=False, print_blob=True
+)
 settings.load_profile("cervix_jax")
 
 

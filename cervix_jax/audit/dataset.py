@@ -234,7 +234,7 @@ def reading(report: dict) -> str:
     best = max(means, key=lambda name: means[name][protocol])
     if best != "colour":
         text.append(
-            f"The strongest baseline uses {report['descriptions'][best]}: "
+            f"The strongest baseline without shape uses {report['descriptions'][best]}: "
             f"{means[best][protocol]:.3f}."
         )
     if {"random", "block"} <= set(colour) and colour["random"] - colour["block"] > 0.03:

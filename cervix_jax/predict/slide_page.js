@@ -14,9 +14,9 @@ const canvas = document.querySelector("#view canvas"), pen = canvas.getContext("
 const picture = find("thumbnail"), over = find("over"), tip = find("tip");
 const shown = data.classes.map(() => true), members = data.classes.map(() => []);
 kinds.forEach((kind, k) => members[kind].push(k));
-// The classes that most cells have are drawn first, so that rare ones are on top of them.
+// Frequent classes are drawn first, so that rare ones are on top.
 const order = [...members.keys()].sort((a, b) => members[b].length - members[a].length);
-const view = { x: 0, y: 0, zoom: 1 };  // what is in the upper left corner, and screen pixels a pixel
+const view = { x: 0, y: 0, zoom: 1 };  // upper left corner, and screen pixels per pixel
 const [wide, high] = data.thumbnail;
 let chosen = -1, moved = false, asked = false;
 
@@ -34,7 +34,7 @@ function fit() {
   draw();
 }
 function zoomAt(factor, x = size()[0] / 2, y = size()[1] / 2) {
-  // As far as a pixel of the slide takes eight of the screen.
+  // Maximum zoom: one pixel of the slide takes eight pixels of the screen.
   const most = Math.max(8 * data.scale, 4 * fitting());
   const zoom = Math.min(Math.max(view.zoom * factor, fitting() / 2), most);
   view.x += x / view.zoom - x / zoom;
@@ -46,7 +46,7 @@ function zoomAt(factor, x = size()[0] / 2, y = size()[1] / 2) {
 function move(dx, dy) {
   view.x -= dx / view.zoom;
   view.y -= dy / view.zoom;
-  // A part of the picture stays in sight.
+  // Keep a part of the picture in view.
   const [width, height] = size(), rim = 40 / view.zoom;
   view.x = Math.min(Math.max(view.x, rim - width / view.zoom), wide - rim);
   view.y = Math.min(Math.max(view.y, rim - height / view.zoom), high - rim);
@@ -84,7 +84,7 @@ function paint() {
       if (x < -reach || y < -reach || x > width + reach || y > height + reach) continue;
       if (dots) {
         pen.fillRect(x - reach, y - reach, 2 * reach, 2 * reach);
-      } else {  // a ring leaves the nucleus in sight, and white about it is seen on any stain
+      } else {  // a ring keeps the nucleus visible, and its white outline shows on any stain
         ring(x, y, reach, "#fff", thick + 2);
         ring(x, y, reach, colour, thick);
       }
@@ -107,7 +107,7 @@ function mark(x, y, reach) {
   }
 }
 
-// The nearest cell that is shown and not farther than a finger is wide.
+// The nearest visible cell within the width of a finger.
 function cellAt(x, y) {
   let best = -1, least = Math.max(radius(), 8) ** 2;
   for (let k = 0; k < data.count; k++) {
@@ -144,8 +144,8 @@ function choose(k) {
   }
   draw();
 }
-// Bring a cell to the middle, so near that its nucleus takes about 40 pixels of the screen, or
-// that a pixel of the thumbnail takes six: nearer, what is about it cannot be made out.
+// Centre a cell. Its nucleus takes about 40 pixels of the screen, but a pixel of the thumbnail at
+// most six: at higher zoom the surroundings are not recognisable.
 function show(k) {
   view.zoom = Math.max(fitting(), Math.min(20 * data.scale / data.radius, 6));
   view.x = xs[k] / data.scale - size()[0] / view.zoom / 2;

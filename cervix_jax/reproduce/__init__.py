@@ -1,1 +1,1 @@
-"""The paper's table beside ours: `rows`, the runs (`experiments`), and RESULTS.md (`results`)."""
+"""Reproduction of the paper's table: `rows`, their runs (`experiments`), RESULTS.md (`results`)."""

@@ -1,4 +1,4 @@
-"""The runs behind the table: which there are, in which order, and which cannot be had."""
+"""The runs behind the table: their selection and order, and the runs that are not possible."""
 
 import ast
 import dataclasses
@@ -22,15 +22,15 @@ from cervix_jax.training.cross_validation import cross_validate, folder_of, memb
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the user decides for all runs.
+    """Settings of the user for all runs.
 
     Attributes:
-      out: folder of RESULTS.md and the runs.
+      out: output folder of RESULTS.md and the runs.
       manual_dirs: builder name to the folder of its raw files; "" is the default place of TFDS.
-      densenet121: weights that DenseNet-121 and RCAN start from (`model.init_from`); "" is none.
-      seeds: how many each run is repeated with.
-      overrides: `<field>=<value>` of the config of all rows, or `<scope>:<field>=<value>` of one
-        row, of a data set or its builder (`cric/field`, `cric`), or of all that the paper has
+      densenet121: initial weights of DenseNet-121 and RCAN (`model.init_from`); "" for none.
+      seeds: number of seeds of each run.
+      overrides: `<field>=<value>` of the config for all rows, or `<scope>:<field>=<value>` for one
+        row, for a data set or its builder (`cric/field`, `cric`), or for all rows of the paper
         (`paper`).
       data_dir: folder of prepared data; "" is the default of TFDS.
     """
@@ -48,11 +48,11 @@ class Experiment:
     """One row under one split protocol: all folds, all seeds.
 
     Attributes:
-      row: of the table.
-      protocol: of the split.
-      config: as `cross_validate` takes it.
-      folder: the workdir of the whole.
-      init: what the weights start from, in words.
+      row: row of the table.
+      protocol: split protocol.
+      config: config for `cross_validate`.
+      folder: workdir of all its runs.
+      init: initial weights, in words.
     """
 
     row: Row
@@ -63,7 +63,7 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """For the user."""
+        """Name in messages."""
         return f"{self.row.id}, {self.protocol}"
 
     @property
@@ -78,12 +78,12 @@ class Experiment:
 
 
 def plan(only: Sequence[str], protocols: Sequence[str], settings: Settings) -> list[Experiment]:
-    """The experiments of some rows; a row that another starts from goes before it.
+    """The experiments of some rows; a row whose weights another needs comes before it.
 
     Args:
       only: ids of rows, or `<id>/<protocol>`, which `protocols` does not restrict.
-      protocols: those that are wanted of a row, as far as it has them.
-      settings: for all.
+      protocols: split protocols; a row uses those that it has.
+      settings: settings for all.
 
     Raises:
       InputError: a row, a protocol or an override is unknown.
@@ -92,7 +92,7 @@ def plan(only: Sequence[str], protocols: Sequence[str], settings: Settings) -> l
         scope = item.partition("=")[0].rpartition(":")[0]
         if not any(scope in row.scopes for row in ROWS):
             raise InputError(
-                f"--set={item}: no such row, nor data set of a row; choose from paper, "
+                f"--set={item}: there is no such row or data set; choose from paper, "
                 f"{', '.join(row.id for row in ROWS)}."
             )
     experiments: list[Experiment] = []
@@ -100,7 +100,9 @@ def plan(only: Sequence[str], protocols: Sequence[str], settings: Settings) -> l
         row_id, _, protocol = name.partition("/")
         row = find_row(row_id)
         if protocol and protocol not in row.protocols:
-            raise InputError(f"--only={name}: {row_id} is run under {', '.join(row.protocols)}.")
+            raise InputError(
+                f"--only={name}: {row_id} has the protocols {', '.join(row.protocols)}."
+            )
         for own in row.protocols:
             if own == protocol or (not protocol and own in protocols):
                 experiments += _with_sources(row, own, settings)
@@ -151,7 +153,7 @@ def _override(config: ml_collections.ConfigDict, row: Row, overrides: Sequence[s
 
 
 def left_out(experiments: Sequence[Experiment]) -> dict[Path, str]:
-    """The experiments that are not finished and cannot be run: folder to reason."""
+    """Experiments that are not finished and cannot be run: folder to reason."""
     found: dict[Path, str] = {}
     for experiment in experiments:
         source = Path(experiment.config.model.init_from or ".")
@@ -165,7 +167,7 @@ def left_out(experiments: Sequence[Experiment]) -> dict[Path, str]:
 
 
 def missing_data(experiment: Experiment) -> str:
-    """Why an experiment cannot be run for want of data; "" where it can."""
+    """Why the data of an experiment are not available; "" if they are."""
     config = experiment.config
     dataset = _load(
         config.data.dataset,
@@ -186,7 +188,7 @@ def missing_data(experiment: Experiment) -> str:
 def _load(
     name: str, manual_dir: str | None, data_dir: str | None, check_counts: bool
 ) -> catalog.Dataset | str:
-    """A data set, or why it cannot be had."""
+    """A data set, or the reason why it is not available."""
     try:
         return catalog.load(
             name, manual_dir=manual_dir, data_dir=data_dir, check_counts=check_counts
@@ -196,10 +198,10 @@ def _load(
 
 
 def _require_same_config(experiment: Experiment) -> None:
-    """See that what is finished was run with this config.
+    """Check that finished runs used this config.
 
     Raises:
-      InputError: it was not.
+      InputError: they used another config.
     """
     for member, folder in zip(members(experiment.config), experiment.runs, strict=True):
         workdir.claim(folder, member)
@@ -207,20 +209,20 @@ def _require_same_config(experiment: Experiment) -> None:
 
 def run_all(
     experiments: Sequence[Experiment],
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
     after_each: Callable[[Experiment], None],
 ) -> None:
-    """Run what is not finished, one experiment after the other.
+    """Run the unfinished experiments, one after the other.
 
-    Several processes may be given the same experiments: each takes those that no other is at.
+    Several processes may get the same experiments: each runs those that no other is running.
 
     Args:
-      experiments: in their order, those that `left_out` names left out.
-      tell: is given each line of progress.
-      after_each: is called with every experiment that is finished, those of earlier calls too.
+      experiments: experiments in order, without those of `left_out`.
+      log: called with each line of progress.
+      after_each: called with every finished experiment, including those finished by earlier calls.
 
     Raises:
-      Preempted, NonFiniteLossError, InputError: as `cross_validate`; the same call goes on.
+      Preempted, NonFiniteLossError, InputError: as `cross_validate`; the same call continues.
     """
     for experiment in experiments:
         if experiment.is_finished:
@@ -237,10 +239,10 @@ def run_all(
         try:
             if any(source.is_relative_to(folder) for folder in elsewhere):
                 raise InUseError(f"it starts from {experiment.init}, which is not finished")
-            tell(f"{number} of {len(todo)}: {experiment.name}{left}")
+            log(f"{number} of {len(todo)}: {experiment.name}{left}")
             cross_validate(experiment.config, experiment.folder)
         except InUseError as error:
-            tell(f"{experiment.name}: not run by this process: {error}")
+            log(f"{experiment.name}: not run by this process: {error}")
             elsewhere.append(experiment.folder)
             total -= _work(experiment)
             continue
@@ -249,6 +251,6 @@ def run_all(
 
 
 def _work(experiment: Experiment) -> float:
-    """A measure of how long an experiment takes: epochs by pixels by runs."""
+    """Estimated work of an experiment: epochs times pixels times runs."""
     config = experiment.config
     return config.num_epochs * config.image_size**2 * len(members(config))

@@ -1,4 +1,4 @@
-"""What a finished experiment came to: one outcome, JSON-ready, from the predictions of its runs."""
+"""Outcome of a finished experiment, JSON-ready, computed from the predictions of its runs."""
 
 import json
 import re
@@ -34,17 +34,17 @@ def measure(experiment: Experiment) -> dict[str, Any]:
     """The outcome of a finished experiment, JSON-ready.
 
     Returns:
-      `row, protocol, config, init, image_size, resize, epochs, refit, seeds, folds, n, groups`,
-      `leakage` (None where the groups are not known),
-      `accuracy` (mean over the seeds, all folds together), `sd` (between seeds; None for one),
-      `interval` (Wilson), `interval_by_group` (images resampled by group, of the accuracy averaged
-      over the seeds), `folds_accuracy` (mean over the seeds, by fold), `f1` (by class, mean over
-      the seeds), `clusters` (by rule of aggregation [right, total], of the first seed; None
-      where every image is its own group), what `measured` gives of the seeds, `by_level` the same
-      of joined classes by their number, `ensemble` the same of the probabilities averaged over the
-      seeds (None for one seed), `variants` both by name for predictions that were made otherwise,
-      such as `tta`, `runs` (seed, fold, n and metrics of each), `training_hours` (of all runs
-      together, without evaluation; None where it was not logged) and `environment`.
+      `row, protocol, config, init, image_size, resize, epochs, refit, seeds, folds, n, groups`;
+      `leakage` (None if the groups are unknown);
+      `accuracy` (mean over seeds, all folds together), `sd` (between seeds; None for one seed),
+      `interval` (Wilson), `interval_by_group` (bootstrap over groups of the accuracy averaged over
+      seeds), `folds_accuracy` (mean over seeds, by fold), `f1` (by class, mean over seeds),
+      `clusters` (by rule of aggregation [right, total], of the first seed; None if every image is
+      its own group); the result of `measured` for the seeds; `by_level`, the same for joined
+      classes, by number of classes; `ensemble`, the same for probabilities averaged over seeds
+      (None for one seed); `variants`, both by name for other ways of predicting, such as `tta`;
+      `runs` (seed, fold, n and metrics of each); `training_hours` (of all runs together, without
+      evaluation; None if it was not logged) and `environment`.
     """
     config = experiment.config
     side = read_side(experiment.folder)
@@ -104,7 +104,7 @@ def measure(experiment: Experiment) -> dict[str, Any]:
 
 
 def variants(experiment: Experiment) -> tuple[str, ...]:
-    """Names of predictions on the test images that every run has besides its own: `tta`, ..."""
+    """Names of further predictions on test images that every run has, such as `tta`."""
     pattern = re.compile(rf"test_(\w+){re.escape(SUFFIX)}")
     found = [
         {
@@ -118,7 +118,7 @@ def variants(experiment: Experiment) -> tuple[str, ...]:
 
 
 def whole_tables(side: Side) -> list[PredictionTable]:
-    """The predictions of each seed on the test images of all folds, in the order of the first."""
+    """Predictions of each seed on the test images of all folds, in the order of the first seed."""
     whole = []
     for seed in sorted({seed for seed, _ in side.tables}):
         own = [side.tables[key] for key in sorted(side.tables) if key[0] == seed]
@@ -127,15 +127,15 @@ def whole_tables(side: Side) -> list[PredictionTable]:
 
 
 def measured(whole: Sequence[PredictionTable], resamples: Resamples) -> dict[str, Any]:
-    """Metrics, averaged over the seeds.
+    """Metrics averaged over seeds.
 
     Args:
       whole: predictions of each seed on the same images.
-      resamples: of their groups.
+      resamples: resamples of their groups.
 
     Returns:
-      `metrics` (by name) and `sensitivity` (by class), each with `estimate` (None where undefined),
-      `sd` (between seeds; None for one) and `interval_by_group` (None where there is none).
+      `metrics` (by name) and `sensitivity` (by class), each with `estimate` (None if undefined),
+      `sd` (between seeds; None for one seed) and `interval_by_group` (None if there is none).
     """
     matrices = np.stack([confusions(resamples, table) for table in whole])
     found = {name: function(matrices) for name, function in METRICS.items()}
@@ -155,7 +155,7 @@ def measured(whole: Sequence[PredictionTable], resamples: Resamples) -> dict[str
 
 
 def _entry(values: np.ndarray, resamples: Resamples) -> dict[str, Any]:
-    """Of float [seeds, 1 + R]: of the data themselves and of every resample."""
+    """An entry from float [seeds, 1 + R]: values in the data and in every resample."""
     mean, own = values.mean(0), values[:, 0]
     if np.isnan(mean[0]):
         return {"estimate": None, "sd": None, "interval_by_group": None}
@@ -193,7 +193,7 @@ def _clusters(table: PredictionTable) -> dict[str, list[int]] | None:
 
 
 def _training_hours(experiment: Experiment) -> float | None:
-    """Images that were trained on, by how many of them each epoch had a second."""
+    """Training images, by the number of them that each epoch had twice."""
     seconds = 0.0
     for run in experiment.runs:
         before = 0
@@ -209,7 +209,7 @@ def _training_hours(experiment: Experiment) -> float | None:
 
 
 def _environment(experiment: Experiment) -> dict[str, Any]:
-    """`env.json` of the run that was begun last, but for its data."""
+    """`env.json` of the run that started last, without its data."""
     found = [run / "env.json" for run in experiment.runs if (run / "env.json").is_file()]
     newest: Path | None = max(found, key=lambda path: path.stat().st_mtime, default=None)
     known = (read_json(newest) if newest else None) or {}

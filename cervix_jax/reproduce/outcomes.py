@@ -1,10 +1,10 @@
-"""What reproductions leave in `--out`, whichever of several processes ran what.
+"""Files that reproductions write to `--out`, also when several processes share the runs.
 
-outcomes/<row>_<protocol>.json          of an experiment: what it came to, or why it is left out
-predictions/<row>_<protocol>.csv.gz     of all its folds and seeds; `..._tta.csv.gz` likewise
-note.md                                 what a reader must know of these runs
-shortcuts.json                          the audit's forests
-results.json, RESULTS.md, results.png   all of it together, written anew after every experiment
+outcomes/<row>_<protocol>.json          outcome of an experiment, or why it was left out
+predictions/<row>_<protocol>.csv.gz     predictions of all folds and seeds; also `..._tta.csv.gz`
+note.md                                 notes on these runs for the reader
+shortcuts.json                          the shortcut baselines of the audit
+results.json, RESULTS.md, results.png   the results, written again after every experiment
 """
 
 from collections.abc import Mapping
@@ -24,13 +24,13 @@ from cervix_jax.reproduce.rows import ROWS
 
 
 def keep_outcome(out: Path, experiment: Experiment, command: str, *, ran: bool) -> None:
-    """Measure a finished experiment, and keep its outcome and its predictions.
+    """Measure a finished experiment, and store its outcome and its predictions.
 
     Args:
-      out: folder of the reproduction.
-      experiment: finished.
-      command: that ran it, for readers.
-      ran: whether this command ran it; else the one that is known stays.
+      out: output folder of the reproduction.
+      experiment: the finished experiment.
+      command: the command that ran it, for readers.
+      ran: whether this command ran it; if not, a command already stored is kept.
     """
     path = _outcome_path(out, experiment)
     before = (read_json(path) if path.is_file() else None) or {}
@@ -46,7 +46,7 @@ def keep_outcome(out: Path, experiment: Experiment, command: str, *, ran: bool) 
 
 
 def keep_reason(out: Path, experiment: Experiment, reason: str) -> None:
-    """Keep why an experiment is left out; an outcome that is there already stays."""
+    """Store why an experiment was left out; an existing outcome is kept."""
     path = _outcome_path(out, experiment)
     if "accuracy" not in (read_json(path) or {}):
         names = {"row": experiment.row.id, "protocol": experiment.protocol}
@@ -58,10 +58,10 @@ def _outcome_path(out: Path, experiment: Experiment) -> Path:
 
 
 def keep_note(out: Path, note: str) -> None:
-    """Copy the file of `--note` to the folder, where it stays for later calls.
+    """Copy the file of `--note` to the folder, where later calls find it.
 
     Raises:
-      InputError: there is no such file, or it is no text.
+      InputError: the file does not exist, or is not text.
     """
     path = user_path(note, "--note")
     try:
@@ -74,9 +74,10 @@ def keep_note(out: Path, note: str) -> None:
 
 
 def write_page(out: Path) -> None:
-    """Write `results.json`, RESULTS.md and the picture of everything that is kept in the folder.
+    """Write `results.json`, RESULTS.md and the picture from everything stored in the folder.
 
-    Another process may write them too, so this looks once more: the last to write has seen all.
+    Another process may write them too, so the folder is read again afterwards: the last process to
+    write has seen all results.
     """
     found = collect(out)
     while True:
@@ -94,7 +95,7 @@ def write_page(out: Path) -> None:
 
 
 def collect(out: Path) -> dict[str, Any]:
-    """What `results.json` holds, from what is kept in a folder; rows in the order of the table.
+    """The contents of `results.json`, from the files in a folder; rows in the order of the table.
 
     Returns:
       `outcomes, skipped, shortcuts, note`, see `results.markdown`.

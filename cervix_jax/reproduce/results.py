@@ -1,4 +1,4 @@
-"""RESULTS.md and its picture from what `results.json` holds."""
+"""RESULTS.md and its picture, from the contents of `results.json`."""
 
 from collections.abc import Sequence
 
@@ -14,15 +14,15 @@ def markdown(
     picture: str = "results.png",
     predictions: str = "predictions",
 ) -> str:
-    """RESULTS.md.
+    """The text of RESULTS.md.
 
     Args:
-      results: what `results.json` holds: `outcomes` (see `measure`, each with the `command` that it
-        was run by), `skipped` (name to reason), `shortcuts` (the baselines of `audit_dataset` and
-        their `chance`; None), `note` (Markdown for the head, or "").
-      numbers: where `results.json` lies, as the page links to it.
-      picture: where the picture lies.
-      predictions: the folder of the predictions.
+      results: contents of `results.json`: `outcomes` (see `measure`, each with the `command` that
+        ran it), `skipped` (name to reason), `shortcuts` (the baselines of `audit_dataset` and their
+        `chance`, or None), `note` (Markdown for the top, or "").
+      numbers: path of `results.json` for links.
+      picture: path of the picture.
+      predictions: folder of the predictions.
     """
     outcomes = results["outcomes"]
     head = _head(outcomes, numbers, predictions)
@@ -33,40 +33,40 @@ def markdown(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-TITLE = "The paper's table, ours beside it, and what needs no cell"
+TITLE = "Results of the paper, of this package, and of shortcut baselines without cell shape"
 XLABEL = (
-    "accuracy (shortcuts: balanced accuracy); 95 %, the paper's by Wilson, ours by group "
-    "(shortcuts: sd of the folds)"
+    "accuracy (shortcuts: balanced accuracy); 95 % intervals: paper by Wilson, ours by group "
+    "(shortcuts: sd over folds)"
 )
 READING = """## How to read this
 
-- Intervals are 95 %. Ours resample whole clusters or slides, whose images are alike; one that does
-  not, because no groups are known or every image is its own, says Wilson. The paper's are Wilson's,
-  which take the images for independent and mostly come out narrower: only its counts of right
-  answers are known.
-- The paper's multi-cell test set has 101 images: one image is a percent, and 91.09 % is 92 images,
-  84 to 95 %. Most of the paper's models cannot be told apart on it.
-- On the paper's single-cell split 91 % of the test cells come from clusters that are also in
-  training or validation, which is why `cluster` and `block` stand beside it. `block` keeps
-  neighbouring clusters together, which is the nearest thing to slides that SIPaKMeD has.
-- The paper's published code turns validation and test images at random; here they are left as they
-  are.
+- Intervals are 95 %. Our intervals resample whole clusters or slides, because images of one cluster
+  or slide resemble each other. If no groups are known, or every image is its own group, the
+  interval is a Wilson interval and marked so. The paper gives only its counts of right answers, so
+  its intervals are Wilson intervals. These assume independent images and are mostly narrower.
+- The paper's multi-cell test set has 101 images: one image is one percent, and 91.09 % is 92
+  images, with an interval of 84 to 95 %. This test set is too small to separate most of the paper's
+  models.
+- On the paper's single-cell split, 91 % of the test cells come from clusters that also have cells
+  in training or validation. Therefore `cluster` and `block` are reported beside it. `block` keeps
+  neighbouring clusters together; this is the nearest available substitute for slides in SIPaKMeD.
+- The paper's published code rotates validation and test images at random; here they are unchanged.
 - No choice was made on a test image."""
 
 
 def _head(outcomes: Sequence[dict], numbers: str, predictions: str) -> str:
-    lines = ["# The paper's table, and ours beside it", ""]
+    lines = ["# Results of the paper and of this package", ""]
     if not outcomes:
         return "\n".join([*lines, "The paper is arXiv 2106.00557. Nothing has been run yet."])
-    lines += ["The paper is arXiv 2106.00557. Written by", ""]
+    lines += ["The paper is arXiv 2106.00557. These commands produced the results:", ""]
     lines += [f"    {command}" for command in dict.fromkeys(o["command"] for o in outcomes)]
     machines: dict[str, list[str]] = {}
     for o in outcomes:
         machines.setdefault(_machine(o["environment"]), []).append(f"{o['row']} ({o['protocol']})")
     if len(machines) == 1:
-        lines += ["", f"on {next(iter(machines))}."]
+        lines += ["", f"They ran on {next(iter(machines))}."]
     else:
-        lines += ["", "on", ""]
+        lines += ["", "They ran on these machines:", ""]
         lines += [f"- {machine}: {', '.join(names)}" for machine, names in machines.items()]
     with_files = sum(bool(o.get("predictions")) for o in outcomes)
     kept = ""
@@ -91,7 +91,7 @@ def _machine(environment: dict) -> str:
 
 
 def intervals_to_draw(results: dict) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """What the picture shows: line to series to (value, low, high), all in [0, 1]."""
+    """Content of the picture: line to series to (value, low, high), all in [0, 1]."""
     lines: dict[str, dict[str, tuple[float, float, float]]] = {}
     for row in ROWS:
         label = f"{row.id}: {row.title}, {row.dataset}"

@@ -1,4 +1,4 @@
-"""The eleven rows of the paper's table (arXiv 2106.00557) as configs, and rows of our own."""
+"""The eleven rows of the paper's table (arXiv 2106.00557) as configs, and additional rows."""
 
 import dataclasses
 import importlib.util
@@ -17,17 +17,17 @@ class Row:
     """One row of the table.
 
     Attributes:
-      id: its name, as `--only` takes it.
+      id: its name for `--only`.
       title: the network in words.
-      config: the config file and its argument, as `--config` takes them.
-      init: what the paper's weights start from, and ours where they can be had: "scratch",
-        "imagenet", or the id of another row.
-      correct: right answers on the paper's test images; None where the paper has no such row.
-      tested: how many test images the paper has.
-      protocols: splits that the row is run under.
-      f1: the paper's F1 by class; empty where it gives none.
-      refit: whether the validation images are trained on too.
-      fields: fields of the config that are not those of `config`.
+      config: the config file and its argument, in the form of `--config`.
+      init: initial weights of the paper, and here if available: "scratch", "imagenet", or the id of
+        another row.
+      correct: number of right answers on the paper's test images; None for additional rows.
+      tested: number of the paper's test images.
+      protocols: split protocols of the row.
+      f1: the paper's F1 by class; empty if it gives none.
+      refit: whether the validation images are also used for training.
+      fields: config fields that differ from `config`.
     """
 
     id: str
@@ -49,13 +49,13 @@ class Row:
 
     @property
     def scopes(self) -> frozenset[str]:
-        """What stands before the colon of an override that concerns this row."""
+        """Scopes of overrides that apply to this row (the text before the colon)."""
         own = {"", self.id, self.dataset, self.dataset.partition("/")[0]}
         return frozenset(own | {"paper"} if self.is_paper else own)
 
     @property
     def is_paper(self) -> bool:
-        """Whether the paper has this row."""
+        """Whether the row is in the paper."""
         return self.correct is not None
 
 
@@ -64,7 +64,8 @@ _SINGLE = "sipakmed/single_cell,recipe=paper"
 _RCAN = "RCAN"
 _RAN = "Residual Attention Network-92"
 _LITE = "EfficientNet-Lite0"
-# At 128 pixels the square of a fixed scale shows 51 micrometres, Herlev's 77: large cells are so.
+# At 128 pixels the square of a fixed scale shows 51 micrometres, for Herlev 77, as some cells are
+# large.
 _VIEWS = {"data.resize": "stretch+scale", "data.microns_per_pixel": 0.4}
 _HERLEV_VIEWS = _VIEWS | {"data.microns_per_pixel": 0.6}
 _OWN = ("paper", "paper_clusters", "cluster", "joined", "block")
@@ -72,8 +73,8 @@ _NO_BLOCKS = ("paper", "cluster")  # Herlev's slides have no order
 
 
 def _cric() -> tuple[Row, ...]:
-    """Fields of CRIC, and its cells, by every network; fields are never divided."""
-    # As RCAN's, so that RCAN and DenseNet-121 differ in channel attention alone.
+    """Rows for fields and cells of CRIC, for every network; fields are never divided."""
+    # As for RCAN, so that RCAN and DenseNet-121 differ in channel attention only.
     dropout = {"model.dropout": 0.5}
     networks = (
         ("resnet50", "ResNet-50", "resnet50.py", "scratch", dropout),
@@ -102,8 +103,8 @@ def _by_class(system: ClassSystem, *values: float) -> dict[str, float]:
     return dict(zip(system.names, values, strict=True))
 
 
-# The paper gives percentages, to which these counts of right answers round. Its F1 of model 6 for
-# the superficial-intermediate class follows from its precision and recall.
+# The paper gives percentages, which are these counts of right answers after rounding. Its F1 of
+# model 6 for the superficial-intermediate class is computed from its precision and recall.
 ROWS = (
     Row("baseline1", "ResNet-50", f"resnet50.py:{_MULTI}", "scratch", 86, 101,
         f1=_by_class(SIPAKMED, 0.869, 0.744, 0.839, 0.960, 0.846)),
@@ -141,7 +142,7 @@ def find_row(name: str) -> Row:
     """A row by its id.
 
     Raises:
-      InputError: there is none of that id.
+      InputError: there is no row with that id.
     """
     for row in ROWS:
         if row.id == name:
@@ -150,7 +151,7 @@ def find_row(name: str) -> Row:
 
 
 def row_config(row: Row) -> ml_collections.ConfigDict:
-    """The config of a row, without the weights that it starts from where the user has to name them.
+    """The config of a row, without initial weights that the user has to provide.
 
     Raises:
       InputError: the config files are not installed.
@@ -160,7 +161,7 @@ def row_config(row: Row) -> ml_collections.ConfigDict:
     if path is None:
         raise InputError(f"configs/{name}: not found beside the package; install it again.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None  # a file that ends with .py has a loader
+    assert spec is not None  # always true for a file that ends in .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

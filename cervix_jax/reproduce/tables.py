@@ -22,7 +22,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def paper(outcomes: Sequence[Outcome]) -> str:
-    """The rows under the paper's split, beside its numbers."""
+    """The rows under the paper's split, beside the paper's results."""
     found = {o["row"]: o for o in outcomes if o["protocol"] == "paper"}
     extra = _columns(list(found.values()))
     columns = ["row", "network", "data", "paper (95 %, Wilson)", "ours (95 %, by group)", *extra]
@@ -45,7 +45,7 @@ def paper(outcomes: Sequence[Outcome]) -> str:
 
 
 def _columns(outcomes: Sequence[Outcome]) -> dict[str, Callable[[Outcome], str]]:
-    """What only some tables have: title of a column to what stands in it."""
+    """Optional columns: title to a function that gives the cell of an outcome."""
     found: dict[str, Callable[[Outcome], str]] = {}
     if any(o["seeds"] > 1 for o in outcomes):
         found["seeds, sd"] = _seeds
@@ -71,7 +71,7 @@ def _seeds(outcome: Outcome) -> str:
 
 
 def _metric(measured: Mapping[str, Any] | None, name: str = "accuracy") -> str:
-    """A metric of what `measured` gave, with its interval by group; "" where it is not known."""
+    """A metric from a result of `measured`, with its interval by group; "" if it is unknown."""
     entry = measured["metrics"].get(name) if measured and "metrics" in measured else None
     return "" if entry is None else _entry(entry)
 
@@ -97,7 +97,7 @@ def f1(outcomes: Sequence[Outcome]) -> str:
 
 
 def protocols(outcomes: Sequence[Outcome]) -> str:
-    """Every outcome, with its folds and leakage, where a row was run under an honest split."""
+    """All outcomes with folds and leakage, if a row was run under other splits than the paper's."""
     if not any(o["protocol"] != "paper" for o in outcomes):
         return ""
     extra = _columns(outcomes)
@@ -112,11 +112,11 @@ def protocols(outcomes: Sequence[Outcome]) -> str:
         cells = [o["row"], f"`{o['protocol']}`", _ours(o), *(value(o) for value in extra.values())]
         cells += [folds if o["folds"] > 1 else "", leaked, str(o["image_size"]), str(o["epochs"])]
         rows.append([*cells, str(o["n"]), str(o["groups"])])
-    return "\n".join(["## The same networks under honest splits", "", *table(columns, rows)])
+    return "\n".join(["## The same networks under all splits", "", *table(columns, rows)])
 
 
 def joined_classes(outcomes: Sequence[Outcome]) -> str:
-    """Classes that have an order, and what they join to: accuracies and sensitivities."""
+    """Ordered classes and the classes they are joined to: accuracies and sensitivities."""
     rows = []
     for o in outcomes:
         if "quadratic_kappa" not in o.get("metrics", {}):
@@ -133,10 +133,10 @@ def joined_classes(outcomes: Sequence[Outcome]) -> str:
         return ""
     columns = ["row", "protocol", "classes", "accuracy", "balanced accuracy", "quadratic kappa"]
     lines = [
-        "## Ordered classes, and what they join to",
+        "## Ordered classes and joined classes",
         "",
-        "Means over the seeds, with intervals by group. The probabilities of joined classes are "
-        "sums.",
+        "Values are means over seeds, with intervals by group. The probability of a joined class "
+        "is the sum over its classes.",
         "",
     ]
     return "\n".join([*lines, *table([*columns, "sensitivity, %"], rows)])
@@ -154,7 +154,7 @@ def _short(entry: Mapping[str, Any]) -> str:
 
 
 def clusters(outcomes: Sequence[Outcome]) -> str:
-    """Cells joined to the clusters they lie in, where a cluster has one class."""
+    """Clusters classified from the predictions of their cells, if a cluster has one class."""
     rows = []
     for o in outcomes:
         if o["leakage"] != 0 or not o["clusters"]:
@@ -168,9 +168,9 @@ def clusters(outcomes: Sequence[Outcome]) -> str:
     lines = [
         "## From cells to clusters",
         "",
-        "Clusters whose cells, joined by a rule, are called right (by the first seed). Under "
-        "`paper_clusters` they are the 101 test images of the paper's multi-cell rows, of which "
-        "its best network has 92.",
+        "Number of clusters that a rule classifies correctly from the predictions of their cells "
+        "(first seed). Under `paper_clusters` the clusters are the 101 test images of the paper's "
+        "multi-cell rows; the paper's best network is right on 92 of them.",
         "",
     ]
     columns = ["row", "protocol", *(rule.replace("_", " ") for rule in RULES), "clusters"]
@@ -178,16 +178,16 @@ def clusters(outcomes: Sequence[Outcome]) -> str:
 
 
 def shortcuts(found: Mapping[str, Any] | None) -> str:
-    """What forests on features without any cell reach."""
+    """Results of the shortcut baselines: random forests on features without cell shape."""
     if found is None:
         return ""
     baselines = found["baselines"]
     names = list(next(iter(baselines.values())))
     lines = [
-        "## What needs no cell at all",
+        "## Shortcut baselines without cell shape",
         "",
-        f"Balanced accuracy of random forests on simple features of {found['dataset']}, mean of "
-        f"the folds (chance {found['chance']:.2f}), from `python -m cervix_jax.audit`.",
+        f"Balanced accuracy of random forests on simple features of {found['dataset']}, mean "
+        f"over folds (chance {found['chance']:.2f}), from `python -m cervix_jax.audit`.",
         "",
     ]
     rows = [
@@ -198,7 +198,7 @@ def shortcuts(found: Mapping[str, Any] | None) -> str:
 
 
 def left_out(skipped: Mapping[str, str]) -> str:
-    """What could not be run, and why."""
+    """Experiments that were not run, with reasons."""
     if not skipped:
         return ""
     names: dict[str, list[str]] = {}
@@ -209,7 +209,7 @@ def left_out(skipped: Mapping[str, str]) -> str:
 
 
 def interval(outcome: Outcome) -> Sequence[float]:
-    """The interval of the accuracy: by group, or Wilson's where no groups are known."""
+    """The interval of the accuracy: by group, or Wilson if no groups are known."""
     return outcome["interval_by_group"] if _has_groups(outcome) else outcome["interval"]
 
 
@@ -218,11 +218,11 @@ def _percent(value: float, ends: Sequence[float]) -> str:
 
 
 def _has_groups(outcome: Outcome) -> bool:
-    """Whether the interval by group is one of groups, and not of single images."""
+    """Whether the interval by group resamples groups, not single images."""
     return outcome["interval_by_group"] is not None and outcome["groups"] < outcome["n"]
 
 
 def _ours(outcome: Outcome) -> str:
-    """Our accuracy with its interval, and whose interval that is where it is not by group."""
+    """Our accuracy with its interval, marked as Wilson unless it is by group."""
     text = _percent(outcome["accuracy"], interval(outcome))
     return text if _has_groups(outcome) else f"{text[:-1]}, Wilson)"

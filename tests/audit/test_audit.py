@@ -75,7 +75,7 @@ def test_the_reading_says_what_colour_reaches(audited):
     score = report["baselines"]["colour"]["cluster"]["mean"]
     assert f"{(score - 0.2) / 0.8:.0%} of the way from chance (0.200)" in report["reading"]
     assert "The colour baseline falls from" in report["reading"]
-    assert "The strongest baseline uses width, height and area" in plain["reading"]
+    assert "The strongest baseline without shape uses width, height and area" in plain["reading"]
     leaky = reading(report | {"protocol": "random"})
     share = max(fold["leakage"] for fold in report["splits"]["random"])
     assert share > 0.5

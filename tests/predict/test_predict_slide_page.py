@@ -125,7 +125,7 @@ def test_few_cells_and_unknown_orders_have_a_page(tmp_path, cells, severity):
     assert ("1 cell was detected." if cells else "No cell was detected, so nothing") in said
     assert "micrometres per pixel unknown" in said
     if cells:
-        assert ("--severity or --abnormal says them" in said) == (severity is not ORDER)
+        assert ("Give them with --severity or --abnormal" in said) == (severity is not ORDER)
 
 
 def test_texts_are_no_markup(tmp_path):

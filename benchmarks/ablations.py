@@ -1,16 +1,17 @@
-r"""What one change of a recipe brings: cross-validations that differ in it, fold by fold.
+r"""Effect of one change of a training recipe: cross-validations with and without it, by fold.
 
   python benchmarks/ablations.py --base=runs/block_stretch \
       --variant="two views=runs/block_views" --variant="stain vectors=runs/block_stain" \
       --out=benchmarks/results/ablations.json
 
-Each folder is a cross-validation, `<folder>/seed<s>/fold<f>`; a variant may have fewer seeds and
-folds than the base, and is compared with it on those that both have. A choice between them is made
-by the accuracy on validation images, of the checkpoint that was kept (`metrics.jsonl`); the test
-accuracy stands beside it, with the interval of the difference by resampling whole groups.
+Each folder is a cross-validation, `<folder>/seed<s>/fold<f>`. A variant may have fewer seeds and
+folds than the base; the comparison uses those that both have. Choose between variants by the
+validation accuracy of the best checkpoint (`metrics.jsonl`). The table also shows the test
+accuracy, and the difference with its bootstrap interval over groups.
 
-An ensemble is a variant, too, without validation: `python -m cervix_jax.evaluate --ensemble A B
---out=<folder>/seed0/fold4/evaluate` of fold 4 of two cross-validations.
+An ensemble can be a variant too, without validation accuracy: `python -m cervix_jax.evaluate
+--ensemble A B --out=<folder>/seed0/fold4/evaluate`, where A and B are fold 4 of two
+cross-validations.
 """
 
 import argparse
@@ -57,13 +58,13 @@ def main() -> None:
 
 
 def measured(base: Path, name: str, folder: Path, split: str = "test") -> dict[str, Any]:
-    """A variant beside the base, on the seeds and folds that both have.
+    """Compare a variant with the base, on the seeds and folds that both have.
 
     Returns:
-      `name`, `runs` (seed, fold, n, and of `base` and `variant` the accuracy on `validation`, None
-      where nothing was validated, and `test` images), their means over runs, and `difference` of
-      the test accuracies over all images (of several seeds the mean), variant minus base, with
-      `interval` (95 %, by group).
+      `name`, `runs` (seed, fold, n, and for `base` and `variant` the accuracy on `validation`
+      images, None without validation, and on `test` images), their means over runs, and
+      `difference` of the test accuracies over all images, variant minus base (mean over seeds),
+      with `interval` (95 %, by group).
     """
     ours, theirs = members_of(folder, f"{split}{SUFFIX}"), members_of(base, f"test{SUFFIX}")
     runs, gains, groups = [], {}, {}
@@ -96,11 +97,11 @@ def measured(base: Path, name: str, folder: Path, split: str = "test") -> dict[s
 
 
 def accuracies(run: Path, split: str = "test") -> dict[str, float | None]:
-    """Of the checkpoint that was kept, on validation and on test images."""
+    """Accuracy of the best checkpoint on validation and on test images."""
     report = read_report(run / "evaluate" / f"{split}.json")
     if report is None:
         raise SystemExit(f"{run}: {split} is not evaluated.")
-    validation, kept = None, run / "metrics.jsonl"  # an ensemble has none
+    validation, kept = None, run / "metrics.jsonl"  # an ensemble has no metrics.jsonl
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.is_file() else []
     for line in map(json.loads, lines):
         if line["step"] == report.step and "val/accuracy" in line:

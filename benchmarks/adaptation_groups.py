@@ -1,13 +1,13 @@
-r"""What adapting batch statistics does to small groups: of mixed classes, and of one class each.
+r"""Effect of adapted batch statistics on small groups of mixed classes and of one class each.
 
   python benchmarks/adaptation_groups.py --workdir=runs/block/seed0/fold4 \
       --manual_dir=/path/to/SIPaKMeD --data_dir=DATA
 
-The same cells of the run's test split, drawn at random and as many of each class, are put into
-groups of `--group` in two ways: at random, and class by class. The network takes its batch
-statistics from each group (`cervix_jax.runs.adaptation`), and how many cells are called right is
-printed beside the answers of the network as it was trained. Groups of one class are what a field of
-SIPaKMeD is.
+The script draws test cells of the run at random, equally many of each class. It forms groups of
+`--group` cells twice: once at random and once class by class. The network computes its batch
+statistics from each group (`cervix_jax.runs.adaptation`). The script prints the number of correct
+predictions, and for comparison that of the network with its trained statistics. A field of SIPaKMeD
+is a group of one class.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def drawn(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
     """Positions of `per_class` examples of each class, class by class, int [C * per_class].
 
     Raises:
-      InputError: a class has fewer.
+      InputError: a class has fewer examples.
     """
     random, found = np.random.default_rng(seed), []
     for label in np.unique(labels):
@@ -40,14 +40,14 @@ def drawn(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
 def called_right(
     run: Run, squares: np.ndarray, labels: np.ndarray, order: np.ndarray, size: int
 ) -> int:
-    """How many are right when each `size` in this order are a group, for itself.
+    """Number of correct predictions if each `size` images in this order form a group.
 
     Args:
-      run: a classifier.
-      squares: uint8 [N, S, S, 3], as the network sees them.
+      run: a run that classifies cells.
+      squares: uint8 [N, S, S, 3], at the network's input size.
       labels: int [N].
       order: int [N], a permutation.
-      size: images of a group.
+      size: images in one group.
     """
     right = 0
     for start in tqdm(range(0, len(order), size), unit="group", leave=False):
@@ -60,15 +60,17 @@ def called_right(
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workdir", required=True, help="a run of a classifier")
+    parser.add_argument("--workdir", required=True, help="folder of the run")
     parser.add_argument("--manual_dir", default="", help="folder of the raw files")
     parser.add_argument("--data_dir", default="", help="folder of prepared data")
     parser.add_argument("--per_class", type=int, default=32)
-    parser.add_argument("--group", type=int, default=8, help="images of a group")
+    parser.add_argument("--group", type=int, default=8, help="images in one group")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.per_class < 1 or args.group < 1 or args.per_class % args.group:
-        raise InputError("--per_class must be a multiple of --group, so that groups are pure.")
+        raise InputError(
+            "--per_class must be a multiple of --group, so that each group has one class."
+        )
     run = load_run(args.workdir)
     data = run.open_data(args.manual_dir, args.data_dir)
     tested = data.indices("test")

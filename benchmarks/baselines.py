@@ -1,15 +1,15 @@
-r"""The baseline table of the benchmark: forests that see no shape, and a frozen probe.
+r"""Baseline table of the benchmark: random forests on colour and size, and a frozen linear probe.
 
   python benchmarks/baselines.py --data_dir=tfds --sipakmed=/path/to/SIPaKMeD \
       --herlev=/path/to/Herlev --cric=/path/to/CRIC
 
-For every split file of `benchmarks/splits/` whose data set is given: random forests on size,
-colour, border and grey of the images (the audit's), and a linear probe on frozen features of
-ImageNet's EfficientNet-Lite0 (`frozen_probe.py`). Accuracy over the test images of all folds with
-Wilson's interval, balanced accuracy, and both for every fold, into
-`benchmarks/results/baselines.json`; what is there already is kept, unless `--again` is given.
-`--extra` adds views of the probe, such as `scale_reflect` or `stretch:reinhard`, for the protocols
-of `--protocols`.
+The script measures these baselines for every split file of `benchmarks/splits/` whose data set is
+given: the audit's random forests on size, colour, border and grey values of the images, and a
+linear probe on frozen features of ImageNet's EfficientNet-Lite0 (`frozen_probe.py`). It writes the
+accuracy over the test images of all folds with a Wilson interval, the balanced accuracy, and both
+for every fold to `benchmarks/results/baselines.json`. Existing results are kept unless `--again` is
+given. `--extra` adds views of the probe, such as `scale_reflect` or `stretch:reinhard`, for the
+protocols in `--protocols`.
 """
 
 import argparse
@@ -44,13 +44,13 @@ SHOWN = (
     "sipakmed_cells-cluster", "sipakmed_cells-joined", "sipakmed_cells-block",
     "sipakmed_cells-paper", "herlev-cluster", "herlev-paper", "cric_cells-cluster",
 )  # fmt: skip
-# Crops of cric/cell all have one size and one scale: their views are the same, and size is chance.
+# All crops of cric/cell have one size and scale: views are equal, and size gives chance level.
 ONE_SCALE = ("cric",)
 FLAGS = ("sipakmed", "herlev", "cric")  # which are also the names of the builders
 
 
 def columns_of(dataset: Dataset, split: SplitFile) -> np.ndarray:
-    """The parts of a split file in the order of a data set, str [N, F]."""
+    """Parts ("train", "val", "test") of a split file in the order of a data set, str [N, F]."""
     names = Names(split.filenames)
     places = [names.find(filename) for filename in dataset.filenames]
     if None in places or len(set(places)) < len(split.filenames):
@@ -61,12 +61,12 @@ def columns_of(dataset: Dataset, split: SplitFile) -> np.ndarray:
 def judge(
     labels: np.ndarray, columns: np.ndarray, predict: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, Any]:
-    """Accuracy and balanced accuracy over all folds and of each.
+    """Accuracy and balanced accuracy over all folds and of each fold.
 
     Args:
       labels: int [N].
       columns: str [N, F] of "train", "val" or "test".
-      predict: gives the classes of the test part, which is bool [N].
+      predict: returns the predicted classes of the test part, given as bool [N].
     """
     started, folds = time.perf_counter(), []
     predicted = np.full(len(labels), -1)
@@ -92,7 +92,7 @@ def judge(
 
 
 def measured(dataset: Dataset, cache: Path) -> dict[str, np.ndarray]:
-    """The audit's features, kept in `cache`."""
+    """Features of the audit, cached in `cache`."""
     key = hashlib.sha256(repr((dataset.name, dataset.digests)).encode()).hexdigest()[:12]
     path = cache / f"{dataset.name.replace('/', '_')}-audit-{key}.npz"
     if not path.is_file():
@@ -152,14 +152,18 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     for flag in FLAGS:
-        parser.add_argument(f"--{flag}", default="", help="folder of its files")
+        parser.add_argument(f"--{flag}", default="", help="folder of the raw files")
     parser.add_argument("--data_dir", default="", help="folder of prepared data")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/frozen_features"))
-    parser.add_argument("--size", type=int, default=128, help="side of the probe's square")
+    parser.add_argument(
+        "--size", type=int, default=128, help="side of the probe's square input, in pixels"
+    )
     parser.add_argument("--splits", nargs="*", default=[], help="e.g. sipakmed_cells-block")
-    parser.add_argument("--extra", nargs="*", default=[], help="further views of the probe")
+    parser.add_argument(
+        "--extra", nargs="*", default=[], help="additional views of the probe, see frozen_probe.py"
+    )
     parser.add_argument("--protocols", nargs="*", default=["block"], help="those of --extra")
-    parser.add_argument("--again", action="store_true", help="measure anew what is there")
+    parser.add_argument("--again", action="store_true", help="replace existing results")
     args = parser.parse_args()
     table: dict[str, Any] = read_json(RESULTS) or {"splits": {}}
     table |= {

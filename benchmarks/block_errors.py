@@ -1,20 +1,20 @@
-r"""What makes `block` hard: the errors of a cross-validation, by what is known of their cells.
+r"""Errors of a cross-validation under `block`, by properties of the cells.
 
   python benchmarks/block_errors.py --run=runs/block --manual_dir=/path/to/SIPaKMeD \
       --sheets=/tmp/sheets --out=benchmarks/results/block_errors.json
 
-From the test predictions of the run's folds (all seeds that have them) and the images: errors by
-pair of classes, by tenth of each class's cluster numbers (SIPaKMeD has no slides, but neighbouring
-numbers share a stain), by field, by stain, by size, near duplicates of other labels, agreement of
-the seeds. `--beside` takes another run on the same cells, such as one under `cluster`: which errors
-come of the split, and which stay. No network is run.
+The script reads the test predictions of the run's folds (all seeds with predictions) and the
+images. It counts errors by pair of classes, by tenth of each class's cluster numbers (SIPaKMeD
+publishes no slides, but neighbouring numbers share a stain), by field, stain, size, near duplicates
+with other labels, and agreement of the seeds. `--beside` compares with another run on the same
+cells, such as one under `cluster`, to separate errors caused by the split from others. No network
+is run.
 
-Stain is the mean and the standard deviation of a crop's optical densities (R, G, B), light and
-background included; sharpness is the logarithm of the mean square of the grey crop's Laplacian.
-Both are averaged over the cells of a field, and divided by their spread over the fields that were
-trained on. Size is the logarithm of the crop's area in square micrometres. `--sheets` writes
-contact sheets: each error, the most alike training cell of its own class, and that of the class it
-was called.
+Stain is the mean and standard deviation of a crop's optical densities (R, G, B), including light
+and background. Sharpness is the logarithm of the mean square of the grey crop's Laplacian. Both are
+averaged over the cells of a field and divided by their standard deviation over the training fields.
+Size is the logarithm of the crop's area in square micrometres. `--sheets` writes contact sheets:
+each error, the most similar training cell of its true class, and that of its predicted class.
 """
 
 import argparse
@@ -48,7 +48,7 @@ DRAWS = 200  # of errors dealt to other cells of their fold and class
 
 
 def features(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Of every cell: `stain` [N, 6], `sharp` [N, 1], `size` [N] (log um^2), `thumb` [N, ...]."""
+    """Features of all cells: `stain` [N, 6], `sharp` [N, 1], `size` [N] (log um^2), `thumb`."""
     stain, sharp, size, thumbs = [], [], [], []
     for index in range(len(dataset)):
         pixels = np.asarray(dataset.decoded_source[index]["image"])
@@ -67,13 +67,13 @@ def features(dataset: Dataset) -> dict[str, np.ndarray]:
 
 
 class Cells:
-    """All cells with their features, and what each was called when it was tested.
+    """All cells with their features and test predictions.
 
     Attributes:
-      fold: int [N], the fold that tests the cell; -1 where no predictions are there yet.
-      wrong: float [N], share of the seeds that are wrong on it.
-      called: int [N], the class of the mean probabilities of the seeds.
-      sure: float [N], that mean probability.
+      fold: int [N], the fold that tests the cell; -1 without predictions.
+      wrong: float [N], share of the seeds with a wrong prediction.
+      called: int [N], the predicted class by the mean probabilities of the seeds.
+      sure: float [N], mean probability of that class.
       field: int [N] and `field_names`.
       tenth: int [N], tenth of the class's fields in the order of their numbers.
     """
@@ -97,7 +97,7 @@ class Cells:
 
 
 def _tenths(splits: list[np.ndarray], field: np.ndarray) -> np.ndarray:
-    """Half blocks, from the folds: a half is validation of the fold before, or it is not."""
+    """Half blocks: one half of a test block is in the validation part of the fold before."""
     found = np.zeros(len(field), int)
     for fold, split in enumerate(splits):
         before = splits[fold - 1] == "val"
@@ -125,7 +125,7 @@ def _called(
 
 
 def by_pair(cells: Cells, chosen: np.ndarray) -> list[dict[str, Any]]:
-    """Confusions, the frequent ones first."""
+    """Confusions by pair of classes, the most frequent first."""
     wrong = chosen & cells.error
     pairs = Counter(zip(cells.labels[wrong].tolist(), cells.called[wrong].tolist(), strict=True))
     return [
@@ -152,7 +152,7 @@ def by_tenth(cells: Cells) -> dict[str, Any]:
 
 
 def by_field(cells: Cells, chosen: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """How errors gather in fields, beside errors that are dealt at random in fold and class."""
+    """Concentration of errors in fields, compared with errors permuted within fold and class."""
     stratum = cells.fold * len(cells.names) + cells.labels
     rows = np.flatnonzero(chosen)
     random = np.random.default_rng(seed)
@@ -183,7 +183,7 @@ def by_field(cells: Cells, chosen: np.ndarray, seed: int = 0) -> dict[str, Any]:
 
 
 def duplicates(cells: Cells) -> dict[str, Any]:
-    """Look-alikes of other labels, and how many errors they are among."""
+    """Near duplicates with other labels, and the number of errors among them."""
     pairs = find_duplicates(cells.dataset.fingerprints())
     odd = [p for p in pairs if cells.labels[p.first] != cells.labels[p.second]]
     involved = sorted({index for p in odd for index in (p.first, p.second)})
@@ -202,7 +202,7 @@ def duplicates(cells: Cells) -> dict[str, Any]:
 
 
 def agreement(cells: Cells, chosen: np.ndarray) -> dict[str, Any]:
-    """Errors over the seeds, and how sure the mean of the seeds was of them."""
+    """Errors by number of wrong seeds, and the mean probability of the wrong class."""
     wrong = chosen & cells.error
     return {
         "seeds_by_fold": {str(fold): count for fold, count in cells.seeds.items()},
@@ -229,7 +229,7 @@ def beside(cells: Cells, side: Side) -> dict[str, Any]:
 
 
 def summary(cells: Cells, cues: Mapping[str, Any], chosen: np.ndarray) -> dict[str, Any]:
-    """All of it for some of the tested cells."""
+    """All counts for some of the tested cells."""
     return {
         "cells": int(chosen.sum()),
         "errors": int((chosen & cells.error).sum()),
@@ -247,8 +247,10 @@ def summary(cells: Cells, cues: Mapping[str, Any], chosen: np.ndarray) -> dict[s
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", required=True, help="workdir of a cross-validation under block")
-    parser.add_argument("--beside", default="", help="another one of the same cells")
+    parser.add_argument("--run", required=True, help="folder of a cross-validation under block")
+    parser.add_argument(
+        "--beside", default="", help="folder of another cross-validation on the same cells"
+    )
     parser.add_argument("--manual_dir", default=None)
     parser.add_argument("--data_dir", default=None)
     parser.add_argument("--sheets", default="", help="folder for the contact sheets")

@@ -1,4 +1,4 @@
-"""Cues of errors: how far a field is from those trained on, and which class it is like."""
+"""Cues of errors: distance of a field from the training fields, and its most similar class."""
 
 import sys
 from pathlib import Path
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def nearest(
     cells: "Cells", values: np.ndarray, splits: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fields looked up among those that are trained on, for the test cells of every fold.
+    """Nearest training fields of the test cells of every fold.
 
     Args:
       cells: all cells.
-      values: [N, K] of every cell, averaged by field.
+      values: [N, K], features of every cell, averaged by field.
       splits: "train", "val" or "test" of every cell, by fold.
 
     Returns:
@@ -49,7 +49,7 @@ def nearest(
 
 
 def by_size(cells: "Cells") -> tuple[np.ndarray, np.ndarray]:
-    """Of every tested cell: how many deviations its size is off its class; the likeliest class."""
+    """Size of each test cell in standard deviations from its class mean; most similar class."""
     deviation, said = np.full(len(cells.labels), np.nan), np.full(len(cells.labels), -1)
     for split in cells.splits:
         train, test = split == "train", np.flatnonzero(split == "test")
@@ -62,7 +62,7 @@ def by_size(cells: "Cells") -> tuple[np.ndarray, np.ndarray]:
 
 
 def cues_of(cells: "Cells") -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Every cue: a distance of each cell, and the class that the cue alone names."""
+    """All cues: a distance for each cell, and the class predicted by the cue alone."""
     both = np.hstack([cells.stain, cells.sharp])
     return {
         "stain": nearest(cells, cells.stain, cells.splits),
@@ -73,7 +73,7 @@ def cues_of(cells: "Cells") -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def where_fields_are_mixed(cells: "Cells", folds: int = 5) -> dict[str, float]:
-    """The same look-up by stain with neighbouring fields in training, as under `cluster`."""
+    """Nearest fields by stain if neighbouring fields are in training, as under `cluster`."""
     splits = [split_dataset(cells.dataset, protocol="cluster", fold=f) for f in range(folds)]
     found = {}
     for name, given in (("block", cells.splits), ("cluster", splits)):
@@ -84,7 +84,7 @@ def where_fields_are_mixed(cells: "Cells", folds: int = 5) -> dict[str, float]:
 
 
 def along(cells: "Cells", chosen: np.ndarray, values: np.ndarray, parts: int = 5) -> dict[str, Any]:
-    """Error rate along a quantity: by fifths, Spearman's correlation, AUROC of an error."""
+    """Error rate by a quantity: by fifths, Spearman correlation, AUROC for errors."""
     rows = np.flatnonzero(chosen & np.isfinite(values))
     value, error = values[rows], cells.error[rows]
     edges = np.quantile(value, np.linspace(0, 1, parts + 1))
@@ -99,7 +99,7 @@ def along(cells: "Cells", chosen: np.ndarray, values: np.ndarray, parts: int = 5
 
 
 def named(cells: "Cells", chosen: np.ndarray, said: np.ndarray) -> dict[str, float]:
-    """What a cue alone names: how often the true class, of right cells and of errors."""
+    """Accuracy of a cue alone, on correctly classified cells and on errors."""
     right, wrong = chosen & ~cells.error, chosen & cells.error
     return {
         "the_true_class_of_all": round(float((said == cells.labels)[chosen].mean()), 3),

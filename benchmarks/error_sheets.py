@@ -1,4 +1,4 @@
-"""Contact sheets of cells that were called wrongly, beside the training cells most like them."""
+"""Contact sheets of wrongly classified cells with their most similar training cells."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,18 +9,18 @@ from PIL import Image, ImageDraw
 if TYPE_CHECKING:
     from block_errors import Cells
 
-SHOWN = 96  # cells on a sheet; of more, every so many
+SHOWN = 96  # maximum number of cells on a sheet, evenly spread
 TILE = 80  # px
 
 
 def draw_errors(cells: "Cells", chosen: np.ndarray, train: np.ndarray, path: Path) -> None:
-    """Draw some cells, each with the most alike of its own class and of the one it was called.
+    """Draw cells, each with the most similar training cell of its true and predicted class.
 
     Args:
       cells: all cells.
-      chosen: bool [N].
-      train: positions of the cells that are looked among.
-      path: PNG to write.
+      chosen: bool [N], the cells to draw.
+      train: positions of the training cells.
+      path: PNG file to write.
     """
     scale = cells.stain[train].std(0)
 

@@ -1,23 +1,23 @@
-r"""Seconds to explain an image: this package beside Captum and beside the paper's loop.
+r"""Seconds to explain an image: this package compared with Captum and the paper's loop.
 
   python benchmarks/explain.py                                     # the paper's setting
   python benchmarks/explain.py --images=2 --baselines=1 --steps=8  # a minute or two on two cores
   python benchmarks/explain.py --sides=here --images=256 --baselines=1 --rounds=1   # its memory
 
-Integrated gradients of DenseNet-121's class probability at 224 pixels, averaged over baselines of
-uniform noise, left Riemann sums. PyTorch and Captum must be installed. Three sides, each in a
-process of its own, with the same weights, images and baselines, in float32 (--precision=bfloat16:
-here a network of bfloat16, in PyTorch autocast):
+The script measures integrated gradients of DenseNet-121's class probability at 224 pixels, averaged
+over baselines of uniform noise, with left Riemann sums. PyTorch and Captum must be installed. Three
+sides run in separate processes with the same weights, images and baselines, in float32
+(--precision=bfloat16: a bfloat16 network in this package, autocast in PyTorch):
 
-- here: `explain.integrated_gradients` in its best batch size of `--batch_sizes`;
-- Captum: `IntegratedGradients`, all images together, in its best `internal_batch_size` of the same;
-- loop: what the authors' code does, one image, one baseline and one step at a time.
+- here: `explain.integrated_gradients` of this package with the best of `--batch_sizes`;
+- Captum: `IntegratedGradients`, all images together, with the best `internal_batch_size` of these;
+- loop: the loop of the paper's code, with one image, one baseline and one step at a time.
 
-They take turns, so that a machine that slows down slows all. What only the first call takes,
-compilation above all, is in none of the times but shown beside them. The maps of the first turn
-must agree: to 1e-3 of the largest on a CPU; on a card, whose float32 convolutions keep ten bits of
-a number, with a correlation of 0.99 (0.95 in bfloat16). Where they do not, the table says so, and
-the command ends with exit code 1.
+The sides alternate, so that a slower machine slows all of them. The additional time of the first
+call, mostly compilation, is shown separately. The maps of the first turn must agree: to 1e-3 of the
+largest value on a CPU; on a GPU, whose float32 convolutions keep ten bits of a number, with a
+correlation of 0.99 (0.95 in bfloat16). If they do not, the table reports it and the command ends
+with exit code 1.
 """
 
 import argparse
@@ -55,14 +55,16 @@ def main() -> int:
     parser.add_argument("--baselines", type=int, default=10)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--batch_sizes", default="2,4,8,16,32", help="the fastest is taken")
-    parser.add_argument("--loop_images", type=int, help="images for the loop; all if not given")
-    parser.add_argument("--rounds", type=int, default=2, help="turns of each side")
-    parser.add_argument("--sides", default=",".join(SIDES), help="which, this package's first")
+    parser.add_argument(
+        "--batch_sizes", default="2,4,8,16,32", help="batch sizes to try; the fastest is used"
+    )
+    parser.add_argument("--loop_images", type=int, help="images for the loop; default all")
+    parser.add_argument("--rounds", type=int, default=2, help="number of turns of each side")
+    parser.add_argument("--sides", default=",".join(SIDES), help="sides to run, this package first")
     parser.add_argument(
         "--precision", choices=PRECISIONS[1:], default="float32", help="of all sides"
     )
-    parser.add_argument("--out", default="", help="a JSON file for the numbers, turn by turn")
+    parser.add_argument("--out", default="", help="JSON file for the results, turn by turn")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
@@ -74,7 +76,7 @@ def main() -> int:
 
 
 def compare(args: argparse.Namespace) -> dict:
-    """The setting, and under "sides" what each side is like, by name, measured in turns."""
+    """The settings, and under "sides" the measurements of each side, taken in turns."""
     fixed = [f"--image_size={args.image_size}", f"--precision={args.precision}"]
     environment = HUGE_PAGES | ON_DEMAND
     sides = {
@@ -108,16 +110,16 @@ def compare(args: argparse.Namespace) -> dict:
 
 
 def explain(side: Side, images: int, baselines: int, steps: int, batch: int, **more) -> dict:
-    """Explain so many images; gives the seconds, and the peak of memory until then in GiB."""
+    """Explain images; returns the seconds and the peak memory so far in GiB."""
     job = {"images": images, "baselines": baselines, "steps": steps, "batch_size": batch}
     return side.ask(job | more)
 
 
 def choose(name: str, side: Side, sizes: list[int], job: list[int], args) -> dict:
-    """The beginning of a side's row: its best batch size, and what its first call took."""
-    # One baseline is enough to choose by, and so many steps that batches fill the cores.
+    """First entries of a side's row: its best batch size and the time of its first call."""
+    # The batch size is chosen with one baseline and enough steps to use all cores.
     few = [job[0], 1, min(args.steps, max(10, -(-max(sizes) // args.images)))]
-    # Captum's batches hold at least one step of every image.
+    # Captum's batches contain at least one step of every image.
     fit = {"loop": [1], "captum": [s for s in sizes if s >= args.images] or sizes}
     candidates = fit.get(name, sizes)
     if name == "loop":
@@ -141,7 +143,7 @@ def choose(name: str, side: Side, sizes: list[int], job: list[int], args) -> dic
 
 
 def check(record: dict, name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Write into the record how well another side's maps agree with ours."""
+    """Record the agreement of another side's maps with those of this package."""
     ours = ours[: len(theirs)]
     row, on_cpu = record["sides"][name], is_cpu(record["sides"]["here"]["machine"])
     row["error"] = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
@@ -187,7 +189,7 @@ def spread(values: list[float]) -> str:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """A worker: explain as asked."""
+    """Worker process: explain images on request."""
     make = {"here": make_ours, "captum": make_captum, "loop": make_loop}[args.side]
     run, about = make(args.precision)
     for job in messages():
@@ -231,7 +233,7 @@ def make_ours(precision: str):
 
 
 def make_captum(precision: str):
-    """Captum, of the softmax, all images of a baseline together."""
+    """Captum on the softmax probability, all images of a baseline together."""
     import captum
     import torch
     from captum.attr import IntegratedGradients
@@ -280,12 +282,12 @@ def make_loop(precision: str):
 
 
 def on_device(precision: str):
-    """PyTorch's network, a function that puts images beside it, and how it is to be measured."""
+    """PyTorch's network, a function that moves images to its device, and measuring functions."""
     import torch
 
     device = torch_device()
     network = torch_weights(MODEL).eval().to(device, memory_format=torch.channels_last)
-    network.requires_grad_(False)  # only the image's gradient is asked for
+    network.requires_grad_(False)  # only the gradient of the image is needed
 
     class Model(torch.nn.Module):
         def forward(self, images):

@@ -1,17 +1,17 @@
-r"""Cells of SIPaKMeD's real fields: which are found, and the classes that a run gives them.
+r"""Cells in SIPaKMeD's fields: recall of the detector, and classes predicted by a run.
 
   python benchmarks/field_cells.py --workdir=runs/cells --fields=/path/to/sipakmed_fields
 
-The run must not have seen the fields' clusters. `--fields` holds SIPaKMeD's fields (im_X/im_X/NNN
-and their contours) and `crop_positions.csv`, the box of every cell that was cut out of them: class,
-cluster, crop, x, y, w, h in pixels of a field. `predict --field=cells` runs on them once with the
-detector and once with the Laplacian of a Gaussian ("blobs"), at a low threshold. Recall is given at
-the detector's own threshold and at those that give 20 to 200 detections a field. A cell counts as
-found if a detection lies in its box less the margin of 10 px, one detection a cell; where experts
-drew nuclei, detections within the contours are counted too. Boxes are known of some cells only, so
-that the precision is a lower bound. Every cell of a field has the field's class, so that three
-questions can be asked: the class at the place of the detection, the class at the middle of the
-known box, and the class of the box cut out as SIPaKMeD publishes it.
+The run must not have been trained on the fields' clusters. `--fields` contains SIPaKMeD's fields
+(im_X/im_X/NNN and their contours) and `crop_positions.csv`, the box of every published cell: class,
+cluster, crop, x, y, w, h in pixels of a field. `predict --field=cells` runs on the fields once with
+the detector and once with the Laplacian of a Gaussian ("blobs"), at a low threshold. Recall is
+reported at the detector's own threshold and at thresholds with 20 to 200 detections a field. A cell
+counts as found if a detection lies in its box without the margin of 10 px; each detection counts
+for one cell. If experts drew nuclei, detections inside the contours are counted too. Boxes of some
+cells only are known, so the precision is a lower bound. Every cell of a field has the field's
+class. The script therefore compares three predictions with it: at the position of the detection, at
+the centre of the known box, and from the box as published by SIPaKMeD.
 """
 
 import argparse
@@ -51,11 +51,11 @@ class Field:
     """A field, its class, and its known cells.
 
     Attributes:
-      path: the file.
+      path: image file.
       name: class/cluster.
       label: the class of all its cells.
-      boxes: float64 [m, 4], left, top, right, bottom of the published crops.
-      contours: of the nuclei [m] as float64 [k, 2]; empty where none were drawn.
+      boxes: float64 [m, 4], left, top, right and bottom of the published crops.
+      contours: contours of the nuclei [m] as float64 [k, 2]; empty without annotation.
     """
 
     path: Path
@@ -70,9 +70,9 @@ class Cells:
     """Detections of a field in any order.
 
     Attributes:
-      positions: float64 [n, 2] in pixels of the field.
-      scores: float64 [n] of the detector.
-      probabilities: float64 [n, C] of the run.
+      positions: float64 [n, 2], in pixels of the field.
+      scores: float64 [n], scores of the detector.
+      probabilities: float64 [n, C], probabilities of the run.
     """
 
     positions: np.ndarray
@@ -80,7 +80,7 @@ class Cells:
     probabilities: np.ndarray
 
     def above(self, least: float) -> "Cells":
-        """Those with at least this score."""
+        """Detections with at least this score."""
         chosen = self.scores >= least
         return Cells(self.positions[chosen], self.scores[chosen], self.probabilities[chosen])
 
@@ -91,11 +91,13 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True, help="the classifier's run")
     parser.add_argument("--step", default="best", help="of its checkpoint")
     parser.add_argument("--fields", type=Path, required=True, help="folder of the fields")
-    parser.add_argument("--detector", default=SHIPPED, help="as predict's; blobs comes beside it")
+    parser.add_argument(
+        "--detector", default=SHIPPED, help="detector as for predict; blobs is always measured too"
+    )
     parser.add_argument("--mpp", type=float, default=MICRONS_PER_PIXEL, help="of the fields")
-    parser.add_argument("--crop", type=int, default=0, help="as predict's, for runs that need it")
-    parser.add_argument("--only", type=int, default=0, help="so many fields; 0: all")
-    parser.add_argument("--out", default="", help="a JSON file for the numbers")
+    parser.add_argument("--crop", type=int, default=0, help="as for predict, for runs that need it")
+    parser.add_argument("--only", type=int, default=0, help="maximum number of fields; 0 means all")
+    parser.add_argument("--out", default="", help="JSON file for the results")
     args = parser.parse_args()
     run = load_run(args.workdir, args.step)
     fields = read_fields(args.fields)[: args.only or None]
@@ -148,14 +150,14 @@ def check_classes(class_names: Sequence[str], fields: Iterable[Field]) -> None:
 
 
 def plain(name: str) -> str:
-    """A class name without what differs between copies of the data: im_, case, hyphens."""
+    """A class name without prefix im_, case and hyphens, which differ between copies."""
     return "".join(letter for letter in name.lower().removeprefix("im_") if letter.isalnum())
 
 
 def detect(
     run: Run, fields: Sequence[Field], detector: str, least: float, mpp: float, crop: int
 ) -> dict[str, Cells]:
-    """What the command finds, with low scores too, by the name of the field."""
+    """Detections of the command by field name, including low scores."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "cells.csv"
@@ -185,12 +187,12 @@ def matched(points: np.ndarray, allowed: np.ndarray, centres: np.ndarray) -> np.
     """One detection for each cell: as many cells as possible, then the nearest to their centres.
 
     Args:
-      points: float64 [n, 2] of the detections.
-      allowed: bool [m, n], which may stand for which cell.
-      centres: float64 [m, 2] of the cells.
+      points: float64 [n, 2], the detections.
+      allowed: bool [m, n], whether a detection may count for a cell.
+      centres: float64 [m, 2], centres of the cells.
 
     Returns:
-      int [m], the detection of each cell, -1 where there is none.
+      int [m], the detection of each cell, -1 for none.
     """
     found = np.full(len(centres), -1)
     if not allowed.any():
@@ -222,7 +224,7 @@ def middles(boxes: np.ndarray) -> np.ndarray:
 
 
 def majority(probabilities: np.ndarray) -> int:
-    """The class of most cells [n, C]; of several the one of more probability; -1 without cells."""
+    """The most frequent class of cells [n, C]; ties by mean probability; -1 without cells."""
     if not len(probabilities):
         return -1
     votes = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
@@ -232,7 +234,7 @@ def majority(probabilities: np.ndarray) -> int:
 def measure(
     found: Mapping[str, Cells], fields: Sequence[Field], class_names: Sequence[str], own: float
 ) -> dict[str, Any]:
-    """Cells found and their classes by threshold; at the detector's own one by field and class."""
+    """Cells found and their classes by threshold; by field and class at the own threshold."""
     scores = np.sort(np.concatenate([cells.scores for cells in found.values()]))[::-1]
     ranks = [budget * len(fields) for budget in BUDGETS]
     budgets = {float(scores[rank - 1]) for rank in ranks if rank <= len(scores)}
@@ -262,7 +264,7 @@ def measure(
 def by_field(
     field: Field, cells: Cells, class_names: Sequence[str], threshold: float
 ) -> dict[str, Any]:
-    """What is found in a field at a threshold, and the classes there."""
+    """Detections in a field at a threshold, and their classes."""
     # The table has six digits: no cell may be lost by its rounding.
     cells = cells.above(threshold * (1 - 1e-5))
     true = [plain(name) for name in class_names].index(plain(field.label))
@@ -285,7 +287,7 @@ def by_field(
 
 
 def by_class(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Sums of what is counted in fields, by their class."""
+    """Sums of the counts of fields, by their class."""
     sums: dict[str, dict[str, int]] = {}
     for row in rows:
         own = sums.setdefault(row["class"], dict.fromkeys(keys, 0))
@@ -297,7 +299,7 @@ def by_class(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str
 def known_places(
     run: Run, fields: Sequence[Field], mpp: float, crop: int
 ) -> dict[str, dict[str, Any]]:
-    """Classes at the known boxes: of the square about the middle, and of the box cut out."""
+    """Classes at the known boxes: from the square around the centre, and from the box itself."""
     names = [plain(name) for name in run.class_names]
     side = crop or (run.field_of_view or 0) / mpp
     measured = {}
@@ -333,14 +335,14 @@ def known_places(
 
 
 def square_pixels(slide: Slide, box: np.ndarray, side: float, size: int) -> np.ndarray:
-    """The square of a side about the middle of a box, uint8 [size, size, 3]."""
+    """The square of a given side around the centre of a box, uint8 [size, size, 3]."""
     x, y = middles(box[None])[0].tolist()
     half = side / 2
     return slide.read((x - half, y - half, x + half, y + half), (size, size))
 
 
 def box_pixels(slide: Slide, box: np.ndarray) -> np.ndarray:
-    """The crop as it is published."""
+    """The crop as published."""
     left, top, right, bottom = box.tolist()
     return slide.read((left, top, right, bottom), (round(right - left), round(bottom - top)))
 

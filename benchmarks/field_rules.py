@@ -1,6 +1,7 @@
-"""What the cells of a field say of its worst lesion: rules, fitted and chosen across folds.
+"""Rules that predict the worst lesion of a field from its cells, fitted across folds.
 
-`fields_or_cells.py` has the rules in words and compares them with whole fields.
+The docstring of `fields_or_cells.py` describes the rules; that script compares them with models of
+whole fields.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from cervix_jax.errors import InputError
 from cervix_jax.statistics import confusion
 from cervix_jax.statistics.table import PredictionTable
 
-DEPTH = 3  # how many of a field's cells a rule counts
+DEPTH = 3  # maximum number of cells of a field that a rule uses
 GRID = np.arange(1, 20) / 20
 SEVERITY = classes.CRIC.names
 STEPS = confusion.squared_distances(SEVERITY, SEVERITY)
@@ -29,16 +30,16 @@ STEPS = confusion.squared_distances(SEVERITY, SEVERITY)
 
 @dataclasses.dataclass(frozen=True)
 class Fields:
-    """What is known of F fields, from their cells or as a whole.
+    """Predictions for F fields, from their cells or from the whole field.
 
     Attributes:
       names: F names.
       labels: int [F], in the order of `SEVERITY`.
-      folds: int [F], in which each was tested.
-      worst: int [F], the worst class that is the most probable of some cell.
+      folds: int [F], the fold that tests each field.
+      worst: int [F], the worst of the predicted classes of the cells.
       reached: float [F, DEPTH, C - 1], the k-th largest probability of at least class 1, 2, ...; 0
-        where a field has fewer cells.
-      features: float [F, D], for the logistic regression.
+        if a field has fewer cells.
+      features: float [F, D], features of the logistic regression.
     """
 
     names: tuple[str, ...]
@@ -49,7 +50,7 @@ class Fields:
     features: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Fields":
-        """Some of them."""
+        """The same for some of the fields."""
         return Fields(
             tuple(np.asarray(self.names)[rows]),
             *(getattr(self, f.name)[rows] for f in dataclasses.fields(self)[1:]),
@@ -60,7 +61,7 @@ def gather(tables: Mapping[int, PredictionTable]) -> Fields:
     """Fields from the predictions of cells, or of fields, by fold.
 
     Raises:
-      InputError: other classes, or a field in several folds.
+      InputError: the classes are not CRIC's, or a field is in several folds.
     """
     rows: list[tuple[str, int, int, int, np.ndarray, np.ndarray]] = []
     for fold, table in tables.items():
@@ -93,25 +94,25 @@ Rule = Callable[[Fields], tuple[np.ndarray, np.ndarray]]
 
 
 def kappa(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Quadratic kappa; -1 where it is undefined."""
+    """Quadratic kappa; -1 if undefined."""
     size = len(SEVERITY)
     matrix = np.bincount(labels * size + predicted, minlength=size * size).reshape(size, size)
     return float(np.nan_to_num(confusion.kappa(matrix[None], STEPS), nan=-1.0)[0])
 
 
 def _passed(reached: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """The worst class that is reached, of float [F, C - 1]."""
+    """The worst class whose threshold is reached, from float [F, C - 1]."""
     passed = reached >= thresholds
     return np.where(passed.any(1), passed.shape[1] - passed[:, ::-1].argmax(1), 0)
 
 
 def worst_class(fields: Fields) -> Rule:
-    """Nothing is fitted."""
+    """The worst of the predicted classes; without fitting."""
     return lambda f: (f.worst, f.reached[:, 0, 0])
 
 
 def one_threshold(fields: Fields) -> Rule:
-    """The same probability for every class."""
+    """One threshold for all classes."""
     size = len(SEVERITY) - 1
     found = [
         (kappa(fields.labels, _passed(fields.reached[:, k], np.full(size, t))), -k, t)
@@ -123,7 +124,7 @@ def one_threshold(fields: Fields) -> Rule:
 
 
 def class_thresholds(fields: Fields) -> Rule:
-    """A probability for each class: coordinate ascent from one threshold for all."""
+    """A threshold for each class, by coordinate ascent from one threshold for all."""
     best = (-2.0, 0, GRID)
     for k in range(DEPTH):
         reached = fields.reached[:, k]
@@ -144,7 +145,7 @@ def class_thresholds(fields: Fields) -> Rule:
 
 
 def logistic(weight: str | None) -> Callable[[Fields], Rule]:
-    """Multinomial logistic regression; classes weigh alike with "balanced"."""
+    """Multinomial logistic regression; "balanced" gives classes equal weight."""
 
     def fit(fields: Fields) -> Rule:
         model = make_pipeline(
@@ -170,7 +171,7 @@ RULES: dict[str, Callable[[Fields], Rule]] = {
 
 
 def crossed(fields: Fields, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Decisions and scores, each fold by a rule that was fitted on the others."""
+    """Decisions and scores; each fold uses a rule that was fitted on the other folds."""
     decided, score = np.zeros(len(fields.labels), int), np.zeros(len(fields.labels))
     for fold in np.unique(fields.folds):
         inside = np.flatnonzero(fields.folds == fold)
@@ -180,5 +181,5 @@ def crossed(fields: Fields, kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose(fields: Fields) -> str:
-    """The kind of rule with the best quadratic kappa over folds that it was not fitted on."""
+    """The kind of rule with the best cross-validated quadratic kappa."""
     return max(RULES, key=lambda kind: kappa(fields.labels, crossed(fields, kind)[0]))

@@ -1,31 +1,31 @@
-r"""The worst lesion of a field: from the whole field, or from its cells.
+r"""The worst lesion of a field, predicted from the whole field or from its cells.
 
   python benchmarks/fields_or_cells.py --cells=runs/cric_cell \
       --fields=resnet50=runs/cric_field_resnet50 --fields=rcan=runs/cric_field_rcan \
       --out=benchmarks/results/fields_or_cells.json
 
-All are cross-validations with the same seeds, `<folder>/seed<s>/fold<f>`, of `cric/cell` and of
-`cric/field`; only predictions of test folds are read. A field's label is its worst cell, so the
-probabilities of cells need a rule before they say anything of a field. Every rule sees the sorted
-probabilities of "at least this bad" of the cells of a field:
+All folders are cross-validations with the same seeds, `<folder>/seed<s>/fold<f>`, of `cric/cell`
+and of `cric/field`. The script reads predictions of test folds only. A field's label is the class
+of its worst cell, so a rule is needed to combine the probabilities of the cells. Every rule uses
+the sorted probabilities of "at least this severe" over the cells of a field:
 
-  worst      the worst class that is the most probable of some cell; nothing is fitted
+  worst      the worst of the predicted classes of the cells; nothing is fitted
   threshold  the worst class that k cells reach with a probability t; k and t are fitted
-  thresholds as before with a t for each class
-  logistic   multinomial logistic regression of the largest, the mean of the three largest and the
+  thresholds as before, with a t for each class
+  logistic   multinomial logistic regression on the largest, the mean of the three largest and the
              mean log odds
 
 For the fields of a test fold, a rule is fitted on the cells of the other folds, each predicted by
-the network that did not train on it, and the kind of rule is chosen by cross-validation over those
-folds by the quadratic kappa. (The networks of those folds did train on fields of the test fold;
-what that gives away to one to six fitted numbers is taken for nothing.) A whole field is treated as
-a field of one cell: once as it is predicted ("worst") and once with the rules fitted and chosen by
-the same procedure, so that neither side has an advantage by tuning. A third comparison sets both as
-they are predicted side by side.
+a network that was not trained on it. The kind of rule is chosen by cross-validation over those
+folds, by the quadratic kappa. (The networks of those folds were trained on fields of the test fold;
+the resulting leakage into one to six fitted numbers is neglected.) A whole field is treated as a
+field of one cell: once as predicted ("worst"), and once with rules fitted and chosen by the same
+procedure, so that tuning favours neither side. A third comparison uses both sides as predicted.
 
-The cells are those that experts marked: cells know where to look and whole fields do not.
-Differences are paired: metrics of all seeds are averaged in each resample of fields. AUROC and the
-operating point pool the folds; its threshold holds a specificity of 0.9 on the other folds.
+The cells are those that experts marked, so models of cells receive the positions of the cells and
+models of whole fields do not. Differences are paired: metrics of all seeds are averaged in each
+resample of fields. AUROC and the operating point pool the folds; the threshold of the operating
+point has a specificity of 0.9 on the other folds.
 """
 
 import argparse
@@ -57,11 +57,11 @@ CHOSEN = "chosen"  # beside the kinds of rules: the one that other folds choose
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """Decisions on all fields, each by what was fitted on other folds.
+    """Decisions on all fields by rules that were fitted on other folds.
 
     Attributes:
       tables: "class" (one-hot decisions), "score" and "called" (abnormal against normal).
-      rules: which kind of rule was chosen for each fold.
+      rules: kind of rule chosen for each fold.
     """
 
     tables: dict[str, PredictionTable]
@@ -72,8 +72,8 @@ def judge(fields: Fields, only: str = "") -> Judged:
     """Decide on every field.
 
     Args:
-      fields: all of a seed.
-      only: the one kind of rule to take; by default it is chosen.
+      fields: all fields of a seed.
+      only: the kind of rule to use; default chosen by cross-validation.
     """
     decided = np.zeros(len(fields.labels), int)
     score, called, chosen = decided * 0.0, decided > 0, {}
@@ -84,7 +84,7 @@ def judge(fields: Fields, only: str = "") -> Judged:
         chosen[fold] = kind
         rule = RULES[kind](train)
         decided[test], score[test] = rule(fields.take(test))
-        # What the rule says of the fields that it was fitted on would flatter it.
+        # Scores on the fields that the rule was fitted on would be too optimistic.
         point = choose_threshold(
             crossed(train, kind)[1], train.labels > 0, "specificity", SPECIFICITY
         )
@@ -129,10 +129,10 @@ METRICS: dict[str, dict[str, Callable[..., np.ndarray]]] = {
 
 
 def compare(first: list[Judged], second: list[Judged]) -> dict[str, Any]:
-    """Metrics of two ways on the same fields, averaged over seeds, and their difference.
+    """Metrics of two sides on the same fields, averaged over seeds, and their difference.
 
     Returns:
-      By metric `first`, `second` and `difference` (first minus second), each with `estimate` and
+      Metric to `first`, `second` and `difference` (first minus second), each with `estimate` and
       `interval` (95 %, fields resampled), and `seeds`: both values of each seed.
     """
     found = {}
@@ -155,7 +155,7 @@ def compare(first: list[Judged], second: list[Judged]) -> dict[str, Any]:
 
 
 def read(path: str) -> dict[int, Fields]:
-    """Fields by seed, of the seeds that have all folds that any seed has."""
+    """Fields by seed, for the seeds with complete folds."""
     side = read_side(path)
     folds = {fold for _, fold in side.tables}
     whole = sorted({s for s, _ in side.tables if all((s, fold) in side.tables for fold in folds)})
@@ -165,10 +165,10 @@ def read(path: str) -> dict[int, Fields]:
 
 
 def check_same(cells: Fields, whole: Fields, name: str) -> Fields:
-    """The whole fields; their labels must be those of their worst cells.
+    """The whole fields; each label must be the class of the worst cell.
 
     Raises:
-      InputError: other fields, or another label.
+      InputError: fields or labels differ from those of the cells.
     """
     if cells.names != whole.names:
         alone = sorted({*cells.names} ^ {*whole.names})[0]

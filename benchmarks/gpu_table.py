@@ -1,9 +1,9 @@
-r"""Tables in Markdown of what gpu.sh left in a folder.
+r"""Make Markdown tables of the results of gpu.sh.
 
   python benchmarks/gpu_table.py results
-  python benchmarks/gpu_table.py --machine=machine.json    # what this machine is, for that folder
+  python benchmarks/gpu_table.py --machine=machine.json    # description of this machine
 
-Files that a time limit kept from being written are left out, and said to be missing.
+Files that are missing because of a time limit are omitted and reported as missing.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import explain
 import throughput
 from sides import is_cpu, write_json
 
-# What is aimed at: task of throughput.py to the least ratio to PyTorch.
+# Goals: task of throughput.py to the minimum ratio to PyTorch.
 GOALS = {"train": 1.2, "infer": 1.0}
 GOAL_LOOP, GOAL_CAPTUM = 5.0, 1.0
 PACKAGES = ("jax", "jaxlib", "flax", "orbax.checkpoint", "grain", "tensorflow_datasets", "torch",
@@ -30,8 +30,10 @@ PACKAGES = ("jax", "jaxlib", "flax", "orbax.checkpoint", "grain", "tensorflow_da
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", nargs="?", type=Path, help="the folder OUT of gpu.sh")
-    parser.add_argument("--machine", default="", help="write what this machine is to that file")
+    parser.add_argument("results", nargs="?", type=Path, help="folder OUT of gpu.sh")
+    parser.add_argument(
+        "--machine", default="", help="JSON file to write the description of this machine to"
+    )
     args = parser.parse_args()
     if args.machine:
         found = describe()
@@ -45,7 +47,7 @@ def main() -> int:
 
 
 def describe() -> dict[str, Any]:
-    """Versions of what the steps need, what of it is missing, and the devices."""
+    """Versions of the required packages, the missing packages, and the devices."""
     versions, missing = {}, []
     for name in PACKAGES:
         try:
@@ -86,7 +88,7 @@ def report(results: Path) -> str:
     rows = [*(read("throughput_train.json") or []), *(read("throughput_infer.json") or [])]
     if rows:
         parts.append(throughput.table(rows))
-        if not is_cpu(rows[0]["device"]):  # of a rehearsal no goal can be asked
+        if not is_cpu(rows[0]["device"]):  # goals do not apply to a rehearsal
             parts.append("\n".join(goals_of_speed(rows)))
     for name in ("explain.json", "explain_bfloat16.json"):
         if (record := read(name)) and all(s["seconds_an_image"] for s in record["sides"].values()):
@@ -107,7 +109,7 @@ def report(results: Path) -> str:
 
 
 def goals_of_speed(rows: list[dict]) -> list[str]:
-    """For each row whether it reaches the goal."""
+    """Whether each row reaches its goal."""
     return [
         f"- {row['model']}, {row['task']}: {row['ratio']:.2f} times PyTorch, goal "
         f"{GOALS[row['task']]}: {'reached' if row['ratio'] >= GOALS[row['task']] else 'missed'}"
@@ -116,7 +118,7 @@ def goals_of_speed(rows: list[dict]) -> list[str]:
 
 
 def goals_of_maps(record: dict) -> list[str]:
-    """Whether the maps are as fast as they should be."""
+    """Whether the time of the maps reaches the goals."""
     sides, lines = record["sides"], []
     for name, goal in (("loop", GOAL_LOOP), ("captum", GOAL_CAPTUM)):
         if name in sides:
@@ -131,7 +133,7 @@ def goals_of_maps(record: dict) -> list[str]:
 
 
 def read_runs(path: Path) -> dict[str, dict[str, Any]]:
-    """What each run in an archive of gpu.sh says: config, the last epoch, the test's numbers."""
+    """Config, last epoch and test results of each run in an archive of gpu.sh."""
     runs: dict[str, dict[str, Any]] = {}
     with tarfile.open(path) as archive:
         for member in archive.getmembers():
@@ -150,7 +152,7 @@ def read_runs(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def table_of_runs(runs: dict[str, dict[str, Any]]) -> str:
-    """The paper's rows in Markdown."""
+    """Table of the paper's training runs in Markdown."""
     lines = [
         "| network | pixels | epochs | test accuracy | images | training images/s, median epoch |",
         "|---|---|---|---|---|---|",

@@ -1,16 +1,16 @@
-r"""Explanations against known truth: which methods find what decides, and which would fool you.
+r"""Tests explanations against a known truth: which methods mark the parts that the model uses.
 
   python benchmarks/ground_truth.py --out=/tmp/ground_truth
 
-Trains three networks on the phantom, whose every pixel is known: on colours that say nothing of
-the class ("free"), on slides that each hold one class ("confounded"), and on the first with a blue
-frame about the cells of one class ("framed"). Then every attribution method explains them, and the
-measures say how much of each map lies where the class is decided, and how alike the maps are to
-those of a network that nobody trained. What decides is itself tested without any map, by filling
-that part of the image.
+The script trains three networks on the phantom, in which the part of every pixel is known: with
+colours independent of the class ("free"), with stains that occur in one class only ("confounded"),
+and with the first data plus a blue frame around the cells of one class ("framed"). It explains the
+networks with every attribution method. It measures how much of each map lies on each part of the
+cell, and how similar the maps are to those of a network with random weights. The effect of each
+part on the prediction is measured without any map, by filling the part.
 
-Goes on from what is in `--out`: runs and maps that are there are not made again. Prints the tables
-of docs/ground_truth.md that it makes.
+Existing runs and maps in `--out` are not made again. The script prints its tables of
+docs/ground_truth.md.
 """
 
 import argparse
@@ -38,16 +38,16 @@ from configs import efficientnet_lite0
 
 PHANTOM, SIZE = "cervix_phantom/single_cell", 64
 FREE, CONFOUNDED, FRAMED = "free", "confounded", "framed"
-EPOCHS = {FREE: 5, CONFOUNDED: 5, FRAMED: 2}  # a frame is learnt at once
+EPOCHS = {FREE: 5, CONFOUNDED: 5, FRAMED: 2}  # the frame is learnt quickly
 MARKED, COLOUR, WIDTH = "Metaplastic", (70, 90, 200), 3 / 64  # the frame's class; share of the side
 REFERENCES = 64  # training images for expected gradients
-RANDOMISED = 24  # of the explained cells, which the network that nobody trained explains too
+RANDOMISED = 24  # number of explained cells that the untrained network explains too
 FRAMED_CELLS = 2  # of each cluster of the framed class
 RANDOM, EDGES = "random map", "Sobel edges"
 
 
 def settings(**changed) -> MapSettings:
-    """Fewer steps and masks than the command takes."""
+    """Settings with fewer steps and masks than the defaults of the command."""
     common = {"baseline": "mean", "steps": 16, "samples": 32, "masks": 300, "window": 12}
     return MapSettings(**common | changed)
 
@@ -77,8 +77,13 @@ VARIANTS = {
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for runs and maps")
-    parser.add_argument("--clusters", type=int, default=12, help="of each class, a cell of each")
+    parser.add_argument("--out", type=Path, required=True, help="folder of runs and maps")
+    parser.add_argument(
+        "--clusters",
+        type=int,
+        default=12,
+        help="clusters of each class; one cell of each is explained",
+    )
     args = parser.parse_args()
     cache_compilations()
     study = Study(args.out, args.clusters)
@@ -87,7 +92,7 @@ def main() -> None:
 
 
 class Study:
-    """The three networks, the maps made of them, and the tables of what these measure."""
+    """The three networks, their maps, and the tables of measures."""
 
     def __init__(self, out: Path, clusters: int):
         self.out, self.clusters = out, clusters
@@ -97,7 +102,7 @@ class Study:
         }
 
     def filled(self) -> str:
-        """How far the probability of the class falls when a part is filled, without any map."""
+        """Fall of the probability of the class when a part is filled; uses no map."""
         dataset, test = self.data[FREE].dataset, self.data[FREE].indices("test")
         names, falls = fill_parts(self.runs[FREE], dataset, test, Run.predict)
         found = {
@@ -113,7 +118,7 @@ class Study:
         return table(["part filled: fall of the probability", *dataset.class_names], rows)
 
     def located(self) -> str:
-        """Where the maps of the free network lie, and whether they order parts as filling does."""
+        """Location of the maps of the free network, and their agreement with filling."""
         dataset, rows = self.data[FREE].dataset, self.chosen(FREE, [FREE])
         regions = measures.cell_regions(dataset, rows, size=SIZE)
         area = measures.area_share(regions.masks)
@@ -139,7 +144,7 @@ class Study:
                 cells.append(
                     estimate(by_class[label]["times_chance"] if label in by_class else None)
                 )
-            # For each pixel of a part, since a larger part has more of either.
+            # Divided by the area, because a larger part has more of both.
             alike = [
                 spearmanr(*pair, nan_policy="omit")[0]
                 for pair in zip(shares["mass"] / area, falls / area, strict=True)
@@ -155,7 +160,7 @@ class Study:
         return table(["method: share over area share", *heads, "agrees with filling"], lines)
 
     def sanity(self) -> str:
-        """How alike the maps stay when all weights are fresh, and how alike they are to edges."""
+        """Similarity of the maps to those of random weights, and to edges."""
         rows = self.chosen(FREE, [FREE])
         few = np.linspace(0, len(rows) - 1, min(RANDOMISED, len(rows))).astype(int)
         run, names = self.runs[FREE], groups(self.data[FREE].dataset, rows[few])
@@ -176,7 +181,7 @@ class Study:
         return table(["method: fresh weights", *heads], lines)
 
     def background(self) -> str:
-        """Mass on the background: the confounded network beside the free one, same images."""
+        """Mass on the background: the confounded and the free network on the same images."""
         networks, dataset = (FREE, CONFOUNDED), self.data[CONFOUNDED].dataset
         rows = self.chosen(CONFOUNDED, networks)
         regions = measures.cell_regions(dataset, rows, size=SIZE)
@@ -184,7 +189,7 @@ class Study:
         return self.compared("colour", networks, CONFOUNDED, rows, masks[:, 0], "background")
 
     def frame(self) -> str:
-        """Mass on the frame: the framed network beside one that never saw a frame."""
+        """Mass on the frame: the framed network and a network trained without frames."""
         dataset, test = self.data[FRAMED].dataset, self.data[FRAMED].indices("test")
         label = dataset.class_names.index(f"im_{MARKED}")
         rows = first_of_each(dataset, test[dataset.labels[test] == label], FRAMED_CELLS)
@@ -198,7 +203,7 @@ class Study:
         self, folder: str, networks: tuple[str, str], images: str, rows: np.ndarray,
         masks: np.ndarray, region: str,
     ) -> str:  # fmt: skip
-        """Mass and rank within masks in the maps of two networks, and the paired differences."""
+        """Mass and rank inside masks for the maps of two networks, and paired differences."""
         area, names = measures.area_share(masks), groups(self.data[images].dataset, rows)
         maps = [self.maps(f"{folder}_{n}", self.runs[n], images, rows, n) for n in networks]
         lines = []
@@ -217,7 +222,7 @@ class Study:
         return table([*heads, "difference of the mass", "of the rank"], lines)
 
     def chosen(self, images: str, networks: Iterable[str]) -> np.ndarray:
-        """Test cells that all these networks get right: one of each of the first clusters."""
+        """Test cells that all networks classify correctly: one of each of the first clusters."""
         dataset, test = self.data[images].dataset, self.data[images].indices("test")
         pixels, labels = squares(dataset, test), dataset.labels[test]
         right = [self.runs[name].predict(pixels).argmax(-1) == labels for name in networks]
@@ -228,14 +233,14 @@ class Study:
     def maps(
         self, folder: str, run: Run, images: str, rows: np.ndarray, own: str = FREE
     ) -> dict[str, np.ndarray]:
-        """Maps of every variant, from `out / "maps" / folder` where they are there.
+        """Maps of every variant, read from `out / "maps" / folder` if present.
 
         Args:
-          folder: their name.
+          folder: name of the folder.
           run: the network.
-          images: whose data set is explained.
-          rows: positions in it.
-          own: whose training images expected gradients start from.
+          images: name of the run whose data set is explained.
+          rows: positions in the data set.
+          own: name of the run whose training images are baselines of expected gradients.
         """
         train = self.data[own].indices("train")
         few = train[np.linspace(0, len(train) - 1, REFERENCES).astype(int)]
@@ -255,7 +260,7 @@ class Study:
 
 
 def train(name: str, out: Path) -> Run:
-    """A run, trained or gone on with in `out / name`; at once when it is finished."""
+    """A run in `out / name`; trained or continued if it is not finished."""
     config = efficientnet_lite0.get_config(PHANTOM)
     config.image_size, config.num_epochs = SIZE, EPOCHS[name]
     config.data.data_dir = str(out / "data")
@@ -274,7 +279,7 @@ def train(name: str, out: Path) -> Run:
 
 
 def write_framed(out: Path) -> Path:
-    """The unconfounded phantom as a folder of images, with a frame about those of one class."""
+    """The unconfounded phantom as a folder of images, with a frame around those of one class."""
     folder = out / "framed_images"
     if folder.is_dir():
         return folder
@@ -294,7 +299,7 @@ def write_framed(out: Path) -> Path:
 
 
 def frame_mask(shape: tuple[int, ...]) -> np.ndarray:
-    """Where the frame lies in an image of this height and width, uint8 [H, W]."""
+    """Mask of the frame in an image of this height and width, uint8 [H, W]."""
     inside = np.ones(shape[:2], np.uint8)
     high, wide = (max(2, round(WIDTH * side)) for side in shape[:2])
     inside[high:-high, wide:-wide] = 0
@@ -302,7 +307,7 @@ def frame_mask(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def squares(dataset: catalog.Dataset, rows: np.ndarray) -> np.ndarray:
-    """Images as the networks see them, uint8 [N, S, S, 3]."""
+    """Images at the networks' input size, uint8 [N, S, S, 3]."""
     images = (dataset.decoded_source[int(i)]["image"] for i in rows)
     return np.stack([resize_square(image, SIZE) for image in images])
 
@@ -326,14 +331,13 @@ def fill_parts(
     rows: np.ndarray,
     score: Callable[[Run, np.ndarray], np.ndarray],
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """How far the score of the class falls when a part takes the colour of what surrounds it.
+    """Fall of the score of the class when a part is filled with the colour of its surroundings.
 
-    Nucleus and halo become cytoplasm, cytoplasm and other cells become background, the background
-    becomes even; each takes the median colour.
+    Nucleus and halo are filled with the median colour of the cytoplasm; cytoplasm, other cells and
+    background with the median colour of the background.
 
     Returns:
-      K names of regions; float64 [N, K], NaN where the image has no such region, or the network
-      gets it wrong anyway.
+      K names of regions; float64 [N, K], NaN if the image has no such region or is misclassified.
     """
     pixels, labels = squares(dataset, rows), dataset.labels[rows]
     regions = measures.cell_regions(dataset, rows, size=SIZE)
@@ -358,7 +362,7 @@ def table(heads: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def estimate(summary: Mapping | None) -> str:
-    """A mean with its interval; empty where there is none."""
+    """A mean with its interval; empty if undefined."""
     if summary is None or summary["estimate"] is None:
         return ""
     interval = summary["interval"]

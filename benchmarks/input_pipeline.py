@@ -1,14 +1,14 @@
-r"""What the data cost a training step: batches of a real data set beside one batch over and over.
+r"""Time of the input pipeline in a training step: real batches compared with one repeated batch.
 
   python benchmarks/input_pipeline.py --config=configs/efficientnet_lite0.py:sipakmed/single_cell \
       --config.data.manual_dir=/path/to/SIPaKMeD
 
-Turns of a few steps on batches as training draws them (`data.placement=device`, then `host`) and
-on one batch that stays on the device, interleaved. Then what a checkpoint costs the loop: the time
-until `save` returns, and the time until it is on disk.
+The script alternates turns of a few steps on batches as training draws them
+(`data.placement=device`, then `host`) and on one batch that stays on the device. It then measures
+the time of a checkpoint: until `save` returns, and until it is on disk.
 
-With --decoding no network runs: images a second of processor time on one core, and streamed by
-threads (0) and by one and two worker processes.
+With --decoding no network runs. The script measures images per second of processor time on one
+core, and the rate of streaming with threads (0) and with one and two worker processes.
 """
 
 import itertools
@@ -92,7 +92,7 @@ def main(argv: list[str]) -> None:
 
 
 def decoding_rates(dataset, config, rounds: int, count: int = 512) -> str:
-    """Images a second of each part on one core, and of whole streams with 0, 1 and 2 workers."""
+    """Images per second of each part on one core, and of streams with 0, 1 and 2 workers."""
     size, mode = config.image_size, config.data.resize
     numbers = np.random.default_rng(0).permutation(len(dataset))[:count]
     rates = {name: [] for name in ("read", "decode", "resize", "whole")}
@@ -130,7 +130,7 @@ def decoding_rates(dataset, config, rounds: int, count: int = 512) -> str:
 
 
 def checkpoint_cost(state, rounds: int) -> str:
-    """How long a save holds the loop up, and how long it takes in all."""
+    """Time that saving a checkpoint stops the loop, and its total time."""
     returned, finished = [], []
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder))
@@ -150,8 +150,8 @@ def checkpoint_cost(state, rounds: int) -> str:
 
 if __name__ == "__main__":
     config_flags.DEFINE_config_file("config", None, "A config file.", lock_config=True)
-    flags.DEFINE_integer("rounds", 7, "Turns of each kind of batch.")
+    flags.DEFINE_integer("rounds", 7, "Number of turns for each kind of batch.")
     flags.DEFINE_integer("steps", 5, "Steps a turn.")
-    flags.DEFINE_bool("decoding", False, "Only measure reading, decoding and resizing.")
+    flags.DEFINE_bool("decoding", False, "Measure reading, decoding and resizing only.")
     flags.mark_flag_as_required("config")
     run_command(main)

@@ -1,10 +1,11 @@
-r"""How often 95 % intervals over groups hold the truth, by number of groups.
+r"""Coverage of 95 % intervals over groups, by number of groups.
 
   python benchmarks/interval_coverage.py --trials=400
 
-Draws data sets of groups with 3 to 10 images of three classes. Images of a group share half of the
-variance of their logits; groups hold one class (as clusters of cells do) or several. The truth is
-the metric of 40,000 groups. Prints the percentiles of the resamples beside `group_interval`.
+The script draws data sets of groups with 3 to 10 images of three classes. Images of a group share
+half of the variance of their logits; groups have one class (like clusters of cells) or several. The
+true value is the metric of 40,000 groups. The script prints the coverage of percentile intervals
+and of `group_interval`.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def draw(random: np.random.Generator, groups: int, mixed: bool) -> PredictionTab
 def metrics(
     table: PredictionTable, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Some metrics of the data and of every resample, float64 [1 + R] each."""
+    """Metrics of the data and of every resample, float64 [1 + R] each."""
     drawn = Resamples(table.groups, number=resamples, seed=seed)
     matrices = confusions(drawn, table)
     counts = confusion.one_v_rest(matrices)

@@ -1,11 +1,10 @@
-r"""Five folds with three seeds: fifteen commands, or one.
+r"""Time of five folds with three seeds: fifteen commands, one command, or two at the same time.
 
   python benchmarks/many_runs.py --workdir=/tmp/many_runs
 
-Trains a small job (EfficientNet-Lite0 from random weights, 300 phantom cells of 48 pixels, two
-epochs) fifteen times as fifteen commands, once as one command with `cross_validation.seeds=3`, and
-as several such commands side by side, each with its own seeds. The compilation cache of each way
-starts empty.
+A small job (EfficientNet-Lite0 from random weights, 300 phantom cells of 48 pixels, two epochs) is
+trained as fifteen commands, as one command with `cross_validation.seeds=3`, and as several such
+commands at the same time, each with its own seeds. Each way starts with an empty compilation cache.
 """
 
 import argparse
@@ -50,7 +49,7 @@ def main() -> None:
 
 
 def separate(folder: Path) -> None:
-    """One process after the other, each for one fold and seed; they share a compilation cache."""
+    """One process for each fold and seed, one after the other, with a shared compilation cache."""
     for seed in range(SEEDS):
         for fold in range(FOLDS):
             own = (f"--config.seed={seed}", f"--config.split.fold={fold}")
@@ -63,7 +62,7 @@ def together(folder: Path) -> None:
 
 
 def two_at_once(folder: Path) -> None:
-    """Two processes side by side; the first has two of the seeds."""
+    """Two processes at the same time; the first trains two of the seeds."""
     finish(
         start(folder / "a", folder, "--config.cross_validation.seeds=2"),
         start(folder / "b", folder, "--config.cross_validation.seeds=1", "--config.seed=2"),
@@ -80,7 +79,7 @@ def start(workdir: Path, cache: Path, *extra: str) -> subprocess.Popen:
 
 
 def finish(*processes: subprocess.Popen) -> None:
-    """Wait for all; a failure ends the benchmark with its last words."""
+    """Wait for all processes; a failure ends the benchmark with the end of its output."""
     for process in processes:
         _, errors = process.communicate()
         if process.returncode:

@@ -1,12 +1,13 @@
-r"""Writes a whole slide of real fields whose cells are known, to try cells of slides on.
+r"""Write a slide made of real fields with known cells, for testing the analysis of slides.
 
   python benchmarks/mosaic.py --cric=/path/to/cric --out=/tmp/mosaic.svs
 
-Fields of CRIC lie on a grid with glass between them; the last places of the grid, and with the
-default grid a row and two columns, stay empty. The slide is an SVS in Aperio's page layout with
-levels 1, 4 and 16, JPEG of quality 95. Beside it goes <out>_cells.csv, a row for every cell that
-the experts marked: image, x, y in pixels of the slide, class. No more than a row of fields and the
-coarse levels are in memory. Needs what the tests need: pip install 'cervix_jax[test]'.
+Fields of CRIC lie on a grid with empty glass between them. The last positions of the grid, and with
+the default grid a row and two columns, are empty. The slide is an SVS file in Aperio's page layout
+with levels 1, 4 and 16 and JPEG quality 95. The script also writes <out>_cells.csv, with a row for
+every cell that experts marked: image, x, y in pixels of the slide, class. Only one row of fields
+and the coarse levels are in memory. Requires the packages of the tests: pip install
+'cervix_jax[test]'.
 """
 
 import argparse
@@ -38,7 +39,7 @@ FACTORS = (1, 4, 16)
 
 
 class Canvas:
-    """The slide as an array that is made strip by strip; it fills the coarse levels on the way."""
+    """The slide as an array that is made strip by strip; it also fills the coarse levels."""
 
     def __init__(self, fields: list[Field], columns: int, rows: int):
         self.fields, self.columns = fields, columns
@@ -49,13 +50,13 @@ class Canvas:
         ]
 
     def place(self, number: int) -> tuple[int, int]:
-        """Left and top of a field."""
+        """Left and top of a field in pixels of the slide."""
         row, column = divmod(number, self.filled_columns)
         return column * PITCH[0] + CORNER[0], row * PITCH[1] + CORNER[1]
 
     @property
     def filled_columns(self) -> int:
-        """Columns of the grid that hold fields: all but two, where the grid is wide."""
+        """Columns of the grid with fields: all, or all but two in a wide grid."""
         return max(1, self.columns - 2) if self.columns > 4 else self.columns
 
     @functools.lru_cache(maxsize=1)  # noqa: B019 - one canvas a process
@@ -86,12 +87,14 @@ class Canvas:
 def main() -> None:
     """Write the slide and the table of its cells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cric", type=Path, required=True, help="folder of CRIC's files")
+    parser.add_argument("--cric", type=Path, required=True, help="folder of CRIC's raw files")
     parser.add_argument("--out", type=Path, required=True, help="the slide, .svs")
     parser.add_argument("--columns", type=int, default=16, help=f"of {PITCH[0]} px each")
     parser.add_argument("--rows", type=int, default=14, help=f"of {PITCH[1]} px each")
-    parser.add_argument("--names", type=Path, help="file with the names of the fields to take")
-    parser.add_argument("--mpp", type=float, help="micrometres a pixel; default: as published")
+    parser.add_argument("--names", type=Path, help="text file with the names of the fields to use")
+    parser.add_argument(
+        "--mpp", type=float, help="scale in micrometres a pixel; default as published"
+    )
     args = parser.parse_args()
     began = time.perf_counter()
     fields = find_fields(args.cric, complete=False)
@@ -104,7 +107,7 @@ def main() -> None:
     published = microns_of_fields(MICRONS_PER_PIXEL, PUBLISHED_WIDTH, [f.size for f in fields])
     mpp = args.mpp or published
     if not mpp:
-        parser.error("the fields have several widths, and so several resolutions: give --mpp")
+        parser.error("the fields have several widths and therefore several scales: give --mpp")
     make_slides.aperio(args.out, [canvas, *canvas.coarse], mpp=round(mpp, 6))
     table = args.out.with_name(f"{args.out.stem}_cells.csv")
     with open(table, "w", newline="") as file:

@@ -1,14 +1,14 @@
-r"""Predictions of image files: images per second beside a plain PyTorch loop, and memory.
+r"""Prediction of image files: images per second compared with a PyTorch loop, and memory.
 
   taskset -c 1 python benchmarks/predict.py speed --images='/path/to/SIPaKMeD/**/CROPPED/*.jpg'
   taskset -c 1 python benchmarks/predict.py memory --count=20000
 
-`speed` runs `cervix_jax.predict` and a loop as people write it in PyTorch (Pillow, resize,
-normalise, batches of 64, softmax, csv) on the same files with the same EfficientNet-Lite0, each in
-a process of its own. They take turns; before any time is taken their probabilities must agree.
-Beside the time on the clock there is the processor's, which other jobs on the machine disturb less.
-PyTorch must be installed (`pip install torch`). `memory` predicts many generated images and prints
-how much memory the process has on the way.
+`speed` runs `cervix_jax.predict` and a typical PyTorch loop (Pillow, resize, normalise, batches of
+64, softmax, csv) on the same files with the same EfficientNet-Lite0, each in a separate process.
+The sides alternate, and their probabilities must agree before time is measured. The script reports
+wall time and processor time; other jobs on the machine disturb processor time less. PyTorch must be
+installed (`pip install torch`). `memory` predicts many generated images and prints the memory of
+the process at intervals.
 """
 
 import argparse
@@ -37,11 +37,20 @@ def main() -> None:
     """Compare, measure memory, or serve as one side of the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["speed", "memory", "jax", "torch"])
-    parser.add_argument("--images", default="", help="pattern of files; default: generated ones")
-    parser.add_argument("--count", type=int, default=256, help="images, of a turn or in all")
+    parser.add_argument(
+        "--images", default="", help="pattern of image files; default generated images"
+    )
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=256,
+        help="number of images, for each turn (speed) or in total (memory)",
+    )
     parser.add_argument("--image_size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: as it chooses")
+    parser.add_argument("--rounds", type=int, default=5, help="number of turns of each side")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of PyTorch; 0 means PyTorch's default"
+    )
     args = parser.parse_args()
     if args.what == "memory":
         memory(args)
@@ -52,7 +61,7 @@ def main() -> None:
 
 
 def generated(folder: Path, count: int, different: int = 200) -> list[str]:
-    """JPEG files of smooth random images of 100 to 300 pixels, as links to a few different ones."""
+    """JPEG files of smooth random images of 100 to 300 pixels; many are links to the same file."""
     random = np.random.default_rng(0)
     paths = []
     for number in range(count):
@@ -80,14 +89,16 @@ def speed(args: argparse.Namespace) -> None:
         tables = {}
         for name, side in sides.items():
             out = Path(folder) / f"{name}.csv"
-            side.turn(paths, out)  # compiles, fills caches, is compared and not timed
+            side.turn(paths, out)  # compiles, fills caches and is compared, but is not timed
             tables[name] = probabilities(out)
         difference = np.abs(tables["jax"] - tables["torch"]).max()
         if not difference < TOLERANCE:
             raise SystemExit(f"the probabilities differ by {difference:.2g}")
         varied = tables["torch"].std(0).max()
         if varied < 0.01:
-            raise SystemExit("all images have the same probabilities, so that these say nothing")
+            raise SystemExit(
+                "all images have the same probabilities, so the sides cannot be compared"
+            )
         print(
             f"{len(paths)} images; largest difference of a probability {difference:.1e}, where "
             f"images differ by {varied:.2f} (standard deviation)"
@@ -97,7 +108,7 @@ def speed(args: argparse.Namespace) -> None:
             out = Path(folder) / f"{name}{number}.csv"
             seconds[name].append(sides[name].turn(paths, out))
         about = [side.close() for side in sides.values()]
-    print("| time of | here, images/s | PyTorch, images/s | ratio by turn |\n|---|---|---|---|")
+    print("| time | cervix_jax, images/s | PyTorch, images/s | ratio by turn |\n|---|---|---|---|")
     for clock, label in (("wall", "clock"), ("cpu", "processor")):
         rates = {
             name: [len(paths) / turn[clock] for turn in turns] for name, turns in seconds.items()
@@ -132,13 +143,13 @@ class Side:
         )
 
     def turn(self, paths: list[str], out: Path) -> dict:
-        """Predict the images; gives seconds by the clock and of the processor."""
+        """Predict the images; returns wall time and processor time in seconds."""
         self._process.stdin.write(json.dumps({"paths": paths, "out": str(out)}) + "\n")
         self._process.stdin.flush()
         return json.loads(self._answer())
 
     def close(self) -> str:
-        """End the worker; says what it was."""
+        """End the worker; returns its description."""
         self._process.stdin.close()
         return json.loads(self._answer())
 
@@ -150,7 +161,7 @@ class Side:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """A worker: predict what is asked for, and say how long it took."""
+    """Worker process: predict images on request and report the time."""
     predict, about = (jax_side if args.what == "jax" else torch_side)(args)
     for message in sys.stdin:
         job = json.loads(message)
@@ -164,7 +175,7 @@ def serve(args: argparse.Namespace) -> None:
 def twin(image_size: int):
     """The PyTorch network with random weights; the same in every process.
 
-    Its batch statistics are those of noise, or what the images are would be lost on the way.
+    Its batch statistics come from noise images; otherwise all images would give the same output.
     """
     sys.path.insert(0, str(ROOT / "tests" / "models"))
     import torch
@@ -189,7 +200,7 @@ def jax_side(args: argparse.Namespace) -> tuple[Callable, str]:
 
 
 def jax_predict(args: argparse.Namespace, weights=None) -> Callable:
-    """A function of paths and the table to write; what the command does after loading a run."""
+    """A function of paths and the table to write; the same steps as the command after loading."""
     from flax import nnx
 
     from cervix_jax import models
@@ -216,7 +227,7 @@ def jax_predict(args: argparse.Namespace, weights=None) -> Callable:
 
 
 def torch_side(args: argparse.Namespace) -> tuple[Callable, str]:
-    """A loop as people write it."""
+    """A typical PyTorch loop."""
     import torch
 
     if args.threads:

@@ -1,11 +1,11 @@
-r"""Preparation of many image files: time, memory, size on disk, and what opening them costs.
+r"""Preparation of many image files: time, memory and size on disk, and time of opening them.
 
   python benchmarks/preparation.py --counts=30000,200000
 
-makes so many JPEG files, no two alike, in two folders of classes, prepares them by
-`cervix_jax.prepare` as the data set `image_folder/default`, and opens them again, each in a process
-of its own. Beside the time on the clock there is the processor's, which other jobs disturb less.
-Files take about 5 kB each and are deleted at the end.
+The script makes the given numbers of different JPEG files in two class folders, prepares them with
+`cervix_jax.prepare` as the data set `image_folder/default`, and opens the prepared data again, each
+in a separate process. It reports wall time and processor time; other jobs disturb processor time
+less. Files have about 5 kB each and are deleted at the end.
 """
 
 import argparse
@@ -31,11 +31,15 @@ print(len(dataset), "images,", len(set(dataset.digests)), "of them different")
 def main() -> None:
     """Print a row for each count."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--counts", default="30000,200000", help="images of each row")
+    parser.add_argument(
+        "--counts", default="30000,200000", help="numbers of images, one for each row"
+    )
     parser.add_argument("--image_size", type=int, default=64, help="side in pixels")
-    parser.add_argument("--folder", default="", help="for the files; default: a temporary one")
+    parser.add_argument(
+        "--folder", default="", help="folder of the files; default a temporary folder"
+    )
     args = parser.parse_args()
-    print("| images | step | s by the clock | s of the processor | peak, MiB | on disk, MB |")
+    print("| images | step | wall time, s | processor time, s | peak memory, MiB | on disk, MB |")
     print("|---|---|---|---|---|---|")
     for count in map(int, args.counts.split(",")):
         with tempfile.TemporaryDirectory(dir=args.folder or None) as folder:
@@ -69,14 +73,14 @@ def generate(folder: Path, count: int, side: int) -> None:
 
 
 def run(arguments: list[str]) -> tuple[float, float, float]:
-    """Run Python; gives seconds by the clock and of the processor, and its peak in MiB."""
+    """Run Python; returns wall time and processor time in seconds, and peak memory in MiB."""
     begin = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     child = os.posix_spawn(
         sys.executable,
         [sys.executable, *arguments],
         environment,
-        file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)],  # standard output is the table's
+        file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)],  # standard output contains the table only
     )
     _, status, used = os.wait4(child, 0)
     if status:

@@ -1,14 +1,14 @@
-r"""Predictions of a linear probe over all folds, laid out as a cross-validation's.
+r"""Predictions of a linear probe over all folds, in the folders of a cross-validation.
 
   python benchmarks/probe_folds.py --dataset=sipakmed/single_cell --protocol=block --size=128 \
       --manual_dir=/path/to/SIPaKMeD --data_dir=DATA --cache=CACHE --out=runs/probe_block
 
 A multinomial logistic regression on frozen features of ImageNet's EfficientNet-Lite0
-(`frozen_probe`) is fitted to the training part of each fold with one penalty, which nothing chose:
-the validation part stays free for temperatures and conformal sets. `--view=colour` (border, grey)
-takes the audit's colour percentiles instead: what a shortcut through the stain would reach. It
-writes `<out>/seed0/fold<f>/evaluate/{val,test}_predictions.csv`, which `uncertainty_under_shift.py`
-and `fields_or_cells.py` read in place of a trained network's.
+(`frozen_probe`) is fitted to the training part of each fold. Its penalty is fixed, so the
+validation part remains available for temperatures and conformal sets. `--view=colour` (or border,
+grey) uses the audit's colour percentiles instead, to measure the accuracy of a shortcut through the
+stain. The script writes `<out>/seed0/fold<f>/evaluate/{val,test}_predictions.csv`, which
+`uncertainty_under_shift.py` and `fields_or_cells.py` read instead of those of a trained network.
 """
 
 import argparse
@@ -37,10 +37,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     for name in ("dataset", "protocol", "manual_dir", "data_dir", "cache", "out"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--view", default="stretch", help="see frozen_probe.py, or colour")
+    parser.add_argument(
+        "--view",
+        default="stretch",
+        help="view of the image, see frozen_probe.py; or colour, border, grey",
+    )
     parser.add_argument("--size", type=int, default=128, help="side of the square in pixels")
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--any_counts", action="store_true", help="take part of a data set")
+    parser.add_argument("--any_counts", action="store_true", help="accept an incomplete data set")
     given = parser.parse_args(arguments)
     where = {"manual_dir": given.manual_dir, "data_dir": given.data_dir}
     dataset = load(given.dataset, **where, check_counts=not given.any_counts)

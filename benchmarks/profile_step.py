@@ -1,10 +1,10 @@
-r"""Where the time of a training step goes, by kind of operation.
+r"""Profile of a training step: time by kind of operation.
 
   python benchmarks/profile_step.py --model=densenet121 --batch_size=16 --picture=profile.png
 
-Records a few steps with `jax.profiler` and sums the time of XLA's operations over all threads (CPU)
-or streams (GPU). `python -m cervix_jax.main --profile=10:20` records a window of a real run
-instead, for TensorBoard's profile page.
+The script records a few steps with `jax.profiler` and sums the time of XLA's operations over all
+threads (CPU) or streams (GPU). To record a window of steps of a training run for TensorBoard's
+profile page, use `python -m cervix_jax.main --profile=10:20`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 from steps import jax_job
 
 STEPS = 3
-# The first pattern that the operation's HLO contains names it.
+# The first pattern found in the operation's HLO text determines its kind.
 KINDS = (
     (r"custom_call_target=\"\S*[Cc]onv|\bconvolution\(", "convolutions"),
     (r"\bdot\(|custom_call_target=\"\S*(gemm|matmul)", "matrix products (1x1 convolutions)"),
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--model", default="densenet121")
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--picture", default="", help="a PNG file for the bars")
+    parser.add_argument("--picture", default="", help="PNG file of the bar chart")
     args = parser.parse_args()
     job = {"model": args.model, "task": "train", "batch_size": args.batch_size}
     job |= {"size": args.image_size, "precision": "auto"}
@@ -76,7 +76,7 @@ def operation_times(folder: Path) -> dict[str, float]:
 
 
 def computations(program: str) -> dict[str, str]:
-    """For each operation of a compiled program its text, with that of what it calls."""
+    """The text of each operation of a compiled program, including the operations it calls."""
     bodies: dict[str, str] = collections.defaultdict(str)
     lines, current = {}, ""
     for line in program.splitlines():
@@ -93,7 +93,7 @@ def computations(program: str) -> dict[str, str]:
 
 
 def draw(kinds: collections.Counter, title: str, path: str) -> None:
-    """Bars of the shares, to a PNG file."""
+    """Bar chart of the shares, as a PNG file."""
     names, seconds = zip(*reversed(kinds.most_common()), strict=True)
     figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
     bars = axes.barh(names, [1e3 * s / STEPS for s in seconds], color="#3b6ea5")

@@ -63,7 +63,7 @@ def _write(found: dict, root: Path) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="folder of cervix_jax.reproduce (--out there)")
+    parser.add_argument("--out", type=Path, help="folder --out of cervix_jax.reproduce")
     parser.add_argument("--note", type=Path, help="Markdown file for the head; not with --out")
     arguments = parser.parse_args()
     if arguments.out and arguments.note:

@@ -1,9 +1,9 @@
-"""Writes the weights of a trained detector as the file that ships with the package.
+"""Write the weights of a trained detector to the file included in the package.
 
   python benchmarks/ship_detector.py --workdir=runs/nuclei --out=cervix_jax/detect/nuclei.npz
 
-The detector's threshold is that of the run's evaluation, settled on validation fields. Kernels are
-stored as float16; what that changes is printed.
+The detector's threshold comes from the run's evaluation, which chose it on validation fields.
+Kernels are stored as float16; the script prints the largest change.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
     kernels = [np.asarray(leaf) for leaf in jax.tree.leaves(run.variables) if np.ndim(leaf) > 1]
     worst = max(np.abs(k - k.astype(np.float16)).max() / np.abs(k).max() for k in kernels)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes, {settings}")
-    print(f"float16 changes a kernel by at most {worst:.1e} of its greatest value")
+    print(f"float16 changes a kernel by at most {worst:.1e} of its largest value")
 
 
 if __name__ == "__main__":

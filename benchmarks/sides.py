@@ -1,4 +1,4 @@
-"""What the comparisons with PyTorch share: worker processes, networks of equal weights, memory."""
+"""Common parts of the comparisons with PyTorch: worker processes, equal weights, memory."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-# Or JAX would take most of the card's memory before PyTorch comes.
+# Otherwise JAX reserves most of the GPU's memory before PyTorch starts.
 ON_DEMAND = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 COMPILERS = ("auto", "inductor", "eager", "none")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -17,12 +17,12 @@ _CORES = " cores of "
 
 
 class Side:
-    """One side of a comparison, in a process of its own that answers lines of JSON.
+    """One side of a comparison, in a separate process that answers lines of JSON.
 
     Args:
       script: the Python file to run.
       arguments: its command line.
-      environment: variables beside the present ones.
+      environment: additional environment variables.
     """
 
     def __init__(self, script: str, arguments: list[str], environment: dict[str, str]):
@@ -33,7 +33,7 @@ class Side:
         )  # fmt: skip
 
     def send(self, message: dict) -> None:
-        """Ask something."""
+        """Send a message."""
         self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
 
@@ -55,22 +55,22 @@ class Side:
 
 
 def messages() -> Iterator[dict]:
-    """In a side's process: what it is asked, one after the other."""
+    """In a side's process: the received messages, one after the other."""
     for line in sys.stdin:
         yield json.loads(line)
 
 
 def answer(message: dict) -> None:
-    """In a side's process: answer the last question."""
+    """In a side's process: answer the last message."""
     print(json.dumps(message), flush=True)
 
 
 def write_json(path: str, record: object) -> None:
-    """Write results as they come: a file that is cut off by a time limit is still the last whole.
+    """Write results so far; after an interruption the file contains the last complete results.
 
     Args:
       path: the file; "" writes nothing.
-      record: what it holds.
+      record: the results.
     """
     if path:
         part = Path(f"{path}.part")
@@ -87,7 +87,7 @@ def torch_weights(name: str):
 
 
 def torch_device():
-    """PyTorch's device: the card if there is one. Convolutions take the fastest algorithm."""
+    """PyTorch's device: a GPU if available. Convolutions use the fastest algorithm."""
     import torch
 
     torch.backends.cudnn.benchmark = True
@@ -95,14 +95,14 @@ def torch_device():
 
 
 def jax_memory(device) -> float:
-    """The most memory that JAX has had on the card, or this process on a CPU, in GiB."""
+    """Peak memory of JAX on the GPU, or of this process on a CPU, in GiB."""
     if device.platform == "cpu":
         return peak_memory()
     return device.memory_stats()["peak_bytes_in_use"] / 2**30
 
 
 def torch_memory(device) -> float:
-    """The most memory that PyTorch has had on the card, or this process on a CPU, in GiB."""
+    """Peak memory of PyTorch on the GPU, or of this process on a CPU, in GiB."""
     import torch
 
     if device.type == "cpu":
@@ -111,7 +111,7 @@ def torch_memory(device) -> float:
 
 
 def machine(device) -> str:
-    """The name of JAX's card, or the number and kind of the CPU's cores."""
+    """The name of JAX's GPU, or the number and kind of the CPU's cores."""
     if device.platform != "cpu":
         return device.device_kind
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -120,19 +120,19 @@ def machine(device) -> str:
 
 
 def is_cpu(name: str) -> bool:
-    """Whether a name that `machine` gave is a CPU's."""
+    """Whether a name from `machine` is a CPU."""
     return _CORES in name
 
 
 def peak_memory() -> float:
-    """The most memory that this process has had, in GiB."""
+    """Peak memory of this process in GiB."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def in_one_line(main: Callable[[], None]) -> None:
-    """Run a script; bad input is one line and exit code 2."""
+    """Run a script; bad input gives a one-line message and exit code 2."""
     from cervix_jax.errors import InputError
 
     try:

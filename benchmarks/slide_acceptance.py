@@ -1,17 +1,17 @@
-r"""A slide of known cells end to end: time, memory, tiles a second, cells found against known.
+r"""Analysis of a slide with known cells: time, memory, tiles a second, and recall of cells.
 
   python benchmarks/mosaic.py --cric=/path/to/cric --out=mosaic.svs
   python benchmarks/slide_acceptance.py --workdir=runs/cells --slide=mosaic.svs \
       --cells=mosaic_cells.csv --out=/tmp/mosaic.csv
 
-The command `predict --field=cells` runs as users start it, in a process of its own, whose peak
-memory is measured. Afterwards its cells are compared with the known ones: each detection, the most
-probable first, takes the nearest known cell within the tolerance that nobody has taken. The
-tolerances are 12 and 24 px of a field of CRIC that is 1280 px wide: its published positions are off
-by several pixels. Unmarked cells are many, so that detections beyond the known cells are no errors.
-A detector that was trained on fields of the slide finds their cells more easily: with `--names` the
-cells of fields that it never saw are counted by themselves. The GeoJSON is checked by the schema
-that the tests have for QuPath's. Options after `--` go to `predict` as they are.
+The script runs the command `predict --field=cells` in a separate process and measures its peak
+memory. It then compares the detected cells with the known cells: each detection, in order of
+falling probability, is matched to the nearest unmatched known cell within the tolerance. The
+tolerances are 12 and 24 px of a CRIC field 1280 px wide, because its published positions are
+inaccurate by several pixels. Many cells are unmarked, so unmatched detections are not errors. A
+detector finds more of the cells in fields that it was trained on; `--names` lists other fields,
+whose cells are then also counted separately. The GeoJSON file is checked against the tests' schema
+for QuPath. Options after `--` are passed to `predict`.
 """
 
 import argparse
@@ -29,22 +29,28 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> int:
-    """Run the command, then compare; 1 where the GeoJSON is not as the schema says."""
+    """Run the command, then compare; returns 1 if the GeoJSON file violates the schema."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, required=True, help="the classifier's run")
     parser.add_argument("--slide", type=Path, required=True)
-    parser.add_argument("--cells", type=Path, required=True, help="table of x, y, class")
-    parser.add_argument("--detector", default="", help="as predict's")
-    parser.add_argument("--out", type=Path, required=True, help="the table of predict")
     parser.add_argument(
-        "--names", type=Path, help="names of fields; their cells are counted by themselves too"
+        "--cells", type=Path, required=True, help="CSV file with x, y, class of the known cells"
     )
-    parser.add_argument("--json", default="", help="a file for the numbers")
-    parser.add_argument("--reuse", action="store_true", help="compare a table that is there")
+    parser.add_argument("--detector", default="", help="as predict's")
+    parser.add_argument("--out", type=Path, required=True, help="CSV file that predict writes")
+    parser.add_argument(
+        "--names",
+        type=Path,
+        help="text file with names of fields whose cells are also counted separately",
+    )
+    parser.add_argument("--json", default="", help="JSON file for the results")
+    parser.add_argument(
+        "--reuse", action="store_true", help="compare an existing --out; do not run predict"
+    )
     args, further = parser.parse_known_args()
     further = [word for word in further if word != "--"]
     record: dict[str, Any] = {}
-    # Before anything large is imported: a process begins with the peak of the one that starts it.
+    # Before large imports, because a process inherits the peak memory of its parent.
     if not args.reuse:
         record = run_command(args, further)
     record |= compare(args)
@@ -56,7 +62,7 @@ def main() -> int:
 
 
 def run_command(args: argparse.Namespace, further: Sequence[str]) -> dict[str, Any]:
-    """Seconds and the peak memory of the command."""
+    """Time in seconds and peak memory of the command."""
     command = [
         sys.executable, "-m", "cervix_jax.predict", f"--workdir={args.workdir}", str(args.slide),
         "--field=cells", f"--out={args.out}", "--overwrite",
@@ -77,7 +83,7 @@ def run_command(args: argparse.Namespace, further: Sequence[str]) -> dict[str, A
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
-    """What was found, and whether the GeoJSON is right."""
+    """Matched cells, and whether the GeoJSON file is valid."""
     import json
 
     import numpy as np
@@ -132,15 +138,15 @@ def matches(
     tolerance: float,
     names: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Known cells that were found, by their class, and which classes they were given.
+    """Known cells that were found, by class, with their predicted classes.
 
     Args:
       known: rows with `class`.
       found: rows with `nucleus` and `class`.
-      known_places: float64 [m, 2].
-      found_places: float64 [n, 2].
-      tolerance: in their unit.
-      names: of fields whose known cells, by `image`, are counted by themselves too.
+      known_places: float64 [m, 2], positions.
+      found_places: float64 [n, 2], positions.
+      tolerance: maximum distance, in the unit of the positions.
+      names: fields whose known cells, by `image`, are also counted separately.
     """
     import numpy as np
 
@@ -179,7 +185,7 @@ def matches(
 
 
 def text(record: Mapping[str, Any]) -> str:
-    """All of it, in words and Markdown."""
+    """The results as text and Markdown."""
     width, height = record["size"]
     lines = [
         f"{record['slide']}: {width} x {height} px at {record['mpp']:.4f} um/px, "
@@ -205,7 +211,7 @@ def text(record: Mapping[str, Any]) -> str:
         if found["named"]:
             lines.append(f"| of the fields named | {words(found['named'])} | |")
     lines += [
-        "\n| class of the experts | found | classes that the run gave them |",
+        "\n| class of the experts | found | predicted classes |",
         "|---|---|---|",
     ]
     for name, each in record["matches"]["12 px"]["by_class"].items():
@@ -225,7 +231,7 @@ def text(record: Mapping[str, Any]) -> str:
 
 
 def words(found: Mapping[str, Any]) -> str:
-    """How many known cells were found, as two cells of a table."""
+    """Number and recall of known cells, as two cells of a table."""
     low, high = found["interval"]
     share = f"{found['recall']:.1%} ({low:.1%} to {high:.1%})"
     return f"{found['found']} of {found['known']} | {share}"

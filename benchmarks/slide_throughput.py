@@ -1,18 +1,18 @@
-r"""Cells of a slide beside a plain PyTorch loop: the same tiles, the same networks and weights.
+r"""Cells of a slide: time compared with a PyTorch loop on the same tiles, networks and weights.
 
   ls /path/to/cric/images | head -24 > names.txt
   python benchmarks/mosaic.py --cric=/path/to/cric --names=names.txt --columns=6 --rows=6 \
       --out=part.svs
   python benchmarks/slide_throughput.py --slide=part.svs --workdir=runs/cells
 
-`predict_images(run, slide, field="cells")` and a loop as people write it in PyTorch (openslide's
-`read_region`, Pillow, batches, `max_pool2d` for the peaks, csv) each have a process of their own
-and take turns over the whole slide. The loop takes the tiles of `slides.tile_rows`, one at a time,
-and the cells of a row of tiles in batches of the same size. Before any time is taken, the logits of
-both networks for the same pixels must agree; how many cells the sides have in common is printed.
-Not the same: this package mirrors the slide at its border, fills tiles and batches up to one size,
-reads ahead in threads, can resume, and writes GeoJSON and a page; `--readers` gives the loop
-threads to read in, too. PyTorch must be installed (`pip install torch`).
+`predict_images(run, slide, field="cells")` and a typical PyTorch loop (openslide's `read_region`,
+Pillow, batches, `max_pool2d` for the peaks, csv) run in separate processes and alternate over the
+whole slide. The loop uses the tiles of `slides.tile_rows`, one at a time, and classifies the cells
+of a row of tiles in batches of the same size. The logits of both networks for the same pixels must
+agree before time is measured; the script prints the number of cells that both sides found. The
+sides differ in these points: this package mirrors the slide at its border, pads tiles and batches
+to one size, reads ahead in threads, can resume, and writes GeoJSON and an HTML page. `--readers`
+gives the loop reading threads too. PyTorch must be installed (`pip install torch`).
 """
 
 import argparse
@@ -49,14 +49,20 @@ NEAR = 1.5  # micrometres between the same nucleus of both sides: a place of the
 def main() -> int:
     """Compare, or serve as one side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--slide", help="with its resolution, read by OpenSlide")
-    parser.add_argument("--workdir", help="run of a classifier that knows its field of view")
-    parser.add_argument("--detector", default="nuclei", help="or the run of a detector")
-    parser.add_argument("--batch_size", type=int, default=64, help="cells at a time")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: one a core")
-    parser.add_argument("--readers", type=int, default=0, help="threads of the loop that read")
-    parser.add_argument("--out", default="", help="a JSON file for the numbers")
+    parser.add_argument("--slide", help="slide with a stored scale, readable by OpenSlide")
+    parser.add_argument("--workdir", help="folder of a run with a known field of view")
+    parser.add_argument(
+        "--detector", default="nuclei", help="detector name or folder of a detector's run"
+    )
+    parser.add_argument("--batch_size", type=int, default=64, help="cells in one batch")
+    parser.add_argument("--rounds", type=int, default=5, help="number of turns of each side")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of PyTorch; 0 means one for each core"
+    )
+    parser.add_argument(
+        "--readers", type=int, default=0, help="reading threads of the PyTorch loop"
+    )
+    parser.add_argument("--out", default="", help="JSON file for the results")
     parser.add_argument("--side", choices=["jax", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
@@ -117,7 +123,7 @@ def compare(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def common(ours: Path, theirs: Path, near: float) -> dict[str, int]:
-    """How many cells two tables have, in both at the same place, and of the same class there."""
+    """Numbers of cells in two tables, at the same position, and there of the same class."""
     from scipy.spatial import KDTree
 
     places, classes = zip(*(read_cells(path) for path in (ours, theirs)), strict=True)
@@ -170,7 +176,7 @@ def text(record: Mapping[str, Any]) -> str:
 
 
 def serve(name: str) -> None:
-    """A worker: read the job, say what it is like, then go over the slide as often as asked."""
+    """Worker process: read the job, describe it, then process the slide on request."""
     asked = messages()
     predict, about, end = (jax_side if name == "jax" else torch_side)(next(asked))
     answer(about)
@@ -186,7 +192,7 @@ def serve(name: str) -> None:
 
 
 def jax_side(job: Mapping[str, Any]) -> tuple[Callable[[Path], int], dict, Callable[[], dict]]:
-    """The package's own way; leaves `shared.npz`, which the other side takes all it needs from."""
+    """This package's side; writes `shared.npz` with the data for the other side."""
     sys.path.insert(0, str(ROOT))
     import jax
 
@@ -268,7 +274,7 @@ def graphdef_of(detector: str):
 
 
 def torch_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Weights {"params", "stats"} of a network here by torch's names, in torch's axis orders."""
+    """Weights {"params", "stats"} of a network by torch's names, in torch's axis order."""
     from flax import traverse_util
 
     from cervix_jax.models.weights.names import torch_name
@@ -284,7 +290,7 @@ def torch_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def detector_twin():
-    """The nucleus detector in PyTorch, with the names of the one here."""
+    """The nucleus detector in PyTorch, with the parameter names of this package."""
     from torch import nn
     from torch.nn import functional as F
 
@@ -324,7 +330,7 @@ def detector_twin():
 
 
 def load_twin(twin, named: Mapping[str, np.ndarray], rename: Callable[[str], str] = str):
-    """Put weights by name into a twin in evaluation mode; `rename` gives its names to ours."""
+    """Load weights by name into a PyTorch twin in evaluation mode; `rename` maps its names."""
     import torch
 
     state = {
@@ -337,7 +343,7 @@ def load_twin(twin, named: Mapping[str, np.ndarray], rename: Callable[[str], str
 
 
 def torch_side(job: Mapping[str, Any]) -> tuple[Callable[[Path], int], dict, Callable[[], dict]]:
-    """A loop as people write it; it imports nothing of JAX."""
+    """A typical PyTorch loop, without JAX."""
     import json
 
     import openslide
@@ -442,7 +448,7 @@ def torch_side(job: Mapping[str, Any]) -> tuple[Callable[[Path], int], dict, Cal
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest difference over the largest value."""
+    """The largest difference divided by the largest value."""
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 

@@ -1,8 +1,8 @@
-"""The steps that throughput.py times: one of this package, one of PyTorch, on the same job.
+"""The steps that throughput.py times: one of this package and one of PyTorch, on the same job.
 
 A job is a dict of model, task ("train" or "infer"), batch_size, size, precision and torch_compile.
-Each function here gives `run`, which starts a step, `wait`, which waits for all that were started,
-and what the step is like.
+Each function returns `run`, which starts a step, `wait`, which waits for all started steps, and a
+description of the step.
 """
 
 import time
@@ -18,7 +18,7 @@ def images_of(job: dict) -> np.ndarray:
 
 
 def jax_job(job: dict):
-    """The step of this package, how to wait for it, and what it is like."""
+    """The step of this package, its wait function, and its description."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -97,27 +97,27 @@ def jax_job(job: dict):
 
 
 def operations(lowered, device) -> float:
-    """Floating-point operations of a program; JAX on a GPU knows them of compiled ones alone."""
+    """Floating-point operations of a program; on a GPU JAX reports them after compilation only."""
     cost = lowered.cost_analysis() or quickly_compiled(lowered, device).cost_analysis() or {}
     return float(cost.get("flops", float("nan")))
 
 
 def quickly_compiled(lowered, device):
-    """A program that runs only once: on a GPU without trying which algorithms are fastest."""
+    """Compile a program that runs only once: on a GPU without searching the fastest algorithms."""
     import jax
 
     if device.platform == "gpu":
         try:
             return lowered.compile(compiler_options={"xla_gpu_autotune_level": 0})
-        except jax.errors.JaxRuntimeError as error:  # versions differ in the options they know
+        except jax.errors.JaxRuntimeError as error:  # not every version supports these options
             print(error)
     return lowered.compile()
 
 
 def matrix_rate(dtype, repeats: int = 5, chained: int = 5) -> float:
-    """Operations per second of a large matrix product in JAX on this device, the best of some.
+    """Operations per second of a large matrix product in JAX on this device, best of several.
 
-    The numbers are random: a card runs products of ones faster, since they take less power.
+    The numbers are random, because a GPU multiplies ones faster (they need less power).
     """
     import jax
     import jax.numpy as jnp
@@ -137,7 +137,7 @@ def matrix_rate(dtype, repeats: int = 5, chained: int = 5) -> float:
 
 
 def torch_job(job: dict):
-    """PyTorch's step, how to wait for it, and what it is like."""
+    """PyTorch's step, its wait function, and its description."""
     import torch
 
     device = torch_device()

@@ -1,16 +1,17 @@
-r"""Images per second of this package beside PyTorch: same networks, same weights, same batches.
+r"""Images per second compared with PyTorch: same networks, same weights, same batches.
 
   python benchmarks/throughput.py --models=densenet121,resnet50 --batch_sizes=16
 
-PyTorch must be installed (`pip install torch`). Each side runs in a process of its own; the two
-take turns, a few steps each after one that is not timed, so that a machine that slows down slows
-both. Before any time is taken, their logits for the same weights are compared in float32; a row
-whose logits differ says so, and the command ends with exit code 1. On an NVIDIA card both compute
-in bfloat16 (PyTorch by autocast, channels_last and torch.compile); on the CPU in float32
-(channels_last). A training step is forward, backward and AdamW. PyTorch runs with and without huge
-pages of memory on the CPU, and the faster counts. The time is that of the clock; beside it there is
-the processor's. Other jobs disturb the latter less here, but not in PyTorch, whose threads spin
-while they wait for each other: its ratio means something on a quiet machine only.
+PyTorch must be installed (`pip install torch`). Each side runs in a separate process. The two
+alternate in turns of a few steps, after one step that is not timed, so that a slower machine slows
+both. Before time is measured, their logits for the same weights are compared in float32. A row
+whose logits differ is marked, and the command ends with exit code 1. On an NVIDIA GPU both sides
+compute in bfloat16 (PyTorch with autocast, channels_last and torch.compile); on the CPU in float32
+(channels_last). A training step consists of forward pass, backward pass and AdamW. On the CPU
+PyTorch runs with and without huge pages, and the faster counts. Rates use wall time; processor time
+is reported too. Other jobs disturb the processor time of this package less, but not that of
+PyTorch, whose threads use processor time while they wait. Its ratio is valid only on a machine
+without other jobs.
 """
 
 import argparse
@@ -40,18 +41,20 @@ def main() -> int:
     parser.add_argument("--batch_sizes", default="16")
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--tasks", default="train,infer")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
+    parser.add_argument("--rounds", type=int, default=5, help="number of turns of each side")
     parser.add_argument("--steps", type=int, default=3, help="steps a turn")
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of both sides")
     parser.add_argument("--torch_compile", choices=COMPILERS, default="auto", help="PyTorch's")
     parser.add_argument(
         "--torch_pages", choices=["both", "huge", "plain"], default="both",
-        help="PyTorch's memory on a CPU; the faster counts",
+        help="memory pages of PyTorch on a CPU; the faster counts",
     )  # fmt: skip
     parser.add_argument(
-        "--together", action="store_true", help="both sides compile at once: sooner on many cores"
+        "--together",
+        action="store_true",
+        help="compile both sides at the same time; faster on many cores",
     )
-    parser.add_argument("--out", default="", help="a JSON file for the numbers, row by row")
+    parser.add_argument("--out", default="", help="JSON file for the results, row by row")
     parser.add_argument("--side", choices=["jax", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
@@ -119,7 +122,7 @@ def compare(args: argparse.Namespace, model: str, task: str, batch_size: int) ->
                   key=lambda name: row[name]["images_per_s"])  # fmt: skip
     flops = about["jax"]["flops"] * (3 if task == "train" else 1)
     row["fastest_torch"] = fastest
-    # Turn by turn, so that a slow minute of the machine does not decide.
+    # Ratios are computed turn by turn, so that slow minutes of the machine do not matter.
     for key, of in (("ratio", "seconds"), ("processor_ratio", "processor_s")):
         theirs, ours = (np.array([turn[of] for turn in turns[n]]) for n in (fastest, "jax"))
         ratios = theirs / ours
@@ -130,7 +133,7 @@ def compare(args: argparse.Namespace, model: str, task: str, batch_size: int) ->
 
 
 def line(row: dict) -> str:
-    """One row in words."""
+    """One row as text."""
     ours, theirs = row["jax"], row[row["fastest_torch"]]
     words = (
         f"{row['model']:12s} {row['task']:5s} batch {row['batch_size']:3d}: "
@@ -150,7 +153,7 @@ def ratio(row: dict, key: str) -> str:
 def table(rows: list[dict]) -> str:
     """All rows in Markdown."""
     lines = [
-        "| network | task | batch | here, images/s | PyTorch, images/s | ratio by turn "
+        "| network | task | batch | cervix_jax, images/s | PyTorch, images/s | ratio by turn "
         "| step, ms | compile, s | memory, GiB | share of matrix rate |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -177,7 +180,7 @@ def table(rows: list[dict]) -> str:
 
 
 def serve(name: str) -> None:
-    """A worker: read a job, answer what it is like, then run steps as asked."""
+    """Worker process: read a job, answer with its description, then run steps on request."""
     asked = messages()
     run, wait, about = (jax_job if name == "jax" else torch_job)(next(asked))
     began = time.perf_counter()
@@ -194,12 +197,12 @@ def serve(name: str) -> None:
         if "matrix_rate" in message:
             answer({"matrix_flops_per_s": matrix_rate()})
             continue
-        run()  # after the wait for its turn a process first has to get its memory back
+        run()  # not timed: after waiting for its turn, a process must reload its memory
         wait()
         began, worked = time.perf_counter(), time.process_time()
         for _ in range(message["steps"]):
             run()
-            if about["device"] == "cpu":  # a card is to have its next step ready
+            if about["device"] == "cpu":  # a GPU needs the next step queued
                 wait()
         wait()
         seconds, processor = time.perf_counter() - began, time.process_time() - worked

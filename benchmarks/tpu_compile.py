@@ -1,13 +1,13 @@
-r"""Training steps compiled for TPUs that are not there: what docs/accelerators.md shows.
+r"""Training steps compiled for TPUs without a TPU: the tables of docs/accelerators.md.
 
   python -m cervix_jax.compile --config=configs/rcan.py:sipakmed/single_cell --topology=v5e:2x4 \
       --batch_size=256 --programs=train --out=after/rcan_v5e.json        # for each network and chip
   python benchmarks/tpu_compile.py --before=BEFORE --after=after --picture=docs/tpu_cycles.png
 
-A folder holds `<network>_<chip>.json`, reports of that command. Where a compiled text
-`<network>_<chip>.hlo.gz` lies beside a JSON file with "per_chip", "topology", "args", "out",
-"temp", "alias", "flops" and "bytes" (as before that command existed), the text is read by the
-same reader. `--save=DIR` writes what was read as small JSON files.
+A folder contains `<network>_<chip>.json`, the reports of that command. Older folders contain the
+HLO text `<network>_<chip>.hlo.gz` and a JSON file with "per_chip", "topology", "args", "out",
+"temp", "alias", "flops" and "bytes"; the script reads the HLO text with the same reader.
+`--save=DIR` writes the values that were read as small JSON files.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--before", type=Path, required=True)
     parser.add_argument("--after", type=Path, required=True)
-    parser.add_argument("--save", type=Path, help="folder for small JSON files of both")
+    parser.add_argument("--save", type=Path, help="folder for small JSON files of both sides")
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
     found = {when: read(getattr(args, when)) for when in ("before", "after")}
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def read(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """What is known of the training step of each (network, chip) that the folder has."""
+    """The training step of each (network, chip) in the folder."""
     found = {}
     for network in NETWORKS:
         for chip in CHIPS:
@@ -64,7 +64,7 @@ def read(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def step_of(path: Path) -> dict[str, Any]:
-    """The training step of a report, or of a compiled text with the few numbers beside it."""
+    """The training step of a report, or of an HLO text with its JSON file."""
     kept = json.loads(path.read_text(encoding="utf-8"))
     if "programs" in kept:
         return kept["programs"]["train"]
@@ -130,7 +130,7 @@ def scaling(before: dict, after: dict) -> str:
 
 
 def draw(before: dict, after: dict, path: Path) -> None:
-    """Bars of the cycles of a step by its parts, before above after, a panel for each chip."""
+    """Bar chart of the cycles of a step by part, before above after, one panel for each chip."""
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     for axes, chip in zip(figure.subplots(1, len(CHIPS), sharey=True), CHIPS, strict=True):
         for row, network in enumerate(NETWORKS):
@@ -144,7 +144,7 @@ def draw(before: dict, after: dict, path: Path) -> None:
         axes.set(title=f"{chip}:2x4", xlabel="estimated cycles of a step, million")
         axes.set_yticks(range(len(NETWORKS)), NETWORKS, fontsize=figures.LABEL_SIZE)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].invert_yaxis()  # which both share
+    figure.axes[0].invert_yaxis()  # common to both sides
     handles = [figure.axes[0].barh(0, 0, color=colour) for colour in COLOURS]
     figure.legend(
         handles, PHASES, loc="outside lower center", ncols=len(PHASES),

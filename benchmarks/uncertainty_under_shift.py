@@ -1,16 +1,17 @@
-r"""What uncertainty is worth where test images are not like the validation images.
+r"""Calibration, conformal sets and energy when test images differ from validation images.
 
   python benchmarks/uncertainty_under_shift.py --runs=random=runs/random --runs=block=runs/block \
       --odd='block:2:Parabasal/0(5[7-9]|6[0-9]|7[0-2])$' --out=benchmarks/results/uncertainty.json
 
 `--runs` names cross-validations of one model under different splits, `<folder>/seed<s>/fold<f>`.
-Only their predictions are read, of the validation and of the test images of every fold. `evaluate
---split=val` of each run makes the former; a run of `split.refit` has none to learn from.
+The script reads only their predictions on the validation and test images of every fold. `evaluate
+--split=val` of each run makes the validation predictions; a run with `split.refit` has none.
 
-A temperature and conformal sets are settled on the validation images of a fold, which are divided
-from training as the test images are, and judged on its test images; folds are pooled, and seeds
-averaged. `--odd` is name:fold:pattern; how well energy and confidence single out the test images
-whose group matches the pattern (a stain that training hardly has) from the other test images.
+A temperature and conformal sets are fitted on the validation images of a fold, which are separated
+from training in the same way as the test images, and are tested on its test images. Folds are
+pooled, and seeds are averaged. `--odd=name:fold:pattern` measures how well energy and confidence
+separate the test images whose group matches the pattern (a stain that is rare in training) from the
+other test images.
 """
 
 import argparse
@@ -45,8 +46,8 @@ from cervix_jax.statistics.scores import (
 from cervix_jax.statistics.table import PredictionTable, concatenate
 from cervix_jax.statistics.temperature import fit_temperature, scaled
 
-LEAST = 5  # images of a group that is looked at by itself
-LOW = 0.1  # below the wanted coverage by more than this: a group that the promise fails
+LEAST = 5  # minimum number of images of a group that is reported separately
+LOW = 0.1  # a group counts as low if its coverage is lower than the target by more than this
 Pair = tuple[PredictionTable, PredictionTable]  # validation, test
 
 
@@ -55,11 +56,11 @@ class Judged:
     """Test images of all folds of a seed, in the order of their names.
 
     Attributes:
-      table: as predicted.
-      calibrated: after temperature scaling.
-      folds: int [N].
-      temperatures: by fold.
-      sets: (method, target) to bool [N, C].
+      table: predictions before temperature scaling.
+      calibrated: predictions after temperature scaling.
+      folds: int [N], the fold that tests each image.
+      temperatures: temperature by fold.
+      sets: (method, target) to bool [N, C], conformal sets.
     """
 
     table: PredictionTable
@@ -70,7 +71,7 @@ class Judged:
 
     @classmethod
     def of(cls, pairs: dict[int, Pair]) -> "Judged":
-        """From validation and test predictions by fold."""
+        """The result from validation and test predictions by fold."""
         temperatures = {fold: fit_temperature(val).value for fold, (val, _) in pairs.items()}
         table = concatenate([test for _, test in pairs.values()])
         cooled = [scaled(test, temperatures[fold]) for fold, (_, test) in pairs.items()]
@@ -94,7 +95,7 @@ class Judged:
 
 
 def read_pairs(folder: str) -> dict[int, dict[int, Pair]]:
-    """Validation and test predictions by seed and fold, of the seeds that have all folds.
+    """Validation and test predictions by seed and fold, for the seeds with complete folds.
 
     Raises:
       InputError: predictions are missing.
@@ -139,11 +140,11 @@ def conformal(judged: Sequence[Judged], resamples: Resamples) -> dict[str, list[
 
 
 def _failing(covered: np.ndarray, index: np.ndarray, target: float) -> dict[str, float]:
-    """Share of the groups that are covered too seldom, and what chance alone would give."""
+    """Share of groups with low coverage, and the share expected by chance."""
     count = np.bincount(index)
     share = np.bincount(index, covered) / count
     large = count >= LEAST
-    # Independent images, each covered with the wanted probability.
+    # Chance: independent images, each covered with the target probability.
     limit = np.ceil(count[large] * (target - LOW) - 1e-9) - 1
     return {
         "looked_at": int(large.sum()),
@@ -181,7 +182,7 @@ def calibration(judged: Sequence[Judged], resamples: Resamples) -> dict[str, Any
 
 
 def _group_gap(gap: np.ndarray, variance: np.ndarray, index: np.ndarray) -> dict[str, float]:
-    """Root mean square over groups of confidence minus accuracy, and what chance would give."""
+    """Root mean square over groups of confidence minus accuracy, and its value by chance."""
     count = np.bincount(index)
     large = count >= LEAST
     squared = (np.bincount(index, gap) / count)[large] ** 2
@@ -194,7 +195,7 @@ def _group_gap(gap: np.ndarray, variance: np.ndarray, index: np.ndarray) -> dict
 
 
 def errors_found(pairs: dict[int, Pair]) -> dict[str, float | None]:
-    """Mean over folds of the AUROC with which a score tells wrong from right test images."""
+    """Mean over folds of the AUROC of a score for wrong against correct test images."""
     found: dict[str, list[float]] = {name: [] for name in SCORES}
     for _, test in pairs.values():
         alone = Resamples(test.groups, number=0)
@@ -206,16 +207,16 @@ def errors_found(pairs: dict[int, Pair]) -> dict[str, float | None]:
 
 
 def odd_groups(pairs: dict[int, Pair], fold: int, pattern: str) -> dict[str, Any]:
-    """How well each score singles out the test images of some groups of a fold.
+    """Separation of the test images of some groups of a fold from the others, by each score.
 
     Returns:
       As `outlier_report`, with the `accuracy` on both kinds and the number of `validation_odd`
-      images, how often the 90 % sets (LAC) hold the class (`covered`), and per score `flagged`: the
-      share of the odd images above what 95 % of the validation images that are not odd stay
-      below, and of the `others`.
+      images; `covered`, the coverage of the 90 % sets (LAC); and for each score `flagged`: the
+      share of odd images, and of `others`, above the 95th percentile of the validation images
+      that are not odd.
 
     Raises:
-      InputError: there is no such fold or group.
+      InputError: the fold or group does not exist.
     """
     if fold not in pairs:
         raise InputError(f"--odd: there is no fold {fold}, but {', '.join(map(str, pairs))}.")
@@ -250,7 +251,7 @@ def odd_groups(pairs: dict[int, Pair], fold: int, pattern: str) -> dict[str, Any
 
 
 def measure(pairs: dict[int, dict[int, Pair]]) -> dict[str, Any]:
-    """All of one split; of `pairs` by seed and fold."""
+    """All results of one split, from `pairs` by seed and fold."""
     judged = [Judged.of(own) for own in pairs.values()]
     table = judged[0].table
     if any(each.table.filenames != table.filenames for each in judged):
@@ -307,7 +308,7 @@ def _interval(entry: dict[str, Any], digits: int = 1, percent: int = 100) -> str
 
 
 def print_tables(splits: dict[str, dict[str, Any]]) -> None:
-    """Conformal sets and calibration, a row a split."""
+    """Tables of conformal sets and calibration, with one row for each split."""
     print("| split | accuracy | 90 % sets cover | by fold | classes a set | groups below 80 % |")
     print("|---|---|---|---|---|---|")
     for name, found in splits.items():
@@ -333,7 +334,7 @@ def print_tables(splits: dict[str, dict[str, Any]]) -> None:
 
 
 def print_odd(name: str, found: dict[str, Any]) -> None:
-    """How well the scores single out odd groups."""
+    """Table of the separation of odd groups by the scores."""
     print(
         f"{name}: {found['n_outliers']} odd images, right {found['accuracy']['odd']:.1%}, covered "
         f"{found['covered']['odd']:.1%}; "

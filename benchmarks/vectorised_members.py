@@ -1,9 +1,9 @@
-r"""Several runs in one vectorised program (`jax.vmap` over members) beside one after the other.
+r"""Several runs in one vectorised program (`jax.vmap`) compared with one after the other.
 
   python benchmarks/vectorised_members.py --config=configs/efficientnet_lite0.py --members=4
 
-A turn is one training step of every member. Both ways start from the same states and see the same
-batches; their parameters are compared before any time is taken.
+A turn is one training step of every member. Both ways start from the same states and use the same
+batches; their parameters are compared before time is measured.
 """
 
 import time
@@ -93,6 +93,6 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     config_flags.DEFINE_config_file("config", None, "A config file.", lock_config=True)
     flags.DEFINE_integer("members", 4, "Runs at once.", lower_bound=2)
-    flags.DEFINE_integer("rounds", 9, "Turns of each way.")
+    flags.DEFINE_integer("rounds", 9, "Number of turns of each way.")
     flags.mark_flag_as_required("config")
     run_command(main)

@@ -1,9 +1,10 @@
-r"""How far the warp for GPU and TPU is from the CPU's, in grey levels, on real images.
+r"""Difference between the warp for GPU and TPU and that for the CPU, in grey levels.
 
   python benchmarks/warp_difference.py --images='/path/to/SIPaKMeD/**/CROPPED/*.jpg'
 
-Both forms turn, move, stretch and cut the same images by the same random numbers (the geometry of
-the preset `cytology`). Images are spread over what the pattern finds.
+Both implementations rotate, shift, stretch and crop the same images with the same random numbers
+(the geometry of the preset `cytology`). The images are evenly spread over the files that match the
+pattern.
 """
 
 import argparse
@@ -20,16 +21,16 @@ from cervix_jax.data.decode import decode_square
 
 
 def main() -> None:
-    """Print mean, 99.9th percentile and largest difference over pixels and colours."""
+    """Print the mean, 99.9th percentile and largest difference over pixels and colours."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", required=True, help="pattern of files")
     parser.add_argument("--count", type=int, default=32, help="images")
     parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--seeds", type=int, default=4, help="random warps of each image")
+    parser.add_argument("--seeds", type=int, default=4, help="number of random warps of each image")
     args = parser.parse_args()
     paths = sorted(glob.glob(args.images, recursive=True))
     if not paths:
-        raise SystemExit(f"--images={args.images}: no file is called so.")
+        raise SystemExit(f"--images={args.images}: no file matches this pattern.")
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, args.count).astype(int)]
     images = np.stack([decode_square(Path(p).read_bytes(), args.image_size) for p in chosen])
     preset = PRESETS["cytology"]

@@ -1,14 +1,14 @@
-r"""Writes the splits of `benchmarks/splits/`, or says whether one's own images are those.
+r"""Write the splits of `benchmarks/splits/`, or check your own images against them.
 
   python benchmarks/write_splits.py --data_dir=tfds --sipakmed=/path/to/SIPaKMeD \
       --herlev=/path/to/Herlev --cric=/path/to/CRIC
   python benchmarks/write_splits.py --check --sipakmed=/path/to/SIPaKMeD
 
-For every data set that is given: a CSV a protocol, `<set>-<protocol>.csv` with `filename, label,
-group` and, of every fold, train, val or test; `<set>-images.csv.gz` with width, height, the digest
-of the pixels and the perceptual hash of every image; and `index.json`, which describes all of them.
-`--check` writes nothing: it says how many of one's own images have the name, size, pixels and look
-of those that the splits were made of.
+For every given data set the script writes one CSV file for each protocol, `<set>-<protocol>.csv`,
+with `filename, label, group` and for every fold train, val or test; `<set>-images.csv.gz` with
+width, height, the digest of the pixels and the perceptual hash of every image; and `index.json`,
+which describes all files. `--check` writes nothing. It reports how many of your own images have the
+same name, size, pixels and perceptual hash as the images of the splits.
 """
 
 import argparse
@@ -39,9 +39,9 @@ from cervix_jax.files.atomic import read_json, write_json  # noqa: E402
 from cervix_jax.files.tables import Table  # noqa: E402
 
 FOLDER = ROOT / "benchmarks/splits"
-VERSION = 1  # of all files: higher with any image, group or part that is another
+VERSION = 1  # version of all files; increased by any change of an image, group or part
 FOLDS, SEED = 5, 0
-SHORT = 16  # hexadecimal digits of a digest; two of 5,000 images share them once in 10^12
+SHORT = 16  # hexadecimal digits of a digest; two of 5,000 images collide with probability 10^-12
 # Short name to data set, flag, protocols, and the suffix of the published files.
 SETS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "sipakmed_cells": (
@@ -84,7 +84,7 @@ def split_of(dataset: Dataset, protocol: str, suffix: str) -> SplitFile:
 
 
 def images_of(dataset: Dataset, suffix: str) -> list[dict[str, Any]]:
-    """What identifies every image, a row each, in the order of the names."""
+    """Identification of every image, one row each, in the order of the names."""
     prints = dataset.fingerprints()
     rows = []
     for index in sorted(range(len(dataset)), key=lambda index: stem(dataset.filenames[index])):
@@ -145,7 +145,7 @@ def write(name: str, dataset: Dataset) -> dict[str, dict[str, Any]]:
 
 
 def check(name: str, dataset: Dataset, folder: Path = FOLDER) -> str:
-    """How one's own images compare with those of the splits, in a few lines."""
+    """Comparison of your own images with those of the splits, in a few lines."""
     table = Table(folder / f"{name}-images.csv.gz", ("filename", "width", "height", "hash"))
     known = {stem(row["filename"]): row for row in table}
     mine = {stem(row["filename"]): row for row in images_of(dataset, "")}
@@ -180,9 +180,13 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     for flag in dict.fromkeys(flag for _, flag, _, _ in SETS.values()):
-        parser.add_argument(f"--{flag}", default="", help="folder of its files")
+        parser.add_argument(f"--{flag}", default="", help="folder of the raw files")
     parser.add_argument("--data_dir", default="", help="folder of prepared data")
-    parser.add_argument("--check", action="store_true", help="compare one's own images")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="compare your own images with the splits; write nothing",
+    )
     args = parser.parse_args()
     index = (read_json(FOLDER / INDEX) or {}).get("files", {})
     for name, (dataset_name, flag, _, _) in SETS.items():

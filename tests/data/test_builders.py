@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from installed import install, write_package
+from PIL import Image
 
 import cervix_jax.data
 from cervix_jax.config.fields import fields_of
@@ -240,3 +241,24 @@ def test_every_command_takes_an_installed_data_set(tmp_path):
     )  # fmt: skip
     on = run("evaluate", folder, f"--on={name}", data, f"--out={tmp_path / 'on'}")
     assert "80" in on
+
+
+def test_the_builder_of_the_page_on_extending_works(tmp_path):
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    (block,) = [
+        each.partition("```")[0] for each in page.split("```python\n") if "HospitalCells(" in each
+    ]
+    names = {"__name__": "hospital"}
+    exec(block, names)
+    for label in ("NILM", "LSIL", "HSIL"):
+        (tmp_path / "raw" / label).mkdir(parents=True)
+        for slide in range(2):
+            pixels = np.random.default_rng(slide).integers(0, 256, (20, 24, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "raw" / label / f"slide{slide}_a.png")
+    cervix_jax.data.register("hospital_cells", names["HospitalCells"])
+    dataset = catalog.load(
+        "hospital_cells/default", manual_dir=tmp_path / "raw", data_dir=tmp_path / "data"
+    )
+    assert dataset.class_counts == {"NILM": 2, "LSIL": 2, "HSIL": 2}
+    assert set(dataset.groups) == {"slide0", "slide1"}
+    assert "HSIL/slide1_a.png" in dataset.filenames

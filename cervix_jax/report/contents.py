@@ -130,7 +130,7 @@ def _model(config: ml_collections.ConfigDict, report: EvaluationReport) -> list[
 def _resized(wanted: ml_collections.ConfigDict) -> str:
     if not needs_scale(wanted.resize):
         return str(wanted.resize)
-    before = "" if wanted.resize == "scale" else f"{views_of(wanted.resize)[0]} beside "
+    before = "" if wanted.resize == "scale" else f"{views_of(wanted.resize)[0]} and "
     return f"{before}scaled to {wanted.microns_per_pixel:g} micrometres a pixel"
 
 

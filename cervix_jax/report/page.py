@@ -21,11 +21,11 @@ SECTIONS = (
     ("data", "Data"),
     ("results", "Results"),
     ("screening", "Screening"),
-    ("cases", "Cases"),
+    ("cases", "Images"),
     ("explanations", "Explanations"),
     ("shortcuts", "Shortcuts"),
     ("limits", "Limits"),
-    ("making", "Making"),
+    ("making", "Software"),
 )
 
 

@@ -124,7 +124,7 @@ def test_maps_are_enlarged_to_the_size_of_the_images(interpolation):
         (
             lambda images: (images.mean((1, 2)), {"stage4": images}),
             {},
-            "does not take perturbations=",
+            "does not accept perturbations=",
         ),
         (
             POOLED,

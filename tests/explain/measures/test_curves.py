@@ -150,7 +150,7 @@ def test_ties_are_broken_by_the_seed_not_by_raster_order():
         ({"maps": np.zeros((4, SIDE, 5))}, "resize"),
         ({"maps": np.zeros((4, SIDE))}, "maps have shape"),
         ({"images": np.full_like(IMAGES, np.inf)}, "image 0 has values that are not finite"),
-        ({"targets": [0, 1, 2, 3]}, "the model has 0 to 2"),
+        ({"targets": [0, 1, 2, 3]}, "is not a class; give 0 to 2"),
         ({"targets": [0.0, 1.0, 2.0, 1.0]}, "targets are float64"),
         ({"baselines": np.zeros((5, 5))}, "baselines have shape"),
         ({"baselines": np.nan}, "the baselines have values that are not"),

@@ -3,6 +3,7 @@
   python -m cervix_jax.audit --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
   python -m cervix_jax.audit --workdir=runs/rcan
 
+A shortcut is a feature, such as colour or image size, that predicts the class without the cell.
 With `--dataset` the command writes `audit.json`, `baselines.png` and the groups as `images.csv` to
 `--out`. With `--workdir` it writes `audit.json` and `changes.png` to `<workdir>/audit`.
 """
@@ -91,7 +92,9 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "out", "", "Output folder; default: runs/audit-<data set>, or <workdir>/audit."
     )
-    flags.DEFINE_enum("protocol", "cluster", PROTOCOLS, "Split protocol to examine in detail.")
+    flags.DEFINE_enum(
+        "protocol", "cluster", PROTOCOLS, "Split protocol to examine in detail, see docs/data.md."
+    )
     flags.DEFINE_integer("folds", 5, "Number of folds of every protocol.", lower_bound=2)
     flags.DEFINE_integer("seed", 0, "Seed of the splits.", lower_bound=0)
     flags.DEFINE_integer("trees", TREES, "Number of trees of each random forest.", lower_bound=1)

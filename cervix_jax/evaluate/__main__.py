@@ -197,12 +197,15 @@ def define_flags() -> None:
     )
     flags.DEFINE_bool("excel", False, "Start CSV files with the byte order mark that Excel needs.")
     flags.DEFINE_enum("split", "test", SPLITS, "Split to evaluate.")
-    flags.DEFINE_bool("tta", False, "Average the probabilities over 8 rotated and mirrored views.")
+    flags.DEFINE_bool(
+        "tta", False, "Test-time augmentation: average over 8 rotated and mirrored views."
+    )
     flags.DEFINE_enum(
         "adapt",
         None,
         list(WAYS),
-        "Recompute batch normalisation statistics on the evaluated images: all, or each group.",
+        "Test-time adaptation: batch normalisation statistics from all evaluated images, or from "
+        "each group.",
     )
     flags.DEFINE_string(
         "predictions",

@@ -3,13 +3,14 @@
   python -m cervix_jax.predict --workdir=runs/rcan cells/ --out=predictions.csv
   python -m cervix_jax.predict --workdir=runs/rcan field.png --field=window --out=fields.csv
 
-IMAGES are files, folders, quoted patterns, or `-` for a list of paths on standard input. For every
-image the table holds the class, the probabilities and two scores for out-of-distribution images. It
-also holds conformal sets if the run was evaluated with validation images. `--field=window` and
-`--field=nuclei` predict whole fields of view: each gets a row, a heat map and a GeoJSON file for
-QuPath. `--field=cells` finds the cells of fields and whole-slide images: the table gets a row for
-each cell, `<out>_fields.csv` a row for each field or slide, and each field or slide gets a page and
-a GeoJSON file:
+IMAGES are files, folders, quoted patterns, or `-` for a list of paths on standard input. The table
+holds for every image the class, the probabilities and two scores that help to flag
+out-of-distribution images, confidence and energy. If the run was evaluated with validation images,
+the table also holds a conformal set: classes that include the true one with a chosen probability.
+`--field=window` and `--field=nuclei` predict whole fields of view: each field gets a row, a heat
+map and a GeoJSON file for QuPath. `--field=cells` detects the cells of fields and whole-slide
+images: the table gets a row for each cell, `<out>_fields.csv` a row for each field or slide, and
+each field or slide gets an HTML page and a GeoJSON file:
 
   python -m cervix_jax.predict --workdir=runs/cells slide.svs --field=cells --out=cells.csv
 
@@ -188,7 +189,9 @@ def define_flags() -> None:
     flags.DEFINE_string("out", "", "Output table: a .csv or .jsonl file.")
     flags.DEFINE_integer("batch_size", 0, "Images per batch; 0 uses the run's eval_batch_size.")
     flags.DEFINE_bool("excel", False, "Start CSV files with the byte order mark that Excel needs.")
-    flags.DEFINE_bool("null", False, "Paths on standard input end with NUL (find -print0).")
+    flags.DEFINE_bool(
+        "null", False, "Paths on standard input end with a zero byte (as from find -print0)."
+    )
     flags.DEFINE_bool("resume", False, "Continue a command that was stopped.")
     flags.DEFINE_bool("overwrite", False, "Replace an existing table or an unfinished part of one.")
     flags.DEFINE_string(
@@ -197,7 +200,9 @@ def define_flags() -> None:
         "Share of the images for this machine, e.g. 3/16; auto: as set by Slurm, SkyPilot or "
         "Kubernetes, else all.",
     )
-    flags.DEFINE_bool("merge", False, "Write the table from finished shards if none of them did.")
+    flags.DEFINE_bool(
+        "merge", False, "Write the table from the results of all shards, if no shard did."
+    )
     flags.DEFINE_bool("strict", False, "Stop at the first image that cannot be read.")
     flags.DEFINE_integer(
         "max_pixels", MAX_PIXELS, "Maximum pixels of an image; larger ones are skipped."
@@ -213,7 +218,9 @@ def define_flags() -> None:
         "Target coverage of conformal sets: share of images whose set contains the true class.",
     )
     flags.DEFINE_bool(
-        "calibrated", False, "Divide logits by the temperature fitted on validation images."
+        "calibrated",
+        False,
+        "Calibrate: divide logits by the temperature fitted on validation images.",
     )
     flags.DEFINE_string(
         "group",
@@ -241,12 +248,19 @@ def define_flags() -> None:
         "(also on slides).",
     )  # fmt: skip
     flags.DEFINE_string(
-        "detector", SHIPPED, f"Cell detector: {SHIPPED}, {BLOBS}, or the workdir of a detector run."
+        "detector",
+        SHIPPED,
+        f"Cell detector: {SHIPPED} (shipped network), {BLOBS} (without learning), or the workdir of "
+        "a detector run.",
     )
     flags.DEFINE_float(
         "min_nucleus", None, "Minimum score of a nucleus, 0 to 1; default: the detector's own."
     )
-    flags.DEFINE_integer("window", 0, "Side of the sliding window in pixels of the field.")
+    flags.DEFINE_integer(
+        "window",
+        0,
+        "Side of the sliding window in pixels of the field; needed with --field=window.",
+    )
     flags.DEFINE_float(
         "overlap", FieldOptions.overlap, "Overlap of neighbouring windows as a share, 0 to 0.9."
     )

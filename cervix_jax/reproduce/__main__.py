@@ -174,7 +174,8 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "only",
         [],
-        f"Rows to run, of {', '.join(row.id for row in ROWS)}; <row>/<protocol> runs one protocol.",
+        f"Rows to run, of {', '.join(row.id for row in ROWS)}; <row>/<protocol> runs one protocol. "
+        "docs/claims.md explains the rows.",
     )
     flags.DEFINE_list("protocols", DEFAULT_PROTOCOLS, "Split protocols to run.")
     flags.register_validator(

@@ -215,7 +215,7 @@ def test_parts_that_do_not_go_together_are_refused_at_once(tmp_path):
     run(out, Shard(3, 16))
     for shard in (WHOLE, Shard(1, 4)):
         for options in ({}, {"resume": True}, {"overwrite": True}):
-            with pytest.raises(InputError, match=r"p.csv.shard-03-of-16.part: is of 16 shards"):
+            with pytest.raises(InputError, match=r"p.csv.shard-03-of-16.part: is one of 16 shards"):
                 begin(out, shard, **options)
     (tmp_path / "p.csv.shard-1-of-4.part").write_text("")
     with pytest.raises(InputError, match="parts of 4 and of 16 shards"):

@@ -170,7 +170,7 @@ def _refuse_misplaced(source: str) -> None:
     ):
         if args[name].value and not fits:
             raise InputError(
-                f"--{name} goes with {others}, not with --{source} alone; leave it out."
+                f"--{name} needs {others}; with --{source} alone it has no effect. Leave it out."
             )
     if on and args.split != "test":
         raise InputError(f"--split={args.split}: --on evaluates all of its images; leave it out.")

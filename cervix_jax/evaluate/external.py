@@ -1,12 +1,12 @@
 """External validation, `evaluate --on`: a run evaluated on labelled images from elsewhere.
 
     report = evaluate_on("runs/rcan", "hospital_b/", class_map={"HSIL": "high grade"})
-    report["external"]["seen"]["images"]        # number of images that the run was made with
+    report["external"]["seen"]["images"]        # number of images that the run trained on
 
 Results go to `<workdir>/external/<name>/`: `external.json` (as `evaluate/test.json`, plus an entry
 `external`), `external_predictions.csv`, `external_decisions.json`, pictures, `external_seen.csv`
-(images that the run was made with) and `external_skipped.csv` (images that cannot be read). The
-run's own `evaluate/` does not change. "Made with" means trained or validated on.
+(images that the run was trained or validated on) and `external_skipped.csv` (images that cannot be
+read). The run's own `evaluate/` does not change.
 """
 
 import csv
@@ -237,7 +237,7 @@ def _write(
 
 
 def _unseen(table: PredictionTable, leaked: np.ndarray, seen: Seen) -> dict[str, Any] | None:
-    """Accuracy on the images that the run was not made with; None if these are all or none."""
+    """Accuracy without images that the run was trained or validated on; None if all or none are."""
     if not seen.known or not leaked.any() or leaked.all():
         return None
     rest = table.take(np.flatnonzero(~leaked))

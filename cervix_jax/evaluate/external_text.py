@@ -1,11 +1,13 @@
-"""Text of an external validation: the images' origin, and how many the run was made with."""
+"""Text of an external validation: the images' origin, and their overlap with the run's own."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from cervix_jax.evaluate.report_file import EvaluationReport, Metric
 
-SEEN_TOO = "images that the run was made with do not show how it performs on new ones"
+SEEN_TOO = (
+    "results on training or validation images of the run do not show its performance on new images"
+)
 
 
 def origin(report: EvaluationReport, external: Mapping[str, Any]) -> list[str]:
@@ -35,12 +37,15 @@ def origin(report: EvaluationReport, external: Mapping[str, Any]) -> list[str]:
 
 
 def leakage(report: EvaluationReport, external: Mapping[str, Any]) -> str:
-    """Share of the images that the run was made with, by kind of match; or why it is unknown."""
+    """Share of images that the run was trained or validated on, by kind; or why it is unknown."""
     seen = external["seen"]
     if not seen["known"]:
         return seen["why"]
     made_with = seen["made_with"]
-    text = f"{report.leakage or 0:.1%}: the run was made with {seen['images']} of {report.n} images"
+    text = (
+        f"{report.leakage or 0:.1%}: the run was trained or validated on {seen['images']} of "
+        f"{report.n} images"
+    )
     kinds = [f"{made_with['exact']} identical in every pixel"]
     if seen["near"] is None:
         kinds.append("near duplicates not checked: the run has no fingerprints.npz")
@@ -71,10 +76,10 @@ def leakage(report: EvaluationReport, external: Mapping[str, Any]) -> str:
 
 
 def without_seen(external: Mapping[str, Any]) -> list[str]:
-    """Accuracy on the images that the run was not made with, if there are others."""
+    """Accuracy on the images that the run was not trained or validated on, if others exist."""
     rest = external["unseen"]
     if rest is None:
         seen = external["seen"]
         return [SEEN_TOO] if seen["known"] and seen["images"] else []
     accuracy = Metric.of(rest["metrics"]["accuracy"])
-    return [f"accuracy on the {rest['n']} images that it was not made with: {accuracy}; {SEEN_TOO}"]
+    return [f"accuracy on the {rest['n']} other images: {accuracy}; {SEEN_TOO}"]

@@ -15,7 +15,7 @@ from cervix_jax.evaluate.stems import parse_stem
 from cervix_jax.runs.own_data import read_recorded, say_once
 from cervix_jax.statistics.side_by_side import Member, Side
 
-# Splits that must not contain images the model was made with, and the splits it was made with.
+# Splits that must be new to the model, and the splits that it was trained or validated on.
 NEW_TO = {"test": ("train", "val"), "val": ("train",)}
 
 
@@ -56,7 +56,7 @@ def check_tested(
     """Compare the images of several runs; mappings are keyed by the run's name.
 
     Args:
-      runs: names of the images that a run predicted, and the examples that it was made with.
+      runs: names of the images that a run predicted, and the examples of its own data.
       made_with: splits that must not contain predicted images; if empty, nothing is required.
 
     Raises:

@@ -23,7 +23,7 @@ counted. A proportion also has `successes`. If `estimate` or an interval is null
 reason.
 `accuracy`, `accuracy_interval` and `n` repeat those of `metrics.accuracy`; other programs rely on
 these flat keys, and only `make_report` writes them. `leakage` is the share of the examples whose
-group also occurs in train or val, the data the model was made with; `leakage_train` counts train
+group also occurs in train or val, the model's own data; `leakage_train` counts train
 only. `protocol`, `leakage` and `step` are null or absent for a file of predictions.
 """
 

@@ -1,4 +1,4 @@
-"""Evaluated images that the run was made with, recognised by their pixels, not by file names.
+"""Evaluated images that the run was trained, validated or tested on, recognised by their pixels.
 
 A digest of the pixels finds exact copies. Perceptual hashes and thumbnails find copies that were
 recompressed, scaled or rotated (`cervix_jax.data.duplicates`).
@@ -61,8 +61,8 @@ class Seen:
       in_group: {split: bool [N]}, whether the group of an image also occurs in that split of the
         run: by name in the run's own data, or because another image of the group is a copy of one
         of the run's images; empty if neither can be determined.
-      namesakes: bool [N], whether a group of other data merely has the name of a group that the run
-        was made with.
+      namesakes: bool [N], whether a group of other data merely has the name of a group of the
+        run's training or validation data.
       run_groups_known: whether the groups of the run's images are known.
       near: whether near duplicates were searched for.
       repeated: number of images that are copies of others of the N.
@@ -161,7 +161,7 @@ def seen_by(
     *,
     same_data: bool,
 ) -> Seen:
-    """Compare images with those that a run was made with.
+    """Compare images with those of a run's own data.
 
     Args:
       run: the trained run.

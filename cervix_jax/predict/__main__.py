@@ -250,8 +250,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "detector",
         SHIPPED,
-        f"Cell detector: {SHIPPED} (shipped network), {BLOBS} (without learning), or the workdir of "
-        "a detector run.",
+        f"Cell detector: {SHIPPED} (shipped network), {BLOBS} (without learning), or the workdir "
+        "of a detector run.",
     )
     flags.DEFINE_float(
         "min_nucleus", None, "Minimum score of a nucleus, 0 to 1; default: the detector's own."

@@ -207,7 +207,7 @@ def test_adapted_statistics_have_files_of_their_own(trained, command, capsys):
     again = read_table(evaluated / "test_predictions.csv")
     np.testing.assert_array_equal(again.probabilities, plain.probabilities)
     command(compare=f"{folder},{folder}", adapt="group")
-    with pytest.raises(InputError, match="--adapt goes with --workdir without --on"):
+    with pytest.raises(InputError, match="--adapt needs --workdir without --on"):
         command(workdir=folder, on="elsewhere", adapt="all")
 
 
@@ -271,9 +271,9 @@ def test_seeds_are_averaged_and_folds_put_together(command, tmp_path, capsys):
         (("b",), {"workdir": "a"}, "unexpected argument 'b'"),
         ((), {"compare": "a"}, "not 1"),
         (("b", "c"), {"compare": "a"}, "a: there is no such file or folder"),
-        ((), {"workdir": "a", "name": "b"}, "--name goes with --on"),
-        ((), {"workdir": "a", "labels": "b"}, "--labels goes with --on or --predictions"),
-        ((), {"predictions": "a", "on": "b"}, "--on goes with --workdir"),
+        ((), {"workdir": "a", "name": "b"}, "--name needs --on"),
+        ((), {"workdir": "a", "labels": "b"}, "--labels needs --on or --predictions"),
+        ((), {"predictions": "a", "on": "b"}, "--on needs --workdir"),
         ((), {"workdir": "a", "on": "b", "split": "val"}, "--on evaluates all of its images"),
         (("none.csv",), {"compare": "none.csv"}, "none.csv: there is no such file"),
         ((), {"predictions": "none.csv"}, "none.csv: there is no such file"),

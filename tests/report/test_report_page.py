@@ -258,7 +258,7 @@ def test_an_external_validation_has_a_page_and_a_row(trained, report, tmp_path):
     text = (folder / "external" / "cells" / "report.html").read_text(encoding="utf-8")
     assert "trained on cervix_phantom/single_cell, tested on cells &amp; more</h1>" in text
     assert "leakage 40.0%." in " ".join(text.split())
-    assert "the run was made with 2 of 5 images (2 identical in every pixel" in text
+    assert "the run was trained or validated on 2 of 5 images (2 identical" in text
     assert text.count('<li class="case ') == 3
     report(workdir=str(folder), cases=0)
     text = (folder / "report.html").read_text(encoding="utf-8")

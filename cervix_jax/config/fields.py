@@ -84,7 +84,7 @@ FIELDS: dict[str, Setting] = {
         "auto",
         "Location of decoded images: device keeps all of them in device memory, host decodes each "
         "batch when it is needed, auto selects device if the images take at most a quarter of the "
-        "device memory",
+        "device memory and of the host's free memory",
         choices=_table("data.placement", "PLACEMENTS"),
     ),
     "data.resize": Setting(
@@ -132,7 +132,9 @@ FIELDS: dict[str, Setting] = {
     ),
     "model.attention": Setting(
         "",
-        "Position of the channel attention; empty uses the default of the architecture",
+        "Position of the channel attention: none, last_layer (in RCAN's last dense layer), blocks "
+        "(after every dense block of RCAN), head (on EfficientNet's last stage); empty "
+        "uses the default of the architecture",
         choices=_table("models", "known_attentions"),
         open=True,
     ),
@@ -149,8 +151,8 @@ FIELDS: dict[str, Setting] = {
     ),
     "model.norm_groups": Setting(
         0,
-        "Number of images per batch normalisation group in training; 0 normalises over the whole "
-        "batch",
+        "Number of images per batch normalisation group in training (not the number of groups); 0 "
+        "normalises over the whole batch",
         0,
         MANY,
     ),
@@ -195,8 +197,8 @@ FIELDS: dict[str, Setting] = {
     ),
     "optimizer.layer_decay": Setting(
         1.0,
-        "Ratio of each stage's learning rate to that of the following stage; 1 gives all stages "
-        "the same rate",
+        "Layer-wise decay: ratio of each stage's learning rate to that of the next stage towards the "
+        "classifier; 1 gives all stages the same rate",
         0.01,
         1,
     ),

@@ -47,7 +47,7 @@ class PhantomSettings:
     )
     overlap: float = setting(
         0.35,
-        "Crowding of the cells: 0 places them side by side where there is room, 1 heaps them",
+        "Crowding of the cells: 0 no overlap where there is room, 1 strong overlap",
         0.0,
         1.0,
     )
@@ -67,8 +67,8 @@ class PhantomSettings:
     )
     confounding: float = setting(
         0.5,
-        "Correlation of colour and class: share of a class's slides that were prepared apart from "
-        "the other classes and have this class's stain",
+        "Share of a class's slides that contain cells of this class only, in a stain of this class; "
+        "0 makes the stain independent of the class",
         0.0,
         1.0,
     )

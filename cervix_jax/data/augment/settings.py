@@ -73,7 +73,7 @@ class AugmentSettings:
     rotate_before_crop: bool = setting(
         False,
         "Rotation of the whole image before the centre is cropped, for data.resize=crop and scale: "
-        "the corners then show the surroundings of the centre instead of the fill",
+        "the corners then show the image around the centre instead of augment.fill",
     )
     scale: float = setting(
         0.0,
@@ -108,7 +108,7 @@ class AugmentSettings:
         0.0,
         "Random change of the two stains estimated from each image: rotation of each stain's "
         "optical density vector by up to +- this angle in radians, within the stain plane and out "
-        "of it, and multiplication of its amount by 1 +- this value",
+        "of it; the same number is also the range of the factor on its amount, 1 +- this value",
         0,
         1,
     )

@@ -197,8 +197,8 @@ FIELDS: dict[str, Setting] = {
     ),
     "optimizer.layer_decay": Setting(
         1.0,
-        "Layer-wise decay: ratio of each stage's learning rate to that of the next stage towards the "
-        "classifier; 1 gives all stages the same rate",
+        "Layer-wise decay: ratio of each stage's learning rate to that of the next stage towards "
+        "the classifier; 1 gives all stages the same rate",
         0.01,
         1,
     ),

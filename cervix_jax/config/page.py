@@ -33,8 +33,8 @@ SETTINGS = """\
 ## Data set settings
 
 Set these with `--config.data.settings.<setting>=<value>` in training, or with
-`--setting=<setting>=<value>` in `prepare`, `audit`, `explain` and `evaluate --on`. A setting that is
-not given appears as None in a config; the data set then uses the default.
+`--setting=<setting>=<value>` in `prepare`, `audit`, `explain` and `evaluate --on`. A setting that
+is not given appears as None in a config; the data set then uses the default.
 """
 
 

@@ -67,8 +67,8 @@ class PhantomSettings:
     )
     confounding: float = setting(
         0.5,
-        "Share of a class's slides that contain cells of this class only, in a stain of this class; "
-        "0 makes the stain independent of the class",
+        "Share of a class's slides that contain cells of this class only, in a stain of this "
+        "class; 0 makes the stain independent of the class",
         0.0,
         1.0,
     )

@@ -76,7 +76,16 @@ def _classes(report: dict) -> str:
 
 
 def _splits(report: dict) -> str:
-    rows = [["protocol", "train", "val", "test", "group also in train or val", "duplicate there"]]
+    rows = [
+        [
+            "protocol",
+            "train",
+            "val",
+            "test",
+            "group also in train or val",
+            "duplicate in train or val",
+        ]
+    ]
     for protocol, folds in report["splits"].items():
         rows.append(
             [
@@ -125,7 +134,7 @@ def _duplicates(report: dict) -> str:
 
 def _baselines(report: dict) -> str:
     protocols = list(report["splits"])
-    rows = [["baseline", *protocols, "sees"]]
+    rows = [["baseline", *protocols, "features"]]
     for name, found in report["baselines"].items():
         cells = []
         for protocol in protocols:

@@ -107,8 +107,9 @@ def useful_range(curve: Mapping[str, Any]) -> str:
             runs.append(_range(thresholds[start], thresholds[number - 1]))
             start = None
     if not runs:
-        return "at no threshold surely (95 %, by group) better than treating all or none"
-    return f"better than treating all and none (95 %, by group) at thresholds {', '.join(runs)}"
+        return "net benefit exceeds that of treating all and none (95 %, by group) at no threshold"
+    text = "net benefit exceeds that of treating all and none (95 %, by group) at thresholds"
+    return f"{text} {', '.join(runs)}"
 
 
 def _range(low: float, high: float) -> str:

@@ -134,7 +134,7 @@ def aggregation_summary(values: Mapping[str, Any]) -> str:
 def _screening(found: Screening | None) -> list[str]:
     if found is None:
         return []
-    worth = f"; net benefit {useful_range(found.curve)}" if found.curve else ""
+    worth = f"; {useful_range(found.curve)}" if found.curve else ""
     return [f"abnormal against normal: AUROC {found.auroc}{worth}"]
 
 

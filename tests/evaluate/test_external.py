@@ -81,6 +81,7 @@ def test_images_of_the_run_are_found_by_their_pixels(run, hospital):
     text = summary(report)
     assert "by group unknown: no groups were given" in text
     assert "leakage 50.0%: the run was trained or validated on 6 of 12 images (5 identical" in text
+    assert "(5 identical in every pixel, 1 as near duplicates" in text
     assert "accuracy on the 6 other images:" in text
     assert before == sorted(
         (path, path.stat().st_mtime) for path in (run.workdir / "evaluate").iterdir()

@@ -79,7 +79,10 @@ def performance(table: PredictionTable, resamples: Resamples) -> dict[str, Any]:
         "metrics": class_metrics(table, resamples)
         | {
             "macro_auroc": resampled(
-                confusion.mean_defined(areas[0]), n, groups, "no class and its opposite"
+                confusion.mean_defined(areas[0]),
+                n,
+                groups,
+                "no class with both positives and negatives",
             ),
             "macro_average_precision": resampled(
                 confusion.mean_defined(areas[1]), n, groups, "no example"

@@ -157,7 +157,8 @@ config.data.data_dir = str(HERE / "prepared")
 config.data.settings.group_pattern = PATTERN
 config.model.name = "three_convolutions"
 config.model.dropout = 0.2
-config.image_size, config.batch_size, config.num_epochs = 64, 16, 10
+config.image_size, config.batch_size, config.num_epochs = 64, 16, 12
+config.ema_decay = 0.9  # a moving average over few steps, since the run is short
 
 history = []
 

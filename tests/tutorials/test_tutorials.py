@@ -27,7 +27,7 @@ PRINTED = {
     ],
     "read_and_compare_runs": [
         r"learning_rate_0.0001: accuracy \d\.\d\d on 40 test images",
-        r"efficientnet_lite0, step \d+, classes Dyskeratotic, Koilocytotic",
+        r"two_convolutions, step \d+, classes Dyskeratotic, Koilocytotic",
         r"both ways give the same weights",
         r"A is right on \d+ and B on \d+",
         r"\d+ of 40 images\n",

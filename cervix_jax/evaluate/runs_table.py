@@ -99,7 +99,7 @@ class RunsTable:
             rows.append(
                 [run.name, str(report.n), str(report.groups),
                  f"{report.accuracy:.4f} ({interval_text(report.accuracy_interval)})", by_group,
-                 str(run.metric("balanced_accuracy") or ""), _leakage(report)]
+                 str(run.metric("balanced_accuracy") or ""), leakage_text(report)]
             )  # fmt: skip
         lines = [aligned(rows), INTERVALS]
         if differences := self.differences:
@@ -185,8 +185,8 @@ class RunsTable:
         for title, value in (
             ("data", lambda run: f"{run.report.title}, {run.report.split}"),
             ("images, groups", lambda run: f"{run.report.n}, {run.report.groups}"),
-            ("protocol", lambda run: _protocol(run.report)),
-            ("leakage", lambda run: _leakage(run.report)),
+            ("protocol", lambda run: protocol_text(run.report)),
+            ("leakage", lambda run: leakage_text(run.report)),
         ):
             rows.append([title, *(value(run) for run in self.runs)])
         for field, values in self.differences.items():
@@ -236,13 +236,15 @@ def read_evaluated(path: str | Path, stem: str) -> list[Evaluated]:
     return found
 
 
-def _protocol(report: EvaluationReport) -> str:
+def protocol_text(report: EvaluationReport) -> str:
+    """Split protocol and fold, or that they are unknown."""
     if report.protocol is None:
         return "unknown"
     return f"{report.protocol}, fold {report.fold}" if report.folds else report.protocol
 
 
-def _leakage(report: EvaluationReport) -> str:
+def leakage_text(report: EvaluationReport) -> str:
+    """Leakage as a percentage, or that it is unknown."""
     if report.leakage is not None:
         return f"{report.leakage:.1%}"
     return "unknown" if report.protocol is None else UNKNOWN_GROUPS.partition(" (")[0]

@@ -172,6 +172,7 @@ def tabulate_runs(
     tta: bool = False,
     adapt: str = "",
     out: str | Path | None = None,
+    must_pair: bool = True,
 ) -> RunsTable:
     """Make a table of several runs, and compare each with the first on the same images.
 
@@ -183,6 +184,7 @@ def tabulate_runs(
       tta: use predictions averaged over 8 symmetries.
       adapt: use predictions with adapted batch statistics, see `evaluate_run`.
       out: a folder for `comparison.json`, `comparison.csv` and `comparison.md`; None writes none.
+      must_pair: of two, whether not having the same test images is an error.
 
     Raises:
       InputError: predictions cannot be read; for two paths also the errors of `compare_runs`. More
@@ -198,7 +200,7 @@ def tabulate_runs(
                 paths[0], other, split=split, tta=tta, adapt=adapt
             )
         except InputError as error:
-            if len(paths) == 2:
+            if must_pair and len(paths) == 2:
                 raise
             result = str(error)
         found.append((str(paths[0]), str(other), result))

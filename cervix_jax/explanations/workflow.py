@@ -15,7 +15,7 @@ from cervix_jax.explain import registry
 from cervix_jax.explain.cam import AUTO, find_feature_map
 from cervix_jax.explain.rectifiers import has_rectifier
 from cervix_jax.explain.registry import METHODS, REFERENCES
-from cervix_jax.explanations import channel_attention, paper_figure, sheets, summary
+from cervix_jax.explanations import channel_attention, index_page, paper_figure, sheets, summary
 from cervix_jax.explanations.annotations import read_annotations
 from cervix_jax.explanations.explainer import Explainer, MapSettings
 from cervix_jax.explanations.fresh import fresh_variables
@@ -155,6 +155,11 @@ def explain_run(
     )
     if effort:
         summary.write_summary(folder, report)
+    pictures = {"figure.png": bool(figure_images), "channel_attention.png": bool(gates)}
+    index_page.write_index(
+        folder, report, sheets=names if sheet_images else (),
+        pictures=[name for name, is_drawn in pictures.items() if is_drawn], left_out=left_out,
+    )  # fmt: skip
     return report | {"folder": str(folder), "left_out": left_out, "gates": list(gates)}
 
 

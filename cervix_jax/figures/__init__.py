@@ -14,6 +14,7 @@ from cervix_jax.figures.plots import (
     learning_curves,
     reliability,
     roc_curves,
+    runs_learning_curves,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "letter",
     "reliability",
     "roc_curves",
+    "runs_learning_curves",
     "save",
     "wrap",
     "wrapped",

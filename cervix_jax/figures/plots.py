@@ -192,6 +192,43 @@ def learning_curves(rows: list[dict], path: Path) -> None:
     save(figure, path)
 
 
+def runs_learning_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Draw loss and accuracy of several runs by epoch, a colour for each run.
+
+    Args:
+      runs: name of a run to its rows, see `learning_curves`; a run without rows is not drawn.
+      path: PNG to write.
+    """
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    lines: list[Any] = []
+    names: list[str] = []
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for number, (name, rows) in enumerate(runs.items()):
+            for split, style in (("val", "-"), ("train", ":")):
+                key = f"{split}/{metric}"
+                points = [(row["epoch"], row[key]) for row in rows if key in row]
+                if points:
+                    drawn = axes.plot(
+                        *zip(*points, strict=True), style, marker=".", color=f"C{number}"
+                    )
+                    if name not in names:
+                        lines += drawn
+                        names.append(name)
+        axes.set(xlabel="epoch", ylabel=metric)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    figure.suptitle(
+        "solid: validation images; dotted: training images (augmented)", fontsize=LABEL_SIZE
+    )
+    labels = [str(number) for number in range(len(lines))]
+    legend = figure.legend(
+        lines, labels, loc="outside lower center", ncols=3, fontsize=LABEL_SIZE - 1
+    )
+    for shown, name in zip(legend.get_texts(), names, strict=True):
+        shown.set_text(wrapped(name))  # a label that begins with an underscore would be left out
+    save(figure, path)
+
+
 def grouped_bars(
     series: Mapping[str, Sequence[tuple[float, float, float]]],
     labels: Sequence[str],

@@ -48,7 +48,7 @@ from cervix_jax.statistics.aggregation import RULES
 
 GROUPS = {
     "The run": ["workdir", "step", "batch_size"],
-    "Output": ["out", "resume", "overwrite", "strict", "null", "excel"],
+    "Output": ["out", "html", "resume", "overwrite", "strict", "null", "excel"],
     "Many machines": ["shard", "merge"],
     "Images": [
         "coverage", "calibrated", "group", "aggregate", "overlay", "method", "feature_map",
@@ -107,6 +107,7 @@ def main(argv: list[str]) -> int | None:
             min_probability=args.min_probability,
             heatmap=args.heatmap,
             maps=args.maps,
+            html=args.html,
             shard=args.shard,
         )
     except Preempted:
@@ -172,6 +173,8 @@ def _report(predicted: Predicted) -> None:
         print(f"pages and GeoJSON: {predicted.maps}")
     else:
         print(f"{predicted.rows} of {predicted.images} images predicted: {predicted.path}")
+    if predicted.html:
+        print(f"page: {predicted.html}")
     if predicted.skipped_path:
         print(
             f"{predicted.skipped} left out; {predicted.skipped_path} gives the reason for each",
@@ -187,6 +190,10 @@ def define_flags() -> None:
     """Flags of this command."""
     run_flags("workdir", "step")
     flags.DEFINE_string("out", "", "Output table: a .csv or .jsonl file.")
+    flags.DEFINE_string(
+        "html", "",
+        "HTML page of the images with counts, a histogram and thumbnails; default none.",
+    )  # fmt: skip
     flags.DEFINE_integer("batch_size", 0, "Images per batch; 0 uses the run's eval_batch_size.")
     flags.DEFINE_bool("excel", False, "Start CSV files with the byte order mark that Excel needs.")
     flags.DEFINE_bool(

@@ -10,6 +10,7 @@ from cervix_jax.files import atomic
 from cervix_jax.files.lock import held
 from cervix_jax.predict.cell_files import write_fields
 from cervix_jax.predict.groups import write_groups
+from cervix_jax.predict.images_page import write_page
 from cervix_jax.predict.output import Output, check_suffix
 from cervix_jax.predict.parts import UNREADABLE, Part, differing, has_end, read_part
 from cervix_jax.predict.shard import WHOLE, Shard, parts_beside
@@ -34,6 +35,7 @@ class Predicted:
       ungrouped: number of images with a row but without a group.
       maps: folder of the pictures or pages and GeoJSON of fields, or None for images.
       fields_path: table of the fields and slides of the cells, or None without cells.
+      html: page of the images, or None without one.
       unread: files in folders that were ignored, by suffix; "" counts those without a suffix.
       no_sets: why a table of images lacks the column `conformal_set`; "" if it has it.
       shard: the share of this process; numbers above refer to it while there is no table.
@@ -52,6 +54,7 @@ class Predicted:
     ungrouped: int = 0
     maps: Path | None = None
     fields_path: Path | None = None
+    html: Path | None = None
     unread: Mapping[str, int] = dataclasses.field(default_factory=dict)
     no_sets: str = ""
     shard: Shard = WHOLE
@@ -75,6 +78,9 @@ def finish(table: Table) -> Predicted:
                 beside(table.path, "groups"), table.read(), facts["class_names"],
                 facts["--aggregate"],
             )  # fmt: skip
+        page = Path(facts["--html"]) if facts.get("--html") and table.rows else None
+        if page:
+            write_page(page, table)
         fields = None
         if facts.get("--field") == "cells" and table.skipped < table.units:
             fields = beside(table.path, "fields")
@@ -92,6 +98,7 @@ def finish(table: Table) -> Predicted:
         ungrouped=groups.alone if groups else 0,
         maps=Path(facts["--maps"]) if facts.get("--field") else None,
         fields_path=fields,
+        html=page,
     )
 
 

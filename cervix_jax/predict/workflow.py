@@ -21,6 +21,7 @@ from cervix_jax.predict.field_options import FieldOptions
 from cervix_jax.predict.field_rows import FieldRows
 from cervix_jax.predict.finish import Predicted, finish_output
 from cervix_jax.predict.image_rows import ImageOptions, ImageRows
+from cervix_jax.predict.images_page import RUN, check_html
 from cervix_jax.predict.inputs import check_arguments, list_images
 from cervix_jax.predict.network import Network
 from cervix_jax.predict.output import Output, check_path
@@ -87,6 +88,7 @@ def predict_images(
     min_probability: float = FieldOptions.min_probability,
     heatmap: str = FieldOptions.heatmap,
     maps: str | Path = "",
+    html: str | Path = "",
     shard: str = str(WHOLE),
     progress: bool = True,
 ) -> Predicted:
@@ -135,6 +137,7 @@ def predict_images(
       min_probability: minimum probability for a class to count as a field's worst finding.
       heatmap: content of heat maps.
       maps: folder for heat maps and GeoJSON; by default named after the table.
+      html: page of the images with counts, a histogram and thumbnails; "" writes none.
       shard: share of the images for this process, such as "3/16"; "auto" reads it from the
         scheduler that started the process, see `schedulers`. The shard that finishes last writes
         the table; otherwise `merge_shards` does.
@@ -175,6 +178,8 @@ def predict_images(
     for name, value in (("group", group), ("overlay", overlay)):
         if field and value:
             raise InputError(f"--{name} is for images, --field for fields; give one of them.")
+    if html:
+        check_html(html, field=field, resume=resume, overwrite=overwrite)
     say = _say if progress else _keep_quiet
     share, why = (parse_shard(shard), "") if shard != AUTO else shard_of_scheduler(os.environ)
     if why:
@@ -211,11 +216,14 @@ def predict_images(
                 bar = Bar(units, "finding tissue", unit="row", leave=False, disable=not progress)
                 listed_units = list(bar)
                 units, total = iter(listed_units), len(listed_units)
+            at_end: dict[str, object] = {"--aggregate": aggregate}
+            if html:
+                at_end |= {"--html": str(html), RUN: run.workdir.name if run.workdir else "unnamed"}
             output = Output(
                 table,
                 rows.columns,
                 network.facts() | given,
-                at_end={"--aggregate": aggregate},
+                at_end=at_end,
                 shard=share,
                 together=rows.together,
                 resume=resume,

@@ -14,6 +14,8 @@ from cervix_jax.evaluate.report_file import TITLES, EvaluationReport, interval_t
 from cervix_jax.explanations import summary
 from cervix_jax.figures.html import encoded_uri
 from cervix_jax.files.atomic import read_json
+from cervix_jax.report.checklist.facts import read_facts
+from cervix_jax.report.checklist.table import fill_in
 from cervix_jax.report.external import external_contents, external_reports, read_externals
 from cervix_jax.report.screening import read_screening
 from cervix_jax.runs import workdir
@@ -44,7 +46,11 @@ def read_contents(folder: Path, split: str, external: str = "") -> dict[str, Any
     try:
         found = _contents(folder, split, config, report)
         found["screening"] = read_screening(place, stem)
-        if external:
+        found["checklists"] = []
+        if not external:
+            facts = read_facts(folder, split, config, report, found)
+            found["checklists"] = fill_in(facts)
+        else:
             facts = (read_json(path) or {})["external"]
             found |= external_contents(report, facts) | {
                 "title": f"{config.model.name}, trained on {facts['trained_on']}, "

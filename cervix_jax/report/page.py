@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from cervix_jax.errors import InputError
+from cervix_jax.errors import InputError, check_choice
 from cervix_jax.evaluate.labelled_images import open_labelled
 from cervix_jax.evaluate.predictions_file import SUFFIX, read_table
 from cervix_jax.evaluate.tried import PREDICTIONS
 from cervix_jax.figures.html import template
 from cervix_jax.files.atomic import read_json, write_text
+from cervix_jax.report.checklist.table import VERIFICATION, csv_text, markdown
 from cervix_jax.report.contents import evaluation_of, read_contents
 from cervix_jax.report.gallery import Gallery, choose_cases, make_gallery, outlines_of
 from cervix_jax.runs.run import Run, as_classifier
 
+CHECKLIST_FORMATS = ("md", "csv")
 SECTIONS = (
     ("model", "Model"),
     ("data", "Data"),
@@ -25,6 +27,7 @@ SECTIONS = (
     ("explanations", "Explanations"),
     ("shortcuts", "Shortcuts"),
     ("limits", "Limits"),
+    ("checklists", "Checklists"),
     ("making", "Software"),
 )
 
@@ -38,6 +41,7 @@ def write_page(
     out: str | Path | None = None,
     manual_dir: str = "",
     data_dir: str = "",
+    checklists: str = "",
 ) -> Path:
     """Write the page of an evaluated run.
 
@@ -52,16 +56,31 @@ def write_page(
       out: the file to write; default `<workdir>/report.html`.
       manual_dir: folder of the raw files; default from the run's config.
       data_dir: folder of prepared data; default from the run's config.
+      checklists: "md" or "csv" also writes the reporting checklists to a file of that format, see
+        `checklists_beside`; "" writes none.
 
     Returns:
-      The file written.
+      The page.
 
     Raises:
-      InputError: the split has not been evaluated, or a file cannot be read or written.
+      InputError: the split has not been evaluated, a file cannot be read or written, or the file
+        of the checklists exists: an author may have edited it.
     """
     folder = Path(workdir)
+    if checklists and external:
+        raise InputError(
+            f"--checklists={checklists} goes with the run's own report, which lists its external "
+            "validations; leave out --external."
+        )
     contents = read_contents(folder, split, external)
     place, stem = evaluation_of(folder, split, external)
+    path = Path(out) if out else (place if external else folder) / "report.html"
+    separate = checklists_beside(path, checklists) if checklists else None
+    if separate and separate.exists():
+        raise InputError(
+            f"{separate} exists and may hold an author's text; move or remove it, or leave out "
+            "--checklists."
+        )
     gallery = None
     if cases:
         run = as_classifier(folder, contents["report"].step)
@@ -78,9 +97,23 @@ def write_page(
             outlines = outlines_of(data.dataset, indices, run.config)
         if pixels is not None:
             gallery = make_gallery(run, table, rows, pixels, outlines, progress="explaining")
-    path = Path(out) if out else (place if external else folder) / "report.html"
     write_text(path, render(contents, gallery))
+    if separate:
+        filled = contents["checklists"]
+        is_csv = checklists == "csv"
+        write_text(separate, csv_text(filled) if is_csv else markdown(filled, contents["title"]))
     return path
+
+
+def checklists_beside(page: Path, kind: str) -> Path:
+    """The file of the reporting checklists that goes with a page: `<name>_checklists.<kind>`.
+
+    Args:
+      page: the page.
+      kind: one of `CHECKLIST_FORMATS`.
+    """
+    check_choice("--checklists", kind, CHECKLIST_FORMATS)
+    return page.with_name(f"{page.stem}_checklists.{kind}")
 
 
 def _positions(names: Sequence[str], filenames: Sequence[str], source: Path) -> np.ndarray:
@@ -118,5 +151,6 @@ def render(contents: dict[str, Any], gallery: Gallery | None) -> str:
     return template("cervix_jax.report", "page.html.j2").render(
         **contents,
         gallery=gallery,
-        sections=[row for row in SECTIONS if row[0] != "screening" or contents["screening"]],
+        verification=VERIFICATION,
+        sections=[row for row in SECTIONS if contents.get(row[0], True)],
     )

@@ -53,6 +53,16 @@ class Row:
     p_value: float | None = None
     test: str = ""
 
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """A, B, their difference, its interval and p as text; "" for None."""
+        return (
+            "" if self.first is None else f"{self.first:.4f}",
+            "" if self.second is None else f"{self.second:.4f}",
+            "" if self.difference is None else f"{self.difference:+.4f}",
+            f"{self.interval[0]:+.4f} to {self.interval[1]:+.4f}" if self.interval else "",
+            "" if self.p_value is None else _p(self.p_value),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -77,16 +87,8 @@ class Comparison:
             f"{'':{width}}  {'A':>8}  {'B':>8}  {'A - B':>8}  {'95 % interval':>20}  {'p':>8}",
         ]
         for row in self.rows:
-            numbers = "  ".join(
-                f"{'' if value is None else format(value, form):>8}"
-                for value, form in (
-                    (row.first, ".4f"),
-                    (row.second, ".4f"),
-                    (row.difference, "+.4f"),
-                )
-            )
-            interval = f"{row.interval[0]:+.4f} to {row.interval[1]:+.4f}" if row.interval else ""
-            p_value = "" if row.p_value is None else _p(row.p_value)
+            first, second, difference, interval, p_value = row.cells()
+            numbers = "  ".join(f"{each:>8}" for each in (first, second, difference))
             line = f"{row.metric:{width}}  {numbers}  {interval:>20}  {p_value:>8}  {row.test}"
             lines.append(line.rstrip())
         return "\n".join([*lines, NOTE, *self.sentences])

@@ -1,0 +1,1 @@
+"""Reporting checklists of journals, filled in from what a run stores."""

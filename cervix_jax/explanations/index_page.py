@@ -18,8 +18,8 @@ PREVIEW = (1000, 2600)  # pixels, at most
 QUALITY = 80  # of the JPEG previews
 SECTIONS = (
     ("reading", "How to read"),
-    ("measures", "Measures"),
     ("sheets", "Sheets"),
+    ("measures", "Measures"),
     ("pictures", "Pictures"),
     ("settings", "Settings"),
     ("files", "Files"),

@@ -59,7 +59,7 @@ def test_everything_is_written(explained):
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert {f"maps/{name}.npz" for name in (*NAMES, *REFERENCES)} <= names
     assert {f"sheets/{name}.png" for name in NAMES} <= names
-    assert {"measures.json", "measures.csv"} <= names
+    assert {"measures.json", "measures.csv", "index.html"} <= names
     assert not any("figure" in name or ".parts" in name for name in names)
     assert _width(out / "sheets" / "saliency.png") > 500
 

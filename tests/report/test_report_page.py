@@ -9,15 +9,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
 
 from cervix_jax import evaluate_on, load_run
 from cervix_jax.config.base import base_config
 from cervix_jax.errors import InputError
 from cervix_jax.evaluate.predictions_file import read_table
-from cervix_jax.report import __main__ as command
 from cervix_jax.report.gallery import choose_cases, outlines_of
 from cervix_jax.statistics.table import PredictionTable
 
@@ -49,20 +46,6 @@ def test_the_gallery_has_the_surest_errors_and_both_ends_of_every_class():
 def test_a_data_set_without_masks_has_no_outlines():
     dataset = SimpleNamespace(features={"image": None})
     assert outlines_of(dataset, [3, 5], base_config()) == ["", ""]
-
-
-@pytest.fixture(scope="module")
-def report():
-    before = set(flags.FLAGS)
-    command.define_flags()
-
-    def call(**values):
-        with flagsaver.flagsaver(**values):
-            command.main(["report"])
-
-    yield call
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
 
 
 @pytest.fixture(scope="module")

@@ -97,12 +97,11 @@ class Filled(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """The counts in words."""
-        counts = self.counts
-        rows = len(self.items)
-        split = "" if rows == self.checklist.items else f" in {rows} rows"
+        """The title, the number of items and the counts in words."""
+        counts, rows, items = self.counts, len(self.items), self.checklist.items
+        size = f"{items} items" if rows == items else f"{items} items in {rows} rows"
         return (
-            f"{self.checklist.items} items{split}: {counts[ANSWERED]} answered by the run, "
+            f"{self.checklist.title} ({size}): {counts[ANSWERED]} answered by the run, "
             f"{counts[PARTLY]} partly, {counts[AUTHOR]} for the author to write"
         )
 

@@ -2,7 +2,7 @@
 
   from cervix_jax import evaluate_run, explain_run, load_run, predict_images, train_and_evaluate
 
-Attributes are imported on first use, so that `import cervix_jax` is light.
+Attributes are imported on first use, so that `import cervix_jax` takes little time.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""`python -m cervix_jax`: the list of commands."""
+"""`python -m cervix_jax` prints the list of commands, or runs one."""
 
 from cervix_jax.command.entry import main
 

@@ -4,12 +4,13 @@ r"""Train a network, validate it every epoch, and evaluate the best checkpoint o
   python -m cervix_jax.main --config=configs/rcan.py:sipakmed/single_cell \
       --config.data.manual_dir=/path/to/SIPaKMeD --workdir=runs/rcan
 
-The first needs no data. The same command again resumes, or says that the run is finished. Configs
-are rcan, densenet121, resnet50, ran92, efficientnet_lite0 and transfer_herlev; `configs/NAME.py`
-means this package's own where the working directory has no such file. What follows the colon is
-the data set. Every field can be set with --config.<field>=<value>; --help together with --config
-lists them. Exit code 75 means stopped by SIGTERM after saving, or that another process of the run
-is gone; the same command goes on.
+The first example needs no data. Repeating a command resumes its run, or reports that the run is
+finished. The configs are rcan, densenet121, resnet50, ran92, efficientnet_lite0, transfer_herlev
+and nuclei. `configs/NAME.py` selects the packaged config unless the working directory has a file of
+that name. The text after the colon selects the data set. Set any field with
+--config.<field>=<value>; --help together with --config lists all fields. Exit code 75 means that
+the run was saved and stopped by SIGTERM, or that another process of the run ended; repeat the
+command to resume.
 """
 
 import datetime
@@ -36,31 +37,31 @@ from cervix_jax.training.run import train_and_evaluate
 
 GROUPS = {
     "The run": ["config", "workdir", "hook", "profile"],
-    "Several processes (found by themselves under Slurm, Open MPI and on Cloud TPU)": [
+    "Several processes (detected automatically under Slurm, Open MPI and on Cloud TPU)": [
         "distributed", "coordinator_address", "num_processes", "process_id",
     ],
 }  # fmt: skip
 
 
 def default_workdir(config_path: str) -> Path:
-    """`runs/<config>-<time>`, for a run that was given no folder."""
+    """The folder of a run without --workdir: `runs/<config>-<time>`."""
     name = Path(config_path.split(":")[0]).stem
     return Path("runs") / f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def same_command(folder: Path) -> str:
-    """The command line that goes on with this run, which names its folder."""
+    """The command line that resumes this run, with its folder as --workdir."""
     given = [a for a in sys.argv[1:] if not a.lstrip("-").startswith("workdir=")]
     return shlex.join(["python", "-m", "cervix_jax.main", *given, f"--workdir={folder}"])
 
 
 def _say_how_to_go_on(folder: Path) -> None:
     if distributed.is_main_process():
-        print(f"go on with: {same_command(folder)}", file=sys.stderr)
+        print(f"resume with: {same_command(folder)}", file=sys.stderr)
 
 
 def main(argv: list[str]) -> int | None:
-    """Command line."""
+    """Train, validate and evaluate as the flags of the command line specify."""
     del argv
     args = flags.FLAGS
     given = args["config"].config_filename  # pyright: ignore[reportAttributeAccessIssue]
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> int | None:
 
 def _run(args: flags.FlagValues, given: str) -> int | None:
     require_devices()
-    # The first process's, since the name of the default says when it was started.
+    # All processes use the first one's folder, as the default name contains the start time.
     own = args.workdir or str(default_workdir(given))
     folder = Path(distributed.gather_text(own)[0])
     if distributed.is_main_process():
@@ -86,7 +87,7 @@ def _run(args: flags.FlagValues, given: str) -> int | None:
     try:
         text = _train(args.config, folder, args.profile, find_hook(args.hook))
     except Preempted as error:
-        logging.warning("Preempted: %s. The same command goes on from there.", error)
+        logging.warning("Preempted: %s. Repeat the command to resume from there.", error)
         _say_how_to_go_on(folder)
         return EXIT_PREEMPTED
     except KeyboardInterrupt:
@@ -112,38 +113,52 @@ def _train(
     if not config.cross_validation.seeds:
         return summary(train_and_evaluate(config, folder, profile=profile, on_epoch=on_epoch))
     if profile:
-        raise InputError(f"--profile={profile} records one run: leave cross_validation.seeds out.")
+        raise InputError(
+            f"--profile={profile} records a single run; set cross_validation.seeds to 0."
+        )
     return cross_validation.table(
         cross_validation.cross_validate(config, folder, on_epoch=on_epoch)
     )
 
 
 def define_flags() -> None:
-    """Flags of this command."""
+    """Define the flags of this command."""
     config_flags.DEFINE_config_file(
         "config",
         None,
-        "A config file, with its argument after a colon.",
+        "Config file, as <file>[:<argument>]; required.",
         lock_config=True,
     )
     flags.DEFINE_string("workdir", "", "Folder of the run; default runs/<config>-<time>.")
     flags.DEFINE_string(
         "hook",
         "",
-        "Function that gets the metrics of every epoch, as <module>:<function>, or the name of a "
-        "hook of an installed package.",
+        "Function that receives the metrics of every epoch, as <module>:<function>, or the name of "
+        "a hook of an installed package.",
     )
     flags.DEFINE_string(
-        "profile", "", "Steps to record for TensorBoard, <first>:<last>, in <workdir>/profile."
+        "profile",
+        "",
+        "Training steps to profile, as <first>:<last>; the TensorBoard profile is written to "
+        "<workdir>/profile.",
     )
     flags.DEFINE_enum(
         "distributed", "auto", distributed.MODES,
-        "Whether to connect several processes: auto does under Slurm and Open MPI, on Cloud TPU "
-        "and where --coordinator_address or JAX_COORDINATOR_ADDRESS is given.",
+        "Connection of several processes: on, off, or auto, which connects them under Slurm and "
+        "Open MPI, on Cloud TPU and if --coordinator_address or JAX_COORDINATOR_ADDRESS is set.",
     )  # fmt: skip
-    flags.DEFINE_string("coordinator_address", None, "host:port of process 0.")
-    flags.DEFINE_integer("num_processes", None, "Processes in all (or JAX_NUM_PROCESSES).")
-    flags.DEFINE_integer("process_id", None, "Which of them this is (or JAX_PROCESS_ID).")
+    flags.DEFINE_string(
+        "coordinator_address", None, "Address of process 0 as host:port (or the environment "
+        "variable JAX_COORDINATOR_ADDRESS).",
+    )  # fmt: skip
+    flags.DEFINE_integer(
+        "num_processes", None, "Number of processes (or the environment variable "
+        "JAX_NUM_PROCESSES).",
+    )  # fmt: skip
+    flags.DEFINE_integer(
+        "process_id", None, "Number of this process, from 0 (or the environment variable "
+        "JAX_PROCESS_ID).",
+    )  # fmt: skip
     flags.mark_flag_as_required("config")
 
 

@@ -1,9 +1,9 @@
-"""Prepare a data set: read its files, check them and write them in the form that training reads.
+"""Prepare a data set for training: read its files, check them and convert them.
 
   python -m cervix_jax.prepare --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
   python -m cervix_jax.prepare --dataset=sipakmed/single_cell --instructions
 
-Training does this by itself on first use.
+Training also prepares a data set on first use.
 """
 
 import inspect
@@ -20,20 +20,20 @@ from cervix_jax.errors import InputError
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prepare the data set of the flags and print what it holds.
+    """Prepare the data set that the flags name and print its classes and groups.
 
     Raises:
-      InputError: a flag or the data cannot be used.
+      InputError: a flag or the data are invalid.
     """
     del argv
     args = flags.FLAGS
     name = args.dataset
     if not name:
-        raise InputError("--dataset is missing; give for example --dataset=sipakmed/single_cell.")
+        raise InputError("--dataset is missing; give e.g. --dataset=sipakmed/single_cell.")
     builder_cls = catalog.find_builder(name)
     if args.instructions:
         text = builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS
-        print(inspect.cleandoc(text) if text else f"{name} needs no files.")
+        print(inspect.cleandoc(text) if text else f"{name} requires no files.")
         return
     start = time.monotonic()
     dataset = catalog.load(
@@ -57,24 +57,26 @@ def _summary(dataset: catalog.Dataset, seconds: float) -> str:
     ]
     lines += [f"  {name:<{width}}  {counts[name]:8d}  {groups[name]:6d}" for name in counts]
     if not dataset.groups_known:
-        lines.append(f"  which images belong together is {UNKNOWN_GROUPS}")
+        lines.append(f"  groups (patient, slide or field of each image): {UNKNOWN_GROUPS}")
     return "\n".join([*lines, f"in {dataset.path}"])
 
 
 def define_flags() -> None:
-    """Flags of this command."""
-    dataset_flags("Data set, e.g. sipakmed/single_cell.")
-    flags.DEFINE_string("manual_dir", "", "Folder of the downloaded, unpacked files.")
+    """Define the flags of this command."""
+    dataset_flags("Data set, e.g. sipakmed/single_cell; required.")
+    flags.DEFINE_string("manual_dir", "", "Folder with the downloaded and unpacked files.")
     flags.DEFINE_string(
-        "data_dir", "", "Folder of prepared data sets; default ~/tensorflow_datasets."
+        "data_dir", "", "Folder for prepared data sets; default ~/tensorflow_datasets."
     )
     flags.DEFINE_boolean(
         "skip_damaged",
         False,
-        "Leave out files that cannot be read; else all of them are named and nothing is prepared.",
+        "Leave out unreadable files. Otherwise all of them are listed and nothing is prepared.",
     )
     flags.DEFINE_boolean(
-        "instructions", False, "Only say which files the data set needs and where to get them."
+        "instructions",
+        False,
+        "Print the required files and their sources only.",
     )
 
 

@@ -1,6 +1,7 @@
-"""The loop that keeps a run going on machines that are taken away, and gives them back at its end.
+"""The loop that keeps a run going on preemptible machines and deletes them at the end.
 
-It holds no state: all it knows it asks, so that it can be stopped and started again at any time.
+It stores no state. It queries the state in every step, so it can be stopped and restarted at any
+time.
 """
 
 import dataclasses
@@ -20,14 +21,16 @@ MOST_FAILED_QUESTIONS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Actions:
-    """What the loop asks and does; `tpu.py` makes these of gcloud's commands.
+    """The queries and actions of the loop; `tpu.py` implements them with gcloud.
 
     Attributes:
-      queue_state: state of the request, or "" where there is none.
-      node_state: state of the machines, or "" where there are none.
-      workers: report of every host: "running <pid>", "exit <code>", "lost" or "none".
-      create, start, delete: ask for the slice; copy and start the program; give everything back.
-      say: shows a line.
+      queue_state: returns the state of the request, or "" without one.
+      node_state: returns the state of the machines, or "" without any.
+      workers: returns the status of every host: "running <pid>", "exit <code>", "lost" or "none".
+      create: requests the slice.
+      start: copies the code and starts the program.
+      delete: deletes the request and the machines.
+      say: prints a line.
     """
 
     queue_state: Callable[[], str]
@@ -40,7 +43,11 @@ class Actions:
 
 
 def judge(reports: list[str]) -> str:
-    """What the hosts' reports come to: "running", "done", "restart" or "failed <code>"."""
+    """The state of the run from its hosts' reports.
+
+    Returns:
+      "running", "done", "restart" or "failed <code>".
+    """
     codes = [int(report.split()[1]) for report in reports if report.startswith("exit ")]
     failed = [code for code in codes if code not in (0, EXIT_PREEMPTED)]
     if failed:
@@ -54,13 +61,13 @@ def judge(reports: list[str]) -> str:
 
 @dataclasses.dataclass
 class Babysitter:
-    """Runs the loop once.
+    """The babysit loop of one run.
 
     Attributes:
-      actions: see there.
-      max_restarts: so many new slices and new starts, after the first.
-      max_hours: in all, waiting included.
-      poll_seconds: between two questions, give or take a fifth.
+      actions: the queries and actions.
+      max_restarts: maximum number of new requests, and of new starts, after the first.
+      max_hours: time limit in hours, including waiting time.
+      poll_seconds: time between two queries in seconds, varied at random by up to 20 %.
     """
 
     actions: Actions
@@ -76,28 +83,30 @@ class Babysitter:
     _shown: str = ""
 
     def run(self) -> int:
-        """Until the run is done (0), has failed (1), or a limit is reached (1).
+        """Loop until the run is finished, has failed, or reaches a limit.
 
-        A run that failed keeps its machines, for whoever looks into it; in the other cases they
-        are given back.
+        The machines of a failed run are kept for inspection; otherwise they are deleted.
+
+        Returns:
+          0 if the run is finished, else 1.
         """
         began = self.clock()
         while True:
             if self.clock() - began > self.max_hours * 3600:
-                return self._give_up(f"--max_hours={self.max_hours:g} are over")
-            # The first slice and the first start are no restarts.
+                return self._give_up(f"--max_hours={self.max_hours:g} is reached")
+            # The first slice and the first start are not restarts.
             if max(self.creations, self.starts) - 1 > self.max_restarts:
-                return self._give_up(f"--max_restarts={self.max_restarts} are used up")
+                return self._give_up(f"--max_restarts={self.max_restarts} is reached")
             try:
                 code = self._step()
                 self._unanswered = 0
             except CommandError as error:
-                # A machine that is being taken away, or a network that is away for a moment.
+                # The machine is being preempted, or the network is briefly unavailable.
                 self._unanswered += 1
                 if self._unanswered > MOST_FAILED_QUESTIONS:
                     raise LaunchError(
-                        f"gcloud failed {self._unanswered} times in a row: {error} Whatever runs "
-                        "goes on running, and costs."
+                        f"gcloud failed {self._unanswered} times in a row: {error} Machines that "
+                        "are running keep running and cost money."
                     ) from error
                 self.actions.say(f"{error} Trying again.")
                 code = None
@@ -116,7 +125,7 @@ class Babysitter:
         elif queue in WAITING:
             self._note(f"the request is {queue}")
         else:
-            raise LaunchError(f"gcloud calls the state of the request {queue!r}, unknown here.")
+            raise LaunchError(f"gcloud reports an unknown state of the request: {queue!r}.")
         return None
 
     def _look_at_machines(self) -> int | None:
@@ -129,7 +138,7 @@ class Babysitter:
             return None
         verdict = judge(self.actions.workers())
         if verdict == "done":
-            self.actions.say("The run is done; giving the machines back.")
+            self.actions.say("The run is finished; deleting the machines.")
             self.actions.delete()
             return 0
         if verdict.startswith("failed"):
@@ -148,13 +157,13 @@ class Babysitter:
         self.creations += 1
         if self.creations - 1 > self.max_restarts:
             return
-        self.actions.say(f"Asking for machines (request {self.creations}).")
+        self.actions.say(f"Requesting machines (request {self.creations}).")
         try:
             self.actions.create()
         except CommandError as error:
             if not error.says(ALREADY_EXISTS):
                 raise
-            self.actions.say("The request exists already; going on with it.")
+            self.actions.say("The request already exists; continuing with it.")
 
     def _replace(self, why: str) -> None:
         self.actions.say(f"Deleting, because {why}.")
@@ -162,12 +171,12 @@ class Babysitter:
         self._create()
 
     def _give_up(self, why: str) -> int:
-        self.actions.say(f"Giving up and giving the machines back: {why}.")
+        self.actions.say(f"Stopping and deleting the machines: {why}.")
         self.actions.delete()
         return 1
 
     def _note(self, state: str) -> None:
-        """Say a state once, not at every poll."""
+        """Print a state once, not at every poll."""
         if state != self._shown:
             self.actions.say(state[0].upper() + state[1:] + ".")
         self._shown = state

@@ -1,7 +1,7 @@
-"""Whether the training that is asked for can start, before a machine for it costs anything.
+"""Checks that training can start, before a machine is requested and costs money.
 
-Python alone can see that the config file is in the checkout and defines `get_config`. Where this
-Python has the package's dependencies, the package itself reads the config and every override.
+With Python alone it checks that the config file is in the checkout and defines `get_config`. If
+this Python also has the package's dependencies, the package checks the config and every override.
 """
 
 import ast
@@ -17,7 +17,7 @@ from pathlib import Path
 from tpu_types import LaunchError
 
 NEEDED = ("absl", "flax", "jax", "ml_collections", "tensorflow_datasets")
-# What `cervix_jax.main` does with its flags before it connects to other processes.
+# The checks that `cervix_jax.main` makes before it connects to other processes.
 READ = """
 from absl import flags
 from cervix_jax import main
@@ -29,28 +29,29 @@ run_command(lambda argv: check_config(flags.FLAGS.config), devices=False, alone=
 
 
 def config_file(root: Path, arguments: Sequence[str]) -> str:
-    """The config file that the arguments of `cervix_jax.main` name, from the checkout's top.
+    """The path, relative to the checkout, of the config that the arguments name.
 
     Args:
       root: the checkout.
-      arguments: with `--config=PATH`, or `--config PATH`; after a colon PATH may have an argument.
+      arguments: arguments of `cervix_jax.main` with `--config=PATH` or `--config PATH`; PATH may
+        have an argument after a colon.
 
     Raises:
-      LaunchError: there is none, or it is no config.
+      LaunchError: the arguments name no config, or the file is not a config.
     """
     given = dict(word.split("=", 1) for word in config_flags(arguments) if "=" in word)
     given = given.get("--config")
     if not given:
         raise LaunchError(
-            "the training has no --config; give it after --, e.g. -- --config=configs/rcan.py."
+            "--config is missing; give it after --, e.g. -- --config=configs/rcan.py."
         )
     path = given.partition(":")[0]
     if Path(path).is_absolute():
         raise LaunchError(
-            f"--config={given}: the machines have the files of the checkout alone; give a path "
-            "from its top, e.g. --config=configs/rcan.py."
+            f"--config={given}: the machines have only the files of the checkout; give a path "
+            "relative to it, e.g. --config=configs/rcan.py."
         )
-    # As cervix_jax.config.files.find_config: a name alone is a file of configs/.
+    # As in cervix_jax.config.files.find_config, a bare name refers to a file of configs/.
     found = next((p for p in (path, f"configs/{path}") if (root / p).is_file()), None)
     if found is None:
         known = ", ".join(sorted(each.name for each in (root / "configs").glob("*.py")))
@@ -60,23 +61,23 @@ def config_file(root: Path, arguments: Sequence[str]) -> str:
     try:
         tree = ast.parse((root / found).read_text(encoding="utf-8"))
     except (SyntaxError, ValueError) as error:
-        raise LaunchError(f"--config={given} is no Python file: {error}.") from error
+        raise LaunchError(f"--config={given} is not a Python file: {error}.") from error
     names = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     names += [a.asname or a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)
               for a in n.names]  # fmt: skip
     if "get_config" not in names:
-        raise LaunchError(f"--config={given} defines no get_config, which a config must.")
+        raise LaunchError(f"--config={given} defines no function get_config; give a config file.")
     return found
 
 
 def check_overrides(root: Path, arguments: Sequence[str]) -> bool:
-    """Have the package read the config with its overrides, where it can be imported here.
+    """Check the config and its overrides with the package, if it can be imported here.
 
     Returns:
-      Whether it could.
+      Whether the package made the check and found no error.
 
     Raises:
-      LaunchError: the package refuses them, in its own words.
+      LaunchError: the package refuses the config or an override; has the package's message.
     """
     if not all(importlib.util.find_spec(name) for name in NEEDED):
         return False
@@ -92,9 +93,9 @@ def check_overrides(root: Path, arguments: Sequence[str]) -> bool:
 
 
 def config_flags(arguments: Sequence[str]) -> list[str]:
-    """`--config=...` and the overrides of its fields among arguments, each as one word.
+    """The `--config` argument and its overrides, each as one word `--name=value`.
 
-    Their values may also follow as words of their own, and switches have none.
+    In `arguments` a value may also be a separate word, and switches have no value.
     """
     found = []
     for argument, following in itertools.pairwise([*arguments, ""]):
@@ -107,6 +108,6 @@ def config_flags(arguments: Sequence[str]) -> list[str]:
 
 
 def error_line(stderr: str) -> str:
-    """The line with which a command of the package refuses bad input, or ""."""
+    """The error message of a command that refused its input; "" without one."""
     said = [line for line in stderr.splitlines() if line.startswith("error: ")]
     return said[-1].removeprefix("error: ") if said else ""

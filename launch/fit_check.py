@@ -1,7 +1,7 @@
-"""Whether a config fits into the memory of the machines that were asked for, where it can be seen.
+"""Checks that the training of a config fits into the memory of the requested machines.
 
-`python -m cervix_jax.compile` compiles the training step for a TPU that is not there. This needs
-the package and libtpu on the machine that launches; nothing here stops a launch.
+`python -m cervix_jax.compile` compiles the training step for a TPU without having one. The check
+requires the package and libtpu on the launching machine. It never stops a launch.
 """
 
 import importlib.util
@@ -19,12 +19,12 @@ NEEDED = ("jax", "flax", "ml_collections", "libtpu")
 
 
 def command(kind: str, arguments: Sequence[str], out: str) -> list[str]:
-    """The arguments with which Python compiles the training step.
+    """Arguments of Python that compile the training step.
 
     Args:
-      kind: the type of Cloud TPU, such as v5litepod-8.
-      arguments: those of `cervix_jax.main`; its `--config` and the fields of it are taken.
-      out: the JSON file that it writes.
+      kind: Cloud TPU type, such as v5litepod-8.
+      arguments: arguments of `cervix_jax.main`; only `--config` and its overrides are used.
+      out: JSON file to write.
     """
     return [
         "-m", "cervix_jax.compile", f"--topology={kind}", "--programs=train",
@@ -39,14 +39,14 @@ def check_fit(
     minutes: float,
     say: Callable[[str], None] = print,
 ) -> bool | None:
-    """Compile the training step of a config, and say where it does not fit.
+    """Compile the training step of a config and print a warning if it does not fit.
 
     Returns:
-      Whether it fits; None where that was not seen, of which one line says why.
+      Whether it fits; None if the check was not possible, with the reason printed as one line.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        say(f"memory: not checked, since {missing[0]} is not installed here.")
+        say(f"memory: not checked, because {missing[0]} is not installed here.")
         return None
     say(f"memory: compiling the training step for {kind}, at most {minutes:g} minutes ...")
     with tempfile.TemporaryDirectory() as scratch:
@@ -58,7 +58,7 @@ def check_fit(
                 env=os.environ | {"JAX_PLATFORMS": "cpu"}, capture_output=True, text=True,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            say(f"memory: not checked, since compiling took more than {minutes:g} minutes.")
+            say(f"memory: not checked, because compilation took more than {minutes:g} minutes.")
             return None
         if done.returncode or not out.is_file():
             say(f"memory: not checked: {error_line(done.stderr) or 'the compiler failed'}")
@@ -68,13 +68,13 @@ def check_fit(
     needed = f"{memory['total'] / 2**30:.1f} GiB" if memory["total"] else "more"
     there = f"{memory['available'] / 2**30:.1f} GiB"
     if memory["fits"]:
-        say(f"memory: batch_size={images} fits: {needed} of {there} a chip.")
+        say(f"memory: batch_size={images} fits: {needed} of {there} per chip.")
         return True
     largest = (found.get("largest_batch") or {}).get("images")
-    hint = f"; by an estimate {largest} images do" if largest else ""
+    hint = f"; the estimated largest batch size is {largest}" if largest else ""
     say(
-        f"WARNING: batch_size={images} does not fit on {kind}: it needs {needed} a chip and there "
-        f"are {there}{hint}. Give a smaller --config.batch_size, --config.model.remat or "
+        f"WARNING: batch_size={images} does not fit on {kind}: it needs {needed} per chip of "
+        f"{there} available{hint}. Give a smaller --config.batch_size, --config.model.remat or "
         "--config.accumulation_steps, or more chips."
     )
     return False

@@ -1,7 +1,7 @@
-"""The `gcloud` commands that a launch needs, as lists of arguments, and what runs them.
+"""The `gcloud` commands of a launch as lists of arguments, and a runner for them.
 
-Only the provider's part is here, so that another one (Compute Engine's instance groups, which the
-generations after v6e need) can take its place.
+Everything specific to the provider is in this module, so that another provider (Compute Engine's
+instance groups, which the generations after v6e require) can replace it.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from tpu_types import LaunchError, TpuType
 
 LABEL = "launcher=cervix_jax"
 HOME = "cervix_jax"  # in the home directory of the virtual machines
-MARK = "cervix-worker:"  # what worker.sh begins its report with
+MARK = "cervix-worker:"  # prefix of worker.sh's status line
 NOT_FOUND = ("NOT_FOUND", "not found", "was not found")
 ALREADY_EXISTS = ("ALREADY_EXISTS", "already exists")
 
@@ -22,26 +22,26 @@ class CommandError(LaunchError):
     """A command ended with a code other than 0."""
 
     def __init__(self, argv: Sequence[str], code: int, said: str):
-        last = " ".join(said.split())[-300:] or "it said nothing"
-        super().__init__(f"`{shlex.join(argv)}` ended with {code}: {last}")
+        last = " ".join(said.split())[-300:] or "no error message"
+        super().__init__(f"`{shlex.join(argv)}` exited with {code}: {last}")
         self.said = said
 
     def says(self, words: Sequence[str]) -> bool:
-        """Whether any of the words is in what the command said."""
+        """Whether the command's error message contains any of the words."""
         return any(word in self.said for word in words)
 
 
 @dataclasses.dataclass(frozen=True)
 class Runner:
-    """Runs commands, or with `dry_run` prints them instead."""
+    """Runs commands, or prints them with `dry_run`."""
 
     dry_run: bool = False
 
     def run(self, argv: Sequence[str]) -> None:
-        """Run a command whose output the user sees.
+        """Run a command and show its output to the user.
 
         Raises:
-          CommandError: it ended with another code than 0.
+          CommandError: its exit code is not 0.
         """
         if self.dry_run:
             print(shlex.join(argv))
@@ -51,10 +51,10 @@ class Runner:
             raise CommandError(argv, done.returncode, done.stderr)
 
     def ask(self, argv: Sequence[str]) -> str:
-        """Run a command for its answer; with `dry_run` the answer is empty.
+        """Run a command and return its output; with `dry_run` the result is empty.
 
         Raises:
-          CommandError: it ended with another code than 0.
+          CommandError: its exit code is not 0.
         """
         if self.dry_run:
             print(shlex.join(argv))
@@ -70,17 +70,19 @@ class Runner:
         try:
             return subprocess.run(argv, text=True, check=False, stdout=stdout, stderr=stderr)
         except FileNotFoundError as error:
-            raise LaunchError(f"{argv[0]} is not installed, or not on the PATH.") from error
+            raise LaunchError(
+                f"{argv[0]} was not found; install it, or add its folder to PATH."
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A TPU slice by name, and the commands about it.
+    """A TPU slice and the commands that operate on it.
 
     Attributes:
-      name: of the queued resource and of its node.
-      zone: such as `us-central1-a`.
-      project: "" takes gcloud's own default.
+      name: name of the queued resource and of its node.
+      zone: zone, such as `us-central1-a`.
+      project: Google Cloud project; "" uses gcloud's default.
     """
 
     name: str
@@ -89,17 +91,17 @@ class Slice:
 
     @property
     def place(self) -> list[str]:
-        """Where it is, as arguments."""
+        """The zone and the project as arguments."""
         project = [f"--project={self.project}"] if self.project else []
         return [f"--zone={self.zone}", *project]
 
     @property
     def region(self) -> str:
-        """The zone without its letter."""
+        """The region: the zone without its letter."""
         return self.zone.rpartition("-")[0]
 
     def create(self, kind: TpuType, *, spot: bool, valid_hours: int) -> list[str]:
-        """Ask for it; the request waits in a queue for so long."""
+        """Request the slice; the request expires after `valid_hours` in the queue."""
         return [
             "gcloud", "compute", "tpus", "queued-resources", "create", self.name,
             f"--node-id={self.name}", *self.place, f"--accelerator-type={kind.name}",
@@ -108,27 +110,27 @@ class Slice:
         ]  # fmt: skip
 
     def queue_state(self) -> list[str]:
-        """What has become of the request."""
+        """Print the state of the request."""
         return [
             "gcloud", "compute", "tpus", "queued-resources", "describe", self.name, *self.place,
             "--format=value(state.state)",
         ]  # fmt: skip
 
     def node_state(self) -> list[str]:
-        """What the machines are doing."""
+        """Print the state of the machines."""
         return [
             "gcloud", "compute", "tpus", "tpu-vm", "describe", self.name, *self.place,
             "--format=value(state)",
         ]  # fmt: skip
 
     def listing(self) -> list[str]:
-        """Every slice in the zone that a launcher of this project made."""
+        """List every slice in the zone that this launcher has created."""
         return [
             "gcloud", "compute", "tpus", "tpu-vm", "list", *self.place, f"--filter=labels.{LABEL}"
         ]  # fmt: skip
 
     def delete(self) -> list[str]:
-        """Give the request and its machines back, and wait until they are gone."""
+        """Delete the request and its machines, and wait until they are gone."""
         return [
             "gcloud", "compute", "tpus", "queued-resources", "delete", self.name, *self.place,
             "--force", "--quiet",
@@ -142,7 +144,7 @@ class Slice:
         ]  # fmt: skip
 
     def on_hosts(self, command: Sequence[str], *, worker: str = "all") -> list[str]:
-        """Run a command on every machine; a program started on one only would hang."""
+        """Run a command on every machine; a program started on only one of them would hang."""
         return [
             "gcloud", "compute", "tpus", "tpu-vm", "ssh", self.name, *self.place,
             f"--worker={worker}", "--strict-host-key-checking=no", "--quiet",
@@ -151,7 +153,7 @@ class Slice:
 
 
 def bucket_location(url: str, project: str) -> list[str]:
-    """Where the bucket of a gs:// address lies."""
+    """Print the location of the bucket of a gs:// address."""
     bucket = "/".join(url.split("/")[:3])
     where = [f"--project={project}"] if project else []
     return [

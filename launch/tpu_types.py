@@ -1,7 +1,7 @@
-"""What `gcloud` must be told of each TPU generation.
+"""The TPU generations with the parameters that `gcloud` requires.
 
-From the pages on software versions and configurations of cloud.google.com/tpu/docs, as they were in
-2026; `gcloud compute tpus accelerator-types list --zone=ZONE` says what a zone has.
+Source: the pages on software versions and configurations of cloud.google.com/tpu/docs, in 2026.
+`gcloud compute tpus accelerator-types list --zone=ZONE` lists the types of a zone.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import re
 
 
 class LaunchError(Exception):
-    """What was asked for cannot be done; the message is one line and says how to mend it."""
+    """A launch is not possible as requested; the message is one line and suggests a remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Generation:
     """One generation of TPUs.
 
     Attributes:
-      runtime: runtime version, the image of its virtual machines.
-      largest_host: the largest number in a type's name that still is one virtual machine.
-      unit: what that number counts.
+      runtime: runtime version, i.e. the image of the virtual machines.
+      largest_host: largest number in a type's name that is still one virtual machine.
+      unit: the unit of that number.
     """
 
     runtime: str
@@ -39,7 +39,7 @@ GENERATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class TpuType:
-    """A type such as `v5litepod-8`: a generation, and how many units of it."""
+    """A type such as `v5litepod-8`: a generation and a number of units."""
 
     name: str
     generation: Generation
@@ -52,15 +52,15 @@ class TpuType:
 
 
 def parse_type(name: str) -> TpuType:
-    """The type of that name.
+    """The TPU type with a given name.
 
     Raises:
-      LaunchError: the name is not `<generation>-<number>` of a generation in the table.
+      LaunchError: the name is not `<generation>-<number>` with a generation of the table.
     """
     found = re.fullmatch(r"(\w+)-([1-9]\d*)", name)
     generation = GENERATIONS.get(found[1]) if found else None
     if generation is None or found is None:
         known = ", ".join(f"{key}-<{each.unit}>" for key, each in GENERATIONS.items())
-        hint = " (v5e is called v5litepod)" if name.startswith("v5e") else ""
+        hint = " (the name of v5e is v5litepod)" if name.startswith("v5e") else ""
         raise LaunchError(f"--type={name} is unknown{hint}; give one of {known}, e.g. v5litepod-8.")
     return TpuType(name, generation, int(found[2]))

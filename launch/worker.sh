@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# On each machine: train, with this checkout, and end with the exit code of the training
-# (0 done, 75 stopped by SIGTERM after saving and resumable, anything else a failure).
-#   bash launch/worker.sh [FLAGS OF cervix_jax.main]            in this process
-#   bash launch/worker.sh --detach [FLAGS OF cervix_jax.main]   goes on when the terminal is closed
-#   bash launch/worker.sh --status                              what has become of the detached one
+# Trains with this checkout on one machine and returns the exit code of training
+# (0 finished, 75 saved and stopped by SIGTERM, any other code failed).
+#   bash launch/worker.sh [FLAGS OF cervix_jax.main]            train in the foreground
+#   bash launch/worker.sh --detach [FLAGS OF cervix_jax.main]   train in the background
+#   bash launch/worker.sh --status                              print the state of the background run
 #
-# --workdir=gs://BUCKET/FOLDER: the run lies on the local disk, is fetched from the bucket when it is
-# not there, and is copied to it every CERVIX_MIRROR_SECONDS (default 300) and at the end.
-# CERVIX_DATA=gs://BUCKET/FOLDER: prepared data, fetched to the local disk.
+# --workdir=gs://BUCKET/FOLDER: the run is kept on the local disk. It is downloaded from the bucket if
+# it is not on the disk, and copied to the bucket every CERVIX_MIRROR_SECONDS (default 300) and at the
+# end.
+# CERVIX_DATA=gs://BUCKET/FOLDER: prepared data, downloaded to the local disk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +17,7 @@ python=${PYTHON:-.venv/bin/python}
 mark="cervix-worker:"
 fail() { echo "error: $1" >&2; exit "${2:-1}"; }
 
-running() { # the process number of the detached worker, if it lives
+running() { # prints the process id of the background run if it is alive
   local pid
   pid=$(cat "$state/worker.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null && echo "$pid"
 }
@@ -40,7 +41,7 @@ case "${1:-}" in
 esac
 
 record=""
-if [ "${1:-}" = --record ]; then # what --detach starts
+if [ "${1:-}" = --record ]; then # internal: started by --detach
   shift
   record=yes
   trap 'echo $? >"$state/worker.exit"' EXIT
@@ -48,11 +49,11 @@ fi
 
 [ -x "$(command -v "$python")" ] || fail "$python is missing; run launch/bootstrap.sh, or set PYTHON." 2
 
-# Two programs cannot have one TPU; say who has it, and leave it to the user to end it.
+# Two programs cannot share a TPU; print the process that uses it, so that the user can end it.
 devices=(/dev/accel* /dev/vfio/[0-9]*)
 if [ -e "${devices[0]}" ] || [ -e "${devices[1]:-}" ]; then
   if command -v fuser >/dev/null && holders=$(fuser "${devices[@]}" 2>/dev/null) && [ -n "$holders" ]; then
-    fail "the TPU is held by process$holders; end it first."
+    fail "the TPU is in use by process$holders; end that process first."
   fi
 fi
 
@@ -73,12 +74,12 @@ for argument in "$@"; do
   esac
 done
 
-# `exec`, so that signals reach Python once and its exit code is this script's.
+# With `exec` signals reach Python once, and its exit code is that of this script.
 [ -n "$remote$record" ] || exec "$python" -m cervix_jax.main "${arguments[@]}"
 
 if [ -n "$remote" ] && [ ! -e "$workdir" ]; then
-  # Only a bucket that says that it has nothing there may start a run from nothing. What is fetched
-  # becomes the run when it is complete: half of it would be mirrored over what is whole.
+  # Start a new run only if the bucket confirms that the folder is empty. The downloaded copy becomes
+  # the workdir only when it is complete; otherwise a partial copy could overwrite the run.
   mkdir -p "$workdir.fetched"
   if said=$(gcloud storage ls "$remote/" 2>&1); then
     gcloud storage rsync --recursive --quiet "$remote" "$workdir.fetched"
@@ -89,7 +90,7 @@ if [ -n "$remote" ] && [ ! -e "$workdir" ]; then
 fi
 
 mirror() {
-  # First what is new, then without what is old: at every moment the bucket has a whole checkpoint.
+  # Copy new files before deleting old ones, so that the bucket always has a complete checkpoint.
   local unfinished='.*orbax-checkpoint-tmp.*'
   if [ -n "$record" ]; then cp "$state/worker.log" "$workdir/worker.log"; fi
   gcloud storage rsync --recursive --quiet --exclude="$unfinished" "$workdir" "$remote" &&
@@ -106,7 +107,7 @@ if [ -n "$remote" ]; then
   (
     trap 'kill "$nap" 2>/dev/null; exit 0' TERM
     while sleep "${CERVIX_MIRROR_SECONDS:-300}" & nap=$!; wait "$nap"; do
-      mirror || echo "warning: $remote could not be written; trying again later." >&2
+      mirror || echo "warning: $remote could not be written; the copy will be retried." >&2
     done
   ) &
   mirroring=$!
@@ -114,7 +115,7 @@ fi
 
 code=0
 wait "$child" || code=$?
-# A signal ends `wait` early, with a code of its own; then ask again.
+# A signal interrupts `wait`, which then returns its own code; call it again.
 while [ -n "$signalled" ]; do
   signalled="" again=0
   wait "$child" 2>/dev/null || again=$?
@@ -124,6 +125,6 @@ done
 if [ -n "$remote" ]; then
   kill "$mirroring" 2>/dev/null || true
   wait "$mirroring" 2>/dev/null || true
-  mirror || fail "the run ended with $code, but $remote could not be written; it lies in $workdir."
+  mirror || fail "the run exited with $code, but $remote could not be written; the run is in $workdir."
 fi
 exit "$code"

@@ -79,7 +79,7 @@ def test_devices_that_are_not_there_are_refused_by_name(monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr(jax, "devices", fail)
-    with pytest.raises(InputError, match="JAX_PLATFORMS=cuda: JAX finds no such device here; unse"):
+    with pytest.raises(InputError, match="JAX_PLATFORMS=cuda: JAX finds no such device; unset"):
         require_devices()
 
 

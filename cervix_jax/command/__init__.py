@@ -1,1 +1,1 @@
-"""How every command starts, takes its flags, gives help and ends."""
+"""Start, flags, help texts and exit codes of all commands."""

@@ -1,4 +1,4 @@
-"""The list of commands: `cervix <command>`, `python -m cervix_jax`, and names that are none."""
+"""The list of commands (`cervix <command>`, `python -m cervix_jax`) and errors for wrong names."""
 
 import ast
 import difflib
@@ -11,7 +11,7 @@ COMMANDS = (
     "prepare", "audit", "main", "evaluate", "predict", "explain", "report", "export", "compile",
     "reproduce",
 )  # fmt: skip
-TOOLS = ("config.page",)  # run with -m too, but for whoever develops this package
+TOOLS = ("config.page",)  # also run with -m, but only by developers of this package
 _MEANT = {
     "train": "main", "training": "main", "fit": "main", "run": "main", "runs": "main",
     "test": "evaluate", "eval": "evaluate", "validate": "evaluate", "statistics": "evaluate",
@@ -30,14 +30,14 @@ def main() -> None:
         return
     name = arguments[0]
     if name not in COMMANDS:
-        _refuse(f"{name!r} is no command", name)
+        _refuse(f"{name!r} is not a command", name)
     require_jax()
     sys.argv = [name, *arguments[1:]]
     runpy.run_module(f"cervix_jax.{name}", run_name="__main__", alter_sys=True)
 
 
 def listing() -> str:
-    """All commands with what each does."""
+    """All commands with a one-line description of each."""
     rows = [f"  {name:<10} {_summary(name)}" for name in COMMANDS]
     return "\n".join(
         [
@@ -45,16 +45,17 @@ def listing() -> str:
             "",
             *rows,
             "",
-            "cervix <command> --help lists the flags of a command. A first run, without data:",
+            "cervix <command> --help lists the flags of a command. A first run that needs no data:",
             "  cervix main --config=configs/rcan.py",
         ]
     )
 
 
 def check_module(original: Sequence[str]) -> None:
-    """Ends a process that was started with `-m` and a module of this package that is no command.
+    """Exit with an error if `python -m` names a module of this package that is not a command.
 
-    Python would do nothing for some of them, and name `__main__` for others.
+    Without this check Python would run some modules without any effect, and report a missing
+    `__main__` for others.
 
     Args:
       original: the command line of Python, `sys.orig_argv`.
@@ -63,19 +64,19 @@ def check_module(original: Sequence[str]) -> None:
     if name in COMMANDS:
         require_jax()
     elif name and name not in TOOLS:
-        _refuse(f"python -m cervix_jax.{name}: there is no such command", name)
+        _refuse(f"python -m cervix_jax.{name} is not a command", name)
 
 
 def require_jax() -> None:
-    """Ends the process where JAX cannot be imported for a setting in the environment."""
+    """Exit with an error if an environment variable prevents the import of JAX."""
     try:
         import jax  # noqa: F401
     except ValueError as error:
-        _end(f"{error}; unset that environment variable, or give it a value that JAX knows.")
+        _end(f"{error}; unset that environment variable, or set it to a value that JAX accepts.")
 
 
 def _module(original: Sequence[str]) -> str:
-    """What follows `cervix_jax.` in `python -m cervix_jax.<name>`; "" if it is not that."""
+    """The `<name>` of `python -m cervix_jax.<name>`; "" for any other command line."""
     for option, value in zip(original, [*original[1:], ""], strict=True):
         if option.startswith("-") and not option.startswith("--"):
             before, _, joined = option.partition("m")
@@ -102,7 +103,10 @@ def _end(message: str) -> None:
 
 
 def _summary(name: str) -> str:
-    """The first sentence of a command's docstring; read and not imported, which takes seconds."""
+    """The first paragraph of a command's docstring, read from the file.
+
+    Importing the module instead would take seconds.
+    """
     file = _PACKAGE / f"{name}.py"
     file = file if file.is_file() else _PACKAGE / name / "__main__.py"
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""

@@ -1,36 +1,36 @@
-"""The flags by which commands find a run or a data set: one text and one default each."""
+"""Flags that several commands share to select a run or a data set."""
 
 from absl import flags
 
 from cervix_jax import progress
 
-flags.disclaim_key_flags()  # what is defined here belongs to the command that asked for it
+flags.disclaim_key_flags()  # flags defined here belong to the command that calls the function
 
 RUN_FLAGS = {
     "workdir": ("", "Folder of the run."),
-    "step": ("best", "Checkpoint: best, latest, or a step."),
-    "manual_dir": ("", "Folder of the raw files; default where the run's config says."),
-    "data_dir": ("", "Folder of prepared data; default where the run's config says."),
+    "step": ("best", "Checkpoint to load: best, latest, or a step number."),
+    "manual_dir": ("", "Folder with the raw files; default as in the run's config."),
+    "data_dir": ("", "Folder with prepared data; default as in the run's config."),
 }
-"""Name to default and help."""
+"""Flag to (default, help)."""
 
 
 def run_flags(*names: str, required: bool = False) -> None:
     """Define `--workdir`, `--step`, `--manual_dir` and `--data_dir`.
 
-      run_flags(required=True)         # all four; a command line without --workdir is bad input
+      run_flags(required=True)         # all four; --workdir must be given
       run_flags("workdir", "step")     # for a command that reads no data
 
     Args:
-      *names: which of them; all if none is named.
-      required: whether the command can do nothing without `--workdir`.
+      *names: the flags to define; all four if empty.
+      required: whether `--workdir` must be given.
     """
     for name in names or RUN_FLAGS:
         default, text = RUN_FLAGS[name]
         flags.DEFINE_string(name, default, text)
     if required:
         flags.register_validator(
-            "workdir", bool, "give the folder of a trained run, e.g. --workdir=runs/rcan"
+            "workdir", bool, "the folder of a trained run is missing; give e.g. --workdir=runs/rcan"
         )
 
 
@@ -50,7 +50,7 @@ def class_map_flag() -> None:
     flags.DEFINE_multi_string(
         "class_map",
         [],
-        "Class that has another name in the data, as <name in the run>=<name in the data>.",
+        "Class with a different name in the data, as <name in the run>=<name in the data>.",
     )
 
 
@@ -59,10 +59,14 @@ def dataset_flags(text: str, name: str = "dataset") -> None:
 
     Args:
       text: help of `--dataset`.
-      name: what to call that flag.
+      name: name of the flag in place of "dataset".
     """
     flags.DEFINE_string(name, "", text)
     flags.DEFINE_multi_string(
-        "setting", [], f"Variation of --{name} as name=value, e.g. confounding=1."
+        "setting", [], f"Setting of the data set of --{name} as name=value, e.g. confounding=1."
     )
-    flags.DEFINE_bool("check_counts", True, "Insist on its official number of images.")
+    flags.DEFINE_bool(
+        "check_counts",
+        True,
+        "Require the official number of images in every class of the data set.",
+    )

@@ -1,4 +1,4 @@
-"""What `--help` of a command prints: what it does, an example, its flags in groups."""
+"""The text that `--help` of a command prints: description, examples and grouped flags."""
 
 import sys
 import textwrap
@@ -15,17 +15,17 @@ HELP = ("--help", "-help", "-h", "--h", "--helpshort")
 
 
 def wants_help(argv: Sequence[str]) -> bool:
-    """Whether a command line asks for help before any `--`."""
+    """Whether a command line contains a help flag before any `--`."""
     options = argv[: argv.index("--")] if "--" in argv else argv
     return any(option in HELP for option in options)
 
 
 def usage(groups: Mapping[str, Sequence[str]], config: Any = None) -> str:
-    """The help of the running command.
+    """The help text of the running command.
 
     Args:
-      groups: titles and the names of flags below them; flags in no group come last.
-      config: the config whose fields are listed, with their values.
+      groups: titles and the names of the flags below them; other flags come last.
+      config: a config whose fields and values are listed; None lists none.
     """
     module = sys.modules["__main__"]
     lines = [textwrap.dedent(module.__doc__ or "").strip()]
@@ -45,7 +45,7 @@ def _describe(flag: flags.Flag) -> str:
     boolean = flag.parser is not None and flag.parser.flag_type() == "bool"
     name = f"--[no]{flag.name}" if boolean else f"--{flag.name}"
     text = " ".join((flag.help or "").split())
-    if isinstance(flag, flags.MultiFlag):  # instead of what absl appends to a full stop
+    if isinstance(flag, flags.MultiFlag):  # replaces the text that absl appends after a full stop
         text = text.removesuffix(_REPEATED).rstrip(".") + "; may be repeated."
     if flag.default not in (None, "", []) and not boolean:
         value = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
@@ -56,7 +56,10 @@ def _describe(flag: flags.Flag) -> str:
 
 
 def _columns(name: str, text: str, column: int) -> str:
-    """A name, and from `column` on a text in lines of `WIDTH`; below a name that is too long."""
+    """A name and, from `column` on, a text wrapped at `WIDTH`.
+
+    The text starts on the next line if the name is too long.
+    """
     body = textwrap.wrap(text, WIDTH - column, break_on_hyphens=False, break_long_words=False)
     start = f"  {name}"
     if not body:
@@ -66,7 +69,7 @@ def _columns(name: str, text: str, column: int) -> str:
 
 
 def _fields(config: Any) -> Iterator[str]:
-    """Each field with its value, meaning, and range or choices; an empty line between sections."""
+    """Each field with its value, meaning, and range or choices; sections are separated by lines."""
     from cervix_jax.config.fields import fields_of, leaves, section_of  # imports JAX: only here
 
     table = fields_of(str(config.get("data", {}).get("dataset", "")))
@@ -90,7 +93,7 @@ def _fields(config: Any) -> Iterator[str]:
             setting = table[name]
             notes = [setting.limits()] if setting.limits() else []
             notes += [f"default {setting.default!r}"] if value is None else []
-            # A range stays on one line.
+            # Keep a range on one line.
             kept = [
                 note if "," in note else note.replace(" ", "\N{NO-BREAK SPACE}") for note in notes
             ]

@@ -1,7 +1,8 @@
-"""SIGTERM: a machine that is taken away asks first, and the run saves and stops.
+"""Handling of SIGTERM: before a machine is preempted, the run saves its state and stops.
 
-With `jax.distributed` the signal may reach only one of the processes, and all must stop at the
-same point. There JAX notes the signal, and the processes agree through its preemption service.
+With `jax.distributed` the signal may reach only one of the processes, but all must stop at the
+same point. In that case JAX receives the signal, and the processes agree on the point through JAX's
+preemption service.
 """
 
 import contextlib
@@ -13,23 +14,23 @@ from collections.abc import Iterator
 import jax
 from jax.experimental import multihost_utils
 
-# The service wants numbers that only grow, the same on every process, also over several runs.
+# The service requires increasing numbers that agree between processes, also over several runs.
 _polls = itertools.count(1)
 
 
 class Preempted(BaseException):
-    """The process was asked to stop; what was done so far is saved.
+    """The process received SIGTERM and stopped after saving its progress.
 
-    Not an `Exception`, as `KeyboardInterrupt` is none: it must pass through libraries that catch
-    what they call fails with.
+    Like `KeyboardInterrupt` this class does not derive from `Exception`, so that libraries which
+    catch every `Exception` let it pass.
     """
 
 
 class StopRequest:
-    """Notes SIGTERM instead of dying of it, while the block lasts.
+    """Context in which SIGTERM is recorded instead of ending the process.
 
-    In a thread other than the main one, and where `jax.distributed` already notes the signal, it
-    installs no handler. Blocks may lie inside each other; what one notes, all know.
+    No handler is installed in a thread other than the main one, or if `jax.distributed` already
+    handles the signal. Contexts can be nested; a signal is then recorded in all of them.
     """
 
     def __init__(self):
@@ -49,32 +50,35 @@ class StopRequest:
             signal.signal(signal.SIGTERM, self._previous)
 
     def reached(self) -> bool:
-        """Whether to stop here.
+        """Whether the process should stop here.
 
-        With several processes all must ask at the same points, and all get the same answer.
+        With several processes, all must call this at the same points; all get the same answer.
         """
         if self._outer is not None and self._outer.reached():
             self._noted = True
         if not self._noted and jax.distributed.is_initialized():
-            # A RuntimeError means that somebody disabled the service: then nothing is noted.
+            # A RuntimeError means that the service is disabled; the signal is then not recorded.
             with contextlib.suppress(RuntimeError):
                 self._noted = multihost_utils.reached_preemption_sync_point(next(_polls))
         return self._noted
 
     def check(self, stage: str) -> None:
-        """Stop here if asked to; `stage` says where, for the message.
+        """Stop here if SIGTERM was received.
+
+        Args:
+          stage: the current stage of the work, for the message.
 
         Raises:
-          Preempted: the process was asked to stop.
+          Preempted: SIGTERM was received.
         """
         if self.reached():
             raise Preempted(f"stopped in {stage}")
 
     @contextlib.contextmanager
     def at_once(self, stage: str) -> Iterator[None]:
-        """A block in which nothing is lost: the signal ends it at once with `Preempted`.
+        """A block without unsaved work, which SIGTERM ends immediately with `Preempted`.
 
-        With `jax.distributed` that happens at its start and its end only.
+        With `jax.distributed` the signal takes effect only at the start and the end of the block.
         """
         self.check(stage)
         self._idle_in = stage

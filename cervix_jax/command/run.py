@@ -1,4 +1,4 @@
-"""How every command starts and how it ends on bad input: one line on stderr, exit code 2."""
+"""Start and exit of all commands; bad input gives one line on stderr and exit code 2."""
 
 import contextlib
 import logging
@@ -24,9 +24,9 @@ from cervix_jax.files.storage import storage_problem
 flags.disclaim_key_flags()  # --progress belongs to the command that is run
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
-EXIT_PREEMPTED = 75  # saved before it stopped; the same command goes on (EX_TEMPFAIL)
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
-EXIT_UNREAD = 141  # 128 + SIGPIPE, as they report `head` and the like before it
+EXIT_PREEMPTED = 75  # saved, then stopped; repeating the command resumes (EX_TEMPFAIL)
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as in shells
+EXIT_UNREAD = 141  # 128 + SIGPIPE, as in shells if the reader of a pipe (e.g. `head`) has ended
 
 
 def run_command(
@@ -40,24 +40,25 @@ def run_command(
 ) -> None:
     """Parse the flags of `sys.argv`, call `main(argv)` and exit.
 
-    Exit codes: what `main` returns (None is 0), 2 for `InputError`, for flags that cannot be
-    parsed and for storage that is full or cannot be used, 130 for Ctrl-C, 141 where nobody reads
-    the output any more; any other exception keeps its traceback and ends with 1.
+    Exit codes: the return value of `main` (None is 0); 2 for an `InputError`, for invalid flags and
+    for storage that is full or unusable; 130 for Ctrl-C; 141 if the reader of the output has ended.
+    Any other exception prints its traceback and exits with 1.
 
     Args:
-      main: gets the program name and the positional arguments.
-      default_config: value of the flag `--config` where the command line has none. Give it here
-        and None to `DEFINE_config_file`, which would otherwise parse the command line on import.
+      main: called with the program name and the positional arguments.
+      default_config: value of `--config` if the command line has none. Give it here and None to
+        `DEFINE_config_file`, which would otherwise parse the command line on import.
       positional: whether arguments without a flag are allowed.
-      groups: how `--help` orders the flags, by title.
-      devices: whether to see that the devices which JAX_PLATFORMS asks for are there; not where
-        the processes of a run must connect first.
-      alone: whether to hold what the command writes; not where the processes of a run hold it
-        together, as training does.
+      groups: the groups of flags in `--help`, by title.
+      devices: whether to check that the devices requested by JAX_PLATFORMS are available. Set it to
+        False if the processes of a run must connect first.
+      alone: whether to lock the output against other commands. Set it to False if the processes of
+        a run share the lock, as in training.
     """
 
     def begin(argv: list[str]) -> Any:
-        from cervix_jax.command.startup import require_devices, start_jax  # JAX: not for --help
+        # Imports JAX, which `--help` does not need.
+        from cervix_jax.command.startup import require_devices, start_jax
 
         if flags.FLAGS.progress != progress.mode():  # given as two words
             progress.start(flags.FLAGS.progress, _command_name())
@@ -96,7 +97,7 @@ def _run(
             remaining = _parse_flags(argv)
             if len(remaining) > 1 and not positional:
                 raise InputError(
-                    f"unexpected argument {remaining[1]!r}; options are written --name=value."
+                    f"unexpected argument {remaining[1]!r}; write options as --name=value."
                 )
             return remaining
 
@@ -106,7 +107,7 @@ def _run(
             if sys.stdout is not None:
                 sys.stdout.flush()
     except BrokenPipeError:
-        if sys.stdout is not None:  # what is still to come
+        if sys.stdout is not None:  # discard the remaining output
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_UNREAD)
     except InputError as error:
@@ -118,8 +119,8 @@ def _run(
         if problem is None:
             raise
         _fail(
-            f"{getattr(error, 'filename', None) or 'a file'}: {problem}; make space, or choose "
-            "another place."
+            f"{getattr(error, 'filename', None) or 'a file'}: {problem}; free some space, or "
+            "choose another folder."
         )
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -138,7 +139,7 @@ def _command_name() -> str:
 
 
 def _expand_homes() -> None:
-    """`~` in --workdir=~/runs/a and --out=~/a.csv is the home folder; shells leave it as it is."""
+    """Expand `~` in --workdir=~/runs/a and --out=~/a.csv, which shells do not expand."""
     for name in ("out", "workdir"):
         given = flags.FLAGS[name].value if name in flags.FLAGS else None
         if given:
@@ -147,7 +148,7 @@ def _expand_homes() -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Holds what this command writes: its `--out`, or its part of the `--workdir`."""
+    """Lock the output of this command: its `--out`, or its part of the `--workdir`."""
     given = {
         name: str(flags.FLAGS[name].value or "")
         for name in ("out", "workdir")
@@ -164,11 +165,14 @@ def _alone() -> Iterator[None]:
 
 
 def _quieten_libraries() -> None:
-    """Show this package's own notes, and only warnings of other libraries: Orbax has 20 a save."""
+    """Log messages of this package, but only warnings of other libraries.
+
+    Orbax alone logs 20 messages per checkpoint.
+    """
     own = str(Path(__file__).parents[1])
 
     def keep(record: logging.LogRecord) -> bool:
-        # TFDS warns, with all its fields, of every configuration that is not one by name.
+        # TFDS warns of every config that is not registered by name, and lists all its fields.
         tfds = f"{os.sep}tensorflow_datasets{os.sep}" in record.pathname
         loud = logging.ERROR if tfds else logging.WARNING
         chatty = record.levelno < loud and not record.pathname.startswith(own)
@@ -179,16 +183,16 @@ def _quieten_libraries() -> None:
 
 def _fail(message: str) -> None:
     line = " ".join(message.split())
-    # Names of files may hold what a terminal takes for commands.
+    # File names may contain control sequences of terminals.
     safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
     print(f"error: {safe}", file=sys.stderr)
     sys.exit(EXIT_BAD_INPUT)
 
 
 def _config_first(argv: Sequence[str], default: str | None) -> list[str]:
-    """Put `--config` before its overrides, where ml_collections wants it; add the default.
+    """Put `--config` before its overrides, as ml_collections requires, and add the default.
 
-    Its path becomes that of the file which `find_config` finds.
+    The path is replaced by the file that `find_config` finds.
     """
     program, rest = argv[0], list(argv[1:])
     options = rest[: rest.index("--")] if "--" in rest else rest
@@ -208,31 +212,31 @@ def _config_first(argv: Sequence[str], default: str | None) -> list[str]:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """Flags into `flags.FLAGS`; every way in which that fails is an `InputError`."""
+    """Parse the flags into `flags.FLAGS`; any failure becomes an `InputError`."""
     try:
         remaining = flags.FLAGS(list(argv))
         for flag in _config_flags():
-            # A config file that cannot be read shows only when the config is first touched.
+            # An unreadable config file raises an error only when the config is first accessed.
             if flag.value is not None and not hasattr(flag.value, "lock"):
                 raise InputError(
-                    f"--{flag.name}={_given(argv, flag.name)}: get_config gives "
-                    f"{type(flag.value).__name__}; it must give an ml_collections.ConfigDict."
+                    f"--{flag.name}={_given(argv, flag.name)}: get_config returns "
+                    f"{type(flag.value).__name__}; it must return an ml_collections.ConfigDict."
                 )
     except SystemExit:
-        sys.exit(0)  # --help and its like; absl would say 1
+        sys.exit(0)  # --help and similar flags, for which absl would exit with 1
     except Exception as error:
         raise _explain(error, argv) from error
     return remaining
 
 
 def _given_config(argv: Sequence[str]) -> Any:
-    """The config that `argv` names, if it can be read."""
+    """The config that `argv` names; None if it cannot be read."""
     for flag in _config_flags():
         path = _given(argv, flag.name)
         try:
             return flag.parser.parse(path) if path and flag.parser else None
         except Exception:
-            return None  # help is given all the same
+            return None  # print the help without the fields
     return None
 
 
@@ -267,7 +271,7 @@ def _explain(error: BaseException, argv: Sequence[str]) -> InputError:
     frames = traceback.extract_tb(cause.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     where = next((f"--{name}={path}" for name, path in given.items() if path), "the flags")
-    return InputError(f"{where}: cannot be read: {type(cause).__name__}: {cause}{place}")
+    return InputError(f"{where} cannot be read: {type(cause).__name__}: {cause}{place}")
 
 
 def _root(error: BaseException) -> BaseException:
@@ -286,8 +290,8 @@ def _given(argv: Sequence[str], name: str) -> str | None:
 
 
 def _unknown_field(flag: flags.Flag, path: str | None, argv: Sequence[str]) -> InputError | None:
-    """What is wrong with the first override `--config.<field>` that the config does not have."""
-    from cervix_jax.config.fields import meant_field  # imports JAX: only where it is asked for
+    """The error for the first override `--config.<field>` of an unknown field; None without one."""
+    from cervix_jax.config.fields import meant_field  # imports JAX, so only when needed
 
     overrides = [a for a in argv if a.lstrip("-").removeprefix("no").startswith(f"{flag.name}.")]
     if path is None or not overrides or flag.parser is None:
@@ -295,7 +299,7 @@ def _unknown_field(flag: flags.Flag, path: str | None, argv: Sequence[str]) -> I
     try:
         known = list(_fields(flag.parser.parse(path)))
     except Exception:
-        return None  # the config file itself is at fault; that is reported instead
+        return None  # the config file itself has an error, which is reported instead
     for override in overrides:
         option = override.partition("=")[0].lstrip("-")
         field = option[option.index(".") + 1 :]

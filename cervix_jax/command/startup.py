@@ -1,4 +1,4 @@
-"""What every command sets up before it begins."""
+"""Setup of JAX and logging that every command performs first."""
 
 import importlib.util
 import os
@@ -12,7 +12,7 @@ from absl import logging
 from cervix_jax import jax_settings
 from cervix_jax.errors import InputError
 
-# What libtpu asks the metadata of a TPU's machine for, and for minutes where there is none.
+# Values that libtpu otherwise requests from the metadata server; without one it waits for minutes.
 NO_TPU = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
@@ -22,22 +22,22 @@ NO_TPU = {
 
 
 def start_jax() -> None:
-    """Have JAX as every command has it, whatever the environment says; starts no device."""
+    """Configure JAX identically for every command, whatever the environment; starts no device."""
     report_failures_once()
     cache_compilations()
     quieten_absent_tpu()
     if changed := jax_settings.reset():
         logging.warning(
-            "Not used: %s. Every command has JAX's defaults, so that runs can be compared.",
+            "Ignored: %s. All commands use JAX's default settings to keep runs comparable.",
             ", ".join(changed),
         )
 
 
 def quieten_absent_tpu(buses: Path = Path("/sys/bus/pci/devices")) -> None:
-    """Keep libtpu from complaining, where it is installed on a machine without a TPU.
+    """Suppress libtpu's error messages if it is installed on a machine without a TPU.
 
-    It serves `cervix_jax.compile` there. JAX loads it all the same, and it prints errors on what it
-    cannot learn of machines that are not there.
+    On such machines libtpu serves `cervix_jax.compile`. JAX loads it in every process, and libtpu
+    prints errors when it finds no TPU metadata.
     """
     if importlib.util.find_spec("libtpu") is None:
         return
@@ -48,10 +48,10 @@ def quieten_absent_tpu(buses: Path = Path("/sys/bus/pci/devices")) -> None:
 
 
 def require_devices() -> None:
-    """Start the devices, where the environment asks for a kind of them.
+    """Start the devices if JAX_PLATFORMS requests a kind of device.
 
     Raises:
-      InputError: there is none of that kind.
+      InputError: no device of that kind is available.
     """
     wanted = os.environ.get("JAX_PLATFORMS", "")
     try:
@@ -60,16 +60,16 @@ def require_devices() -> None:
     except Exception as error:  # JAX asserts, or raises what the library of the devices raises
         reason = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
         raise InputError(
-            f"JAX_PLATFORMS={wanted}: JAX finds no such device here{reason}; unset JAX_PLATFORMS, "
-            "or give JAX_PLATFORMS=cpu."
+            f"JAX_PLATFORMS={wanted}: JAX finds no such device{reason}; unset JAX_PLATFORMS, or "
+            "set JAX_PLATFORMS=cpu."
         ) from error
 
 
 def cache_compilations() -> None:
-    """Keep compiled programs in a per-user folder, so that a second start is faster.
+    """Cache compiled programs in a per-user folder to speed up later starts.
 
-    One folder a processor model, since code compiled for one CPU may not run on another. The
-    environment variable JAX_COMPILATION_CACHE_DIR overrides it.
+    Each processor type has its own folder, since code compiled for one CPU may not run on another.
+    The environment variable JAX_COMPILATION_CACHE_DIR overrides the location.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
@@ -78,10 +78,10 @@ def cache_compilations() -> None:
 
 
 def report_failures_once() -> None:
-    """Leave it to this command to say what failed in reading or writing a checkpoint.
+    """Report a failure to read or write a checkpoint once, as the command's own error.
 
-    Orbax also logs what it raises, with a traceback from each of its threads, and leaves
-    coroutines and callbacks behind whose event loop is closed (seen in 0.12.8).
+    Without this filter Orbax also logs its exceptions, with a traceback from each of its threads,
+    and leaves coroutines and callbacks behind whose event loop is closed (seen in 0.12.8).
     """
     orbax = f"{os.sep}orbax{os.sep}"
 
@@ -93,7 +93,7 @@ def report_failures_once() -> None:
     previous = sys.unraisablehook
 
     def hook(unraisable) -> None:
-        code = getattr(unraisable.object, "cr_code", None)  # of a coroutine that was given up
+        code = getattr(unraisable.object, "cr_code", None)  # of an abandoned coroutine
         given_up = code is not None and orbax in code.co_filename
         if not given_up and "Event loop is closed" not in str(unraisable.exc_value):
             previous(unraisable)

@@ -1,12 +1,12 @@
-r"""Compile the programs of a config for a TPU that is not there: memory, cycles, messages, time.
+r"""Compile a config's programs for a TPU, without one: memory, cycles, messages and time.
 
   python -m cervix_jax.compile --config=configs/rcan.py:sipakmed/single_cell --topology=v5e:2x4 \
       --batch_size=256 --programs=train --out=rcan_v5e.json
 
-Needs the extra `tpu` (pip install 'cervix_jax[tpu]'), no TPU and no data. It says whether training,
-evaluation, prediction, integrated gradients and the exported program fit into a chip's memory, and
-estimates their time: docs/accelerators.md explains every line. A large network takes minutes for
-each program. Every field can be set with --config.<field>=<value>.
+The command requires the extra `tpu` (pip install 'cervix_jax[tpu]') but no TPU and no data. It
+reports whether training, evaluation, prediction, integrated gradients and the exported program fit
+into a chip's memory, and estimates their time. docs/accelerators.md explains every line. A large
+model takes minutes per program. Set any field with --config.<field>=<value>.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ from cervix_jax.config.fields import check_fields
 from cervix_jax.files.atomic import replacing, write_json
 
 GROUPS = {
-    "What is compiled": ["config", "programs", "batch_size", "num_classes"],
-    "For which chips": ["topology"],
-    "What is found": ["largest_batch", "out", "texts"],
+    "Programs": ["config", "programs", "batch_size", "num_classes"],
+    "Chips": ["topology"],
+    "Results": ["largest_batch", "out", "texts"],
 }
 
 
 def main(argv: list[str]) -> None:
-    """Command line."""
+    """Compile the programs that the flags of the command line select."""
     del argv
     use_cpu()
     args = flags.FLAGS
     given = args["config"].config_filename  # pyright: ignore[reportAttributeAccessIssue]
     check_fields(args.config, f"--config={given}")
     with contextlib.ExitStack() as stack:
-        # Before the minutes that compilations take it is seen that the file can be written.
+        # Check that the file can be written before compiling for minutes.
         out = stack.enter_context(replacing(args.out)) if args.out else None
         report = compile_config(
             args.config,
@@ -57,26 +57,29 @@ def main(argv: list[str]) -> None:
 
 
 def define_flags() -> None:
-    """Flags of this command."""
+    """Define the flags of this command."""
     config_flags.DEFINE_config_file(
-        "config", None, "A config file, with its argument after a colon.", lock_config=True
+        "config", None, "Config file, as <file>[:<argument>]; required.", lock_config=True
     )
     flags.DEFINE_string(
-        "topology", "v5e:2x4", "The slice: v4, v5e, v5p or v6e and its shape, or v5litepod-8."
+        "topology",
+        "v5e:2x4",
+        "TPU slice: v4, v5e, v5p or v6e with its shape, or a type such as v5litepod-8.",
     )
-    flags.DEFINE_list("programs", list(PROGRAMS), "Which programs, with commas between them.")
+    flags.DEFINE_list("programs", list(PROGRAMS), "Programs to compile, separated by commas.")
     flags.DEFINE_integer(
         "batch_size", 0,
-        "Images of a call on all chips together, of every program; default the config's own.",
+        "Batch size of every program over all chips, in images; 0 uses the batch sizes of the "
+        "config.",
     )  # fmt: skip
-    flags.DEFINE_integer("num_classes", 0, "Classes; default those of the data set.")
+    flags.DEFINE_integer("num_classes", 0, "Number of classes; 0 uses that of the data set.")
     flags.DEFINE_enum(
         "largest_batch", "estimate", LARGEST,
-        "The largest batch that fits: estimated from the one compilation, verified by a few "
-        "more, or not looked for.",
+        "Method to find the largest batch that fits: estimated from the first compilation, "
+        "verified with further compilations, or none.",
     )  # fmt: skip
-    flags.DEFINE_string("out", "", "A JSON file for all that was found.")
-    flags.DEFINE_string("texts", "", "A folder for the compiled texts, <program>.hlo.gz.")
+    flags.DEFINE_string("out", "", "JSON file for the complete results.")
+    flags.DEFINE_string("texts", "", "Folder for the compiled programs, <program>.hlo.gz.")
     flags.mark_flag_as_required("config")
 
 

@@ -77,7 +77,7 @@ def main(argv: list[str]) -> None:
             print(f"written to {out}")
         return
     if others and not args.ensemble:
-        raise InputError(f"unexpected argument {others[0]!r}; options are written --name=value.")
+        raise InputError(f"unexpected argument {others[0]!r}; write options as --name=value.")
     # Read first: a faulty file must stop the command before anything is evaluated and written.
     strange = read_table(args.outliers, labelled=False) if args.outliers else None
     adapt = args.adapt or ""

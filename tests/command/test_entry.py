@@ -48,7 +48,7 @@ def test_what_is_no_command_says_so(module, meant):
     done = run("-m", f"cervix_jax.{module}")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: python -m cervix_jax.{module}: there is no such command")
+    assert line.startswith(f"error: python -m cervix_jax.{module} is not a command")
     assert (f"python -m cervix_jax.{meant}?" in line) if meant else ("did you mean" not in line)
 
 
@@ -80,7 +80,7 @@ def test_a_command_by_name_is_the_module(tmp_path):
 def test_a_command_that_is_none():
     done = run("-m", "cervix_jax", "train")
     assert done.returncode == 2
-    assert "'train' is no command; did you mean python -m cervix_jax.main?" in done.stderr
+    assert "'train' is not a command; did you mean python -m cervix_jax.main?" in done.stderr
 
 
 def test_a_setting_that_jax_does_not_know_is_named():

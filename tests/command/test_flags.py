@@ -46,5 +46,5 @@ def test_they_are_flags_of_the_command_that_asked(command):
 def test_a_run_that_is_needed_and_not_given_is_bad_input(command):
     done = command("required=True")
     assert done.returncode == 2
-    assert "give the folder of a trained run, e.g. --workdir=runs/rcan" in done.stderr
+    assert "the folder of a trained run is missing; give e.g. --workdir=runs/rcan" in done.stderr
     assert command("").returncode == 0

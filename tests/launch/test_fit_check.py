@@ -69,7 +69,7 @@ def test_what_does_not_fit_is_said_with_the_way_out(compiler, tmp_path):
     fits, lines = check(tmp_path)
     assert fits is False
     assert "WARNING: batch_size=4096 does not fit on v5litepod-8: it needs 32.0 GiB" in lines[-1]
-    assert "by an estimate 1024 images do" in lines[-1]
+    assert "the estimated largest batch size is 1024" in lines[-1]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_cannot_be_checked_is_one_line(compiler, tmp_path, answer, reason):
 def test_without_the_compiler_one_line_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr(fit_check, "NEEDED", ("no_such_package",))
     assert check(tmp_path) == (
-        None, ["memory: not checked, since no_such_package is not installed here."],
+        None, ["memory: not checked, because no_such_package is not installed here."],
     )  # fmt: skip
 
 

@@ -171,7 +171,7 @@ def test_a_run_from_request_to_end(gcloud, capsys):
     node = ["CREATING", "READY"]
     workers = [NONE, RUNNING, RUNNING, EXIT(0) + EXIT(0)]
     assert sit(gcloud, queue=queue, node=node, workers=workers) == (0, 1, 1, 1)
-    assert "The run is done" in capsys.readouterr().out
+    assert "The run is finished" in capsys.readouterr().out
 
 
 def test_uncommitted_changes_are_refused_before_there_are_machines(monkeypatch, capsys):
@@ -179,7 +179,7 @@ def test_uncommitted_changes_are_refused_before_there_are_machines(monkeypatch, 
     monkeypatch.setattr(Launch, "_git", lambda self, *argv: " M x" if "status" in argv else "abc")
     monkeypatch.setattr(Runner, "_start", lambda *argv, **pipes: pytest.fail("a command was run"))
     assert main(["babysit", *SLICE, *TRAIN]) == 2
-    assert "not committed" in capsys.readouterr().err
+    assert "uncommitted changes" in capsys.readouterr().err
 
 
 def test_the_commit_stays_that_of_the_start(monkeypatch):
@@ -219,7 +219,7 @@ def test_a_failure_is_not_repeated_and_keeps_the_machines(gcloud, capsys, code):
 def test_limits_give_the_machines_back(gcloud, capsys):
     found = sit(gcloud, "--max_restarts=2", queue=[NOT_FOUND, "SUSPENDED"])
     assert found == (1, 3, 4, 0)  # three deleted to be replaced, and once more at the end
-    assert "--max_restarts=2 are used up" in capsys.readouterr().out
+    assert "--max_restarts=2 is reached" in capsys.readouterr().out
     found = sit(gcloud, "--max_restarts=2", queue=["ACTIVE"], node=["READY"], workers=[EXIT(75)])
     assert found == (1, 0, 1, 3)
     assert sit(gcloud, "--max_hours=0", queue=["WAITING_FOR_RESOURCES"]) == (1, 0, 1, 0)
@@ -245,7 +245,7 @@ def test_what_hosts_report_together():
     assert judge(["exit 0", "none"]) == "restart"
 
 
-NO_CONFIG = ([], "the training has no --config; give it after --")
+NO_CONFIG = ([], "--config is missing; give it after --")
 
 
 @pytest.mark.parametrize("dry_run", [[], ["--dry_run"]])
@@ -257,11 +257,11 @@ NO_CONFIG = ([], "the training has no --config; give it after --")
         for command in ("up", "run", "babysit")
         for case in (
             (["--config=configs/rcnn.py"], "--config=configs/rcnn.py: there is no such file in"),
-            (["--config=/tmp/rcan.py"], "the machines have the files of the checkout alone"),
-            (["--config=README.md"], "--config=README.md is no Python file"),
+            (["--config=/tmp/rcan.py"], "the machines have only the files of the checkout"),
+            (["--config=README.md"], "--config=README.md is not a Python file"),
             (
                 ["--config=tests/selection.py:x"],
-                "--config=tests/selection.py:x defines no get_config",
+                "--config=tests/selection.py:x defines no function get_config",
             ),
         )
     ],
@@ -327,11 +327,15 @@ def test_down_twice_is_no_error(gcloud, capsys):
 @pytest.mark.parametrize(
     ("argv", "answers", "message"),
     [
-        (["up"], {"queue": ["SUSPENDED"]}, "rcan exists already and is SUSPENDED; remove it with"),
-        (["up", "--type=v5e-8"], {}, "v5e is called v5litepod"),
-        (["run", *TRAIN], {"bucket": ["EUROPE-WEST4"]}, "gs://b/rcan lies in europe-west4"),
+        (
+            ["up"],
+            {"queue": ["SUSPENDED"]},
+            "rcan already exists in the state SUSPENDED; delete it with",
+        ),
+        (["up", "--type=v5e-8"], {}, "the name of v5e is v5litepod"),
+        (["run", *TRAIN], {"bucket": ["EUROPE-WEST4"]}, "gs://b/rcan is in europe-west4"),
         (["run", "--workdir=runs/x"], {}, "give gs://BUCKET/FOLDER, or the absolute path"),
-        (["run", "--type=v5litepod-16", *TRAIN], {}, "is several machines, which cannot share"),
+        (["run", "--type=v5litepod-16", *TRAIN], {}, "has several machines, which cannot share"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(gcloud, capsys, argv, answers, message):

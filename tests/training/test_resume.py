@@ -112,7 +112,7 @@ def test_a_real_process_saves_on_sigterm_and_says_so_by_its_exit_code(
     wait_for(lambda: list_steps(tmp_path / "checkpoints"), process)
     process.terminate()
     output = finish(process, 75)
-    assert "saved. The same command goes on from there." in output
+    assert "saved. Repeat the command to resume from there." in output
     stopped = list_steps(tmp_path / "checkpoints")[-1]
     assert f"stopped at step {stopped} of 90" in output
     finish(start(tmp_path, data, *ARGUMENTS))

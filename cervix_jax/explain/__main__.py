@@ -279,7 +279,7 @@ def _define_field_flags() -> None:
 
     flags.DEFINE_string("cells", "", "Table of cells that predict --field=cells wrote.")
     flags.DEFINE_string("cell", "", "Numbers of cells in --cells, separated by commas; default the "
-                        "16 most suspicious cells of each field.")  # fmt: skip
+                        "16 cells of each field most likely to be abnormal.")  # fmt: skip
     flags.DEFINE_string("slide", "", "Path or file name of one field in --cells; default all "
                         "fields.")  # fmt: skip
     flags.DEFINE_string("fields", "", "Data set of fields with marked nuclei, on which relevance "
@@ -287,14 +287,14 @@ def _define_field_flags() -> None:
     flags.DEFINE_string("detector", KNOWN, "Detector of the cells in --fields: known uses the "
                         "marked nuclei; other values as for predict.")  # fmt: skip
     flags.DEFINE_integer("max_fields", 0, "Maximum number of fields; 0 means all.", lower_bound=0)
-    flags.DEFINE_string("class", "", "Class to explain; default the predicted class of each cell "
-                        "and the worst class of each field.")  # fmt: skip
-    flags.DEFINE_float("mpp", 0.0, "Scale of the fields in micrometres a pixel; default from the "
-                       "file or the data set.", lower_bound=0)  # fmt: skip
+    flags.DEFINE_string("class", "", "Class to explain; default the predicted class of each cell, "
+                        "and for a field the most severe class found in it.")  # fmt: skip
+    flags.DEFINE_float("mpp", 0.0, "Scale of the fields in micrometres a pixel; 0 means the value "
+                       "in the file or of the data set.", lower_bound=0)  # fmt: skip
     flags.DEFINE_float("crop", 0.0, "Side of the square around each cell, in pixels of the field; "
-                       "default the run's field of view.", lower_bound=0)  # fmt: skip
+                       "0 means the run's field of view.", lower_bound=0)  # fmt: skip
     flags.DEFINE_integer("field_cells", FIELD_CELLS, "Maximum number of cells in a field's map, "
-                         "the most suspicious first; 0 means all.", lower_bound=0)  # fmt: skip
+                         "the most likely abnormal ones first; 0 means all.", lower_bound=0)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -294,7 +294,7 @@ def _define_field_flags() -> None:
     flags.DEFINE_float("crop", 0.0, "Side of the square around each cell, in pixels of the field; "
                        "0 means the run's field of view.", lower_bound=0)  # fmt: skip
     flags.DEFINE_integer("field_cells", FIELD_CELLS, "Maximum number of cells in a field's map, "
-                         "the most likely abnormal ones first; 0 means all.", lower_bound=0)  # fmt: skip
+                         "most likely abnormal first; 0 means all.", lower_bound=0)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ def test_nodes():
     ("rule", "steps", "message"),
     [
         ("simpson", 4, "quadrature='simpson': give one of gauss_legendre"),
-        ("trapezoid", 1, "trapezoids need at least 2"),
+        ("trapezoid", 1, "the trapezoid rule needs at least 2"),
         ("riemann_left", 0, "steps=0: give a whole number"),
         ("riemann_left", 2.5, "steps=2.5: give a whole number"),
     ],

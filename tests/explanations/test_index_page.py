@@ -41,7 +41,7 @@ def test_the_page_shows_sheets_measures_and_settings(folder):
     assert path == folder / "index.html"
     text = path.read_text(encoding="utf-8")
     assert "<h1>Explanations of &lt;tiny&gt; on clinic</h1>" in text
-    assert "8 images of 4 groups, 2 predicted wrongly" in text
+    assert "8 images of 4 groups, 2 wrongly classified." in text
     assert "<td>0.25 (0.125 to 0.5)</td>" in text
     assert '<th scope="row">(random)</th>' in text
     assert "insertion ↑: comes in" in text

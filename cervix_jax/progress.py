@@ -154,7 +154,7 @@ class Bar(tqdm):
         super().close()
 
     def _report(self, event: str, phase: str) -> None:
-        elapsed = round(self._time() - self.start_t, 3) if hasattr(self, "start_t") else 0.0
+        elapsed = round(time.time() - self.start_t, 3) if hasattr(self, "start_t") else 0.0
         report(
             event, phase=phase, done=self.n, total=self.total, unit=self.unit.strip(),
             phase_seconds=elapsed,

@@ -128,7 +128,7 @@ def check_features(name: str, builder: tfds.core.DatasetBuilder) -> None:
         group: (tfds.features.Text, "tfds.features.Text(), the GROUP_FEATURE"),
     }
     for feature, (kind, wanted) in kinds.items():
-        found = features.get(feature)
+        found: Any = features.get(feature)
         fits = isinstance(found, kind)
         if fits and feature == "image":
             fits = found.shape[-1] == 3

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
+from tensorflow_datasets.core import utils as tfds_utils
 
 from cervix_jax import progress
 from cervix_jax.data.prepared import encoded_records, load_fingerprints, write_index
@@ -120,18 +121,19 @@ def prepare(
 @contextlib.contextmanager
 def _bars_of_tfds() -> Iterator[None]:
     """A block in which the bars that TFDS draws obey `--progress` too."""
-    own = tfds.core.utils.tqdm
+    library: Any = tfds_utils  # `tqdm` there is a function
+    own = library.tqdm
 
     def bar(*args: Any, desc: str = "", **kwargs: Any) -> progress.Bar:
         phase = desc.partition("/")[0].rstrip(". ").lower()  # without the path of a file
         return progress.Bar(*args, desc=phase, **kwargs)
 
     if progress.mode() != "bar":
-        tfds.core.utils.tqdm = bar
+        library.tqdm = bar
     try:
         yield
     finally:
-        tfds.core.utils.tqdm = own
+        library.tqdm = own
 
 
 def check_files(

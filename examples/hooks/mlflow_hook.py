@@ -8,7 +8,7 @@ sqlite:///mlflow.db, and MLFLOW_EXPERIMENT_NAME the experiment. A run that is re
 curve if every start has the same MLFLOW_RUN_ID.
 """
 
-import mlflow
+import mlflow  # pyright: ignore[reportMissingImports]
 
 
 def log(step: int, epoch: int, values: dict[str, float]) -> None:

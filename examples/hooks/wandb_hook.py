@@ -8,7 +8,7 @@ WANDB_MODE=offline keeps the metrics in `wandb/` until `wandb sync`. A run that 
 its curve if every start has the same WANDB_RUN_ID, and WANDB_RESUME=allow.
 """
 
-import wandb
+import wandb  # pyright: ignore[reportMissingImports]
 
 
 def log(step: int, epoch: int, values: dict[str, float]) -> None:

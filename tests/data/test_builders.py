@@ -217,28 +217,32 @@ def test_names_that_clash_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_command_takes_an_installed_data_set(tmp_path):
-    entry = {"drawn_squares": "DrawnSquares"}
-    plugin = write_package(tmp_path / "plugin", "squares", SOURCE, datasets=entry)
+def test_every_command_takes_an_installed_data_set_and_model(tmp_path):
+    plugin = write_package(
+        tmp_path / "plugin", "squares", f"from small import small\n{SOURCE}",
+        datasets={"drawn_squares": "DrawnSquares"}, models={"net_of_squares": "small"},
+    )  # fmt: skip
     name, data = "drawn_squares/default", f"--data_dir={tmp_path / 'data'}"
+    places = os.pathsep.join(map(str, (plugin, ROOT, ROOT / "tests")))
 
     def run(command: str, *arguments: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", f"cervix_jax.{command}", *arguments], cwd=ROOT, text=True,
-            env=os.environ | {"PYTHONPATH": f"{plugin}{os.pathsep}{ROOT}"}, capture_output=True,
-            timeout=400,
+            env=os.environ | {"PYTHONPATH": places}, capture_output=True, timeout=400,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert "80 examples, 20 groups (slide_id)" in run("prepare", f"--dataset={name}", data)
-    assert "drawn_squares" in run("audit", f"--dataset={name}", data, f"--out={tmp_path}/audit")
+    run("audit", f"--dataset={name}", data, f"--out={tmp_path}/audit")
     folder = f"--workdir={tmp_path / 'run'}"
-    run(
-        "main", f"--config=configs/efficientnet_lite0.py:{name}", folder,
-        f"--config.data.data_dir={tmp_path / 'data'}", "--config.num_epochs=1",
+    trained = run(
+        "main", f"--config=configs/rcan.py:{name}", folder, "--config.num_epochs=1",
+        "--config.model.name=net_of_squares", f"--config.data.data_dir={tmp_path / 'data'}",
         "--config.image_size=32", "--config.batch_size=16", "--config.split.folds=4",
     )  # fmt: skip
+    assert "n = 20" in trained
+    assert "bright" in trained
     on = run("evaluate", folder, f"--on={name}", data, f"--out={tmp_path / 'on'}")
     assert "80" in on
 

@@ -1,4 +1,4 @@
-"""The page of an explained run: sheets, measures with intervals, settings, and how to read them."""
+"""HTML page of an explained run: sheets, measures with intervals, settings, and how to read it."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -45,17 +45,17 @@ def write_index(
     The page embeds small previews and links to the files in full.
 
     Args:
-      folder: of the explanations.
-      report: what `measures.json` holds; its tables are shown where methods were measured.
-      sheets: names of methods whose sheet was drawn.
+      folder: folder of the explanations.
+      report: contents of `measures.json`; its tables are shown if methods were measured.
+      sheets: names of methods with a sheet.
       pictures: names of `PICTURES` that were drawn.
-      left_out: method to why it was left out.
+      left_out: skipped method to the reason.
 
     Returns:
-      The page.
+      Path of the page.
 
     Raises:
-      InputError: it cannot be written.
+      InputError: the page cannot be written.
     """
     measured = bool(report["measures"])
     shown = [("measures", measured), ("sheets", sheets), ("pictures", pictures)]
@@ -106,7 +106,7 @@ def _preview(path: Path) -> str:
 def _settings(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     methods = report["methods"]
     first = next(iter(methods.values()))["settings"]
-    rows = [("Model", report["model"]), ("Weights of step", str(report["step"]))]
+    rows = [("Model", report["model"]), ("Checkpoint step", str(report["step"]))]
     rows += [(name.replace("_", " ").capitalize(), str(first[name])) for name in _SHARED
              if name in first]  # fmt: skip
     rows.append(("Seed", str(report["selection"]["seed"])))

@@ -67,7 +67,7 @@ def write_index(
         headline=summary.headline(dict(report)) if measured else "",
         count=facts["n"],
         split=report["split"],
-        target=report["target"],
+        target="true" if report["target"] == "label" else report["target"],
         tables=summary.tables(dict(report)) if measured else [],
         sheets=[_sheet(folder, name) for name in sheets],
         pictures=[

@@ -7,6 +7,8 @@ IMAGES are files, folders, quoted patterns, or `-` for a list of paths on standa
 holds for every image the class, the probabilities and two scores that help to flag
 out-of-distribution images, confidence and energy. If the run was evaluated with validation images,
 the table also holds a conformal set: classes that include the true one with a chosen probability.
+`--html` also writes a page with counts, a histogram of the confidence and thumbnails of the most
+and least certain images and of those with the highest energy.
 `--field=window` and `--field=nuclei` predict whole fields of view: each field gets a row, a heat
 map and a GeoJSON file for QuPath. `--field=cells` detects the cells of fields and whole-slide
 images: the table gets a row for each cell, `<out>_fields.csv` a row for each field or slide, and

@@ -180,7 +180,7 @@ def _making(facts: dict[str, Any]) -> list[tuple[str, str]]:
     temperature = facts.get("temperature")
     return [
         ("Run", str(facts.get(RUN, "unknown"))),
-        ("Weights of step", str(facts["step"])),
+        ("Checkpoint step", str(facts["step"])),
         ("Digest of the weights", str(facts["weights"])),
         ("Images", f"brought to {facts['image_size']} x {facts['image_size']} pixels, "
          f"{facts['resize']}"),

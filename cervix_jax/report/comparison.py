@@ -101,7 +101,7 @@ RUN_ROWS: Mapping[str, Callable[[Evaluated], str]] = {
     "Images": lambda run: f"{run.report.n} of {run.report.groups} groups",
     "Split protocol": lambda run: protocol_text(run.report),
     "Leakage": lambda run: leakage_text(run.report),
-    "Weights of step": lambda run: str(run.report.step or "not known"),
+    "Checkpoint step": lambda run: str(run.report.step or "not known"),
 }
 
 

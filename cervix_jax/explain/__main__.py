@@ -6,8 +6,8 @@
 The command writes these files to `<workdir>/explain`: `index.html` (a page of the sheets, measures
 and settings), `maps/<method>.npz` (raw, signed maps), `sheets/<method>.png`, `measures.json`,
 `measures.csv` and `figure.png` (the paper's figure). If the model has channel attention, it also
-writes `channel_attention.csv` and `channel_attention.png`. A second call skips finished files. With `--dataset`, the command explains images of another data set
-and measures where the maps lie.
+writes `channel_attention.csv` and `channel_attention.png`. A second call skips finished files. With
+`--dataset`, the command explains images of another data set and measures where the maps lie.
 
 Fields of view and slides, one map for each cell and one for the whole field:
 

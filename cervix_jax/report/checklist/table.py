@@ -152,7 +152,11 @@ def csv_text(filled: Sequence[Filled]) -> str:
 
 
 def _rows() -> list[dict[str, str]]:
-    text = resources.files("cervix_jax.report.checklist").joinpath("items.csv").read_text(encoding="utf-8")
+    text = (
+        resources.files("cervix_jax.report.checklist")
+        .joinpath("items.csv")
+        .read_text(encoding="utf-8")
+    )
     return list(csv.DictReader(io.StringIO(text)))
 
 

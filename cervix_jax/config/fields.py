@@ -106,8 +106,10 @@ FIELDS: dict[str, Setting] = {
     ),
     "split.protocol": Setting(
         "cluster",
-        "Method to assign images to train, val and test; cluster and block keep each group in one "
-        "split, joined also keeps groups together that share an image",
+        "Method to assign images to train, val and test: paper is the paper's split by file name, "
+        "paper_clusters the same for whole groups, random ignores groups, cluster keeps each group "
+        "in one split, joined also keeps groups together that share an image, block assigns "
+        "contiguous group numbers",
         choices=_table("data.splits", "PROTOCOLS"),
     ),
     "split.fold": Setting(

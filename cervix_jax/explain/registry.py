@@ -261,7 +261,7 @@ def baselines_of(
     baselines: Baselines | Baseline = "white",
     input_range: InputRange | None = None,
 ) -> Any:
-    """What a method takes as baselines; None where it takes none. Arguments as for `explain`.
+    """The baselines that a method receives; None if it takes none. Arguments as for `explain`.
 
     Raises:
       InputError: it needs images, or the range of them, and was not given any.

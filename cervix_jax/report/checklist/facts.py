@@ -1,4 +1,4 @@
-"""What a run stores of the study that it belongs to, as sentences by name."""
+"""Facts that a run stores about its study, as sentences by name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ ABSENT = {
     "selection": "No validation images were left to choose a checkpoint.",
     "thresholds": "No threshold was chosen on validation images. Evaluate with validation images.",
 }
-"""Why a run may not hold a fact, and what adds it."""
+"""Reason why a run may not store a fact, and the command that adds it."""
 
 
 def read_facts(
@@ -36,12 +36,12 @@ def read_facts(
     report: EvaluationReport,
     contents: Mapping[str, Any],
 ) -> dict[str, str]:
-    """The facts that a run holds, by name; a fact that it does not hold is left out.
+    """The facts that a run stores, by name; facts that it does not store are omitted.
 
     Args:
-      folder: the run's.
-      split: whose evaluation is shown.
-      config: of the run.
+      folder: the run's folder.
+      split: the split whose evaluation is shown.
+      config: config of the run.
       report: the evaluation of that split.
       contents: `measured`, `changes`, `externals` and `limits` of the page, see
         `cervix_jax.report.contents`.

@@ -1,4 +1,4 @@
-"""Facts about the results of a run; "" stands for a fact that the run does not hold."""
+"""Facts about the results of a run; "" stands for a fact that the run does not store."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Facts about data, model and training; "" stands for a fact that the run does not hold."""
+"""Facts about data, model and training; "" stands for a fact that the run does not store."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ def _source(study: Study) -> str:
     text = f"{title if title == name else f'{title} ({name})'}, version {version}"
     counts = data.get("examples")
     text += f", {sum(counts.values())} images" if counts else ""
-    drawn = " The images are drawn: they show no patient."
+    drawn = " The images are synthetic and show no patient."
     return f"{text}.{drawn if study.report.dataset.startswith('cervix_phantom/') else ''}"
 
 
@@ -75,7 +75,7 @@ def _split(study: Study) -> str:
     if report.protocol not in ONE_SPLIT:
         text += f", fold {report.fold} of {report.folds}"
     text += f", split seed {study.config.get('split.seed', 'unknown')}."
-    return text + (" Validation images were trained on too." if report.refit else "")
+    return text + (" The validation images were also used for training." if report.refit else "")
 
 
 def _disjoint(study: Study) -> str:

@@ -1,4 +1,4 @@
-"""What the facts for the reporting checklists are read from."""
+"""Sources of the facts for the reporting checklists."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +11,12 @@ class Study(NamedTuple):
     """A run and one evaluation of it.
 
     Attributes:
-      folder: the run's.
-      stem: how the names of the evaluation's files begin, e.g. "test".
+      folder: the run's folder.
+      stem: common beginning of the names of the evaluation's files, e.g. "test".
       config: flat fields of its config.
-      environment: content of `env.json`; {} where the file is missing.
+      environment: content of `env.json`; {} if the file is missing.
       report: the evaluation.
-      decisions: what was chosen on validation images, or None.
+      decisions: temperature and thresholds chosen on validation images, or None.
       contents: content of the page, see `cervix_jax.report.contents`.
     """
 

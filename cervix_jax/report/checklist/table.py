@@ -1,11 +1,11 @@
-"""Three reporting checklists, item by item: what the run answers and what the author has to write.
+"""Three reporting checklists, item by item: answers of the run and open items for the author.
 
 `items.csv` lists the items: `facts` names the facts that answer an item, see `facts`, and `author`
-what remains to be written where the facts do not answer all of it. Topics are in our own words.
+describes the text that the author must add. Topics are in our own words.
 
-Numbers and topics follow public item-by-item transcriptions of the checklists, which name the
-published article or supplement as what they were compared with. The articles themselves were not
-at hand when `items.csv` was made, so compare the numbers with the form of the journal.
+Numbers and topics follow public item-by-item transcriptions of the checklists, which were compared
+with the published article or supplement by their authors. The articles themselves were not
+available when `items.csv` was made, so compare the numbers with the form of the journal.
 """
 
 import csv
@@ -30,8 +30,8 @@ class Checklist(NamedTuple):
     """A published checklist.
 
     Attributes:
-      title: what people call it.
-      source: where it is published.
+      title: common name.
+      source: published article.
       items: number of its numbered items.
     """
 
@@ -62,12 +62,12 @@ class Item(NamedTuple):
     """An item, filled in.
 
     Attributes:
-      number: of the item, with the letter of a sub-item.
-      section: of the article.
-      topic: what the item is about, in our own words.
-      status: "answered" where the run holds all of it, "partly", or "author".
+      number: number of the item, with the letter of a sub-item.
+      section: section of the article.
+      topic: topic of the item, in our own words.
+      status: "answered" if the run stores the full answer, "partly", or "author".
       answer: facts of the run, or "".
-      to_write: what the author has to write, or "".
+      to_write: text that the author must add, or "".
     """
 
     number: str
@@ -82,8 +82,8 @@ class Filled(NamedTuple):
     """A checklist, filled in.
 
     Attributes:
-      checklist: which one.
-      items: in its order.
+      checklist: the published checklist.
+      items: its items in order.
     """
 
     checklist: Checklist

@@ -80,7 +80,7 @@ for folder, rate in ((FIRST, 3e-3), (SECOND, 1e-4)):
     config.data.data_dir = str(HERE / "prepared")
     config.data.settings.clusters_per_class = 10
     config.data.settings.cells_per_cluster = 4
-    config.image_size, config.batch_size, config.num_epochs = 32, 20, 8
+    config.image_size, config.batch_size, config.num_epochs = 32, 20, 20
     config.learning_rate = rate
     report = train_and_evaluate(config, folder)
     print(f"{folder.name}: accuracy {report['accuracy']:.2f} on {report['n']} test images")

@@ -237,7 +237,7 @@ def test_every_command_takes_an_installed_data_set_and_model(tmp_path):
     run("audit", f"--dataset={name}", data, f"--out={tmp_path}/audit")
     folder = f"--workdir={tmp_path / 'run'}"
     trained = run(
-        "main", f"--config=configs/rcan.py:{name}", folder, "--config.num_epochs=1",
+        "main", f"--config=configs/resnet50.py:{name}", folder, "--config.num_epochs=1",
         "--config.model.name=net_of_squares", f"--config.data.data_dir={tmp_path / 'data'}",
         "--config.image_size=32", "--config.batch_size=16", "--config.split.folds=4",
     )  # fmt: skip

@@ -94,7 +94,7 @@ def test_without_decisions_there_are_no_sets_and_the_command_says_so(
     predict(cells, workdir=without_decisions, out=out)
     assert "conformal_set" not in read_rows(out)[0]
     (line,) = [t for t in capsys.readouterr().err.splitlines() if "no conformal_set" in t]
-    assert "test_decisions.json is not there" in line
+    assert "test_decisions.json does not exist" in line
     with pytest.raises(InputError, match="--calibrated: there is no temperature"):
         predict(cells, workdir=without_decisions, out=out, calibrated=True, overwrite=True)
 

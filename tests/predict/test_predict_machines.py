@@ -102,7 +102,7 @@ def test_what_the_command_says(predict, workdir, cells, tmp_path, capfd, monkeyp
     assert not predict(cells, workdir=workdir, out=out)
     told = capfd.readouterr()
     assert told.err.startswith("shard 2/4 by SLURM_ARRAY_TASK_ID=2 of SLURM_ARRAY_TASK_COUNT=4; ")
-    assert "--shard=1/1 takes all" in told.err
+    assert "--shard=1/1 predicts all images" in told.err
     assert "8/8" in told.err  # the bar counts its share, a batch of 8
     part = tmp_path / "p.csv.shard-2-of-4.part"
     assert told.out == (

@@ -52,7 +52,7 @@ from cervix_jax.statistics.ranking import auroc_and_average_precision, choose_th
 from cervix_jax.statistics.table import PredictionTable
 
 SPECIFICITY = 0.9
-CHOSEN = "chosen"  # beside the kinds of rules: the one that other folds choose
+CHOSEN = "chosen"  # in addition to the kinds of rules: the kind chosen on the other folds
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ The first command writes RESULTS.md, docs/results.png, benchmarks/results/reprod
 benchmarks/results/predictions/. It removes the predictions of rows that the reproduction does not
 have. Text for the head of the page comes from `reproduce --note`.
 
-The second command keeps the published numbers. It writes the page and the picture anew, with
+The second command keeps the published numbers. It writes the page and the picture again, with
 another text in the head if --note is given.
 """
 

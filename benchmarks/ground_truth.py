@@ -157,7 +157,9 @@ class Study:
             f"{region}: {kind}" if region == "halo" else f"{region}, {label}: {kind}"
             for region, label, kind in wanted
         ]
-        return table(["method: share over area share", *heads, "agrees with filling"], lines)
+        return table(
+            ["method (share of relevance / share of area)", *heads, "agrees with filling"], lines
+        )
 
     def sanity(self) -> str:
         """Similarity of the maps to those of random weights, and to edges."""
@@ -177,8 +179,13 @@ class Study:
             edges = measures.similarity(reduced, trained[EDGES][few]).spearman_absolute
             values = (alike.spearman_signed, alike.spearman_absolute, alike.ssim_absolute, edges)
             lines.append([name, *(estimate(measures.summarise(v, names)) for v in values)])
-        heads = ["rank correlation", "of absolute values", "SSIM", "with the edges (trained)"]
-        return table(["method: fresh weights", *heads], lines)
+        heads = [
+            "rank correlation",
+            "rank correlation of absolute values",
+            "SSIM",
+            "trained model: rank correlation with the edges",
+        ]
+        return table(["method", *heads], lines)
 
     def background(self) -> str:
         """Mass on the background: the confounded and the free network on the same images."""
@@ -218,8 +225,8 @@ class Study:
                         for each in (before, after)
                     ]
             lines.append([label, *cells, *moved])
-        heads = [f"method: mass on the {region} over its area", *networks]
-        return table([*heads, "difference of the mass", "of the rank"], lines)
+        heads = [f"method (mass on the {region} / its area)", *networks]
+        return table([*heads, "difference of mass", "difference of rank"], lines)
 
     def chosen(self, images: str, networks: Iterable[str]) -> np.ndarray:
         """Test cells that all networks classify correctly: one of each of the first clusters."""

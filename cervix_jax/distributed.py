@@ -138,7 +138,7 @@ def check_divides(field: str, batch_size: int, mesh: Mesh) -> None:
     if batch_size <= 0 or batch_size % devices:
         nearest = max(devices, batch_size // devices * devices)
         raise InputError(
-            f"{field}={batch_size} does not divide by the {devices} devices; "
+            f"{field}={batch_size} is not divisible by the {devices} devices; "
             f"use a multiple of {devices}, e.g. {nearest}."
         )
 

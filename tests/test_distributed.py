@@ -83,7 +83,7 @@ def test_three_devices_need_no_other_batch_size(prepared, tmp_path):
         cwd=TESTS.parent, timeout=300, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "2 of 3 devices are used, since 3 do not share batch_size=8 equally" in done.stderr
+    assert "2 of 3 devices are used, because 3 cannot share batch_size=8 equally" in done.stderr
 
 
 @pytest.mark.slow

@@ -57,8 +57,8 @@ def slice_mesh(place: Slice) -> Mesh:
     except Exception as error:  # of libtpu, of many kinds
         reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"--topology={place.name}: libtpu {libtpu_version()} gives no such slice ({reason}); "
-            "try another, or another version of jax[tpu]."
+            f"--topology={place.name}: libtpu {libtpu_version()} does not offer this slice "
+            f"({reason}); try another, or another version of jax[tpu]."
         ) from error
     return Mesh(np.array(found), (DATA_AXIS,), axis_types=(AxisType.Auto,))
 

@@ -74,7 +74,7 @@ def compile_config(
     if batch_size % place.chips:
         near = max(place.chips, batch_size // place.chips * place.chips)
         raise InputError(
-            f"--batch_size={batch_size} does not divide by the {place.chips} chips of "
+            f"--batch_size={batch_size} is not divisible by the {place.chips} chips of "
             f"{place.name}; use a multiple of {place.chips}, e.g. {near}."
         )
     config = config.copy_and_resolve_references()
@@ -117,7 +117,7 @@ def compile_config(
             shape |= {"images_a_chip": program.images_a_chip}
             report["programs"][name] = shape | {"same_as": same}
             continue
-        say(f"{name}: compiling for {place.name}, which takes minutes for a large network")
+        say(f"{name}: compiling for {place.name}, which takes minutes for a large model")
         phase = "rest" if name == "train" else "forward"
         found, compiled = program_facts(program, place, phase=phase)
         if name == "train" and largest != "off":
@@ -167,7 +167,7 @@ def _largest(
 def _fitting(
     subject: Subject, images_a_chip: int, place: Slice, say: Callable[[str], None]
 ) -> dict[int, dict[str, Any]]:
-    say(f"train: compiling with {images_a_chip} images a chip, to find the largest batch")
+    say(f"train: compiling with {images_a_chip} images per chip to find the largest batch")
     program = dataclasses.replace(subject, images_a_chip=images_a_chip).lower("train")
     memory, _ = compile_for_memory(program, place)
     return {images_a_chip: memory} if memory["fits"] else {}
@@ -177,7 +177,7 @@ def _classes(config: ml_collections.ConfigDict) -> int:
     builder = str(config.data.dataset).partition("/")[0]
     if builder not in BUILT:
         raise InputError(
-            f"config.data.dataset={config.data.dataset!r}: its classes are known only once it is "
+            f"config.data.dataset={config.data.dataset!r}: the classes are known only after it is "
             "read; give --num_classes."
         )
     return len(BUILT[builder].names)

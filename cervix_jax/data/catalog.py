@@ -126,7 +126,7 @@ def load(
             raise
         raise InputError(
             f"{name}: cannot be prepared under {kwargs.get('data_dir', 'the default data_dir')} "
-            f"({problem}); make space, or give another data_dir."
+            f"({problem}); free some space, or give another data_dir."
         ) from error
     dataset = _open(name, builder, manual)
     if check_counts:
@@ -220,7 +220,7 @@ def _open(name: str, builder, manual: ManualDir) -> Dataset:
     if twice := [each for each, count in Counter(index["filenames"]).items() if count > 1]:
         raise InputError(
             f"{name}: the builder gives {len(twice)} file names to more than one example (such as "
-            f"{twice[0]!r}); predictions and splits need one name an example. Correct the builder, "
+            f"{twice[0]!r}); predictions and splits need unique names. Correct the builder, "
             f"delete {path} and run again."
         )
     sizes = sampled_sizes(source)

@@ -154,7 +154,11 @@ def coarsen(class_names: Sequence[str], level: int) -> tuple[tuple[str, ...], np
         given = ", ".join(class_names)
         raise InputError(
             f"hierarchies: the classes {given} cannot be joined to {level}; "
-            + (f"choose {' or '.join(map(str, known))}." if known else "no hierarchy knows them.")
+            + (
+                f"choose {' or '.join(map(str, known))}."
+                if known
+                else "they belong to no known hierarchy."
+            )
         )
     names, system = list(class_names), _find(class_names)
     for coarser in chain[: known.index(level) + 1]:

@@ -68,12 +68,12 @@ def read_nuclei(path: Path) -> list[Nucleus]:
         key = (nucleus.image, nucleus.cell_id)
         if key in seen:
             raise InputError(
-                f"{nucleus.where}: cell {nucleus.cell_id} of {nucleus.image} is there already "
-                f"({seen[key].rpartition(', ')[2]}); remove one."
+                f"{nucleus.where}: cell {nucleus.cell_id} of {nucleus.image} is listed twice, "
+                f"also in {seen[key].rpartition(', ')[2]}; remove one."
             )
         seen[key] = nucleus.where
     if not nuclei:
-        raise InputError(f"{path}: holds no cells; download it again.")
+        raise InputError(f"{path}: contains no cells; download it again.")
     return nuclei
 
 
@@ -91,7 +91,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no JSON ({error}); download it again.") from error
+        raise InputError(f"{path}: is not valid JSON ({error}); download it again.") from error
     if not isinstance(fields, list):
         raise InputError(f"{path}: must be a list of images; download it again.")
     for number, field in enumerate(fields, 1):

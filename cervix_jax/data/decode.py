@@ -249,7 +249,7 @@ def _squared(image: Image.Image, size: int, mode: str, resampling, colour) -> np
 
 def _given(scale: float | None) -> float:
     if scale is None or not scale > 0:  # a caller forgot it; no user's input gets here
-        raise ValueError(f'scale={scale}: resize mode "scale" needs a positive one')
+        raise ValueError(f'scale={scale}: resize mode "scale" requires a positive value')
     return scale
 
 

@@ -138,8 +138,8 @@ def _arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
         raise
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"{path}: is damaged or no file of fingerprints ({error}); remove it, and it is made "
-            "anew where the images are."
+            f"{path}: is damaged or not a file of fingerprints ({error}); delete it, and it is "
+            "created again if the images are available."
         ) from error
 
 

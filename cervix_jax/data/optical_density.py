@@ -44,7 +44,7 @@ def match_reference(images: jax.Array) -> jax.Array:
     """
     if images.ndim < 3:
         raise InputError(
-            f"images have shape {images.shape}: a stain is matched of whole images, [H, W, 3]"
+            f"images have shape {images.shape}: stain matching requires whole images, [H, W, 3]"
         )
     density = optical_density(images)
     mean = density.mean((-3, -2), keepdims=True)

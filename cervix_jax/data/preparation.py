@@ -90,8 +90,8 @@ def prepare(
         if not manual.is_dir():
             raise InputError(
                 f"{name} is not prepared under {builder.data_dir_root} and its files cannot be "
-                "downloaded automatically; give manual_dir=/path/to/the/unpacked/files (what must "
-                f"lie there: `python -m cervix_jax.prepare --dataset={name} --instructions`)."
+                "downloaded automatically; give manual_dir=/path/to/the/unpacked/files "
+                f"(required files: `python -m cervix_jax.prepare --dataset={name} --instructions`)."
             )
     if Path(builder.data_dir).exists():
         raise InputError(

@@ -93,7 +93,7 @@ def assign_splits(
     if empty and not (protocol in ONE_SPLIT and ratios[1] == 0 and empty == ["val"]):
         raise InputError(
             f"split.protocol={protocol!r}, split.folds={folds}: {len(names)} examples in "
-            f"{len(np.unique(group_names))} groups leave nothing for {' and '.join(empty)}; "
+            f"{len(np.unique(group_names))} groups leave no examples for {' and '.join(empty)}; "
             "use fewer folds or more data."
         )
     splits = np.empty(len(names), dtype="<U5")
@@ -105,7 +105,7 @@ def _check_fold(protocol: str, fold: int, folds: int) -> None:
     if protocol in ONE_SPLIT:
         if fold != 0:
             raise InputError(
-                f"split.fold={fold}: the protocol {protocol!r} is one split; use fold 0."
+                f"split.fold={fold}: the protocol {protocol!r} has a single split; use fold 0."
             )
         return
     check_count("split.folds", folds, 2)

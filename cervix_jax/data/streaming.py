@@ -118,7 +118,7 @@ def stream(batches: grain.MapDataset, workers: int) -> Iterator[dict[str, np.nda
             raise
         except Exception as error:  # of the system, of pickle, of Grain where a process has died
             logging.warning(
-                "Images are decoded in threads from here on, since worker processes fail here "
+                "Images are now decoded in threads, because worker processes fail on this machine "
                 "(%s: %s); batches stay the same.",
                 type(error).__name__, " ".join(str(error).split()),
             )  # fmt: skip

@@ -42,6 +42,7 @@ def _link(folder: Path) -> Path:
             _kept.append(own)
             return link
     raise InputError(
-        f"{folder}: has signs that checkpoints cannot have in their path, and no link to it can be "
-        f"made in {tempfile.gettempdir()}; choose a path of letters, digits, '-', '_' and '.'."
+        f"{folder}: the path has characters that checkpoints do not support, and no link "
+        f"to it can be created in {tempfile.gettempdir()}; choose a path of letters, digits, "
+        "'-', '_' and '.'."
     )

@@ -149,7 +149,9 @@ def add_once(paths: dict, key: object, path: Path) -> None:
       InputError: the item has a file already; names both.
     """
     if key in paths:
-        raise InputError(f"{paths[key]} and {path} are the same item twice; remove one of them.")
+        raise InputError(
+            f"{paths[key]} and {path} are duplicates of the same item; remove one of them."
+        )
     paths[key] = path
 
 

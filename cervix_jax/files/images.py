@@ -237,7 +237,7 @@ def _decoded(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image
     with _opened(name, stream, max_pixels) as image:
         if _has_pages(image):
             raise UnreadableImage(
-                name, "holds several images", "save the one that is meant by itself"
+                name, "holds several images", "save the wanted image as a separate file"
             )
         image.load()
         # A TIFF is turned when it is loaded, and then says so no more.
@@ -293,7 +293,7 @@ def _named(name: Path | str, max_pixels: int) -> Iterator[None]:
         ) from error
     except MemoryError as error:
         raise UnreadableImage(
-            name, "takes more memory than there is", "cut or shrink it"
+            name, "requires more memory than is available", "cut or shrink it"
         ) from error
     except Exception as error:  # Pillow's plug-ins raise many types for damaged files
         unknown = isinstance(error, UnidentifiedImageError)  # says no more than that

@@ -62,7 +62,7 @@ def user_path(text: str | Path, name: str = "") -> Path:
         str(path).encode()
         path.lstat()
     except ValueError as error:
-        raise InputError(f"{where}: is no path in Unicode ({error}); rename it.") from error
+        raise InputError(f"{where}: is not a valid Unicode path ({error}); rename it.") from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(f"{where}: {error.strerror}; give a shorter path.") from error
@@ -81,7 +81,7 @@ def require_place_for_folder(path: Path, name: str) -> None:
     """
     nearest = next((place for place in (path, *path.parents) if place.exists()), path)
     if nearest.exists() and not nearest.is_dir():
-        raise InputError(f"{name}={path}: {nearest} is no folder; choose another place.")
+        raise InputError(f"{name}={path}: {nearest} is not a folder; choose another folder.")
 
 
 def why_no_file(path: Path | str) -> str:

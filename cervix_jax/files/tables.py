@@ -140,7 +140,7 @@ class Table:
             for line in itertools.islice(lines, _MAX_COMMENTS):
                 if "\0" in line:
                     raise InputError(
-                        f"{self.path}, line {skipped + 1}: is no text; save it as UTF-8."
+                        f"{self.path}, line {skipped + 1}: is not text; save it as UTF-8."
                     )
                 if not given and (mark := _SEPARATOR_LINE.fullmatch(line)):
                     given = mark[2]

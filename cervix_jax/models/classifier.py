@@ -145,7 +145,7 @@ def apart(images: jax.Array, views: int) -> jax.Array:
     batch, height, width, channels = images.shape
     if width % views:
         raise InputError(
-            f"images are {height} x {width} pixels; this network sees {views} squares side by "
+            f"images are {height} x {width} pixels; this model takes {views} squares side by "
             f"side, so the width must be a multiple of {views}."
         )
     split = images.reshape(batch, height, views, width // views, channels)

@@ -189,7 +189,7 @@ def _group_moments(x: jax.Array, group: int) -> Moments:
     images, channels = x.shape[0], x.shape[-1]
     if images % group:
         raise InputError(
-            f"{images} images do not divide into groups of norm_groups={group}; "
+            f"{images} images cannot be divided into groups of norm_groups={group}; "
             f"use a multiple of {group}."
         )
 

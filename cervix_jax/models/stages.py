@@ -45,5 +45,5 @@ def stage_of(path: Sequence[str | int]) -> int:
             return stage
     raise InputError(
         f"variable {name}: its stage is not known, so learning rates and randomisation by stage "
-        "cannot be used; call the network's parts stem, stage1 to stage4 and classifier."
+        "cannot be used; name the model's parts stem, stage1 to stage4 and classifier."
     )

@@ -126,7 +126,7 @@ def predict_adapted(
     """
     if pipeline.mesh.devices.size > 1:
         raise InputError(
-            "--adapt works on one device, since its statistics are of whole groups of images; "
+            "--adapt requires one device, because its statistics are of whole groups of images; "
             "set CUDA_VISIBLE_DEVICES=0, or leave it out."
         )
     names = np.asarray(groups, str) if way == "group" else np.zeros(len(indices), str)

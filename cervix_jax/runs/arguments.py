@@ -85,7 +85,7 @@ def run_folder(folder: str | Path) -> Path:
     for inner in (path, *path.parents[:2]):  # of checkpoints, or of one of them
         if inner.name == "checkpoints" and (inner.parent / "config.json").is_file():
             raise InputError(
-                f"{path} lies within a run; give its folder, {inner.parent}, and the checkpoint "
+                f"{path} is inside a run; give its folder, {inner.parent}, and the checkpoint "
                 "as step."
             )
     if path.is_file():

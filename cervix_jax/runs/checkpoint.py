@@ -157,7 +157,7 @@ class Checkpoints:
         distributed.wait_for_all("damaged")
         if distributed.is_main_process():
             logging.warning(
-                "%s/%d cannot be read (%s); moved to %s, going on from step %d.",
+                "%s/%d cannot be read (%s); moved to %s; resuming from step %d.",
                 self._folder, bad, damage, aside, going_on_from,
             )  # fmt: skip
             (self._folder / str(bad)).rename(aside)

@@ -58,7 +58,7 @@ def reading(checkpoint: Path) -> Iterator[None]:
             ) from error
         if _MISFIT.search(text):
             raise InputError(
-                f"{checkpoint}: is not of the network and optimiser of this config "
+                f"{checkpoint}: does not match the model and optimiser of this config "
                 f"({brief(error)}); give the config of its run, or another --workdir."
             ) from error
         if damage := find_damage(checkpoint, error):

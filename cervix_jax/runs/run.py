@@ -178,7 +178,7 @@ class Run:
         for number, image in enumerate(images):
             if reason := why_no_picture(np.asarray(image)):
                 raise InputError(
-                    f"image {number} {reason}; leave it out, or ask run.logits, which takes any "
+                    f"image {number} {reason}; leave it out, or use run.logits, which accepts any "
                     "pixels."
                 )
         return probabilities_of(logits)

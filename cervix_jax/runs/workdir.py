@@ -56,7 +56,7 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(fields, dict):
-            raise ValueError("it holds no fields")
+            raise ValueError("it contains no fields")
         return ml_collections.ConfigDict(as_of_today(fields))
     except FileNotFoundError as error:
         raise InputError(
@@ -159,7 +159,9 @@ def split_dataset_item(
     try:
         identity = DataIdentity.from_json(item.get("examples") or {})
     except (ValueError, LookupError, TypeError) as error:
-        raise DamagedCheckpointError(f"{path}: is not as it was written ({error})") from error
+        raise DamagedCheckpointError(
+            f"{path}: was changed after it was written ({error})"
+        ) from error
     return (item if identity is None else item | {"examples": identity.counts()}), identity
 
 

@@ -35,8 +35,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     _check_detector(config)
     if config.early_stopping_epochs and config.split.refit:
         raise InputError(
-            f"early_stopping_epochs={config.early_stopping_epochs} has nothing to watch with "
-            "split.refit=True, which trains on the validation images; leave one of them out."
+            f"early_stopping_epochs={config.early_stopping_epochs} cannot be combined with "
+            "split.refit=True, which trains on the validation images; remove one of them."
         )
 
 
@@ -50,8 +50,8 @@ def _check_resolution(wanted: ml_collections.ConfigDict) -> None:
     if not needs_scale(wanted.resize):
         if given:
             raise InputError(
-                f"data.microns_per_pixel={given:g} goes with data.resize=scale or "
-                f"{' or '.join(TWO_VIEWS)}, and data.resize is {wanted.resize}; set one of those, "
+                f"data.microns_per_pixel={given:g} requires data.resize=scale or "
+                f"{' or '.join(TWO_VIEWS)}, but data.resize is {wanted.resize}; set one of those, "
                 "or leave it out."
             )
         return
@@ -77,26 +77,26 @@ def _check_detector(config: ml_collections.ConfigDict) -> None:
     if is_detector != dataset.startswith("nuclei/"):
         others = "nuclei/fields or nuclei/phantom" if is_detector else "a network of images"
         raise InputError(
-            f"model.name={name} and data.dataset={dataset}: one finds nuclei and the other gives "
-            f"images a class; take {'data.dataset=' if is_detector else 'configs/nuclei.py, or '}"
-            f"{others}."
+            f"model.name={name} and data.dataset={dataset}: one is for nucleus "
+            f"detection and the other for image classification; use "
+            f"{'data.dataset=' if is_detector else 'configs/nuclei.py, or '}{others}."
         )
     if not is_detector:
         return
     if config.data.resize in TWO_VIEWS:
         raise InputError(
-            f"data.resize={config.data.resize}: is for labels of whole images; take another for a "
+            f"data.resize={config.data.resize}: requires one label per image; choose another for a "
             "detector of nuclei."
         )
     if config.image_size % MULTIPLE:
         raise InputError(
-            f"image_size={config.image_size}: a nucleus detector takes multiples of {MULTIPLE}."
+            f"image_size={config.image_size}: a nucleus detector requires multiples of {MULTIPLE}."
         )
     for field in ("loss.class_weights", "augment.mixup_alpha", "augment.cutmix_alpha",
                   "augment.cutout"):  # fmt: skip
         section, key = field.split(".")
         if config[section][key] not in (0, "none"):
             raise InputError(
-                f"{field}={config[section][key]}: is for labels of whole images; leave it out "
+                f"{field}={config[section][key]}: requires one label per image; leave it out "
                 "for a detector of nuclei."
             )

@@ -144,7 +144,7 @@ def _open(
     dataset, found = require_same_images(data, began, name)
     if found.regrouped:
         raise InputError(
-            f"{name}: {found.text()}, so the folds to come would not fit those that are done. "
+            f"{name}: {found.text()}, so the remaining folds would not match the finished ones. "
             "Restore the groups, or give another --workdir."
         )
     # The names of groups count too: a division draws them in their order.

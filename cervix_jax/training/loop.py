@@ -219,7 +219,7 @@ class Loop:
             )
         if total > self._left_out:
             logging.warning(
-                "Left out %d updates that were not finite between steps %d and %d.",
+                "Skipped %d non-finite updates between steps %d and %d.",
                 total - self._left_out, since, step,
             )  # fmt: skip
             self._left_out = total

@@ -162,7 +162,9 @@ def _train_and_evaluate(
             if workdir.split_dataset_item(kept_items["dataset"], path)[1] is None:
                 items["dataset"] = kept_items["dataset"]  # begun by a version that recorded less
             if start >= num_steps:
-                logging.info("All %d steps are done; evaluating the best checkpoint.", num_steps)
+                logging.info(
+                    "All %d steps are finished; evaluating the best checkpoint.", num_steps
+                )
             else:
                 logging.info("Resuming from step %d of %d.", start, num_steps)
         writer = writers.make_writer(folder, after_step=start)
@@ -196,7 +198,7 @@ def _restore_best(checkpoints: Checkpoints, folder: Path, best: int, target: Sta
     except DamagedCheckpointError as error:
         raise InputError(
             f"{folder}/checkpoints/{best}: the best checkpoint cannot be read ({error}); "
-            "restore it from a backup, or move that folder away to take the next best."
+            "restore it from a backup, or move that folder away to use the next best."
         ) from error
 
 
@@ -266,8 +268,8 @@ def training_mesh(config: ml_collections.ConfigDict) -> Mesh:
     if used < there and distributed.is_main_process():
         more = -(-size // there) * there * unit
         logging.warning(
-            "%d of %d devices are used, since %d do not share batch_size=%d equally; "
-            "--config.batch_size=%d uses all.",
+            "%d of %d devices are used, because %d cannot share batch_size=%d equally; "
+            "--config.batch_size=%d uses all of them.",
             used, there, there, config.batch_size, more,
         )  # fmt: skip
     return mesh

@@ -116,7 +116,7 @@ def common_identity(folders: Sequence[Path]) -> DataIdentity | None:
         if found.any:
             raise InputError(
                 f"{folder} was trained on other images than {first[0]}: {found.text()}. They are "
-                "no folds of one division; move the one away, and give the same command."
+                "not folds of the same split; move one of them away and repeat the command."
             )
     return None if first is None else first[1]
 
@@ -133,7 +133,7 @@ def require_same_images(
     dataset, found = examples_of(began, data.dataset, name=name, hint=elsewhere)
     if found.added:
         raise InputError(
-            f"{name} was begun with {len(began.filenames)} images, and {found.text()}. Remove them"
-            f"{elsewhere}"
+            f"{name} was started with {len(began.filenames)} images, and {found.text()}. "
+            f"Remove them{elsewhere}"
         )
     return dataset, found

@@ -170,7 +170,7 @@ CASES = [
         "a name that leads out", "prepare", (*FOLDER, "--setting=name=../x"), ("name='../x'",), tree
     ),
     _annotated("annotations without columns", "a,b\n", "line 1", "no column"),
-    _annotated("annotations without cells", HEAD, "holds no cells"),
+    _annotated("annotations without cells", HEAD, "contains no cells"),
     _annotated("annotations of an unknown class", HEAD + "x.png,1,fine,5,5\n", "line 2", "'fine'"),
     _annotated(
         "annotations outside of the image", HEAD + "x.png,1,HSIL,5,5000\n", "line 2", "outside"
@@ -179,12 +179,14 @@ CASES = [
         "annotations that are not numbers", HEAD + "x.png,1,HSIL,nan,5\n", "line 2", "nucleus_x"
     ),
     _annotated("annotations of a path", HEAD + "../x.png,1,HSIL,5,5\n", "line 2", "name of a file"),
-    _annotated("annotations with a cell twice", HEAD + CELL + CELL, "line 3", "there already"),
+    _annotated("annotations with a cell twice", HEAD + CELL + CELL, "line 3", "listed twice"),
     _annotated("annotations of other images", HEAD + "y.png,1,HSIL,5,5\n", "none of its images"),
-    _annotated("JSON that is cut", annotation()[:30], "is no JSON", name="classifications.json"),
+    _annotated(
+        "JSON that is cut", annotation()[:30], "is not valid JSON", name="classifications.json"
+    ),
     _annotated("JSON that is an object", "{}", "must be a list", name="classifications.json"),
     _annotated(
-        "JSON nested a million deep", "[" * 10**6, "is no JSON", name="classifications.json"
+        "JSON nested a million deep", "[" * 10**6, "is not valid JSON", name="classifications.json"
     ),
     _annotated(
         "JSON with a number of 400 digits",

@@ -99,7 +99,7 @@ CASES = [
         "a folder whose name is no Unicode",
         "prepare",
         (*ARGS[:1], "--manual_dir={tmp}/\udcff"),
-        ("\\udcff", "is no path in Unicode"),
+        ("\\udcff", "is not a valid Unicode path"),
     ),
     Case(
         "a file for a folder",
@@ -111,7 +111,9 @@ CASES = [
     Case("an empty folder", "prepare", ARGS, ("{tmp}/raw",), lambda tmp: (tmp / "raw").mkdir()),
     Case("no folder given", "prepare", ARGS[::2], ("give manual_dir",)),
     _refused("one class only", lambda raw: shutil.rmtree(raw / "B"), "one class, A"),
-    _refused("an empty class", lambda raw: (raw / "C").mkdir(), "{tmp}/raw/C", "holds no images"),
+    _refused(
+        "an empty class", lambda raw: (raw / "C").mkdir(), "{tmp}/raw/C", "contains no images"
+    ),
     _refused("a class with notes only", lambda raw: write(raw / "C/notes.txt", "x"), "{tmp}/raw/C"),
     _refused(
         "a class unpacked into itself",

@@ -75,7 +75,7 @@ def test_integrated_gradients_compile_for_a_tpu(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 12}, "--batch_size=12 does not divide by the 8 chips of v5e:2x4; .* 8"),
+        ({"batch_size": 12}, "--batch_size=12 is not divisible by the 8 chips of v5e:2x4; .* 8"),
         ({"programs": []}, "--programs=''"),
         ({"texts": __file__}, "--texts=.*test_tpu_programs.py: cannot be made"),
         ({"programs": ["trian"]}, "--programs='trian' .did you mean 'train'"),

@@ -141,8 +141,8 @@ def test_every_field_the_design_names_is_there():
 @pytest.mark.parametrize(
     ("name", "arg", "changes", "words"),
     [
-        ("nuclei", "", {"data.dataset": "sipakmed/single_cell"}, "one finds nuclei"),
-        ("rcan", "", {"data.dataset": "nuclei/phantom"}, "one finds nuclei"),
+        ("nuclei", "", {"data.dataset": "sipakmed/single_cell"}, "one is for nucleus detection"),
+        ("rcan", "", {"data.dataset": "nuclei/phantom"}, "one is for nucleus detection"),
         ("nuclei", "", {"image_size": 100}, "multiples of 16"),
         ("nuclei", "", {"augment.mixup_alpha": 0.2}, r"augment\.mixup_alpha=0\.2"),
         ("nuclei", "", {"loss.class_weights": "balanced"}, r"loss\.class_weights=balanced"),

@@ -267,7 +267,7 @@ def test_labels_of_pixels_are_not_mixed():
     images, _ = batch_of()
     labels = np.zeros(images.shape[:3], np.int8)
     for choice in ({"mixup_alpha": 0.4}, {"cutout": 0.3}):
-        with pytest.raises(InputError, match="labels of whole images"):
+        with pytest.raises(InputError, match="require one label per image"):
             make_augment(choice)(jax.random.key(0), images, labels, 2)
     with pytest.raises(InputError, match="integers"):
         make_augment({})(jax.random.key(0), images, labels[:, :-1], 2)

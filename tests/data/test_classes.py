@@ -100,10 +100,10 @@ def test_builders_count_their_classes_in_the_order_of_the_table(builder, system)
 @pytest.mark.parametrize(
     ("names", "level", "message"),
     [
-        (("cat", "dog"), 2, "no hierarchy knows them"),
-        (("NILM", "atypical"), 2, "no hierarchy knows them"),
-        (("LSIL", "HSIL"), 2, "no hierarchy knows them"),
-        (("normal", "abnormal"), 2, "no hierarchy knows them"),
+        (("cat", "dog"), 2, "they belong to no known hierarchy"),
+        (("NILM", "atypical"), 2, "they belong to no known hierarchy"),
+        (("LSIL", "HSIL"), 2, "they belong to no known hierarchy"),
+        (("normal", "abnormal"), 2, "they belong to no known hierarchy"),
         (classes.HERLEV.names, 5, "cannot be joined to 5; choose 4 or 2"),
     ],
 )

@@ -242,9 +242,9 @@ def test_an_image_of_the_networks_resolution_is_cut_or_filled_and_never_resample
 def test_scale_is_never_guessed():
     image = np.zeros((8, 8, 3), np.uint8)
     for call in (resize_square, resize_labels):
-        with pytest.raises(ValueError, match="needs a positive"):
+        with pytest.raises(ValueError, match="requires a positive"):
             call(image if call is resize_square else image[..., 0], 8, "scale")
-    with pytest.raises(ValueError, match="needs a positive"):
+    with pytest.raises(ValueError, match="requires a positive"):
         Frame.of((8, 8), 8, "scale", 0.0)
 
 
@@ -280,7 +280,7 @@ def test_two_views_are_the_squares_of_both_modes(mode, shape):
         np.testing.assert_array_equal(placed[number].scale, frame.scale)
         np.testing.assert_array_equal(placed[number].offset - frame.offset, (24 * number, 0))
     assert decode_square(encode(image), 24, mode, scale=0.4).tobytes() == picture.tobytes()
-    with pytest.raises(ValueError, match="needs a positive one"):
+    with pytest.raises(ValueError, match="requires a positive value"):
         resize_square(image, 24, mode)
     with pytest.raises(InputError, match=r"data\.resize"):
         Frame.of(shape[::-1], 24, mode, 0.4)

@@ -226,7 +226,7 @@ def test_leakage_is_unknown_where_every_group_is_its_own_image():
         ({"protocol": "cluster", "fold": 5}, "split.fold=5: with split.folds=5 choose 0 to 4"),
         ({"protocol": "random", "fold": -1}, "split.fold=-1"),
         ({"protocol": "random", "folds": 1}, "split.folds=1"),
-        ({"protocol": "paper", "fold": 1}, "split.fold=1: the protocol 'paper' is one split"),
+        ({"protocol": "paper", "fold": 1}, "split.fold=1: the protocol 'paper' has a single split"),
         ({"protocol": "paper", "ratios": (0.8, 0.3)}, "ratios=(0.8, 0.3)"),
         ({"protocol": "cluster", "folds": 7}, "only 6 groups"),
         ({"protocol": "block", "folds": 7}, "only 6 groups"),
@@ -243,9 +243,9 @@ def test_bad_arguments_are_explained(kwargs, message):
 
 def test_too_few_for_three_parts_is_refused():
     names = ["a", "b", "c"]
-    with pytest.raises(InputError, match="leave nothing for train"):
+    with pytest.raises(InputError, match="leave no examples for train"):
         splits.assign_splits(names, [0, 0, 0], names, protocol="block", folds=2)
-    with pytest.raises(InputError, match="leave nothing for val"):
+    with pytest.raises(InputError, match="leave no examples for val"):
         splits.assign_splits(names, [0, 0, 0], names, protocol="paper")
 
 

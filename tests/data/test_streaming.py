@@ -160,7 +160,7 @@ def test_workers_end_with_their_parent(tmp_path, how):
         assert ended(workers)
         output = process.communicate(timeout=60)[0]
         if how == "interrupted":
-            assert "in threads from here on" not in output
+            assert "now decoded in threads" not in output
             assert output.count("KeyboardInterrupt") == 1, output
 
 
@@ -176,7 +176,7 @@ def test_a_stream_goes_on_in_threads_where_workers_fail(dataset, monkeypatch, ca
     monkeypatch.setattr(streaming, "_from_processes", dying)
     made = Pipeline(dataset, image_size=SIZE, placement="host", workers=2, progress=False)
     assert [held(b) for b in made.eval_batches(np.arange(COUNT), 4)] == expected
-    assert "in threads from here on" in caplog.text
+    assert "now decoded in threads" in caplog.text
     assert "exit code -9" in caplog.text
 
 

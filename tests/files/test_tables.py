@@ -180,8 +180,8 @@ def test_a_missing_column_is_told_with_what_is_there(write):
         (SEMICOLONS + "c.png;C;1,234\n", "line 4: x='1,234' has a decimal comma, numbers before"),
         (PLAIN.encode() + b"L\xe4sion.png,C,1\n", "line 4: is no UTF-8 text"),
         (b"\xff\xfe" + PLAIN.encode("utf-16-le") + b"a", "is no UTF-16 text"),
-        (PLAIN.encode("utf-16-le"), "line 1: is no text; save it as UTF-8"),
-        (PLAIN.encode("utf-32"), "line 1: is no text; save it as UTF-8"),
+        (PLAIN.encode("utf-16-le"), "line 1: is not text; save it as UTF-8"),
+        (PLAIN.encode("utf-32"), "line 1: is not text; save it as UTF-8"),
         (b"\x89PNG\r\n\x1a\n\xff", "is no UTF-8 text"),
     ],
 )  # fmt: skip

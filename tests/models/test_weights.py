@@ -276,7 +276,7 @@ def test_shared_prefixes_go_and_others_stay(tmp_path):
     [
         ("absent.pth", "no such file"),
         ("weights.h5", r"\.h5 files; give one of \.pth"),
-        ("package:os", "not a package of weights"),
+        ("package:os", "not a known package of weights"),
         ("empty.npz", "holds no state dict"),
     ],
 )

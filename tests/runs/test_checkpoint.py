@@ -225,7 +225,7 @@ def test_flipped_values_are_not_read_for_analysis_either(pristine, tmp_path):
     [
         (PermissionError(13, "Permission denied", "/x/state"), "/x/state: cannot be read (Perm"),
         (MemoryError("Unable to allocate 3 GiB"), "not enough memory to read it"),
-        (ValueError("Requested shape: (3,) is not compatible"), "is not of the network"),
+        (ValueError("Requested shape: (3,) is not compatible"), "does not match the model"),
     ],
 )
 def test_what_is_no_damage_has_its_own_line_and_moves_nothing(

@@ -106,12 +106,12 @@ def test_a_step_as_numpy_or_a_flag_gives_it(trained, run):
         (" ", "give the folder that training wrote to"),
         (None, "folder=None"),
         (3, "folder=3"),
-        ("{run}/checkpoints", "lies within a run; give its folder, .*, and the checkpoint as step"),
-        ("{run}/checkpoints/9", "lies within a run"),
+        ("{run}/checkpoints", "is inside a run; give its folder, .*, and the checkpoint as step"),
+        ("{run}/checkpoints/9", "is inside a run"),
         ("{run}/config.json", "is a file; give the folder"),
         ("~no_such_user/run", "there is no such user"),
         ("{run}/nothing", "not found, so .* is not the folder of a run"),
-        ("a\0b", "is no path"),
+        ("a\0b", "is not a valid Unicode path"),
     ],
 )
 def test_folders(trained, folder, says):

@@ -87,7 +87,7 @@ def test_resolution_is_needed_and_must_be_one(run):
         (
             "",
             {"microns_per_pixel": 0.5},
-            r"=0\.5 goes with data\.resize=scale or stretch\+scale .* is stretch;",
+            r"=0\.5 requires data\.resize=scale or stretch\+scale .* is stretch;",
         ),
         (
             "",

@@ -231,7 +231,7 @@ def test_missing_fields_are_named_or_left_out(tmp_path, caplog):
     assert "--nocheck_counts" in message
     with caplog.at_level(logging.WARNING, "absl"):
         assert len(build(root, tmp_path / "data", "field")) == 3
-    assert "2 cells of 1 images that are not there are left out" in caplog.text
+    assert "2 cells of 1 missing images are left out" in caplog.text
     assert "1 images have no annotated cell" in caplog.text
 
 
@@ -252,7 +252,7 @@ def test_missing_files(tmp_path):
     write_csv(root / "classifications.csv", suffix="_other.png")
     assert "none of its images is below" in refuse(root, tmp_path / "data")
     write_csv(root / "images" / "classifications.csv")
-    assert "are the same item twice" in refuse(root, tmp_path / "data")
+    assert "are duplicates of the same item" in refuse(root, tmp_path / "data")
 
 
 @pytest.mark.parametrize("config", ["cell", "field"])
@@ -286,7 +286,7 @@ HEAD = "image_filename,cell_id,bethesda_system,nucleus_x,nucleus_y\n"
         (HEAD + "../aa.png,1,LSIL,3,4\n", "line 2: image_filename='../aa.png'"),
         (HEAD + ",1,LSIL,3,4\n", "line 2: image_filename=''"),
         (HEAD + 'aa.png,1,"LSIL,3,4\n', "line 2: not a CSV row"),
-        (HEAD, "holds no cells"),
+        (HEAD, "contains no cells"),
         ("", "line 1: no column image_filename, cell_id"),
         (
             HEAD.replace("cell_id", "cell"),
@@ -306,13 +306,13 @@ def test_broken_rows_name_the_line(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
         ("{}", "must be a list of images"),
         ('[{"image_name": "aa.png"}]', "image 1: must have image_name and a list"),
         ('[{"image_name": "aa.png", "classifications": [3]}]', "cell 1: must be an object"),
         ('[{"image_name": "aa.png", "classifications": [{"cell_id": 1}]}]', "has no bethesda"),
-        ("[]", "holds no cells"),
+        ("[]", "contains no cells"),
     ],
 )
 def test_broken_json_names_the_entry(tmp_path, content, message):

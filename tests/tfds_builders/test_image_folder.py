@@ -144,7 +144,7 @@ def test_a_stray_folder_beside_the_parts_is_no_class(tmp_path, caplog, stray, pa
     with caplog.at_level(logging.WARNING, "absl"):
         listing = find_items(root)
     assert listing.class_names == ("A", "B")
-    assert f"{root / stray.split('/')[0]} lies beside the parts" in caplog.text
+    assert f"{root / stray.split('/')[0]} is beside the split folders" in caplog.text
     assert "its 1 images are left out" in caplog.text
 
 
@@ -209,7 +209,7 @@ def test_names_are_compared_in_one_form_of_unicode(tmp_path, form):
 
 def test_names_that_differ_by_their_form_alone_are_named(tmp_path):
     forms = [unicodedata.normalize(form, "A/ü.png") for form in ("NFC", "NFD")]
-    assert "are the same item twice" in refusal(tree(tmp_path, *forms, "B/1.png"))
+    assert "are duplicates of the same item" in refusal(tree(tmp_path, *forms, "B/1.png"))
 
 
 def test_a_pattern_is_searched_in_one_form_of_unicode(tmp_path):
@@ -292,14 +292,14 @@ def test_one_class_only(tmp_path):
 def test_no_class_folders(tmp_path):
     assert "missing or empty" in refuse(tmp_path / "nowhere", tmp_path / "data")
     tree(tmp_path / "raw", "1.png", "2.png")
-    assert "holds no folder with images" in refuse(tmp_path / "raw", tmp_path / "data")
+    assert "contains no folder with images" in refuse(tmp_path / "raw", tmp_path / "data")
 
 
 def test_empty_class_folder(raw, tmp_path):
     (raw / "y").mkdir()
     (raw / "y" / "a.czi").write_text("x")
     message = refuse(raw, tmp_path / "data")
-    assert f"{raw / 'y'}: this class folder holds no images" in message
+    assert f"{raw / 'y'}: this class folder contains no images" in message
     assert "1 file is not read: 1 .czi" in message
 
 
@@ -557,7 +557,7 @@ def test_a_name_that_fits_several_files_is_refused(scans):
     for name in ("scans/0.tif", "scans/1.jpg"):
         save(scans / name)
     listed(scans, "path,label\nscans/0,A\nscans/1.png,B\n")
-    assert "0.png, 0.tif would fit alike; write the whole name" in refusal(scans)
+    assert "0.png, 0.tif match equally; write the full name" in refusal(scans)
     listed(scans, "path,label\nscans/1.png,A\nscans/2.png,B\n")
     assert find_items(scans).items[0].filename == "scans/1.png"
 

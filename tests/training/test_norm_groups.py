@@ -129,7 +129,7 @@ def test_running_statistics_are_means_over_groups():
 
 
 def test_images_that_do_not_divide_into_groups_are_refused():
-    with pytest.raises(InputError, match="6 images do not divide into groups of norm_groups=4"):
+    with pytest.raises(InputError, match="6 images cannot be divided into groups of norm_groups=4"):
         batch_moments(jnp.ones((6, 2, 2, 3)), 4)
 
 

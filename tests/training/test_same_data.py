@@ -274,5 +274,5 @@ def test_folds_of_other_images_are_refused(crossed, change):
 def test_folds_of_other_groups_are_refused(crossed):
     for path in sorted((crossed.cells / "HSIL/p10").iterdir()):
         shutil.move(path, crossed.cells / "HSIL/p11" / f"more_{path.name}")
-    with pytest.raises(InputError, match="folds to come would not fit"):
+    with pytest.raises(InputError, match="remaining folds would not match"):
         open_next(crossed)

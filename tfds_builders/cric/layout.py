@@ -103,7 +103,7 @@ def _files(root: Path) -> tuple[dict[str, Path], Path]:
                 unread.add(path)
         level = [child for folder in level for child in folders.subfolders(folder)]
     if not annotations:
-        raise InputError(f"{root}: holds no {' or '.join(_ANNOTATIONS)}; download it from CRIC.")
+        raise InputError(f"{root}: contains no {' or '.join(_ANNOTATIONS)}; download it from CRIC.")
     if unread:
         logging.warning("cric: in %s %s.", root, unread.text())
     return found, annotations[min(annotations)]
@@ -119,7 +119,7 @@ def _report(found: dict, nuclei: dict, absent: list[Nucleus]) -> None:
         )
     if absent:
         logging.warning(
-            "cric: %d cells of %d images that are not there are left out, e.g. %s.",
+            "cric: %d cells of %d missing images are left out, e.g. %s.",
             len(absent),
             len({nucleus.image for nucleus in absent}),
             absent[0].image,
@@ -136,7 +136,7 @@ def _detect_frame(fields: Sequence[tuple[tuple[int, int], list[Nucleus]]]) -> in
     official = len(outside) > _MIN_SHARE_OUTSIDE * total
     logging.info(
         "cric: %d fields are not %d px wide and %d of their %d positions lie outside of them: "
-        "positions count as pixels of %s; the setting positions_width overrules it.",
+        "positions count as pixels of %s; the setting positions_width overrides this.",
         len(resized),
         PUBLISHED_WIDTH,
         len(outside),
@@ -153,8 +153,8 @@ def _field(path: Path, size: tuple[int, int], nuclei: list[Nucleus], frame: int)
         if nucleus.x * scale >= width or nucleus.y * scale >= height:
             raise InputError(
                 f"{nucleus.where}: the nucleus at ({nucleus.x:g}, {nucleus.y:g}) is outside of "
-                f"{path.name}, {width} x {height} px; repair it, or say with positions_width how "
-                "wide the fields are that the positions belong to."
+                f"{path.name}, {width} x {height} px; repair it, or set positions_width to the "
+                "width of the fields to which the positions refer."
             )
     return Field(
         path=path,

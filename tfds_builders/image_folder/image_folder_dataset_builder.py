@@ -212,7 +212,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         damaged.report()
         if gone := [n for k, n in enumerate(listing.class_names) if k not in readable]:
             raise InputError(
-                f"{self._variant.folder}: every image of {', '.join(gone)} is damaged; mend one, "
+                f"{self._variant.folder}: every image of {', '.join(gone)} is damaged; repair one, "
                 "or move these classes out of the folder."
             )
         if copies:

@@ -54,8 +54,8 @@ def find_listed(
         if not os.path.isfile(image):  # False also for a name that is too long
             fits = files.several(listed)
             raise InputError(
-                f"{where}: there is no file {image}, and {', '.join(fits[:5])} would fit alike; "
-                "write the whole name."
+                f"{where}: there is no file {image}, and {', '.join(fits[:5])} match equally; "
+                "write the full name."
                 if fits
                 else f"{where}: there is no file {image}; complete the folder."
             )

@@ -75,7 +75,7 @@ def find_items(
     for path, name, _, _ in found:
         require_file(path)
         if not _is_unicode(name):
-            raise InputError(f"{path}: its name is no Unicode; rename it.")
+            raise InputError(f"{path}: its name is not valid Unicode; rename it.")
     _refuse_equal_names(found)
     class_names = _class_names([label for _, _, label, _ in found], root, fewest_classes)
     number = {name: index for index, name in enumerate(class_names)}

@@ -55,7 +55,7 @@ class LeftOut:
         """Warns of each kind, with its number and an example."""
         if self.parts:
             logging.warning(
-                "image_folder: %s is divided into %s; they are joined here, and split.protocol "
+                "image_folder: %s is divided into %s; they are merged, and split.protocol "
                 "divides the images anew.",
                 self.parts[0].parent,
                 ", ".join(folder.name for folder in self.parts),
@@ -63,7 +63,7 @@ class LeftOut:
         for folder in self.strays:
             number = sum(sum(is_image(name) for name in names) for _, _, names in os.walk(folder))
             logging.warning(
-                "image_folder: %s lies beside the parts of the division and is no class; its %d "
+                "image_folder: %s is beside the split folders and is not a class; its %d "
                 "images are left out.",
                 folder,
                 number,
@@ -116,7 +116,7 @@ def find_tree(root: Path) -> tuple[list[tuple[Path, str]], LeftOut]:
         if not pictures:
             what = f"; {unread.text()}" if unread else ""
             raise InputError(
-                f"{places[0]}: this class folder holds no images{what}; fill or remove it."
+                f"{places[0]}: this class folder contains no images{what}; fill or remove it."
             )
         _refuse_nested_copies(pictures, name)
         found += [(path, name) for path in pictures]
@@ -128,7 +128,9 @@ def find_tree(root: Path) -> tuple[list[tuple[Path, str]], LeftOut]:
         )
     if not classes:
         what = f" ({left_out.unread.text()})" if left_out.unread else ""
-        raise InputError(f"{root}: holds no folder with images{what}; make one folder per class.")
+        raise InputError(
+            f"{root}: contains no folder with images{what}; make one folder per class."
+        )
     return found, left_out
 
 

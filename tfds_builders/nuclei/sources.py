@@ -58,7 +58,7 @@ def real_fields(root: Path) -> list[MarkedField]:
             found += _sipakmed(folder)
     if not found:
         raise InputError(
-            f"{root}: holds no fields with marked nuclei; give CRIC's folder (with "
+            f"{root}: contains no fields with marked nuclei; give CRIC's folder (with "
             "classifications.csv), SIPaKMeD's (the fields NNN.bmp and their NNN_nucMM.dat), or a "
             "folder with one folder for each."
         )

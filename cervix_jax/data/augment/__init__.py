@@ -84,8 +84,8 @@ def make_augment(settings: Mapping[str, Any], margin: int = 0, views: int = 1) -
         _check_batch(images, labels, margin)
         if labels.ndim > 1 and (parsed.mixes or parsed.cutout):
             raise InputError(
-                "augment.mixup_alpha, cutmix_alpha and cutout are for labels of whole images; set "
-                "them to 0 where every pixel has a label."
+                "augment.mixup_alpha, cutmix_alpha and cutout require one label per image; set "
+                "them to 0 for data with a label per pixel."
             )
         form = _in_rows if target.platform() == "cpu" else _in_planes
         # The same key, and so the same draws for every square.

@@ -61,7 +61,7 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
     reader = {".safetensors": _read_safetensors, ".npz": _read_npz}.get(path.suffix.lower())
     if reader is None and path.suffix.lower() not in TORCH_SUFFIXES:
         raise InputError(
-            f"{source}: weights are not read from {path.suffix or 'such'} files; "
+            f"{source}: weights are not supported in {path.suffix or 'such'} files; "
             f"give one of {' '.join(SUFFIXES)}"
         )
     return _state_dict((reader or read_torch_file)(path), source)
@@ -112,7 +112,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         raise InputError(
-            f"{path}: is damaged, or no .npz of plain arrays ({error}); save it again with "
+            f"{path}: is damaged or not an .npz file of plain arrays ({error}); save it again with "
             "numpy.savez."
         ) from error
 
@@ -126,14 +126,14 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         return safetensors.numpy.load_file(path)
     except Exception as error:  # its own error is not exported by all versions
         raise InputError(
-            f"{path}: is damaged, or no .safetensors file ({error}); download or copy it again."
+            f"{path}: is damaged or not a .safetensors file ({error}); download or copy it again."
         ) from error
 
 
 def _package_file(name: str) -> Path:
     if name not in PACKAGES:
         raise InputError(
-            f"package:{name}: is not a package of weights known here; "
+            f"package:{name}: is not a known package of weights; "
             f"give package:{' or package:'.join(PACKAGES)}."
         )
     # Found, not imported: only its file is wanted.
@@ -167,6 +167,6 @@ def _hub_file(rest: str) -> Path:
             break
     told = str(failure).strip().partition("\n")[0]
     raise InputError(
-        f"hf:{rest}: cannot be had from the Hugging Face hub ({type(failure).__name__}: {told}); "
-        "check the name and the connection, or download the file and give its path."
+        f"hf:{rest}: the download from the Hugging Face hub failed ({type(failure).__name__}: "
+        f"{told}); check the name and the connection, or download the file and give its path."
     ) from failure

@@ -44,8 +44,8 @@ def read_torch_file(path: Path | str) -> Any:
         ) from error
     except Exception as error:  # Damage surfaces in as many kinds as there are things to damage.
         raise InputError(
-            f"{path}: is damaged, or no file of torch.save ({error or type(error).__name__}); "
-            "download or copy it again."
+            f"{path}: is damaged or was not written by torch.save "
+            f"({error or type(error).__name__}); download or copy it again."
         ) from error
 
 
@@ -74,7 +74,7 @@ def _read_zip(path: Path) -> Any:
 
 def _read_stream(file: BinaryIO) -> Any:
     if interpret(file) != MAGIC_NUMBER:
-        raise ValueError("it does not begin like one")
+        raise ValueError("wrong file header")
     interpret(file)  # version of the protocol
     system = interpret(file)
     if not (isinstance(system, dict) and system.get("little_endian", True)):
@@ -88,7 +88,7 @@ def _read_stream(file: BinaryIO) -> Any:
         (count,) = struct.unpack_from("<q", rest, position)
         end = position + 8 + count * storages[key].dtype.itemsize
         if count < 0 or end > len(rest):
-            raise ValueError("it ends too early")
+            raise ValueError("the file is truncated")
         held[key], position = rest[position + 8 : end], end
     return _with_arrays(tree, lambda storage: held[storage.key], {})
 

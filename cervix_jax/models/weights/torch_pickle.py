@@ -121,7 +121,7 @@ def _allowed(module: str, name: str) -> _Global:
     full = f"{module}.{name}"
     if full not in _BUILDERS and not _storage_type(full):
         raise InputError(
-            f"it asks for the Python object {full}, which could run code and is refused; "
+            f"it refers to the Python object {full}, which could run code and is refused; "
             "save only model.state_dict() with torch.save."
         )
     return _Global(full)
@@ -194,13 +194,13 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
 
 def _set_items(stack: list[Any], pairs: dict[Any, Any]) -> None:
     if not isinstance(stack[-1], dict):
-        raise ValueError("items for something that is no dict")
+        raise ValueError("items for something that is not a dict")
     stack[-1].update(pairs)
 
 
 def _append(stack: list[Any], items: list[Any]) -> None:
     if not isinstance(stack[-1], list):
-        raise ValueError("items for something that is no list")
+        raise ValueError("items for something that is not a list")
     stack[-1].extend(items)
 
 

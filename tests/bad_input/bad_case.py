@@ -27,7 +27,7 @@ MODULES = {
     "explain": "cervix_jax.explain.__main__",
     "predict": "cervix_jax.predict.__main__",
 }
-POSITIONAL = ("evaluate", "predict")
+POSITIONAL = ("evaluate", "predict", "report")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -148,6 +148,19 @@ CASES = [
         ("--cases=-1",),
     ),
     Case(
+        "a comparison of one run",
+        "report",
+        ("--compare={run}",),
+        ("--compare takes two or more runs or files, not 1",),
+    ),
+    Case("a report of nothing", "report", (), ("--workdir", "--compare")),
+    Case(
+        "a page of predictions that is no HTML",
+        "predict",
+        ("--workdir={run}", "--out={tmp}/p.csv", "--html={tmp}/p.txt", "{tmp}"),
+        ("--html={tmp}/p.txt",),
+    ),
+    Case(
         "an evaluation to a full disk",
         "evaluate",
         ("--predictions={tmp}/p.csv",),

@@ -32,7 +32,13 @@ def test_a_jpeg_is_near_and_smaller_with_less_quality():
 
 @pytest.mark.parametrize(
     ("package", "name"),
-    [("cervix_jax.report", "page.html.j2"), ("cervix_jax.predict", "slide_page.html.j2")],
+    [
+        ("cervix_jax.report", "page.html.j2"),
+        ("cervix_jax.report", "comparison.html.j2"),
+        ("cervix_jax.predict", "slide_page.html.j2"),
+        ("cervix_jax.predict", "images_page.html.j2"),
+        ("cervix_jax.explanations", "index_page.html.j2"),
+    ],
 )
 def test_pages_have_the_style_and_miss_no_value_in_silence(package, name):
     page = template(package, name)

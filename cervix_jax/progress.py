@@ -118,6 +118,8 @@ def counted(items: Sequence[Item], phase: str, unit: str) -> Iterator[Item]:
 
 def end(exit_code: int) -> None:
     """Write the last event, `end`, with the exit code of the command."""
+    if isinstance(sys.stderr, _LogLines):
+        sys.stderr.write("\n")  # ends a line that was begun
     report("end", exit_code=exit_code)
 
 
@@ -163,6 +165,8 @@ class Bar(tqdm):
 
 class _LogLines(io.TextIOBase):
     """Takes the place of standard error: each line of text becomes an event."""
+
+    encoding = "utf-8"
 
     def __init__(self):
         super().__init__()

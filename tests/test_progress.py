@@ -37,6 +37,7 @@ def main(argv):
         print("part", end="", file=sys.stderr)
         print(" and rest", file=sys.stderr)
         print("result")
+        print("unfinished", end="", file=sys.stderr)
         progress.report("epoch", epoch=1, values={"val/loss": float("nan")})
     if DO.value == "crash":
         raise RuntimeError("a real failure")
@@ -97,6 +98,7 @@ def test_every_kind_of_output_becomes_an_event(program):
     assert ("info", "left out: a.png") in logs
     assert ("warning", "two\nlines") in logs
     assert ("info", "part and rest") in logs
+    assert logs[-1] == ("info", "unfinished")
     assert any(level == "warning" and "old" in message for level, message in logs)
     (epoch,) = [e for e in found if e["event"] == "epoch"]
     assert epoch["values"] == {"val/loss": None}

@@ -103,9 +103,8 @@ print(f"accuracy on 300 test images: {accuracy:.3f}")
 # %% [markdown]
 # ## Maps
 #
-# Each map explains the logit of the true digit. Integrated gradients need a baseline: the image
-# that stands for "nothing there". Here it is black, the colour of the background, so
-# `baselines=0.0`.
+# Each map explains the logit of the true digit. Integrated gradients need a baseline: an image
+# without any stroke. Here it is black, the colour of the background, so `baselines=0.0`.
 
 # %%
 chosen, targets = images[test][:40], labels[test][:40]
@@ -154,7 +153,7 @@ print(f"largest difference: {np.abs(found.delta).max():.4f}")
 # probability of the digit. A good map lets the probability fall early: a small area under the
 # curve. Insertion starts with the baseline and adds pixels: a large area is good.
 #
-# A control puts the areas in proportion: maps of random values, which ignore the network.
+# Maps of random values are the control: they ignore the network.
 
 # %%
 maps["random values"] = rng.normal(size=chosen.shape[:3]).astype(np.float32)

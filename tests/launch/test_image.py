@@ -80,7 +80,8 @@ def test_the_image_has_what_the_package_is_built_from():
     copied = {word for name, rest in IMAGE if name == "COPY" for word in rest.split()[:-1]}
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
     wheel = build["build"]["targets"]["wheel"]
-    needed = {*wheel["packages"], *wheel["force-include"], PROJECT["readme"]}
+    parts = build["metadata"]["hooks"]["fancy-pypi-readme"]["fragments"]
+    needed = {*wheel["packages"], *wheel["force-include"], *(part["path"] for part in parts)}
     assert needed | set(PROJECT["license-files"]) | {"pyproject.toml"} <= copied
 
 

@@ -105,7 +105,7 @@ def _preview(path: Path) -> str:
 
 def _settings(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     methods = report["methods"]
-    first = next(iter(methods.values()))["settings"]
+    first = next((each["settings"] for each in methods.values()), {})
     rows = [("Model", report["model"]), ("Checkpoint step", str(report["step"]))]
     rows += [(name.replace("_", " ").capitalize(), str(first[name])) for name in _SHARED
              if name in first]  # fmt: skip

@@ -1,6 +1,6 @@
-"""Devices and processes: the mesh, how arrays lie on it, and how processes agree.
+"""Devices and processes: the mesh, the placement of arrays, and agreement between processes.
 
-The same code serves one CPU and a TPU pod.
+The same code runs on one CPU and on a TPU pod.
 """
 
 import contextlib
@@ -31,19 +31,19 @@ def initialize(
 ) -> None:
     """Connect the processes of a run through `jax.distributed`; before any use of a device.
 
-    What is not given is taken from the environment variables JAX_COORDINATOR_ADDRESS,
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID; on Cloud TPU, under Slurm and under Open MPI, JAX finds
-    what is left.
+    Missing arguments are taken from the environment variables JAX_COORDINATOR_ADDRESS,
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID. On Cloud TPU, under Slurm and under Open MPI, JAX detects
+    the remaining values.
 
     Args:
       mode: "auto" connects where an address is given, under Slurm and Open MPI with several tasks,
         and on Cloud TPU; "on" connects or fails; "off" is one process.
       coordinator_address: host:port of process 0.
-      num_processes: how many processes the run has.
-      process_id: which of them this is, from 0.
+      num_processes: number of processes.
+      process_id: number of this process, from 0.
 
     Raises:
-      InputError: the three do not fit together, or no connection comes about.
+      InputError: the three values are inconsistent, or the connection fails.
     """
     environment = os.environ
     address = coordinator_address or environment.get("JAX_COORDINATOR_ADDRESS")
@@ -154,10 +154,11 @@ def wait_for_all(name: str) -> None:
 
 
 def meet(mesh: Mesh) -> None:
-    """Have the processes connect their devices now, while none of them is busy.
+    """Connect the devices of all processes now, while no process is busy.
 
-    The first sum over the devices connects them, and on the CPU a process waits 30 seconds for the
-    others. Left to the first step, they come to it when each has compiled it.
+    The first sum over the devices connects them, and on the CPU a process waits only 30 seconds for
+    the others. Without this call the connection would be made in the first step, which the
+    processes reach at different times after compilation.
     """
     if jax.process_count() == 1:
         return
@@ -201,11 +202,11 @@ def all_or_none() -> Iterator[None]:
 
 
 def require_same(facts: Mapping[str, str], advice: str) -> None:
-    """Refuse to go on, on every process, where a fact is not the same on all of them.
+    """Raise an error on every process if a fact differs between processes.
 
     Args:
       facts: names and values; long values are compared and shown by their hash.
-      advice: what to do, for the message.
+      advice: remedy, for the message.
 
     Raises:
       InputError: names the facts that differ, and the processes that differ from process 0.

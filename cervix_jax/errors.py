@@ -1,4 +1,4 @@
-"""The one error that means "the input is wrong": commands turn it into one line and exit code 2."""
+"""The error for invalid input, which commands print as one line before they exit with code 2."""
 
 import copyreg
 import difflib
@@ -10,10 +10,11 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used.
+    """Invalid user input.
 
-    The message is one line and says what is wrong, where (the file or field and its value) and
-    how to mend it. Commands print it on standard error without a traceback and exit with code 2.
+    The message is one line. It states what is wrong, where (the file, or the field and its value),
+    and how to correct it. Commands print it on standard error without a traceback and exit with
+    code 2.
     """
 
     def __init__(self, message: str):
@@ -31,7 +32,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
 
 
 def check_choice(name: str, value: object, known: Iterable[str]) -> None:
-    """See that a value is one of the known names.
+    """Check that a value is one of the known names.
 
     Raises:
       InputError: it is not; says what is called `name`, the value and the known names.
@@ -44,7 +45,7 @@ def check_choice(name: str, value: object, known: Iterable[str]) -> None:
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
-    """See that a value is a whole number, Python's or NumPy's, and not too small.
+    """Check that a value is a whole number of Python or NumPy and not below a minimum.
 
     Args:
       name: the argument or `--flag`, for the message.
@@ -60,7 +61,7 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
 
 
 def check_number(name: str, value: Any, least: float, most: float = math.inf) -> None:
-    """See that a value is a finite number in a range.
+    """Check that a value is a finite number in a range.
 
     Args:
       name: the argument or `--flag`, for the message.

@@ -1,7 +1,8 @@
-"""From the name of a data set to its prepared examples.
+"""Opens data sets by name and prepares them on first use.
 
-A data set is `<builder>/<config>`, e.g. `sipakmed/single_cell`. It is built on first use with
-TensorFlow Datasets (without TensorFlow) as ArrayRecord files and read by random access.
+The name of a data set is `<builder>/<config>`, e.g. `sipakmed/single_cell`. TensorFlow Datasets
+(without TensorFlow) writes it as ArrayRecord files on first use. Examples are read by random
+access.
 """
 
 import importlib
@@ -53,7 +54,7 @@ def find_builder(name: str) -> type[tfds.core.GeneratorBasedBuilder]:
     """The TFDS builder class of `<builder>/<config>`.
 
     Raises:
-      InputError: there is no such builder, or it has no such config.
+      InputError: the builder or its config does not exist.
     """
     return find(name)[0]
 
@@ -67,20 +68,20 @@ def load(
     check_counts: bool = True,
     skip_damaged: bool = False,
 ) -> Dataset:
-    """Open a data set, preparing it on first use.
+    """Open a data set and prepare it on first use.
 
     Args:
       name: `<builder>/<config>`.
-      manual_dir: folder with the files as they were downloaded, for sets that need one and are
-        not prepared; complete prepared data are opened without it.
-      data_dir: folder of prepared data sets; "" or None is that of TFDS.
-      settings: variations of the config, for builders that have any.
-      check_counts: insist on the official number of examples in every class.
-      skip_damaged: when preparing, leave out files that cannot be read; else all of them are named
-        and nothing is prepared. Data that are prepared are not looked at again.
+      manual_dir: folder with the downloaded files, required to prepare data sets that cannot be
+        downloaded automatically; prepared data are opened without it.
+      data_dir: folder for prepared data sets; "" or None is the default folder of TFDS.
+      settings: settings of the data set, for builders that have settings.
+      check_counts: whether to require the official number of examples in every class.
+      skip_damaged: whether the preparation leaves out unreadable files. Otherwise they are all
+        listed and nothing is prepared. Data that are already prepared are not checked again.
 
     Raises:
-      InputError: the name, a folder, a setting or the data cannot be used.
+      InputError: the name, a folder, a setting or the data are invalid.
     """
     builder_cls, config = find(name)
     manual = ManualDir.of(manual_dir)

@@ -134,19 +134,19 @@ def levels(class_names: Sequence[str]) -> tuple[int, ...]:
 
 
 def coarsen(class_names: Sequence[str], level: int) -> tuple[tuple[str, ...], np.ndarray]:
-    """Join classes to fewer.
+    """Merge classes into fewer classes.
 
     Args:
       class_names: the classes of SIPaKMeD, Herlev or CRIC, joined ones, or NILM with some other
         classes of CRIC, in any order.
-      level: how many classes there shall be: SIPaKMeD 3 or 2, Herlev 4 or 2, CRIC 3 or 2.
+      level: number of merged classes: SIPaKMeD 3 or 2, Herlev 4 or 2, CRIC 3 or 2.
 
     Returns:
-      Names of the joined classes, from harmless to worst, and int64 [len(class_names)]: the number
-      of the joined class of each class. `index[labels]` are the joined labels.
+      Names of the merged classes, from harmless to worst, and `index`, int64 [len(class_names)]:
+      the number of the merged class of each class. `index[labels]` are the merged labels.
 
     Raises:
-      InputError: the classes are not known, or not with that level.
+      InputError: the classes are unknown, or have no such level.
     """
     chain = _coarser(class_names)
     known = [len(system.names) for system in chain]

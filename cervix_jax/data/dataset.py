@@ -1,4 +1,4 @@
-"""A prepared data set: its examples, what identifies them, and where they came from."""
+"""A prepared data set: its examples, their identity and their origin."""
 
 import dataclasses
 import functools
@@ -38,10 +38,8 @@ class Dataset:
       group_feature: name of the feature that holds the groups.
       info: the TFDS description (features, citation).
       path: folder of the prepared data.
-      microns_per_pixel: of the images, as prepared; None where it is unknown, as in copies that
-        were brought to another size.
-      image_size: width and height of the images; None where they differ. A few of them are looked
-        at.
+      microns_per_pixel: resolution of the prepared images; None if unknown, as in resized copies.
+      image_size: width and height of the images, read from a few of them; None if they differ.
     """
 
     name: str

@@ -169,7 +169,7 @@ def split_table(
       {"filename", "label" (name of the class), "group", "split"} per example.
 
     Raises:
-      InputError: the data set or the split cannot be had.
+      InputError: the data set cannot be opened, or the split is not possible.
     """
     dataset = catalog.load(
         dataset_name,

@@ -1,11 +1,12 @@
-"""Images that occur twice: the same pixels, or the same picture scaled, recompressed or turned.
+"""Duplicate images: the same pixels, or the same picture scaled, recompressed or rotated.
 
-A near duplicate is a pair whose perceptual hashes differ in few bits and whose grey thumbnails
-correlate: one file recompressed or scaled, or one cell photographed twice.
+A near duplicate is a pair of images whose perceptual hashes differ in few bits and whose grey
+thumbnails correlate: one file recompressed or scaled, or one cell photographed twice.
 
-Pairs that resemble each other by chance do so in any of the eight poses, a cell photographed twice
-in one, which tells how far both limits can go: all 250 pairs that SIPaKMeD's 4049 single cells have
-within them are in the same pose, and the phantom, all of whose 1500 cells differ, has none.
+Both limits were checked by the pose of the pairs. Images that resemble each other by chance do so
+in any of the eight poses, whereas a cell that was photographed twice has one pose. All 250 pairs
+within the limits among SIPaKMeD's 4049 single cells have the same pose. The phantom, in which all
+1500 cells differ, has no pairs.
 """
 
 import dataclasses

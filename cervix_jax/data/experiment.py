@@ -1,4 +1,4 @@
-"""The data of one run, as its config says: data set, split and batches."""
+"""The data of one run, as configured: data set, split and batches."""
 
 import dataclasses
 

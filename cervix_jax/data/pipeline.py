@@ -1,10 +1,10 @@
-"""From a prepared data set to batches on the devices.
+"""Batches of a prepared data set on the devices.
 
-The batch at step s is a pure function of (seed, s): Grain's index shuffle says which examples it
-holds, so there is no iterator state to save. With `placement="device"` the decoded uint8 set lies
-in device memory and a batch is a gather; with "host" Grain decodes ahead, and of several processes
-each decodes its share of every batch; "auto" is the first where memory allows it. All give the same
-batches.
+The batch at step s is a pure function of (seed, s), because Grain's index shuffle determines its
+examples; no iterator state needs to be saved. With `placement="device"` all decoded uint8 images
+are in device memory and a batch is a gather. With "host" Grain decodes batches in advance, and each
+of several processes decodes its share of every batch. "auto" selects "device" if memory allows it.
+All placements give the same batches.
 """
 
 import functools
@@ -35,32 +35,32 @@ class Pipeline:
       batches = pipeline.train_batches(np.arange(100), batch_size=8, seed=0)
       next(batches)["image"]           # uint8 [8, 64, 64, 3] on the devices
 
-    With a `resize` of two squares side by side images are [S, 2 S, 3] wherever [S, S, 3] stands.
+    If `resize` makes two squares side by side, images are [S, 2 S, 3] instead of [S, S, 3].
 
-    A training batch is {"image": uint8 [B, S, S, 3], "label": int32 [B]}, its images with a margin
-    where one is asked for; where the data set labels pixels, the label is int8 [B, S, S], -1 where
-    a pixel has none. An evaluation batch has no margin, and "mask" float32 [B] as well, 0 where the
-    batch is filled up. B is the global batch size.
+    A training batch is {"image": uint8 [B, S, S, 3], "label": int32 [B]}; its images may have a
+    margin. If the data set labels pixels, the label is int8 [B, S, S], and -1 for pixels without a
+    label. An evaluation batch has no margin; it also has "mask", float32 [B], which is 0 for
+    padding. B is the global batch size.
 
     Args:
       dataset: the prepared data set.
-      mesh: devices that share each batch; None takes all of them.
-      image_size: S, in pixels.
-      resize: see `cervix_jax.data.decode.resize_square`.
-      scale: see there.
-      placement: "device" or "host", or "auto", which chooses: see `cervix_jax.data.placement`.
-      margin: pixels on each side of training images, with `resize="crop"` or "scale"; the
-        augmentation that asks for it (`AugmentSettings.margin`) cuts it off.
-      fill: what the margin has where an image has ended, see `decode.crop_with_margin`.
-      workers: processes that decode long streams from the host; 0 takes threads, None what pays.
-      progress: show a bar while decoding.
+      mesh: devices that share each batch; None uses all devices.
+      image_size: side S of the images in pixels.
+      resize: method to make images square, see `cervix_jax.data.decode.resize_square`.
+      scale: see `cervix_jax.data.decode.resize_square`.
+      placement: "device", "host" or "auto", see `cervix_jax.data.placement`.
+      margin: pixels on each side of training images, with `resize="crop"` or "scale". The
+        augmentation that requires the margin (`AugmentSettings.margin`) removes it.
+      fill: fill of the margin outside the image, see `decode.crop_with_margin`.
+      workers: number of processes that decode on the host; 0 uses threads, None chooses.
+      progress: whether to show a bar while decoding.
 
     Attributes:
       mesh: the devices.
 
     Raises:
-      InputError: `placement` or `resize` is unknown, `image_size` is no size, or `placement` is
-        "device" and the images do not fit there.
+      InputError: `placement` or `resize` is unknown, `image_size` is invalid, or `placement` is
+        "device" and the images do not fit into device memory.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Pipeline:
         return self._global_batches(order, batch_size, start)
 
     def eval_batches(self, indices: np.ndarray, batch_size: int) -> Iterator[Batch]:
-        """The examples of `indices` in order, each once; the last batch is filled up and masked."""
+        """The examples of `indices` in order, each once; the last batch is padded and masked."""
         count = -(-len(indices) // batch_size) * batch_size
         padded = np.resize(indices, count) if len(indices) else np.zeros(0, np.int64)
         mask = (np.arange(count) < len(indices)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Whether the decoded images of a data set lie in device memory, by how much of it they take."""
+"""The choice between device and host memory for the decoded images of a data set."""
 
 import dataclasses
 import json

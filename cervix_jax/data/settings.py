@@ -1,8 +1,8 @@
-"""What a named value may be, said once; and the settings that builders of data sets register.
+"""Definitions of named values, and the settings that data set builders register.
 
-A `Setting` says what a value means and what it may be. The augmentation, the builders and the
-config (`config/fields.py`) are tables of them, and checks, help and documentation come from the
-tables.
+A `Setting` defines the meaning and the valid values of a named value. The augmentation, the
+builders and the config (`config/fields.py`) are tables of settings, from which checks, help texts
+and documentation are generated.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ Value = int | float | str  # a bool is an int
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """A named value: what it means and what it may be.
+    """The definition of a named value: its meaning and its valid values.
 
     Attributes:
       default: a bool, int, float or text; all values are of its type.
       meaning: one line of plain English, without a full stop.
       low: the lowest number, included.
       high: the highest number, included.
-      choices: the texts that it may be, or a function that gives them.
-      open: whether the choices are only those known now, and whoever takes the value checks it.
+      choices: the valid texts, or a function that returns them.
+      open: whether `choices` may be incomplete; the code that uses the value then checks it.
     """
 
     default: Value

@@ -1,7 +1,7 @@
-"""Splits into training, validation and test that are fixed by file names, labels and groups.
+"""Splits into training, validation and test data, determined by file names, labels and groups.
 
-Every protocol is deterministic and does not depend on the order of the examples. Of the k folds of
-a cross-validation the test parts hold every example exactly once.
+Every protocol is deterministic and independent of the order of the examples. In a cross-validation
+with k folds every example is in exactly one test set.
 """
 
 import dataclasses
@@ -35,29 +35,33 @@ def assign_splits(
     seed: int = 0,
     ratios: tuple[float, float] = PAPER_RATIOS,
 ) -> np.ndarray:
-    """Say of every example whether it is for training, validation or test.
+    """Assign every example to training, validation or test.
 
     Args:
       filenames: unique names, `<folder>/<file>`.
       labels: class of each example.
       groups: group of each example, e.g. the cluster that a cell lies in.
-      protocol: "paper" (one fixed split by file name, as arXiv 2106.00557 with split-folders),
-        "paper_clusters" (the same of whole groups: cells fall where the paper's multi-cell images
-        fall, so that their predictions can be joined to predictions of its 101 test images),
-        "random" (stratified; test 1/k, validation 1/2k), "cluster" (the same without dividing a
-        group), "joined" (the same of groups that the caller joined where they share an image, see
-        `cervix_jax.data.divide.split_dataset`) or "block" (per class the groups in the order of
-        their numbers in 2k contiguous blocks: test is blocks 2f and 2f + 1, validation the next).
-      fold: which of the folds is test, in [0, folds).
+      protocol: one of
+        "paper": one fixed split by file name, as in arXiv 2106.00557 with split-folders;
+        "paper_clusters": the same for whole groups; each cell is in the split of the paper's
+        multi-cell image that contains it, so that predictions of cells can be combined to
+        predictions of the paper's 101 test images;
+        "random": stratified by class; test share 1/k, validation share 1/2k;
+        "cluster": as "random", but each group stays in one split;
+        "joined": as "cluster", for groups that the caller merged because they share an image, see
+        `cervix_jax.data.divide.split_dataset`;
+        "block": in each class, the groups in the order of their numbers are cut into 2k contiguous
+        blocks; for fold f, test is blocks 2f and 2f + 1 and validation is the next block.
+      fold: index of the test fold, in [0, folds).
       folds: number of folds k, at least 2.
-      seed: shuffles of "random", "cluster" and "joined".
-      ratios: shares of train and validation of "paper" and "paper_clusters".
+      seed: random seed of "random", "cluster" and "joined".
+      ratios: shares of train and validation in "paper" and "paper_clusters".
 
     Returns:
       array [N] of "train", "val" or "test".
 
     Raises:
-      InputError: an argument does not fit, or there are too few examples or groups.
+      InputError: an argument is invalid, or there are too few examples or groups.
     """
     names = [str(name) for name in filenames]
     classes = np.unique(np.asarray(labels), return_inverse=True)[1]
@@ -232,11 +236,11 @@ UNKNOWN_GROUPS = (
     "unknown: no groups were given (a column group in images.csv or in a table, or the setting "
     "group_pattern, gives them)"
 )
-"""What is said instead of a leakage where nothing is known of which items belong together."""
+"""Text in place of the leakage if the groups of the items are unknown."""
 
 
 def groups_known(filenames: Sequence[str], groups: Sequence[str]) -> bool:
-    """Whether groups say more than the names of the items: False where each is its own item's.
+    """Whether groups are known: False if the group of every item is its own name.
 
     Args:
       filenames: N names.
@@ -248,13 +252,13 @@ def groups_known(filenames: Sequence[str], groups: Sequence[str]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Leakage:
-    """How many test items are related to items that a model was made with.
+    """Number of test items whose group also occurs in the training or validation data.
 
     Attributes:
-      num_test: test items.
-      num_seen: of these, items whose group also occurs in train or val: both shape a model, train
-        its weights and val the choice among them.
-      num_seen_in_train: of these, items whose group also occurs in train.
+      num_test: number of test items.
+      num_seen: number of test items whose group also occurs in train or val. Both influence a
+        model: train determines its weights, and val selects the checkpoint.
+      num_seen_in_train: number of test items whose group also occurs in train.
       known: whether the groups are known, see `groups_known`.
     """
 
@@ -288,11 +292,11 @@ def leakage(
     """Count the test items whose group occurs in train or val.
 
     Args:
-      splits: [N] of "train", "val" or "test"; other values take no part.
+      splits: [N] of "train", "val" or "test"; items with other values are ignored.
       groups: [N] group of each item.
-      filenames: [N] name of each item, by which it shows whether the groups are known; None takes
-        them for known.
-      also_trained: bool [N], items of whatever split that the weights were trained on before.
+      filenames: [N] name of each item, to determine whether the groups are known; None assumes
+        that they are.
+      also_trained: bool [N], items of any split on which the weights were trained before.
     """
     known = filenames is None or groups_known(filenames, list(groups))
     splits, groups = np.asarray(splits, str), np.asarray(groups, str)

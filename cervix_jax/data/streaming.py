@@ -1,9 +1,9 @@
-"""Batches that are decoded ahead, in threads or in Grain's worker processes.
+"""Batches that are decoded in advance, in threads or in Grain's worker processes.
 
-Pillow decodes and resizes in threads side by side, but what Python does for an image it does in one
-thread at a time, so many cores are kept busy by processes only. These are fresh interpreters: they
-get the reader of the examples by pickle, import neither the user's script nor a network, touch no
-device, and end when the process that they work for does, however that ends.
+Pillow decodes and resizes images in several threads at once, but Python code runs in one thread at
+a time, so only worker processes can use many cores. The worker processes are new interpreters. They
+receive the reader of the examples by pickle, import neither the user's script nor a model, use no
+device, and end when their parent process ends for any reason.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""Pictures of numbers: plots, the letters that fonts have, and figures that fit their texts.
+"""Figures: plots, fonts for class names, and layouts that adapt to the length of texts.
 
-`cervix_jax.figures.html` has what pages share.
+`cervix_jax.figures.html` has the common parts of HTML pages.
 """
 
 from cervix_jax.figures.fitting import LABEL_SIZE, save, wrap, wrapped

@@ -1,4 +1,4 @@
-"""Figures that are as large as their texts need, written whole or not at all."""
+"""Figures that are sized to fit their texts and written atomically."""
 
 import textwrap
 import warnings
@@ -60,7 +60,7 @@ def _wrap_titles(figure: Figure) -> None:
 
 
 def wrap(title: Text, width: float, renderer: RendererBase) -> None:
-    """Divide a title into lines of at most so many pixels."""
+    """Wrap a title into lines that are at most `width` pixels wide."""
     told = title.get_text()
     longest = max(map(len, told.split("\n")))
     while longest > 8 and (now := title.get_window_extent(renderer).width) > width:

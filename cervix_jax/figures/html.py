@@ -1,4 +1,4 @@
-"""Pages that are one file: their templates, their common style, and pictures inside them."""
+"""Self-contained HTML pages: templates, common style and embedded pictures."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Which letters can be drawn, with which installed font, and what stands for those that cannot."""
+"""Letters that the installed fonts can display, and substitutes for the others."""
 
 import functools
 import unicodedata

@@ -1,4 +1,4 @@
-"""Plots of numbers: arrays in, a PNG file out."""
+"""Plots of arrays as PNG files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Files as users have them, and as this package leaves them: images, tables, whole writes."""
+"""Reading of images and tables, and atomic writing of files."""

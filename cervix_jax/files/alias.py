@@ -1,4 +1,4 @@
-"""A second path to a folder, without signs that a library takes for more than part of a name."""
+"""A second path to a folder, without characters that have a special meaning in a library."""
 
 import contextlib
 import functools

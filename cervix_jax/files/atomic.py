@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and JSON that is read back."""
+"""Atomic writing of files and folders, and reading of JSON files."""
 
 import codecs
 import contextlib

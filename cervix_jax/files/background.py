@@ -1,4 +1,4 @@
-"""Removes the background of a whole field: Otsu's thresholds and mathematical morphology."""
+"""Removal of the background of a whole field with Otsu's thresholds and morphology."""
 
 import numpy as np
 from PIL import Image

@@ -1,4 +1,4 @@
-"""The colours of a decoded image as sRGB on white, whatever its mode, profile and transparency."""
+"""Conversion of a decoded image to sRGB on white, for any mode, profile and transparency."""
 
 import functools
 import io

@@ -1,6 +1,6 @@
-"""Files that may be compressed with gzip: known by their content when read, by `.gz` when written.
+"""Files with optional gzip compression, detected by content in reading and by `.gz` in writing.
 
-A browser unpacks a download on the way and leaves its name as it was, so that names prove nothing.
+The name is not reliable in reading, because a browser may unpack a download without renaming it.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Goes through files of which some cannot be used, so that all of those are named at once."""
+"""Processing of many files that collects the errors of all unusable files in one report."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar

@@ -1,7 +1,7 @@
-"""How many bits a channel an image file has, by its head.
+"""The number of bits per channel of an image file, read from its header.
 
-Pillow cuts many kinds of deeper images down to 8 bits without a word, and the mode that it gives
-them is the one of an image of 8 bits; so the file is asked.
+Pillow silently reduces many kinds of deeper images to 8 bits and gives them the mode of an 8-bit
+image, so the number must be read from the file.
 """
 
 from typing import BinaryIO

@@ -1,6 +1,6 @@
-"""How text files are encoded: UTF-8 and, with its mark, UTF-16; others are refused by name.
+"""The encoding of text files: UTF-8, or UTF-16 with a byte order mark; others are refused.
 
-Files that are compressed with gzip are unpacked on the way.
+Files that are compressed with gzip are unpacked while reading.
 """
 
 import codecs

@@ -1,4 +1,4 @@
-"""Walks the folders of images that people have on disk; what several builders share."""
+"""Search of image folders on disk, shared by several builders."""
 
 import collections
 import os

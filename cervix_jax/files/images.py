@@ -1,8 +1,8 @@
-"""The one reader of image files, with every check; it also keeps or re-encodes them.
+"""The reader of image files with all checks; it also stores or re-encodes them.
 
-What is read stands upright as its EXIF data say; `rgb` shows it in sRGB, and on white where it is
-transparent. Metadata that are damaged count as absent. Builders, the pipeline and `predict` read
-alike, so that an image on disk is to the bit what training saw of it.
+Images are rotated to the orientation of their EXIF data. `rgb` converts them to sRGB, with white in
+place of transparency. Damaged metadata are ignored. The builders, the pipeline and `predict` use
+the same reader, so an image on disk gives exactly the same pixels as in training.
 """
 
 import contextlib

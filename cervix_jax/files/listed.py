@@ -1,4 +1,4 @@
-"""Files that a list names: also where its names differ by case, or lack the suffix of an image."""
+"""Files that a list names, also if the names differ in case or lack the suffix of an image."""
 
 import os
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""One command at a time for what a command writes over a long time."""
+"""Locks that let only one command at a time write to a place."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Image files without what is no pixel, where only damaged metadata keep them from being read."""
+"""Removal of metadata from image files that are unreadable only because of damaged metadata."""
 
 import struct
 import zlib

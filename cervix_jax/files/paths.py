@@ -1,4 +1,4 @@
-"""Paths as users write them."""
+"""Checks and expansion of paths that users give."""
 
 import errno
 import os
@@ -70,14 +70,14 @@ def user_path(text: str | Path, name: str = "") -> Path:
 
 
 def require_place_for_folder(path: Path, name: str) -> None:
-    """See that a folder is there or can be made, before long work for it.
+    """Check before long work that a folder exists or can be created.
 
     Args:
       path: the folder.
-      name: the flag or field that it was given by, for the message.
+      name: the flag or field that gave the folder, for the message.
 
     Raises:
-      InputError: it, or what it shall lie in, is a file.
+      InputError: the path or one of its parents is a file.
     """
     nearest = next((place for place in (path, *path.parents) if place.exists()), path)
     if nearest.exists() and not nearest.is_dir():

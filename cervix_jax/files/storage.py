@@ -1,4 +1,4 @@
-"""Full disks and folders that cannot be written, as the libraries report them."""
+"""Recognition of the errors by which libraries report full disks and unwritable folders."""
 
 import errno
 import os

@@ -1,11 +1,10 @@
-"""The one reader of tables: text files as spreadsheets, analysis programs and scripts write them.
+"""The reader of tables: text files written by spreadsheets, analysis programs and scripts.
 
-Cells are separated by commas, semicolons or tabs, whichever gives the names that are looked for; a
-first line `sep=;` decides it. UTF-8 and, with its mark, UTF-16; any line ends; first lines of
-comment (`#`), blanks and invisible characters round cells, and rows without content do not count.
-Texts are in Unicode's form NFC, as names of images are.
-Files are read row by row, whatever their size, and unpacked on the way where they are compressed
-with gzip.
+Cells are separated by commas, semicolons or tabs, whichever gives the expected column names; a
+first line `sep=;` overrides this. The encoding is UTF-8, or UTF-16 with a byte order mark, with any line
+endings. Initial comment lines (`#`), blanks and invisible characters around cells, and empty rows
+are ignored. Texts are normalised to Unicode NFC, as are names of images. Files of any size are read
+row by row, and unpacked while reading if they are compressed with gzip.
 """
 
 import collections

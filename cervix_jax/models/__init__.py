@@ -1,9 +1,9 @@
-"""The networks, by name: `create("densenet121", num_classes=5, rngs=nnx.Rngs(0))`.
+"""The models by name: `create("densenet121", num_classes=5, rngs=nnx.Rngs(0))`.
 
-Every model maps float images [B, H, W, 3] to `(logits, out)`; see `Classifier.__call__` for the
-keys of `out`, and `Classifier.head` for the way from the last feature map to the logits.
-`register` adds networks of one's own; a package that is to be found by every command names its own
-under `[project.entry-points."cervix_jax.models"]`.
+Every model maps float images [B, H, W, 3] to `(logits, out)`. `Classifier.__call__` lists the keys
+of `out`; `Classifier.head` maps the last feature map to the logits. `register` adds custom models.
+Models of an installed package are available to every command if the package lists them under
+`[project.entry-points."cervix_jax.models"]`.
 """
 
 import difflib
@@ -88,18 +88,18 @@ _FIXED = ("num_classes", "dtype")  # what `create` gives every factory
 
 
 def register(name: str, factory: Callable[..., Classifier]) -> None:
-    """Make a network known to `create`, and so to configs, training, evaluation and explanation.
+    """Register a custom model for `create`, configs, training, evaluation and explanation.
 
-    A run is loaded by the name of its network, so a process that loads one of yours registers it
-    first. Commands find it by themselves where it is installed with an entry point of the group
-    `cervix_jax.models` whose value is `module:factory`.
+    A run is loaded by the name of its model, so a process must register the model before it loads
+    such a run. Commands find a model automatically if its package is installed with an entry point
+    of the group `cervix_jax.models` whose value is `module:factory`.
 
     Args:
-      name: what `config.model.name` says; registering it again replaces the factory.
-      factory: a function or class that makes the network from the keyword arguments
-        `num_classes` and `dtype` (taken by `**fixed` or by name) and its own options, of which
-        training needs `dropout_rate`, all keyword-only with a default. Parts called `stem`,
-        `stage1` to `stage4` and `classifier` get learning rates by stage.
+      name: value of `config.model.name`; a second registration replaces the factory.
+      factory: a function or class that creates the model from the keyword arguments
+        `num_classes` and `dtype` (accepted by `**fixed` or by name) and its own options. Options
+        are keyword-only with a default; training requires the option `dropout_rate`. Learning
+        rates by stage apply to parts named `stem`, `stage1` to `stage4` and `classifier`.
 
     Raises:
       InputError: the name is one of `NAMES` or `DETECTORS`, or the factory cannot be called so.
@@ -154,42 +154,43 @@ def create(
     weights: str | Path | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Classifier:
-    """Make a network in training mode, with freshly drawn or with given weights.
+    """Create a model in training mode, with random or given weights.
 
       create("rcan", num_classes=5, rngs=nnx.Rngs(0))
       create("densenet121", num_classes=5, weights="densenet121-a639ec97.pth")
       create("rcan", num_classes=5, weights=load_run("runs/rcan").variables)
 
-    Without `weights` it works under `jax.jit` and `nnx.eval_shape`.
+    Without `weights` the function works under `jax.jit` and `nnx.eval_shape`.
 
     Args:
       name: one of `known_names()`.
-      num_classes: length of the logits.
-      rngs: its stream `params` gives the key (one is drawn); `nnx.Rngs(0)` if none is given.
+      num_classes: number of classes, i.e. length of the logits.
+      rngs: random keys; one key of the stream `params` is used. Default: `nnx.Rngs(0)`.
       dtype: type of the computation, such as `jnp.bfloat16` or `"bfloat16"`; parameters and
         batch statistics are float32.
-      remat: spend time to save memory in training: see `layers.rematerialised`.
-      norm_groups: in training, images of a group that a normalisation takes its statistics of,
-        see `layers.BatchNorm`; 0 takes the whole batch.
-      views: squares that lie side by side in an image, each seen by the same weights; their
-        features go to the classifier together, see `Classifier`.
-      weights: a file, `package:<name>` or `hf:<repo>` as `weights.read.read_state_dict` takes
-        them; or a torch state dict as arrays by name; or {"params", "stats"} of a run. The
-        classifier stays fresh where theirs has another number of classes, and so does
-        attention that they do not have; everything else must fit. Feed the network images
-        normalised as those weights expect (`data.normalization`; torchvision's: "imagenet").
+      remat: recompute activations in the backward pass to save memory, see
+        `layers.rematerialised`.
+      norm_groups: number of images per batch normalisation group in training, see
+        `layers.BatchNorm`; 0 normalises over the whole batch.
+      views: number of squares side by side in an image. The same weights map each square, and the
+        classifier receives the features of all, see `Classifier`.
+      weights: a file, `package:<name>` or `hf:<repo>` as in `weights.read.read_state_dict`; or a
+        torch state dict as arrays by name; or {"params", "stats"} of a run. If these weights have
+        another number of classes, the classifier keeps its random weights, and so does an
+        attention module that they lack; everything else must match. The model then requires
+        images normalised as for these weights (`data.normalization`; torchvision: "imagenet").
       **options: `dropout_rate` for all (0; 0.5 for rcan, 0.2 for
         efficientnet_lite0 and _lite1, 0.3 for _lite2), and
         `attention`: for rcan `"last_layer"` (default) or `"blocks"`, see `DenseNet`; for
         efficientnet_lite0 to _lite2 `"none"` (default) or `"head"`, see `EfficientNet`.
 
     Returns:
-      The model, with variables of the kinds `nnx.Param` and `nnx.BatchStat` only.
+      The model, whose variables are all of the types `nnx.Param` and `nnx.BatchStat`.
 
     Raises:
-      InputError: unknown name, option or value of an option; weights that cannot be read or do
-        not fit; `norm_groups` for a network with normalisations that are no `layers.BatchNorm`;
-        `views` for a network whose classifier is no attribute of its own.
+      InputError: a name, an option or its value is unknown; the weights are unreadable or do not
+        match; `norm_groups` is given for a model with normalisations other than
+        `layers.BatchNorm`; or `views` for a model whose classifier is not one of its attributes.
     """
     _check_options(_check_name(name), options)
     check_count("num_classes", num_classes)

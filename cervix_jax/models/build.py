@@ -1,4 +1,4 @@
-"""The network of a config, and the type of its arithmetic."""
+"""The model of a config, and the floating-point type of its arithmetic."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What every network here has in common: from images to logits, with everything between on show."""
+"""The base class of all classifiers: from images to logits, with access to all feature maps."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,18 +18,19 @@ FEATURE_MAPS = ("stem", "stage1", "stage2", "stage3", "stage4", "pre_logits_2d")
 
 
 class Classifier(nnx.Module):
-    """An image classifier; subclasses give `endpoints` and `linear`.
+    """Base class of image classifiers; subclasses define `endpoints` and `linear`.
 
-    `train()` and `eval()` choose batch or running statistics and switch dropout. The module holds
-    only `nnx.Param` and `nnx.BatchStat`: dropout takes its key from the call.
+    `train()` and `eval()` select batch or running statistics and turn dropout on or off. The module
+    has only variables of the types `nnx.Param` and `nnx.BatchStat`; the call provides the dropout
+    key.
 
     Attributes:
-      num_classes: length of the logits.
-      minimum_size: smallest height and width in pixels.
+      num_classes: number of classes, i.e. length of the logits.
+      minimum_size: minimum height and width in pixels.
       dtype: type of the computation; pooling and logits are float32.
-      norm_groups: see `layers.BatchNorm`; each image then has a key of its own for dropout.
-      views: squares that lie side by side in an image. The network maps each of them with the
-        same weights, and the classifier sees the features of all.
+      norm_groups: see `layers.BatchNorm`; if it is not 0, each image has its own dropout key.
+      views: number of squares side by side in an image. The model maps each square with the same
+        weights, and the classifier receives the features of all.
     """
 
     minimum_size = 32
@@ -56,23 +57,23 @@ class Classifier(nnx.Module):
 
         Args:
           images: float [B, H, W, 3], normalised as in training; H and W (the width of each of
-            the `views`) at least `minimum_size`.
-          rngs: holds the key of the stream `dropout`; needed only in training with dropout.
-          perturbations: what is added to the feature maps of these names (`FEATURE_MAPS`) before
-            the network goes on. The gradient with respect to a zero here is that with respect
-            to the feature map, which is what Grad-CAM needs. None adds nothing to the program.
+            the `views`) are at least `minimum_size`.
+          rngs: random keys with the stream `dropout`; required only in training with dropout.
+          perturbations: arrays by the names of feature maps (`FEATURE_MAPS`), which are added to
+            these feature maps. The gradient with respect to a perturbation of zeros is the
+            gradient with respect to the feature map, as Grad-CAM requires. None adds nothing.
 
         Returns:
-          Logits, float32 [B, num_classes], and the features on the way: `stem` (after its
-          pooling), `stage1` to `stage4` and `pre_logits_2d` (after the last normalisation and
-          rectification), all [B, h, w, c] in the compute type; `pre_logits`, float32 [B, c];
-          and `attention/<block>`, the gates between 0 and 1. Of several `views` the feature maps
-          lie side by side, `pre_logits` holds the features of one after the other, and gates of
-          channels are means over the views.
+          The logits, float32 [B, num_classes], and a dict of features: `stem` (after its pooling),
+          `stage1` to `stage4` and `pre_logits_2d` (after the last normalisation and
+          rectification), all [B, h, w, c] in the compute type; `pre_logits`, float32 [B, c]; and
+          `attention/<block>`, the attention gates between 0 and 1. With several `views` the feature
+          maps are side by side, `pre_logits` concatenates the features of the views, and channel
+          gates are means over the views.
 
         Raises:
-          InputError: images of another rank, type or number of channels, or too small; no `rngs`
-            in training with dropout; or perturbations of something else.
+          InputError: the images have a wrong rank, type or number of channels, or are too small;
+            `rngs` is missing in training with dropout; or a perturbation names no feature map.
         """
         _check_images(images, self.minimum_size, self.views)
         perturb = _make_perturb(perturbations or {}, self.views)
@@ -114,7 +115,8 @@ class Classifier(nnx.Module):
     def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
         """Every output but `pre_logits`, from images in the compute type.
 
-        `stem` and the stages are `perturb(name, x)`, and the network goes on from there.
+        Implementations pass `stem` and the stages through `perturb(name, x)` and continue with
+        its result.
         """
         raise TypeError(f"{type(self).__name__} defines no endpoints")
 
@@ -125,20 +127,20 @@ class Classifier(nnx.Module):
 
 
 def apart(images: jax.Array, views: int) -> jax.Array:
-    """Squares that lie side by side as a batch of their own.
+    """Split images into their squares, which become a batch.
 
-    The squares of one image follow each other, so that devices that share a batch of images share
-    its squares alike.
+    The squares of one image are consecutive, so that devices which share a batch of images also
+    share its squares.
 
     Args:
       images: [B, H, views W, C].
-      views: how many there are.
+      views: number of squares side by side in an image.
 
     Returns:
       [B views, H, W, C].
 
     Raises:
-      InputError: the width does not divide into so many.
+      InputError: the width is not a multiple of `views`.
     """
     if views == 1:
         return images

@@ -1,4 +1,4 @@
-"""A small U-Net that says of every place of an image whether a nucleus is centred there."""
+"""A small U-Net that detects the centres of nuclei at every position of an image."""
 
 import itertools
 

@@ -33,11 +33,11 @@ def stage_of(path: Sequence[str | int]) -> int:
 
     A normalisation or convolution between the last stage and the pooling counts to stage 4. Stage
     5, the head, is the classifier together with the attention that `rcan` and the EfficientNets
-    add to a published network. A network of one's own calls its parts `stem`, `stage1` to `stage4`
-    and `classifier`.
+    add to a published architecture. A custom model names its parts `stem`, `stage1` to `stage4` and
+    `classifier`.
 
     Raises:
-      InputError: the name tells no stage.
+      InputError: the name does not identify a stage.
     """
     name = "/".join(map(str, path))
     for pattern, stage in _TABLE:

@@ -1,1 +1,1 @@
-"""A trained run: its folder, its checkpoints, and what it predicts."""
+"""A trained run: its folder, its checkpoints and its predictions."""

@@ -1,10 +1,10 @@
-"""Statistics of batch normalisation taken from the images that are to be classified.
+"""Adaptation of batch normalisation: statistics from the images that are to be classified.
 
-Another laboratory's stain moves what the layers of a network see. Batch statistics of the new
-images in place of those of training take part of that back (Schneider et al., "Improving robustness
-against common corruptions by covariate shift adaptation", NeurIPS 2020; Nado et al.,
-arXiv:2006.10963). Labels have no part in it. But the answer for an image then depends on the images
-beside it (the method is transductive), so such results belong in a column of their own.
+The stain of another laboratory shifts the inputs of a model's layers. Replacing the training
+statistics by batch statistics of the new images corrects part of this shift (Schneider et al.,
+"Improving robustness against common corruptions by covariate shift adaptation", NeurIPS 2020; Nado
+et al., arXiv:2006.10963). The method uses no labels. However, the prediction for an image then
+depends on the other images (the method is transductive), so report such results separately.
 """
 
 import functools

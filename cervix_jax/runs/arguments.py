@@ -1,4 +1,4 @@
-"""What a caller hands to a run: images in memory, its folder, one of its checkpoints."""
+"""Checks of a run's arguments: images in memory, the run's folder, one of its checkpoints."""
 
 import numbers
 import os

@@ -4,9 +4,9 @@ A checkpoint holds the items `state` (a plain nested dict of arrays), `config`, 
 names and where the data came from) and `history` (validation metrics so far), all but the first as
 JSON. Any Orbax installation reads them without this package.
 
-A damaged checkpoint is never taken for a good one: checksums of the arrays and of the JSON items
-lie in the checkpoint's own metadata. The storage format has some of its own, but none for the
-values of large arrays.
+Damaged checkpoints are detected by checksums of the arrays and of the JSON items, which are stored
+in the checkpoint's metadata. The storage format has its own checksums, but none for the values of
+large arrays.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Checksums of what a checkpoint holds, kept in its own metadata."""
+"""Checksums of the content of a checkpoint, stored in its metadata."""
 
 import json
 import zlib

@@ -1,4 +1,4 @@
-"""From variables and uint8 images to predictions; what training, evaluation and `Run` share."""
+"""Predictions from variables and uint8 images, shared by training, evaluation and `Run`."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""The examples that a run was made with, found again in the data of today."""
+"""The examples of a run, identified in the current data."""
 
 import dataclasses
 import functools

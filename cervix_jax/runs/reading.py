@@ -1,4 +1,4 @@
-"""What a run's folder holds of one of its checkpoints: all that a `Run` is made of."""
+"""Reading of a checkpoint and its metadata from the folder of a run."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

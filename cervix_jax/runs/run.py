@@ -42,7 +42,7 @@ from cervix_jax.runs.squares import make_squares
 
 
 class Run:
-    """A model with its trained weights, and how it wants its images.
+    """A trained model with its config, its weights and the preprocessing of its images.
 
       run = load_run("runs/rcan")
       run.predict(images)                      # uint8 images of any sizes -> probabilities
@@ -54,18 +54,19 @@ class Run:
       config: the run's config.
       class_names: C names, in the order of the logits.
       step: the training step of the weights.
-      dataset: what the checkpoint says of its data set (name, version, class names, group feature,
-        micrometres a pixel, number of examples in each split, leakage).
-      identity: the examples that it was made with; None for runs of earlier versions, which did not
-        record them, and for runs made in memory.
-      workdir: the folder that it was loaded from; None for a run made in memory.
+      dataset: the checkpoint's description of the data set (name, version, class names, group
+        feature, micrometres per pixel, number of examples in each split, leakage).
+      identity: the examples of the run; None for runs of earlier versions, which did not record
+        them, and for runs created in memory.
+      workdir: the folder from which the run was loaded; None for a run created in memory.
       graphdef: static part of the model, for `nnx.merge`.
       variables: {"params", "stats"} as nested dicts.
-      logits_fn: maps what `preprocess` makes, float32 [B, S, S, 3], to logits float32 [B, C]; what
-        `explain` asks for. Not compiled. The weights are arguments of a program that takes it as an
-        argument, not constants; so runs of the same network share a program.
-      features_fn: as `logits_fn`, but gives what the model does, (logits, out). Takes
-        `perturbations` too; see `cervix_jax.models.classifier.Classifier`.
+      logits_fn: maps the output of `preprocess`, float32 [B, S, S, 3], to logits float32 [B, C];
+        the function for `explain`. Not compiled. A compiled function that takes it as an argument
+        receives the weights as arguments and not as constants, so runs of the same model share one
+        compiled program.
+      features_fn: as `logits_fn`, but returns the model's output (logits, out). It also accepts
+        `perturbations`, see `cervix_jax.models.classifier.Classifier`.
     """
 
     def __init__(
@@ -86,17 +87,17 @@ class Run:
         self._take(variables)
 
     def with_variables(self, variables: Variables) -> "Run":
-        """The same network with other weights, such as randomised ones.
+        """The same model with other weights, such as randomised weights.
 
         Args:
-          variables: {"params", "stats"} of the same names and shapes.
+          variables: {"params", "stats"} with the same names and shapes.
         """
         other = copy.copy(self)
         other._take(variables)
         return other
 
     def weights_digest(self) -> str:
-        """SHA-256 of all weights in hexadecimal digits; tells one checkpoint from another."""
+        """SHA-256 digest of all weights in hexadecimal digits, which identifies the checkpoint."""
         digest = hashlib.sha256()
         for leaf in jax.tree.leaves(self.variables):
             digest.update(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
@@ -110,21 +111,21 @@ class Run:
         class_map: ClassMap | None = None,
         progress: bool = False,
     ) -> ExperimentData:
-        """The examples that the run was trained on, divided as then; prepared on first use.
+        """The run's data with the original split into train, val and test; prepared on first use.
 
-        They are found by their pixels in the data of today, in the order of the run, with the
-        names and labels of then. What was added since takes no part.
+        The examples are identified by their pixels in the current data. They keep the order, names
+        and labels of the run. Images that were added later are ignored.
 
         Args:
-          manual_dir: where the raw files lie, if not where they were.
-          data_dir: where prepared data lie, if not where they were.
-          class_map: for classes that have another name today: the run's name to that of the data
-            set, see `cervix_jax.data.class_map.match_classes`.
-          progress: show a bar while decoding.
+          manual_dir: folder with the raw files; default as in training.
+          data_dir: folder with prepared data; default as in training.
+          class_map: for renamed classes: name in the run to name in the data set, see
+            `cervix_jax.data.class_map.match_classes`.
+          progress: whether to show a bar while decoding.
 
         Raises:
           InputError: the data cannot be found or read, images of the run are missing or have other
-            pixels or another class, or there are classes that the run does not know.
+            pixels or another class, or the data have classes that are unknown to the run.
         """
         return open_own_data(
             self.config, self.identity, self.dataset, name=str(self.workdir or "the run"),
@@ -143,17 +144,18 @@ class Run:
 
     @as_in_every_run()
     def squares(self, images: Images, *, mpp: float | None = None) -> np.ndarray:
-        """Images as the network sees them, uint8 [N, S, S, 3]; arguments as for `preprocess`."""
+        """Images at the model's input size, uint8 [N, S, S, 3]; arguments as for `preprocess`."""
         return make_squares(listed_images(images), self.config, self.dataset, mpp)
 
     @as_in_every_run()
     def preprocess(self, images: Images, *, mpp: float | None = None) -> jax.Array:
-        """What the model is fed for these images.
+        """Resize and normalise images for the model.
 
         Args:
           images: uint8 [N, H, W, 3], or a list or iterator of uint8 [H, W, 3] of any sizes.
-          mpp: micrometres that a pixel of them measures, for `data.resize=scale`; None takes that
-            of the run's data set, but an array [N, S, S, 3] as it is, see `squares.make_squares`.
+          mpp: resolution of the images in micrometres per pixel, for `data.resize=scale`. None uses
+            that of the run's data set; an array [N, S, S, 3] is then used without resizing, see
+            `squares.make_squares`.
 
         Returns:
           float32 [N, S, S, 3], resized and normalised as in training.
@@ -167,11 +169,11 @@ class Run:
     def predict(
         self, images: Images, *, batch_size: int = 64, mpp: float | None = None
     ) -> np.ndarray:
-        """Class probabilities, float32 [N, C] with rows that sum to 1; see `logits`.
+        """Class probabilities, float32 [N, C] with rows that sum to 1; arguments as for `logits`.
 
         Raises:
-          InputError: an image is not uint8 RGB, or shows nothing, by the rule for files (see
-            `cervix_jax.files.images.why_no_picture`); `logits` takes any pixels.
+          InputError: an image is not uint8 RGB, or is empty by the rule for files (see
+            `cervix_jax.files.images.why_no_picture`); `logits` accepts any pixels.
         """
         images = listed_images(images)
         logits = self.logits(images, batch_size=batch_size, mpp=mpp)
@@ -187,11 +189,11 @@ class Run:
     def logits(
         self, images: Images, *, batch_size: int = 64, mpp: float | None = None
     ) -> np.ndarray:
-        """Logits, by the program that training and evaluation run.
+        """Logits, computed by the same program as in training and evaluation.
 
         Args:
           images: as for `preprocess`.
-          batch_size: images at a time; the last batch is filled up.
+          batch_size: number of images per batch; the last batch is padded.
           mpp: as for `preprocess`.
 
         Returns:
@@ -217,19 +219,19 @@ class Run:
         batch_size: int = 64,
         mpp: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """What the network makes of images on the way to its logits.
+        """Intermediate features of the model.
 
           run.features(images, names=["pre_logits"])["pre_logits"]   # float32 [N, D]
 
         Args:
           images: as for `preprocess`.
           names: keys of the model's `out` (see `cervix_jax.models.classifier.Classifier`), or
-            "logits"; all of them if empty.
-          batch_size: images at a time.
+            "logits"; all features if empty.
+          batch_size: number of images per batch.
           mpp: as for `preprocess`.
 
         Returns:
-          {name: [N, ...]}, of the model's dtype; "logits" and "pre_logits" are float32.
+          {name: [N, ...]} in the model's dtype; "logits" and "pre_logits" are float32.
 
         Raises:
           InputError: an image is not uint8 RGB, or the model has no such feature.
@@ -268,12 +270,12 @@ class Run:
 
     @property
     def finds_nuclei(self) -> bool:
-        """Whether it is a detector of nuclei, and no classifier of images."""
+        """Whether the model is a nucleus detector and not an image classifier."""
         return self.config.model.name in DETECTORS
 
     @property
     def input_range(self) -> InputRange:
-        """What `preprocess` makes of a black and of a white pixel, float32 [3] each."""
+        """The preprocessed values of a black and of a white pixel, float32 [3] each."""
         return input_range(self.config.model.normalization)
 
     def _take(self, variables: Variables) -> None:
@@ -309,21 +311,21 @@ def load_run(folder: str | Path, step: str | int = "best") -> Run:
     """Load a trained run.
 
     Args:
-      folder: the workdir that training wrote to.
-      step: "best" (by the validation metric; the latest where nothing was validated), "latest", or
-        the number of a kept checkpoint.
+      folder: the workdir of the training run.
+      step: "best" (by the validation metric; the latest checkpoint if the run has no validation
+        images), "latest", or the number of a kept checkpoint.
 
     Raises:
-      InputError: there is no run, no such checkpoint, or it cannot be read.
+      InputError: the run or the checkpoint does not exist, or cannot be read.
     """
     return Run(*read_run(run_folder(folder), wanted_step(step)))
 
 
 def as_run(run: Run | str | Path, step: str | int = "best") -> Run:
-    """The run, or the one in that folder; what workflows are given.
+    """The run itself, or the run in a folder.
 
     Args:
-      run: a run, which is given back as it is, or a folder.
+      run: a run, which is returned unchanged, or the folder of a run.
       step: which checkpoint of a folder, see `load_run`.
 
     Raises:
@@ -333,10 +335,10 @@ def as_run(run: Run | str | Path, step: str | int = "best") -> Run:
 
 
 def as_classifier(run: Run | str | Path, step: str | int = "best") -> Run:
-    """As `as_run`, and refuses what gives images no class.
+    """As `as_run`, but accepts only classifiers.
 
     Raises:
-      InputError: as `load_run`; or the run finds nuclei.
+      InputError: as `load_run`; or the run is a nucleus detector.
     """
     found = as_run(run, step)
     if found.finds_nuclei:

@@ -1,4 +1,4 @@
-"""Images in memory to the squares that a run's network takes."""
+"""Conversion of images in memory to the square inputs of a run's model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ def image_scale(
       mpp: micrometres a pixel of the image; None or 0 takes what the data set has.
 
     Raises:
-      InputError: nobody says it, or it is absurd.
+      InputError: the resolution is unknown or not plausible.
     """
     if not needs_scale(config.data.resize):
         return None

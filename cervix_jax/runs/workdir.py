@@ -1,4 +1,4 @@
-"""What lies in a run's folder besides checkpoints: its config, its environment, and whose it is."""
+"""The files in a run's folder besides checkpoints: config, environment and identity of the data."""
 
 import contextlib
 import json

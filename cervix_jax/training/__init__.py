@@ -1,1 +1,1 @@
-"""From a config to a trained network and its test report."""
+"""Training: from a config to a trained model and its test report."""

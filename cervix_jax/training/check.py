@@ -1,4 +1,4 @@
-"""Whether the fields of a config fit each other; their own ranges stand beside them."""
+"""Checks that the fields of a config are compatible; their ranges are defined with the fields."""
 
 import ml_collections
 

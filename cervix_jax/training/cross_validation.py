@@ -1,7 +1,7 @@
-"""All folds of a split, with several seeds: `--config.cross_validation.seeds=3`.
+"""Cross-validation over all folds with several seeds: `--config.cross_validation.seeds=3`.
 
-The runs share one process, and with it the decoded images and the compiled programs; each has its
-own folder `seed<s>/fold<f>` below the workdir, with everything that a single run leaves behind.
+The runs share one process, its decoded images and its compiled programs. Each run has its own
+folder `seed<s>/fold<f>` in the workdir, with the same files as a single run.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Loss and gradients of a batch: at once, in parts, or by each device alone on its groups."""
+"""Loss and gradients of a batch: at once, in parts, or separately on each device for its groups."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,10 +25,10 @@ def make_gradient(value_and_grad: Callable, parts: int, group: int, mesh: Mesh) 
     Args:
       value_and_grad: of a loss `(params, stats, images, targets, dropout, class_weights) ->
         (loss, (stats, logits))`.
-      parts: a batch is computed in so many equal parts in turn. Each part is normalised by its own
-        moments, and the running statistics take one after the other. Part i holds every
-        `parts`-th image (or group) from i on, so that each device has its share.
-      group: images that are normalised together; 0 is the whole batch, or part.
+      parts: number of equal parts in which a batch is computed one after the other. Each part is
+        normalised by its own moments, and the running statistics are updated by each part in turn.
+        Part i contains every `parts`-th image (or group) from i on, so each device has its share.
+      group: number of images that are normalised together; 0 is the whole batch or part.
       mesh: the devices; the groups of each part divide by their number.
     """
     accumulated = _accumulate(value_and_grad, parts, group)

@@ -1,4 +1,4 @@
-"""The epochs of one run: train, validate, save; stop when asked to or when nothing is gained."""
+"""The epochs of one run: train, validate and save, with preemption and early stopping."""
 
 import sys
 import time

@@ -52,21 +52,21 @@ def train_and_evaluate(
     profile: str = "",
     on_epoch: EpochHook | None = None,
 ) -> dict:
-    """Train, validate each epoch, and evaluate the best checkpoint on the test split.
+    """Train a model, validate it each epoch, and evaluate the best checkpoint on the test split.
 
       config = base_config("sipakmed/single_cell")      # of cervix_jax.config.base
       config.data.manual_dir = "SIPaKMeD"
       report = train_and_evaluate(config, "runs/rcan")
 
-    A split without validation examples (the paper's of Herlev) takes the last checkpoint.
-
-    Starts from the newest checkpoint in `folder`; a finished run is only evaluated again.
+    Without validation examples (as in the paper's split of Herlev) the last checkpoint is
+    evaluated. Training resumes from the newest checkpoint in `folder`; a finished run is only
+    evaluated again.
 
     Args:
-      config: see `base_config`.
-      folder: the workdir; made if needed.
-      data: what the config says of data and split, if it is open already.
-      profile: steps to record, see `ProfileWindow`; "" records none.
+      config: the config, see `base_config`.
+      folder: the workdir; created if it does not exist.
+      data: the data of the config, if they are already open.
+      profile: training steps to profile, see `ProfileWindow`; "" profiles none.
       on_epoch: called after every epoch as `on_epoch(step, epoch, values)`, on the first process,
         once the epoch is saved. `values` are those of metrics.jsonl (`learning_rate`,
         `train/loss`, `val/accuracy` and so on), and `seed` and `fold`. A resumed run calls it for
@@ -76,9 +76,9 @@ def train_and_evaluate(
       The test report, see `cervix_jax.evaluate.report_file`.
 
     Raises:
-      InputError: something the user gave cannot be used, or the folder cannot be written.
-      Preempted: SIGTERM came; what was done is saved.
-      NonFiniteLossError: the loss is no longer a number.
+      InputError: an input is invalid, or the folder is not writable.
+      Preempted: SIGTERM was received; the progress is saved.
+      NonFiniteLossError: the loss or a weight is not finite.
       HookError: `on_epoch` raised an exception; the run is saved, and the same call goes on.
     """
     if not isinstance(config, ml_collections.ConfigDict):

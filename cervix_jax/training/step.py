@@ -37,12 +37,12 @@ COMPILED_FIELDS = ("model", "optimizer", "loss", "augment", "ema_decay", "accumu
 
 @dataclasses.dataclass(frozen=True)
 class RunInputs:
-    """What a run gives its steps beside the batches.
+    """Inputs of the training steps besides the batches.
 
     Attributes:
-      seed: of augmentation and dropout.
-      learning_rates: float32 [steps].
-      head_only_steps: for so many steps only the head learns.
+      seed: random seed of augmentation and dropout.
+      learning_rates: float32 [steps], learning rate of each step.
+      head_only_steps: number of initial steps that train the classifier head only.
       class_weights: float32 [C], weight of each class in the loss.
     """
 

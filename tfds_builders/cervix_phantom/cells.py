@@ -1,7 +1,7 @@
-"""One cell at a time: outline, nuclei, halo and the thickness maps that the stains fill.
+"""The drawing of one cell: outline, nuclei, halo and the thickness maps that the stains fill.
 
-Each class has its drawing rule, after the criteria by which SIPaKMeD and the cytology textbooks
-tell it. Rules work on geometry and relative density only; colour is the slide's business.
+Each class has a drawing rule, which follows the diagnostic criteria of SIPaKMeD and the cytology
+textbooks. The rules define geometry and relative density only; the slide defines the colours.
 """
 
 from dataclasses import dataclass
@@ -156,7 +156,7 @@ def _finish(
     cell_mask = inside > 0
     nucleus_mask = (cover > 0.5) & cell_mask
     halo_mask = np.zeros_like(cell_mask) if halo is None else (halo > 0.5) & cell_mask
-    # Density must not tell the class where the stain does not: every cytoplasm averages 1.
+    # Every cytoplasm has mean density 1, so that density carries no information about the class.
     solid = cell_mask & ~nucleus_mask & ~halo_mask
     if solid.any():
         cytoplasm = cytoplasm / cytoplasm[solid].mean()

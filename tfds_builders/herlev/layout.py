@@ -11,7 +11,7 @@ from cervix_jax.data.classes import HERLEV
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 
-# Parts of a folder name that tell the class; the first that fits decides.
+# Parts of a folder name that identify the class; the first match decides.
 _SPELLINGS = (
     (r"carcinoma_?(in_?situ)?|(carcinoma_)?cis", "carcinoma_in_situ"),
     (r"(light|mild)_dysplas(tic|ia|ias)", "light_dysplastic"),
@@ -125,7 +125,7 @@ def _report(strange: list[Path], orphans: list[str]) -> None:
 
 
 def _start(root: Path) -> Path:
-    """The folder of the 917 images where its name tells, else `root`."""
+    """The folder of the 917 images if its name identifies it, else `root`."""
     level = [root]
     for _ in range(folders.SEARCH_DEPTH):
         for folder in level:

@@ -246,7 +246,7 @@ def _list_digest(path: Path) -> str:
 
 
 def _digest(listing: Listing) -> str:
-    """Tells whether a folder still holds the same: names, classes, groups and sizes of files."""
+    """Digest of a folder's content: names, classes, groups and sizes of files."""
     total = hashlib.sha256(repr(listing.class_names).encode())
     for item in listing.items:
         entry = (item.filename, item.label, item.group, item.path.stat().st_size)

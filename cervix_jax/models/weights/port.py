@@ -1,4 +1,6 @@
-"""Published weights into our models: names and axis orders, and nothing silently skipped.
+"""Conversion of published weights to the models of this package: names and axis orders.
+
+All variables must match; nothing is skipped silently.
 
 `weights/names.py` translates the names; `weights/read.py` reads the files.
 """

@@ -1,4 +1,4 @@
-"""Weights from where people keep them, as arrays by name: files, an installed package, the hub."""
+"""Reading of weights as arrays by name from files, an installed package or the Hugging Face hub."""
 
 import importlib.util
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ ADAPTED = "batch statistics of the images of this"
 def headline(report: EvaluationReport) -> str:
     """Accuracy with its interval and the number of images."""
     interval = interval_text(report.accuracy_interval)
-    return f"accuracy {report.accuracy:.4f} (95 % {interval} by Wilson, n = {report.n})"
+    return f"accuracy {report.accuracy:.4f} (95 % Wilson interval {interval}, n = {report.n})"
 
 
 def summary(values: Mapping[str, Any]) -> str:
@@ -149,7 +149,10 @@ def _resampling(report: EvaluationReport) -> str:
     if report.groups == report.n:
         what = f"the {report.n} images (each is its own group)"
     few = f"; {report.warning}" if report.warning else ""
-    return f"95 % by resampling {what}: accuracy {interval}; same for the intervals below{few}"
+    return (
+        f"95 % interval of the accuracy by resampling {what}: {interval}; intervals below are "
+        f"computed in the same way{few}"
+    )
 
 
 def _origin(report: EvaluationReport) -> str:

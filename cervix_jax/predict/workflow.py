@@ -104,8 +104,7 @@ def predict_images(
       run: a run, or its folder; a folder is loaded after all else is checked.
       images: files, folders, patterns of `glob`, or several of them; or an iterator of paths, which
         are used as they arrive.
-      out: the table, `.csv` or `.jsonl`. `<out>_skipped.csv` lists the files that cannot be read,
-        with reasons.
+      out: the table, `.csv` or `.jsonl`; `<out>_skipped.csv` lists unreadable files with reasons.
       step: checkpoint of a folder, see `load_run`.
       batch_size: images per batch; 0 uses the run's `eval_batch_size`, which gives the logits of
         `evaluate` to the last bit.

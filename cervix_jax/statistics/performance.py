@@ -120,8 +120,8 @@ def _about(resamples: Resamples) -> dict[str, Any]:
     if resamples.num_groups < FEW_GROUPS:
         groups = "1 group" if resamples.num_groups == 1 else f"{resamples.num_groups} groups"
         about["warning"] = (
-            f"only {groups}: intervals by {BY_GROUP} cover {CONFIDENCE:.0%} only roughly, 90 to "
-            "98 % in simulations"
+            f"only {groups}: the coverage of intervals by {BY_GROUP} is {CONFIDENCE:.0%} only "
+            "roughly, 90 to 98 % in simulations"
         )
     return about
 

@@ -1,10 +1,10 @@
 """The reader of tables: text files written by spreadsheets, analysis programs and scripts.
 
 Cells are separated by commas, semicolons or tabs, whichever gives the expected column names; a
-first line `sep=;` overrides this. The encoding is UTF-8, or UTF-16 with a byte order mark, with any line
-endings. Initial comment lines (`#`), blanks and invisible characters around cells, and empty rows
-are ignored. Texts are normalised to Unicode NFC, as are names of images. Files of any size are read
-row by row, and unpacked while reading if they are compressed with gzip.
+first line `sep=;` overrides this. The encoding is UTF-8, or UTF-16 with a byte order mark, with any
+line endings. Initial comment lines (`#`), blanks and invisible characters around cells, and empty
+rows are ignored. Texts are normalised to Unicode NFC, as are names of images. Files of any size are
+read row by row, and unpacked while reading if they are compressed with gzip.
 """
 
 import collections

@@ -45,6 +45,8 @@ def start(mode: str, command: str) -> None:
     _OUTPUT.mode, _OUTPUT.command, _OUTPUT.began = mode, command, time.monotonic()
     if mode != "json" or _OUTPUT.stream is not None or sys.stderr is None:
         return
+    # It removes other handlers of standard error, which it would not know once that is replaced.
+    absl_logging.use_absl_handler()
     _OUTPUT.stream = sys.stderr
     sys.stderr = _LogLines()
     sys.excepthook = _report_crash

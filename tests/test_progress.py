@@ -16,6 +16,7 @@ SCRIPT = """
 '''
 import logging as python_logging
 import sys, time, warnings
+python_logging.basicConfig()  # as some libraries do when they are imported
 from absl import flags, logging
 from cervix_jax import progress
 from cervix_jax.command.run import run_command

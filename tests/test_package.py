@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -27,12 +28,14 @@ def built(tmp_path_factory) -> tuple[Path, Path]:
     """The sdist, and the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("built")
     tools = folder / "tools"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     fetched = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--target", tools, "hatchling>=1.25"],
+        [sys.executable, "-m", "pip", "install", "-q", "--target", tools,
+         *project["build-system"]["requires"]],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     if fetched.returncode:
-        pytest.skip(f"hatchling cannot be had: {fetched.stderr[-200:]}")
+        pytest.skip(f"the build tools cannot be had: {fetched.stderr[-200:]}")
     build = {"PYTHONPATH": str(tools)}
     run(
         sys.executable,
@@ -92,6 +95,7 @@ def test_sdist_holds_what_the_readme_speaks_of(built):
     with tarfile.open(built[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     for name in ("README.md", "LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md",
+                 "SECURITY.md", "CODE_OF_CONDUCT.md", "mkdocs.yml",
                  "configs/rcan.py", "docs/claims.md", "docs/phantom.png", "launch/tpu.py",
                  "examples/run_exported.py", "tests/conftest.py"):  # fmt: skip
         assert name in names

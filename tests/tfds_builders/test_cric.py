@@ -248,7 +248,7 @@ def test_counts_are_official_unless_told_otherwise(tmp_path, monkeypatch):
 def test_missing_files(tmp_path):
     assert "missing or empty" in refuse(tmp_path / "nowhere", tmp_path / "data")
     root = fields(tmp_path / "raw")
-    assert "holds no classifications.csv or" in refuse(root, tmp_path / "data")
+    assert "contains no classifications.csv or" in refuse(root, tmp_path / "data")
     write_csv(root / "classifications.csv", suffix="_other.png")
     assert "none of its images is below" in refuse(root, tmp_path / "data")
     write_csv(root / "images" / "classifications.csv")
@@ -281,7 +281,7 @@ HEAD = "image_filename,cell_id,bethesda_system,nucleus_x,nucleus_y\n"
         (HEAD + "aa.png,1,LSIL,-3,4\n", "line 2: nucleus_x='-3'"),
         (HEAD + "aa.png,1,LSIL,3\n", "line 2: has 4 cells"),
         (HEAD + "aa.png,1,LSIL,3,4,5\n", "line 2: has 6 cells"),
-        (HEAD + "aa.png,1,LSIL,3,4\naa.png,1,SCC,3,4\n", "line 3: cell 1 of aa.png is there al"),
+        (HEAD + "aa.png,1,LSIL,3,4\naa.png,1,SCC,3,4\n", "line 3: cell 1 of aa.png is listed twice"),
         (HEAD + "aa.png,../1,LSIL,3,4\n", "line 2: cell_id='../1'"),
         (HEAD + "../aa.png,1,LSIL,3,4\n", "line 2: image_filename='../aa.png'"),
         (HEAD + ",1,LSIL,3,4\n", "line 2: image_filename=''"),

@@ -92,7 +92,7 @@ def table(before: dict, after: dict) -> str:
     """A row for each network and chip, before -> after."""
     lines = [
         "| network | chip | cycles, million | ratio | augmentation | all-reduces | memory, GiB | "
-        "step, ms | images/s a chip | share of peak |",
+        "step, ms | images/s per chip | share of peak |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for key in [(network, chip) for chip in CHIPS for network in NETWORKS]:
@@ -150,7 +150,7 @@ def draw(before: dict, after: dict, path: Path) -> None:
         handles, PHASES, loc="outside lower center", ncols=len(PHASES),
         fontsize=figures.LABEL_SIZE,
     )  # fmt: skip
-    figure.suptitle("Training at 224 px, 32 images a chip: above before, below after")
+    figure.suptitle("Training at 224 px, 32 images per chip: above before, below after")
     figures.save(figure, path)
 
 

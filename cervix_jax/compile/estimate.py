@@ -17,24 +17,24 @@ ASSUMPTIONS = (
     "cycles are the compiler's own estimates; hardware may differ",
     "the clock is an estimate: peak operations a second over operations of the matrix units a "
     "cycle",
-    "what the compiler gives no cycles (listed) counts as its result's bytes, written and read "
-    "once at the memory's bandwidth: a lower bound, far too low for gathers",
-    "messages come one after the other and hide behind nothing: bytes over the links of all axes, "
-    "and 1 microsecond for each hop there and back",
+    "an operation without cycles (listed) counts as the bytes of its result, written and read once "
+    "at the bandwidth of the memory: a lower bound, far too low for gathers",
+    "collectives run one after the other and overlap with nothing: bytes over the links of all "
+    "axes, and 1 microsecond for each hop there and back",
     "copies in the background cost nothing",
-    "input is there in time; the host adds nothing",
-    "weak scaling: the same program with as many images a chip, the same messages on a larger "
-    "slice",
+    "input arrives in time; the host adds no time",
+    "weak scaling: the same program with the same images per chip and the same collectives on a "
+    "larger slice",
 )
 
 
 def program_facts(program: Program, place: Slice, *, phase: str) -> tuple[dict[str, Any], str]:
-    """Compile a program, and what the result says, JSON-ready; see `facts` and `memory_facts`.
+    """Compile a program and collect its facts for JSON; see `facts` and `memory_facts`.
 
     Args:
       program: lowered.
       place: the slice it is lowered for.
-      phase: of what does not say its part of a step.
+      phase: phase of operations whose name gives none.
 
     Returns:
       `images`, `images_a_chip`, `chips`, `compile_seconds`, `memory`, and, where it fits,
@@ -64,7 +64,7 @@ def program_facts(program: Program, place: Slice, *, phase: str) -> tuple[dict[s
 def compile_for_memory(
     program: Program, place: Slice
 ) -> tuple[dict[str, Any], jax.stages.Compiled | None]:
-    """Compile, and the memory of a chip; None for the program where it does not fit."""
+    """Compile; return the memory per chip, and the program or None if it does not fit."""
     try:
         with not_cached():
             compiled = program.lowered.compile()
@@ -116,15 +116,15 @@ def facts(
     accessed: float,
     phase: str = "rest",
 ) -> dict[str, Any]:
-    """What a compiled text says, and the times that follow from it.
+    """Facts of a compiled program's text, and estimated times.
 
     Args:
-      text: of a program compiled for `place`.
+      text: HLO text of a program that was compiled for `place`.
       place: the slice, one chip for a program of one chip.
-      images_a_chip: of one call.
-      flops: operations of one chip, of the compiler's count.
-      accessed: bytes that a chip reads and writes, of the compiler's count.
-      phase: of what does not say its part of a step.
+      images_a_chip: images of one call on one chip.
+      flops: floating-point operations of one chip, counted by the compiler.
+      accessed: bytes that one chip reads and writes, counted by the compiler.
+      phase: phase of operations whose name gives none.
 
     Returns:
       `flops` and `bytes` of a chip; `cycles` by phase; `without_estimate`, `in_background`,
@@ -164,9 +164,9 @@ def facts(
 
 
 def message_seconds(messages: Mapping[str, Mapping[str, int]], place: Slice) -> float:
-    """What all messages of a call take on a slice, one after the other.
+    """Seconds of all collectives of a call on a slice, one after the other.
 
-    Those that only collect or only divide move half as much as a sum, which does both.
+    An all-gather or reduce-scatter moves half the bytes of an all-reduce, which does both.
     """
     total = 0.0
     for kind, each in messages.items():
@@ -178,7 +178,7 @@ def message_seconds(messages: Mapping[str, Mapping[str, int]], place: Slice) -> 
 def weak_scaling(
     messages: Mapping[str, Mapping[str, int]], seconds: Mapping[str, float], place: Slice
 ) -> dict[str, dict[str, float]]:
-    """By slice of 8 to 256 chips the seconds of a call, and the share of the smallest's speed."""
+    """Seconds of a call and efficiency against the smallest slice, for slices of 8 to 256 chips."""
     alone = seconds["compute"] + seconds["without_estimate"]
     times = {
         each: alone + message_seconds(messages, each)
@@ -195,10 +195,10 @@ def weak_scaling(
 def largest_batch(
     memory: Mapping[str, Any], images_a_chip: int, batch_bytes_a_chip: float
 ) -> int | None:
-    """Images a chip that fit, an ESTIMATE from one compilation; None where that did not fit.
+    """Largest number of images per chip, ESTIMATED from one compilation; None if that did not fit.
 
-    Memory is nearly affine in the batch. Here all but the arguments that do not grow with it (the
-    state) is taken to grow, so that the estimate is low where it lies above the compiled batch.
+    Memory is nearly affine in the batch size. The estimate lets everything grow with the batch
+    except the state, so it is too low for batches above the compiled one.
     """
     if "arguments" not in memory:
         return None
@@ -208,10 +208,10 @@ def largest_batch(
 
 
 def from_two(points: Mapping[int, Mapping[str, Any]], available: int) -> int:
-    """Images a chip that fit, by the straight line through two compilations that do.
+    """Largest number of images per chip, from the straight line through two compilations.
 
     Args:
-      points: images a chip, and the memory that they take.
+      points: memory by the number of images per chip.
       available: bytes.
     """
     (few, less), (many, more) = sorted(points.items())

@@ -32,7 +32,10 @@ def _head(name: str, found: Mapping[str, Any]) -> str:
 
 
 def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [("compiled in", f"{found['compile_seconds']:.0f} s"), ("memory a chip", _memory(found))]
+    rows = [
+        ("compiled in", f"{found['compile_seconds']:.0f} s"),
+        ("memory per chip", _memory(found)),
+    ]
     if largest := found.get("largest_batch"):
         rows.append(("largest batch", f"{largest['images']} images ({largest['how']})"))
     if "cycles" not in found:
@@ -43,7 +46,10 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     seconds = found["seconds"]
     rows += [
-        ("arithmetic a chip", f"{found['flops'] / 1e9:.1f} GFLOP, {_bytes(found['bytes'])} moved"),
+        (
+            "arithmetic per chip",
+            f"{found['flops'] / 1e9:.1f} GFLOP, {_bytes(found['bytes'])} moved",
+        ),
         ("estimated cycles", f"{total / 1e6:.2f} million: {', '.join(shares)}"),
         ("without an estimate", _counted(found["without_estimate"]) or "nothing"),
         ("messages", _counted(found["messages"]) or "none"),

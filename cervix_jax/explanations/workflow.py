@@ -64,9 +64,8 @@ def explain_run(
 ) -> dict[str, Any]:
     """Explain images of a run, draw the maps and measure them; finished files are kept.
 
-      run = load_run("runs/rcan")
-      report = explain_run(run, methods=["saliency", "grad_cam"], images=16)
-      report["methods"]["grad_cam"]["measures"]["insertion"]["estimate"]
+        report = explain_run(load_run("runs/rcan"), methods=["saliency", "grad_cam"], images=16)
+        report["methods"]["grad_cam"]["measures"]["insertion"]["estimate"]
 
     Args:
       run: the run, or its folder.

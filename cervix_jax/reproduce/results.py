@@ -51,7 +51,8 @@ READING = """## How to read this
   in training or validation. Therefore `cluster` and `block` are reported beside it. `block` keeps
   neighbouring clusters together; this is the nearest available substitute for slides in SIPaKMeD.
 - The paper's published code rotates validation and test images at random; here they are unchanged.
-- No choice was made on a test image."""
+- No setting of these rows was selected by its result on test images. The default of
+  `model.norm_groups` (0) was compared with others on test images."""
 
 
 def _head(outcomes: Sequence[dict], numbers: str, predictions: str) -> str:

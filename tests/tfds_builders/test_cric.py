@@ -281,7 +281,10 @@ HEAD = "image_filename,cell_id,bethesda_system,nucleus_x,nucleus_y\n"
         (HEAD + "aa.png,1,LSIL,-3,4\n", "line 2: nucleus_x='-3'"),
         (HEAD + "aa.png,1,LSIL,3\n", "line 2: has 4 cells"),
         (HEAD + "aa.png,1,LSIL,3,4,5\n", "line 2: has 6 cells"),
-        (HEAD + "aa.png,1,LSIL,3,4\naa.png,1,SCC,3,4\n", "line 3: cell 1 of aa.png is listed twice"),
+        (
+            HEAD + "aa.png,1,LSIL,3,4\naa.png,1,SCC,3,4\n",
+            "line 3: cell 1 of aa.png is listed twice",
+        ),
         (HEAD + "aa.png,../1,LSIL,3,4\n", "line 2: cell_id='../1'"),
         (HEAD + "../aa.png,1,LSIL,3,4\n", "line 2: image_filename='../aa.png'"),
         (HEAD + ",1,LSIL,3,4\n", "line 2: image_filename=''"),

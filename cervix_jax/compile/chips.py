@@ -1,7 +1,7 @@
-"""TPU chips and slices: what the vendor publishes of them, and what a sum over a slice takes.
+"""TPU chips and slices: the published figures, and the time of an all-reduce over a slice.
 
 Sources, read in November 2026: peak, memory and its bandwidth from docs.cloud.google.com/tpu/docs/
-(v4, v5e, v5p-training, v6e); bytes a second of a link, and which axes are rings, from "How to Scale
+(v4, v5e, v5p-training, v6e); bytes per second of a link, and the rule for rings, from "How to Scale
 Your Model" (jax-ml.github.io/scaling-book, parts 2 and 3).
 """
 
@@ -20,16 +20,16 @@ class Chip:
     """One generation of TPUs; all figures are of one chip.
 
     Attributes:
-      name: as topologies name it.
-      flops: peak bfloat16 operations a second.
-      hbm: bytes of memory that a program may use: the compiler's own limit, which its message says
-        when a program does not fit (libtpu 0.0.50); the vendor's figure is some hundred MB larger.
-      hbm_bandwidth: bytes a second.
-      link: bytes a second of one link in one direction.
-      clock: cycles a second. An ESTIMATE, since the vendor publishes none: `flops` over the
-        operations of its matrix units a cycle. Large matrix products have 87 to 97 % as many
-        operations a cycle of the compiler's estimates (see docs/accelerators.md).
-      axes: dimensions of its network.
+      name: the name in topologies, such as "v5e".
+      flops: peak bfloat16 operations per second.
+      hbm: bytes of memory for a program: the compiler's limit, from its message for a program that
+        does not fit (libtpu 0.0.50); the vendor's figure is a few hundred MB larger.
+      hbm_bandwidth: bytes per second.
+      link: bytes per second of one link in one direction.
+      clock: cycles per second. An ESTIMATE, because the vendor publishes none: `flops` over the
+        operations per cycle of the matrix units. In the compiler's estimates, large matrix
+        products reach 87 to 97 % of these operations per cycle (see docs/accelerators.md).
+      axes: number of dimensions of the network between chips.
       ring: axes whose length is a multiple of this are rings; shorter ones are lines.
       accelerator: the smallest type of Cloud TPU, as the vendor names it.
       config: the compiler's name for how the cores of a chip work; two cores work as one.
@@ -89,20 +89,20 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """Such as "v5e:2x4"."""
+        """Name of the slice, such as "v5e:2x4"."""
         return f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
 
     @property
     def chips(self) -> int:
-        """How many."""
+        """Number of chips."""
         return math.prod(self.shape)
 
     def all_reduce_seconds(self, count: float, size: float) -> float:
-        """What `count` sums of `size` bytes in all take over every chip, one after the other.
+        """Seconds of `count` all-reduces with `size` bytes in total over all chips, in sequence.
 
-        Each byte crosses the links twice, but for the share that is there already; all axes work
-        at once, rings in both directions. Each sum waits for the farthest chip of every axis,
-        twice. Nothing is hidden behind arithmetic.
+        Each byte crosses the links twice, except the share that the chip already holds. All axes
+        transfer at the same time, and rings in both directions. Each all-reduce waits twice for
+        the farthest chip of every axis. Nothing overlaps with arithmetic.
         """
         if self.chips == 1:
             return 0.0
@@ -120,7 +120,7 @@ def parse_topology(name: str) -> Slice:
     """The slice of a topology such as "v5e:2x4", or of a type of Cloud TPU, such as "v5litepod-8".
 
     Raises:
-      InputError: there is none of that name; lists those there are.
+      InputError: the name is unknown; the message lists the known names.
     """
     found = re.fullmatch(r"(\w+)-(\d+)", name)
     if found:

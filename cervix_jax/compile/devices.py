@@ -1,4 +1,4 @@
-"""The chips of a slice that is not there, as JAX's devices for compilation alone."""
+"""The chips of a TPU slice as JAX devices for compilation only, without a TPU."""
 
 import contextlib
 import importlib.metadata
@@ -19,12 +19,12 @@ from cervix_jax.distributed import DATA_AXIS
 from cervix_jax.errors import InputError
 
 INSTALL = "pip install 'cervix_jax[tpu]'"
-# libtpu refuses a second process that has loaded it, which is for TPUs that are there.
+# libtpu refuses a second process, which is right for a real TPU and needless here.
 _SHARED = {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 
 
 def libtpu_version() -> str | None:
-    """The version of the TPU compiler that is installed, or None."""
+    """The version of the installed TPU compiler, or None."""
     if importlib.util.find_spec("libtpu") is None:
         return None
     try:
@@ -34,9 +34,9 @@ def libtpu_version() -> str | None:
 
 
 def slice_mesh(place: Slice) -> Mesh:
-    """One axis, "data", over all chips of a slice, as `distributed.make_mesh` makes it.
+    """A mesh with one axis, "data", over all chips of a slice, as `distributed.make_mesh` makes.
 
-    Its devices serve for compilation alone. This process then cannot use a TPU of its own.
+    Its devices serve for compilation only. After this call the process cannot use a real TPU.
 
     Raises:
       InputError: libtpu is not installed, or does not know the slice.
@@ -65,9 +65,9 @@ def slice_mesh(place: Slice) -> Mesh:
 
 @contextlib.contextmanager
 def not_cached() -> Iterator[None]:
-    """A block whose compilations JAX does not keep.
+    """Context manager that switches JAX's compilation cache off.
 
-    It writes programs for a TPU that is not there into its cache, and cannot read them again.
+    JAX would write programs for an absent TPU to the cache and could not read them again.
     """
     before = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
     jax.config.update("jax_enable_compilation_cache", False)
@@ -80,5 +80,5 @@ def not_cached() -> Iterator[None]:
 
 
 def use_cpu() -> None:
-    """Keep JAX from looking for a TPU of this machine; before the first use of a device."""
+    """Keep JAX off a TPU of this machine; call it before the first use of a device."""
     jax.config.update("jax_platforms", "cpu")

@@ -1,9 +1,9 @@
-"""What the text of a program compiled for a TPU says: cycles by part of the step, and messages.
+"""Cycles by part of the step, and collectives, from the text of a program compiled for a TPU.
 
-The compiler writes an estimate of cycles beside most of what a chip does one after the other. It
-writes none beside gathers, scatters, sums between chips, and copies that go on in the background;
-those are counted here. `Module.events` walks the program as a chip does: what a fusion holds is not
-counted beside the fusion, and what a loop holds counts as often as it runs.
+The compiler writes an estimate of cycles beside most operations that a chip executes in sequence.
+Gathers, scatters, collectives and background copies have no estimate; this module counts them.
+`Module.events` follows the execution: the operations inside a fusion are not counted again, and
+the operations inside a loop count once per iteration.
 """
 
 import collections
@@ -34,14 +34,14 @@ _ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,<=]*)\]")
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line of a program.
+    """One instruction: one line of a program.
 
     Attributes:
-      name: within its computation.
-      opcode: such as "fusion".
-      arrays: type and number of elements of each array that it makes.
-      operands: names of what it takes.
-      op_name: where in the traced function it comes from; "" where it does not say.
+      name: name within the computation.
+      opcode: the operation, such as "fusion".
+      arrays: type and number of elements of each result.
+      operands: names of the operands.
+      op_name: place in the traced function; "" if the line does not give it.
       cycles: the compiler's estimate, or None.
       called: names of computations by how they are called ("calls", "body", "condition", ...).
       text: the line.
@@ -58,19 +58,19 @@ class Instruction:
 
     @property
     def bytes(self) -> int:
-        """Size of what it makes."""
+        """Bytes of the results."""
         return sum(_bits(kind) * count for kind, count in self.arrays) // 8
 
     @property
     def collective(self) -> str | None:
-        """The kind of message between chips, one of `COLLECTIVES`, or None."""
+        """The collective, one of `COLLECTIVES`, or None."""
         kind = self.opcode.removesuffix("-start")
         return kind if kind in COLLECTIVES else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """What a chip does, and how often in one run of the program."""
+    """An executed instruction, and its number of executions in one run of the program."""
 
     instruction: Instruction
     times: int
@@ -79,7 +79,7 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Message:
-    """A sum or exchange between chips: its kind, the bytes of its result, and how often."""
+    """A collective: its kind, the bytes of its result, and its number of executions."""
 
     kind: str
     bytes: int
@@ -90,8 +90,8 @@ class Module:
     """A compiled program.
 
     Args:
-      text: of `compiled.as_text()`.
-      phase: of what does not say which part of a training step it belongs to.
+      text: result of `compiled.as_text()`.
+      phase: phase of instructions whose name gives no part of a training step.
     """
 
     def __init__(self, text: str, phase: str = "rest"):
@@ -109,20 +109,20 @@ class Module:
                     current[parsed.name] = parsed
 
     def events(self) -> Iterator[Event]:
-        """All that a chip does in one run, in the order of the text."""
+        """All executed instructions of one run, in the order of the text."""
         yield from self._walk(self._entry, 1, "")
 
     def cycles(self) -> dict[str, int]:
-        """Estimated cycles by phase, those of `PHASES`; their sum is the program's estimate."""
+        """Estimated cycles by phase (`PHASES`); their sum is the estimate of the program."""
         found: dict[str, int] = dict.fromkeys(PHASES, 0)
         for event in self.events():
             found[event.phase] += event.times * (event.instruction.cycles or 0)
         return found
 
     def without_estimate(self) -> dict[str, dict[str, int]]:
-        """By kind the count and bytes of what has no estimate and is no message; see `_FREE`.
+        """Count and bytes of operations without an estimate, by kind, without collectives.
 
-        Bytes are those that it makes. What makes less than a kilobyte is left out.
+        Bytes are those of the results. Results below one kilobyte, and `_FREE`, are left out.
         """
         found: dict[str, dict[str, int]] = collections.defaultdict(lambda: {"count": 0, "bytes": 0})
         for event in self.events():
@@ -134,9 +134,9 @@ class Module:
         return dict(sorted(found.items()))
 
     def in_background(self) -> dict[str, int]:
-        """Count and bytes of copies that go on beside the arithmetic, such as those to fast memory.
+        """Count and bytes of background copies, such as those to fast memory.
 
-        The compiler moves them ahead of their use; where they take longer the chip waits.
+        The compiler starts them before their use. If they take longer, the chip waits.
         """
         moves = [
             event
@@ -150,7 +150,7 @@ class Module:
         }
 
     def messages(self) -> list[Message]:
-        """All messages between chips, those within fusions too."""
+        """All collectives, including those inside fusions."""
         found = []
         for event, each in self._inside(lambda each: each.collective is not None):
             # Where a start holds its operand beside its result, one of them is sent.
@@ -160,7 +160,7 @@ class Module:
         return found
 
     def gathers(self) -> list[int]:
-        """How many elements each gather of the text makes; those within fusions and loops too."""
+        """Number of result elements of each gather, including those inside fusions and loops."""
         gathers = self._inside(lambda each: each.opcode == "gather")
         return [
             sum(n for _, n in each.arrays) for event, each in gathers for _ in range(event.times)
@@ -195,7 +195,7 @@ class Module:
             yield Event(each, times, phase)
 
     def _own_phase(self, each: Instruction) -> str:
-        """The phase that an instruction says, or what it holds says; "" where neither does."""
+        """The phase from the name of an instruction or of its contents; "" if neither gives one."""
         if each.op_name:
             return phase_of(each.op_name) or self._phase
         for name in each.called.get("calls", ()):
@@ -205,7 +205,7 @@ class Module:
         return ""
 
     def _runs(self, loop: Instruction) -> int:
-        """How often a loop runs; 1 where the text does not say."""
+        """Number of iterations of a loop; 1 if the text does not give it."""
         if known := re.search(r'known_trip_count"?:\{"?n"?:"?(\d+)', loop.text):
             return int(known[1])
         for name in loop.called.get("condition", ()):
@@ -216,7 +216,7 @@ class Module:
         return 1
 
     def _kind(self, each: Instruction) -> str:
-        """What an instruction is, with what a fusion holds that decides its cost."""
+        """Kind of an instruction; for a fusion, the kind of the operation that decides its cost."""
         for name in each.called.get("calls", ()):
             inside = {within.opcode for within in self._computations.get(name, {}).values()}
             for kind in ("gather", "scatter", "sort", "convolution", "reduce-window", "dot"):
@@ -226,7 +226,7 @@ class Module:
 
 
 def phase_of(op_name: str) -> str:
-    """The part of a training step that a name such as "jit(step)/jvp()/add" stands for, or ""."""
+    """The part of a training step from a name such as "jit(step)/jvp()/add", or ""."""
     if "augmentation" in op_name or "_augment" in op_name:
         return "augmentation"
     if "transpose(" in op_name:
@@ -268,7 +268,7 @@ def _split_type(rest: str) -> tuple[str, str]:
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the parenthesis that opens at `start` closes."""
+    """Position of the parenthesis that closes the one at `start`."""
     depth = 0
     for place in range(start, len(text)):
         depth += (text[place] == "(") - (text[place] == ")")

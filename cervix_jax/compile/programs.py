@@ -38,10 +38,10 @@ class Program:
     """A program before its compilation.
 
     Attributes:
-      lowered: what JAX made of the traced function.
-      images: of one call, on all its chips together.
-      chips: that work on it.
-      batch_bytes: of its arguments, those that grow with the batch, of all chips together.
+      lowered: the lowered form of the traced function.
+      images: images of one call, on all chips together.
+      chips: number of chips that run it.
+      batch_bytes: bytes of the arguments that grow with the batch, of all chips together.
     """
 
     lowered: jax.stages.Lowered
@@ -57,13 +57,13 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """What is compiled, and for which chips.
+    """A config and the chips that its programs are compiled for.
 
     Attributes:
-      config: of the run.
+      config: config of the run.
       num_classes: length of the logits.
       mesh: the chips.
-      images_a_chip: images of a call on each chip; 0 takes those of the config.
+      images_a_chip: images of a call on each chip; 0 uses the number of the config.
     """
 
     config: ml_collections.ConfigDict
@@ -72,10 +72,10 @@ class Subject:
     images_a_chip: int = 0
 
     def lower(self, name: str) -> Program:
-        """The program of that name, one of `PROGRAMS`.
+        """The program with this name, one of `PROGRAMS`.
 
         Raises:
-          InputError: the chips do not share its batch equally.
+          InputError: the batch size is not a multiple of the number of chips.
         """
         with target.tracing_for("tpu"):
             return PROGRAMS[name](self)
@@ -94,7 +94,7 @@ class Subject:
 
     @property
     def unit(self) -> int:
-        """What the images of a chip in a training step are a multiple of."""
+        """The images per chip of a training step are a multiple of this number."""
         return batch_unit(self.config)
 
     @property
@@ -109,7 +109,7 @@ class Subject:
 
     @property
     def picture(self) -> tuple[int, int]:
-        """Height and width of an image as the network takes it."""
+        """Height and width of the input of the network."""
         return picture_shape(int(self.config.image_size), self.config.data.resize)
 
 
@@ -120,8 +120,8 @@ def _train(subject: Subject) -> Program:
     unit = subject.unit
     if size // mesh.devices.size % unit:
         raise InputError(
-            f"batch_size={size}: the {size // mesh.devices.size} images of a chip do not divide "
-            f"into accumulation_steps and groups of model.norm_groups, {unit} images; use a "
+            f"batch_size={size}: the {size // mesh.devices.size} images per chip are not a "
+            f"multiple of {unit}, which accumulation_steps and model.norm_groups require; use a "
             f"multiple of {unit * mesh.devices.size}."
         )
     everywhere, split = distributed.replicated(mesh), distributed.batch_sharded(mesh)
@@ -190,7 +190,7 @@ PROGRAMS: dict[str, Callable[[Subject], Program]] = {
 
 
 def _shapes(tree: Any, sharding: Sharding) -> Any:
-    """The arrays of a tree as shapes, lying as `sharding` says."""
+    """The arrays of a tree as shapes with a sharding."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 

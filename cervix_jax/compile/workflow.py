@@ -1,4 +1,4 @@
-"""`compile_config`: the programs of a config, compiled for a TPU that is not there."""
+"""`compile_config`: compiles the programs of a config for a TPU, without a TPU."""
 
 import dataclasses
 import gzip
@@ -40,16 +40,16 @@ def compile_config(
     texts: str | Path = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Compile the programs of a config for a slice of TPUs; nothing is run and no data are read.
+    """Compile the programs of a config for a slice of TPUs; runs nothing and reads no data.
 
       compile_config(base_config("sipakmed/single_cell"), "v5e:2x4", batch_size=256)
 
     Args:
-      config: of a run.
+      config: config of a run.
       topology: see `chips.parse_topology`.
       batch_size: images of a step on all chips together, of every program; 0 takes the fields of
         the config (and 32 on one chip for integrated gradients). Explanations and exported
-        programs run on one chip, and take a chip's share.
+        programs run on one chip, with the images of one chip.
       num_classes: length of the logits; 0 takes the classes of the data set.
       programs: names, of `programs.PROGRAMS`.
       largest: how the largest batch is found: "estimate" from the one compilation, "verify" by a
@@ -137,7 +137,7 @@ def _largest(
     how: str,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The largest batch of all chips together that fits, and how it was found."""
+    """The largest batch of all chips together that fits, and the method that found it."""
     parts = subject.unit
     own, memory = program.images_a_chip, found["memory"]
     least = largest_batch(memory, own, program.batch_bytes / program.chips)

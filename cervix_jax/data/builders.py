@@ -1,7 +1,7 @@
-"""The builders of data sets by name: those of this package, registered ones, and plug-ins.
+"""Data set builders by name: those of this package, registered ones, and plug-ins.
 
-`register` adds a builder in the running process. A package whose builder every command finds has
-an entry point of the group `cervix_jax.datasets`.
+`register` adds a builder in the running process. Every command finds the builder of a package that
+has an entry point in the group `cervix_jax.datasets`.
 """
 
 import importlib
@@ -21,23 +21,23 @@ _REGISTERED: dict[str, Builder] = {}
 
 
 def register(name: str, builder_cls: Builder) -> None:
-    """Make a builder of your own available to configs, training, evaluation and the audit.
+    """Make a custom builder available to configs, training, evaluation and the audit.
 
-    A process that opens the data set, or evaluates a run on it, registers the builder first.
-    Commands find the builder without that if its package is installed with an entry point of the
-    group `cervix_jax.datasets` whose value is `module:class`.
+    A process that opens the data set, or evaluates a run on it, must register the builder first.
+    Commands find a builder without registration if its package is installed with an entry point
+    in the group `cervix_jax.datasets` whose value is `module:class`.
 
     Args:
-      name: what precedes the slash in `config.data.dataset`; equal to `builder_cls.name`, by which
-        TFDS names the folder of the prepared data. Registering it again replaces the builder.
+      name: the part of `config.data.dataset` before the slash; equal to `builder_cls.name`, from
+        which TFDS names the folder of the prepared data. A repeated name replaces the builder.
       builder_cls: a TFDS builder with at least one `BuilderConfig` and the class attribute
         `GROUP_FEATURE`, the name of the feature that holds the group (patient, slide or field) of
-        an image. Its split `train` holds all examples; their features are `image` (three channels),
-        `label` (`ClassLabel` with names), `filename` (text, unique) and the group (text). A method
-        `microns_per_pixel(sizes)` is optional.
+        an image. Its split `train` holds all examples, with the features `image` (three
+        channels), `label` (`ClassLabel` with names), `filename` (text, unique) and the group
+        (text). The method `microns_per_pixel(sizes)` is optional.
 
     Raises:
-      InputError: the name is one of `BUILDERS`, or the builder lacks one of these.
+      InputError: the name is one of `BUILDERS`, or the builder lacks a required attribute.
     """
     if name in BUILDERS:
         raise InputError(f"data set builder {name!r} is part of cervix_jax; choose another name.")
@@ -54,10 +54,10 @@ def builder_names() -> tuple[str, ...]:
 
 
 def builder_class(name: str) -> Builder:
-    """The TFDS builder class of a name, without a config.
+    """Return the TFDS builder class of a name, without a config.
 
     Raises:
-      InputError: there is no such builder, or the package that offers it cannot be used.
+      InputError: the builder does not exist, or the package that provides it cannot be used.
     """
     if name in _REGISTERED:
         return _REGISTERED[name]
@@ -80,10 +80,10 @@ def builder_class(name: str) -> Builder:
 
 
 def find(name: str) -> tuple[Builder, str]:
-    """Builder class and config name of `<builder>/<config>`.
+    """Return the builder class and the config name of `<builder>/<config>`.
 
     Raises:
-      InputError: there is no such builder, or it has no such config.
+      InputError: the builder does not exist, or has no such config.
     """
     short, _, config = str(name).partition("/")
     try:
@@ -101,7 +101,7 @@ def find(name: str) -> tuple[Builder, str]:
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Every `<builder>/<config>`; a package that cannot be used is left out, with a warning."""
+    """Return every `<builder>/<config>`; skips packages that cannot be used, with a warning."""
     listed: list[str] = []
     for short in builder_names():
         try:
@@ -114,7 +114,7 @@ def dataset_names() -> tuple[str, ...]:
 
 
 def check_features(name: str, builder: tfds.core.DatasetBuilder) -> None:
-    """See that the examples of a builder have what training, splits and evaluation read.
+    """Check that a builder provides the features that training, splits and evaluation read.
 
     Raises:
       InputError: a feature is missing or of another type.
@@ -132,7 +132,7 @@ def check_features(name: str, builder: tfds.core.DatasetBuilder) -> None:
         fits = isinstance(found, kind)
         if fits and feature == "image":
             fits = found.shape[-1] == 3
-        # The folder decides the classes of `image_folder`, when it is prepared.
+        # The folder determines the classes of `image_folder` during preparation.
         if fits and feature == "label" and name.partition("/")[0] not in BUILDERS:
             fits = bool(found.num_classes)
         if not fits:
@@ -141,7 +141,7 @@ def check_features(name: str, builder: tfds.core.DatasetBuilder) -> None:
 
 
 def _check(name: str, builder_cls: Any) -> None:
-    """See that a class of another package is a builder that can be used under a name."""
+    """Check that a class of another package is a usable builder for a name."""
     base = tfds.core.GeneratorBasedBuilder
     if not (isinstance(builder_cls, type) and issubclass(builder_cls, base)):
         kind = builder_cls if isinstance(builder_cls, type) else type(builder_cls)

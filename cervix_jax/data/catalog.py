@@ -46,7 +46,7 @@ __all__ = [
     "load",
     "parse_data_settings",
 ]
-# What TFDS raises for a dataset_info.json that it did not write.
+# Errors that TFDS raises for a dataset_info.json that it did not write.
 _DAMAGED = (AssertionError, json_format.ParseError)
 
 
@@ -90,7 +90,7 @@ def load(
     kwargs: dict[str, Any] = {"config": _vary(name, config, settings)}
     if data_dir:
         kwargs["data_dir"] = user_path(data_dir, "data_dir")
-    # What else a builder wants to know; the folder decides the classes of `image_folder`.
+    # Further arguments of the builder; the folder determines the classes of `image_folder`.
     offered = {
         "check_counts": check_counts,
         "manual_dir": manual.path,
@@ -121,7 +121,7 @@ def load(
             f"{name}: cannot be prepared under {kwargs.get('data_dir', 'the default data_dir')} "
             f"({error.strerror or error}: {error.filename}); give a data_dir that can be written."
         ) from error
-    except RuntimeError as error:  # of ArrayRecord
+    except RuntimeError as error:  # raised by ArrayRecord
         problem = storage_problem(error)
         if problem is None:
             raise
@@ -142,7 +142,7 @@ def _command(
     settings: Mapping[str, Any] | None,
     insists: bool,
 ) -> str:
-    """The command that prepares a data set without its damaged files."""
+    """Return the command that prepares a data set without its damaged files."""
     words = ["python", "-m", "cervix_jax.prepare", f"--dataset={name}"]
     words += [f"--manual_dir={manual}"] if manual else []
     words += [f"--data_dir={data_dir}"] if data_dir else []
@@ -152,14 +152,14 @@ def _command(
 
 
 def known_settings(name: str) -> dict[str, Setting]:
-    """What can be varied of the data set `<builder>/<config>`; nothing where it is unknown."""
+    """Return the settings of the data set `<builder>/<config>`; empty if it is unknown."""
     short, _, config = str(name).partition("/")
     registered = _registered(short)
     return registered.of_config(config) if registered else {}
 
 
 def parse_data_settings(name: str, given: Sequence[str]) -> dict[str, Any]:
-    """The settings of a data set from the `<setting>=<value>` texts of a command line.
+    """Parse the settings of a data set from the `<setting>=<value>` texts of a command line.
 
     Raises:
       InputError: the data set has no such setting, or the value is of another type.
@@ -182,7 +182,7 @@ def parse_data_settings(name: str, given: Sequence[str]) -> dict[str, Any]:
 
 
 def _registered(short: str) -> BuilderSettings | None:
-    """The settings of a builder.
+    """Return the settings of a builder.
 
     The module `settings` of a builder of this package registers them; a plug-in calls
     `register_settings` in the module of its builder.
@@ -197,7 +197,7 @@ def _registered(short: str) -> BuilderSettings | None:
 
 
 def _vary(name: str, config: str, settings: Mapping[str, Any] | None) -> Any:
-    """The config itself, or a variation of it by `settings`."""
+    """Return the config itself, or a variation of it by `settings`."""
     if not settings:
         return config
     registered = _registered(name.partition("/")[0])

@@ -1,4 +1,4 @@
-"""Which class of a run each class of a data set is: by name, never by position."""
+"""Match the classes of a data set to the classes of a run, by name and never by position."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -17,25 +17,25 @@ def match_classes(
     data_classes: Sequence[str],
     class_map: ClassMap | None = None,
 ) -> np.ndarray:
-    """The label in a run of every class of a data set.
+    """Return the label in the run for every class of a data set.
 
       match_classes(("HSIL", "NILM"), ("NILM", "high"), {"HSIL": "high"})     # array([1, 0])
 
-    Names are compared in Unicode's form NFC, since folders of some systems spell them otherwise.
-    A data set may lack classes of the run; it may have none that the run does not know.
+    Names are compared in Unicode form NFC, since some file systems store folder names in another
+    form. A data set may lack classes of the run; it must not have classes that the run lacks.
 
     Args:
       run_classes: names in the order of the run's labels.
       data_classes: names in the order of the data set's labels.
-      class_map: for classes that have another name in the data set: the run's name to that of the
-        data set, or to several, which all become the run's class. These go before equal names.
+      class_map: maps a run's class name to the data set's name for it, or to several names, which
+        all become the run's class. The map takes precedence over equal names.
 
     Returns:
       int64 [number of data classes]: `match[labels]` are the labels in the run.
 
     Raises:
-      InputError: a class of the data set is none of the run's, or `class_map` names a class that
-        is not there; the message has both lists.
+      InputError: the run lacks a class of the data set, or `class_map` names an unknown class;
+        the message lists both sets of classes.
     """
     own = {nfc(name): label for label, name in enumerate(run_classes)}
     theirs = [nfc(name) for name in data_classes]
@@ -61,7 +61,7 @@ def match_classes(
     unknown = [name for name in data_classes if found[nfc(name)] is None]
     if unknown:
         left = [name for label, name in enumerate(run_classes) if label not in found.values()]
-        # One class more is most often a new class, one for another most often a new name.
+        # One extra class is usually a new class; one replaced class is usually a new name.
         likely = left if len(left) == len(unknown) else [(left or run_classes)[0]] * len(unknown)
         hint = " ".join(_flag(a, b) for a, b in zip(likely, unknown, strict=True))
         new = "is" if len(unknown) == 1 else "are"
@@ -81,25 +81,25 @@ def absent_classes(
     data_classes: Sequence[str],
     class_map: ClassMap | None = None,
 ) -> tuple[str, ...]:
-    """The classes of a run that a data set lacks; arguments and errors as for `match_classes`."""
+    """Return the run's classes that a data set lacks; arguments and errors as `match_classes`."""
     found = set(match_classes(run_classes, data_classes, class_map).tolist())
     return tuple(name for label, name in enumerate(run_classes) if label not in found)
 
 
 def parse_class_map(given: Sequence[str], run_classes: Sequence[str]) -> dict[str, list[str]]:
-    """The `<run's name>=<data set's name>` texts of a command line.
+    """Parse the `<run's name>=<data set's name>` texts of a command line.
 
-    Names may hold "=": the class of the run decides where its name ends.
+    Names may contain "=": the run's class names determine where the left name ends.
 
     Args:
       given: the texts.
       run_classes: the classes of the run.
 
     Returns:
-      For `match_classes`.
+      The mapping for `match_classes`.
 
     Raises:
-      InputError: a text is of another form, or does not begin with a class of the run.
+      InputError: a text has another form, or does not begin with a class of the run.
     """
     own = {nfc(name): name for name in run_classes}
     found: dict[str, list[str]] = {}

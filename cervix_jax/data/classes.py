@@ -1,4 +1,4 @@
-"""The classes of the data sets: names, order of the labels, severity, and what they join to."""
+"""The classes of the data sets: names, label order, severity, and coarser class systems."""
 
 import dataclasses
 import functools
@@ -11,15 +11,15 @@ from cervix_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class ClassSystem:
-    """Classes that belong together.
+    """A set of classes used together.
 
     Attributes:
-      names: in the order of the labels; joined classes run from harmless to worst.
-      ordinal: whether each class is worse than the one before, so that one confusion can be
-        further off than another.
-      coarser: the system of fewer classes that these are joined to; None where there is none.
-      joined: class -> name of the class of `coarser` that it belongs to.
-      source: who joins them so, and what can be said against it.
+      names: class names in label order; merged classes run from harmless to worst.
+      ordinal: whether each class is more severe than the one before, so that the distance
+        between two classes is meaningful.
+      coarser: the system of fewer classes that these are merged into; None if there is none.
+      joined: maps each class to the class of `coarser` that contains it.
+      source: source of the merge, and objections to it.
     """
 
     names: tuple[str, ...]
@@ -96,7 +96,7 @@ CRIC_GRADES = ClassSystem(
     joined={"NILM": "normal", "low-grade": "abnormal", "high-grade": "abnormal"},
     source="Rezende et al. 2021: NILM is negative, every other class an altered cell.",
 )
-# The order of the Bethesda system (Nayar and Wilbur 2015) decides the label of a field, too.
+# The order of the Bethesda system (Nayar and Wilbur 2015) also determines the label of a field.
 CRIC = ClassSystem(
     names=("NILM", "ASC-US", "LSIL", "ASC-H", "HSIL", "SCC"),
     ordinal=True,
@@ -123,13 +123,13 @@ BUILT: Mapping[str, ClassSystem] = {
 
 
 def order_of(class_names: Sequence[str]) -> tuple[str, ...] | None:
-    """The classes from harmless to worst, or None where they are not ordinal."""
+    """Return the classes from harmless to worst, or None if they are not ordinal."""
     system = _find(class_names)
     return system.names if system and system.ordinal else None
 
 
 def levels(class_names: Sequence[str]) -> tuple[int, ...]:
-    """The numbers of classes that these can be joined to, from many to few."""
+    """Return the numbers of classes that these can be merged into, from many to few."""
     return tuple(len(system.names) for system in _coarser(class_names))
 
 
@@ -137,7 +137,7 @@ def coarsen(class_names: Sequence[str], level: int) -> tuple[tuple[str, ...], np
     """Merge classes into fewer classes.
 
     Args:
-      class_names: the classes of SIPaKMeD, Herlev or CRIC, joined ones, or NILM with some other
+      class_names: the classes of SIPaKMeD, Herlev or CRIC, merged ones, or NILM with some other
         classes of CRIC, in any order.
       level: number of merged classes: SIPaKMeD 3 or 2, Herlev 4 or 2, CRIC 3 or 2.
 
@@ -168,14 +168,14 @@ def coarsen(class_names: Sequence[str], level: int) -> tuple[tuple[str, ...], np
 
 
 def screening(class_names: Sequence[str]) -> np.ndarray | None:
-    """Which classes a screening test is meant to find.
+    """Return which classes a screening test is meant to find.
 
     Args:
-      class_names: of any data set, in any order.
+      class_names: class names of any data set, in any order.
 
     Returns:
-      bool [len(class_names)], True for the abnormal ones; None where no class is known to be
-      negative (normal, NILM).
+      bool [len(class_names)], True for abnormal classes; None if no class is known to be negative
+      (normal, NILM).
     """
     if sorted(class_names) == sorted(NORMAL_ABNORMAL.names):
         names, index = tuple(class_names), np.arange(2)
@@ -187,7 +187,7 @@ def screening(class_names: Sequence[str]) -> np.ndarray | None:
 
 
 def _find(class_names: Sequence[str]) -> ClassSystem | None:
-    """The system of these classes, in whatever order they are given."""
+    """Return the system of these classes, given in any order."""
     given = sorted(class_names)
     for system in SYSTEMS:
         if sorted(system.names) == given:
@@ -199,7 +199,7 @@ def _find(class_names: Sequence[str]) -> ClassSystem | None:
 
 @functools.cache
 def _some_of_bethesda(given: frozenset[str]) -> ClassSystem:
-    """NILM and some other classes of the Bethesda system: few data sets have all of them."""
+    """Return the system of NILM and the given other Bethesda classes; few data sets have all."""
     names = tuple(name for name in CRIC.names if name in given)
     grades = {name: CRIC.joined[name] for name in names}
     if len(set(grades.values())) == len(CRIC_GRADES.names) < len(names):
@@ -209,7 +209,7 @@ def _some_of_bethesda(given: frozenset[str]) -> ClassSystem:
 
 
 def _coarser(class_names: Sequence[str]) -> list[ClassSystem]:
-    """The systems that these classes can be joined to, from many classes to few."""
+    """Return the systems that these classes can be merged into, from many classes to few."""
     chain: list[ClassSystem] = []
     system = _find(class_names)
     while system and system.coarser:

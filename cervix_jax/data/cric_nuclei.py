@@ -1,6 +1,6 @@
-"""CRIC's nuclei, as its classifications.csv and classifications.json give them.
+"""CRIC's nuclei, read from its classifications.csv or classifications.json.
 
-The builder makes a data set of them; `predict` takes their positions, too.
+The CRIC builder makes a data set of them; `predict` also accepts their positions.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from cervix_jax.data.classes import CRIC
 from cervix_jax.errors import InputError
 from cervix_jax.files import encoding, tables
 
-# Width in pixels of the published fields, and the side of the square about a nucleus in them.
+# Width in pixels of the published fields, and the side in pixels of the square around a nucleus.
 PUBLISHED_WIDTH = 1376
 DEFAULT_SIDE = 100
 MICRONS_PER_PIXEL = 0.228
@@ -43,7 +43,7 @@ class Nucleus:
       label: index into `CRIC.names`.
       x: position from the left, in pixels of the frame that the file uses.
       y: position from the top.
-      where: file and line or entry, for messages.
+      where: file and line or entry, for error messages.
     """
 
     image: str
@@ -55,10 +55,10 @@ class Nucleus:
 
 
 def read_nuclei(path: Path) -> list[Nucleus]:
-    """All nuclei of a classifications file, in its order.
+    """Read all nuclei of a classifications file, in file order.
 
     Raises:
-      InputError: the file or one of its rows cannot be used; names the row.
+      InputError: the file or one of its rows cannot be used; the message names the row.
     """
     is_json = path.suffix.lower() == ".json"
     rows = _json_rows(path) if is_json else _table_rows(path)

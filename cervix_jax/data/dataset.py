@@ -31,7 +31,7 @@ class Dataset:
       class_names: names of the classes, in the order of the label numbers.
       filenames: one unique name per example.
       labels: int64 [N] in [0, number of classes).
-      groups: one group name per example; examples of one group must not be split apart.
+      groups: one group name per example; a split must keep the examples of a group together.
       source: picklable random access to dicts whose image features are encoded bytes.
       decoded_source: the same with images as uint8 [h, w, channels].
       version: version of the prepared data.
@@ -61,7 +61,7 @@ class Dataset:
 
     @property
     def title(self) -> str:
-        """What people call it: of a folder of one's own its name, else `<builder>/<config>`."""
+        """Display name: the folder's name for the user's own folder, else `<builder>/<config>`."""
         metadata = self.info.metadata
         folder = metadata.get("folder") if isinstance(metadata, Mapping) else None
         return Path(str(folder)).name or str(folder) if folder else self.name
@@ -73,12 +73,12 @@ class Dataset:
 
     @property
     def features(self) -> tfds.features.FeaturesDict:
-        """What an example has, by name."""
+        """The features of an example, by name."""
         return features_of(self.info)
 
     @property
     def pixel_labels(self) -> str:
-        """Name of the feature with the label of every pixel; "" where images have one label."""
+        """Name of the feature that labels every pixel; "" if each image has one label."""
         return nucleus_maps.FEATURE if nucleus_maps.FEATURE in self.features else ""
 
     @property
@@ -109,21 +109,21 @@ class Dataset:
         return load_fingerprints(self.source)
 
     def fingerprints(self) -> Fingerprints:
-        """What identifies every example; stored beside the prepared data, made where absent."""
+        """Fingerprints of every example, stored beside the prepared data; computed if absent."""
         return self._fingerprints
 
     @functools.cached_property
     def joined_groups(self) -> tuple[str, ...]:
-        """The groups, those that share an image (or look-alikes) made one; of protocol "joined"."""
+        """Groups merged where they share an image or near duplicates; used by protocol "joined"."""
         return load_joined_groups(self.source, self.groups, self.fingerprints())
 
     @property
     def groups_known(self) -> bool:
-        """Whether anything is known of which examples belong together."""
+        """Whether the groups are known, see `splits.groups_known`."""
         return groups_known(self.filenames, self.groups)
 
     def take(self, indices: np.ndarray) -> "Dataset":
-        """The examples at positions int [n], in their order."""
+        """Return the examples at positions int [n], in that order."""
         taken = dataclasses.replace(
             self,
             filenames=tuple(self.filenames[int(index)] for index in indices),
@@ -136,7 +136,7 @@ class Dataset:
         return taken
 
     def described(self, **columns: Any) -> "Dataset":
-        """The same images with other `class_names`, `labels`, `filenames` or `groups`."""
+        """Return the same images with other `class_names`, `labels`, `filenames` or `groups`."""
         other = dataclasses.replace(self, **columns)
         for name in ("_fingerprints", "_digests"):
             if name in vars(self):
@@ -144,5 +144,5 @@ class Dataset:
         return other
 
     def encoded_image(self, index: int) -> bytes:
-        """The PNG or JPEG file of example `index`."""
+        """Return the PNG or JPEG file of example `index`."""
         return self.source[int(index)]["image"]

@@ -1,4 +1,4 @@
-"""Encoded image bytes to square uint8 arrays, on the host; where masks and points lie on them."""
+"""Decodes images to square uint8 arrays on the host, and maps masks and points onto them."""
 
 import dataclasses
 
@@ -8,16 +8,16 @@ from PIL import Image, ImageOps
 from cervix_jax.errors import check_choice
 from cervix_jax.files import images
 
-# Two views of one image, side by side: its whole, and the same at a fixed resolution.
+# Two views of one image, side by side: the whole image, and the image at a fixed resolution.
 TWO_VIEWS = ("stretch+scale", "pad+scale")
 ONE_VIEW = ("stretch", "crop", "pad", "scale")
 RESIZE_MODES = (*ONE_VIEW, *TWO_VIEWS)
-# Those that cut a square out of the image, so that there is something beside it.
+# Modes that cut a square out of the image, so that image pixels can remain beside it.
 MARGINS = ("crop", "scale")
 
 
 def views_of(mode: str) -> tuple[str, ...]:
-    """The modes of the squares that a mode puts side by side; of most modes it is the one itself.
+    """Return the modes of the squares that a mode places side by side; most modes have one square.
 
     Raises:
       InputError: `mode` is unknown.
@@ -27,12 +27,12 @@ def views_of(mode: str) -> tuple[str, ...]:
 
 
 def needs_scale(mode: str) -> bool:
-    """Whether a mode brings images to a fixed resolution, and so must know theirs."""
+    """Whether a mode resamples to a fixed resolution and so requires the image's resolution."""
     return "scale" in views_of(mode)
 
 
 def picture_shape(size: int, mode: str) -> tuple[int, int]:
-    """Height and width of what `resize_square` gives, in pixels."""
+    """Height and width of the result of `resize_square`, in pixels."""
     return size, size * len(views_of(mode))
 
 
@@ -44,17 +44,18 @@ def resize_square(
     Args:
       image: uint8 [H, W, 3], or a PIL image.
       size: side of the result in pixels.
-      mode: "stretch" changes the aspect ratio; "crop" scales the shorter side and cuts the
+      mode: "stretch" changes the aspect ratio; "crop" scales the shorter side and cuts out the
         centre, as the paper does; "pad" scales the longer side and fills the rest with the
-        median colour of the border, which hides neither aspect ratio nor size class; "scale"
-        resamples the image by `scale` about its centre, cuts what leaves the square and fills
-        what is missing with that colour, so that a micrometre has one length in all squares;
-        "stretch+scale" and "pad+scale" give the squares of both modes, the second on the right.
-      scale: pixels of the result per pixel of the image; of "scale" and the modes that contain
-        it, which need it, alone. At 1 no pixel is resampled.
+        median colour of the border, which keeps aspect ratio and size class visible; "scale"
+        resamples the image by `scale` about its centre, cuts off what exceeds the square and
+        fills missing pixels with the border colour, so that a micrometre has the same length in
+        all squares; "stretch+scale" and "pad+scale" return the squares of both modes, the second
+        on the right.
+      scale: pixels of the result per pixel of the image; required by "scale" and the modes that
+        contain it, unused by the others. A scale of 1 resamples no pixel.
 
     Returns:
-      uint8 [size, size, 3]; [size, 2 size, 3] of the modes with two squares.
+      uint8 [size, size, 3]; [size, 2 size, 3] for modes with two squares.
 
     Raises:
       InputError: `mode` is unknown.
@@ -71,13 +72,13 @@ def resize_square(
 
 
 def _border_colour(image: Image.Image) -> tuple[int, ...]:
-    """The median of the outermost pixels, channel by channel."""
+    """Return the median of the outermost pixels, per channel."""
     pixels = np.asarray(image)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     return tuple(int(value) for value in np.median(border, axis=0))
 
 
-# What lies beyond an image, by name of a fill of the augmentation: arguments of `numpy.pad`.
+# Fills beyond the image border, by the name of the augmentation's fill: arguments of `numpy.pad`.
 _FILLS = {
     "reflect": {"mode": "reflect"},
     "edge": {"mode": "edge"},
@@ -89,19 +90,19 @@ _FILLS = {
 def scale_with_margin(
     image: np.ndarray | Image.Image, size: int, margin: int, scale: float | None
 ) -> np.ndarray:
-    """The centre that `resize_square(..., "scale")` gives, with what lies about it.
+    """Return the centre that `resize_square(..., "scale")` cuts out, with its surroundings.
 
     Args:
       image: uint8 [H, W, 3], or a PIL image.
       size: side of the centre in pixels.
-      margin: pixels on each side of it; where the image has ended, the colour of its border.
+      margin: pixels on each side of the centre; beyond the image, its border colour.
       scale: see `resize_square`.
 
     Returns:
       uint8 [size + 2 margin, size + 2 margin, 3].
     """
     pixels = resize_square(image, size + 2 * margin, "scale", scale).copy()
-    # Pillow rounds the box, which moves a few pixels by one grey level.
+    # Pillow rounds the box, which changes a few pixels by one grey level.
     centre = slice(margin, margin + size)
     pixels[centre, centre] = resize_square(image, size, "scale", scale)
     return pixels
@@ -110,13 +111,13 @@ def scale_with_margin(
 def crop_with_margin(
     image: np.ndarray | Image.Image, size: int, margin: int, fill: str = "black"
 ) -> np.ndarray:
-    """The centre that `resize_square(..., "crop")` cuts out, with what lies about it.
+    """Return the centre that `resize_square(..., "crop")` cuts out, with its surroundings.
 
     Args:
       image: uint8 [H, W, 3], or a PIL image.
       size: side of the centre in pixels.
-      margin: pixels on each side of it.
-      fill: what lies where the image has ended: "black", "white", "edge" or "reflect".
+      margin: pixels on each side of the centre.
+      fill: fill beyond the image border: "black", "white", "edge" or "reflect".
 
     Returns:
       uint8 [size + 2 margin, size + 2 margin, 3].
@@ -124,7 +125,7 @@ def crop_with_margin(
     if not isinstance(image, Image.Image):
         image = Image.fromarray(image)
     step = min(image.size) / size
-    # Whole pixels of the result that the image still has beside the centre.
+    # Whole pixels of the result that the image provides beside the centre.
     beside = [min(margin, int((side / step - size) / 2 + 1e-6)) for side in image.size]
     wide, high = (size + 2 * more for more in beside)
     ends = (image.width - wide * step) / 2, (image.height - high * step) / 2
@@ -133,7 +134,7 @@ def crop_with_margin(
     pixels = np.array(
         image.resize((wide, high), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     )
-    # Pillow rounds the box, which moves a few pixels by one grey level.
+    # Pillow rounds the box, which changes a few pixels by one grey level.
     centre = tuple(slice(more, more + size) for more in reversed(beside))
     pixels[centre] = resize_square(image, size, "crop")
     x, y = (margin - more for more in beside)
@@ -143,7 +144,7 @@ def crop_with_margin(
 def resize_labels(
     labels: np.ndarray, size: int, mode: str = "stretch", scale: float | None = None
 ) -> np.ndarray:
-    """Resize a map of labels to lie over the image that `resize_square` gives.
+    """Resize a label map so that it aligns with the result of `resize_square`.
 
     Args:
       labels: uint8 [H, W].
@@ -152,7 +153,7 @@ def resize_labels(
       scale: as for the image.
 
     Returns:
-      uint8 [size, size], each pixel the label nearest to its middle; [size, 2 size] of the modes
+      uint8 [size, size], each pixel the label nearest to its centre; [size, 2 size] for modes
       with two squares.
 
     Raises:
@@ -168,9 +169,9 @@ def resize_labels(
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """Where `resize_square` puts a point: at `point * scale + offset`, in pixels.
+    """Position mapping of `resize_square`: `point * scale + offset`, in pixels.
 
-    Points are (x, y) from the upper left corner of the image, which is (0, 0); the middle of the
+    Points are (x, y) from the upper left corner of the image, which is (0, 0); the centre of the
     first pixel is (0.5, 0.5).
 
     Attributes:
@@ -189,13 +190,13 @@ class Frame:
         mode: str = "stretch",
         scale: float | None = None,
     ) -> "Frame":
-        """The frame of an image.
+        """Return the frame of an image.
 
         Args:
           image_size: its width and height in pixels.
           size: side of the resized image in pixels.
-          mode: see `resize_square`; of two squares see `frames`.
-          scale: see there.
+          mode: see `resize_square`; for modes with two squares, see `frames`.
+          scale: see `resize_square`.
 
         Raises:
           InputError: `mode` is unknown, or has two squares.
@@ -219,13 +220,13 @@ class Frame:
 def frames(
     image_size: tuple[int, int], size: int, mode: str = "stretch", scale: float | None = None
 ) -> tuple[Frame, ...]:
-    """The frame of each square that `resize_square` gives, in pixels of the whole result.
+    """Return the frame of each square of `resize_square`, in pixels of the whole result.
 
     Args:
       image_size: width and height of the image in pixels.
       size: side of a square in pixels.
       mode: see `resize_square`.
-      scale: see there.
+      scale: see `resize_square`.
 
     Raises:
       InputError: `mode` is unknown.
@@ -248,7 +249,7 @@ def _squared(image: Image.Image, size: int, mode: str, resampling, colour) -> np
 
 
 def _given(scale: float | None) -> float:
-    if scale is None or not scale > 0:  # a caller forgot it; no user's input gets here
+    if scale is None or not scale > 0:  # a caller's mistake; user input is checked earlier
         raise ValueError(f'scale={scale}: resize mode "scale" requires a positive value')
     return scale
 
@@ -266,14 +267,14 @@ def _scaled(
     resampling: Image.Resampling,
     fill: int | tuple[int, ...],
 ) -> np.ndarray:
-    """The square about the centre: what pixels with their middle on the image show, and a fill."""
+    """Return the square about the centre; pixels whose centre lies outside the image are filled."""
     scale = _given(scale)
     sides = np.asarray(image.size, np.float64)
     corner = _corner(sides, size, scale)
     first = np.clip(np.ceil(-corner * scale - 0.5), 0, (size - 1) // 2).astype(int)
     last = np.clip(np.floor((sides - corner) * scale + 0.5), first + 1, size).astype(int)
     start, end = corner + first / scale, corner + last / scale
-    # The outermost pixels may reach beyond the image by half their width.
+    # The outermost pixels may extend beyond the image by half their width.
     beyond = np.ceil(np.maximum(0, np.maximum(-start, end - sides))).astype(int)
     if beyond.any():
         grown = Image.new(image.mode, tuple((sides.astype(int) + 2 * beyond).tolist()), fill)
@@ -295,7 +296,7 @@ def check_mode(mode: str) -> None:
 
 
 def decode_labels(encoded: bytes, size: int, mode: str = "stretch") -> np.ndarray:
-    """Decode a map of labels, a PNG file of uint8 [H, W], and resize it as `resize_labels` does."""
+    """Decode a label map, a PNG file of uint8 [H, W], and resize it as `resize_labels` does."""
     drawn = np.asarray(images.decode(encoded, "a map of labels"))
     return resize_labels(drawn, size, mode)
 
@@ -316,11 +317,11 @@ def decode_square(
       encoded: the file's bytes.
       size: side of the result in pixels.
       mode: see `resize_square`.
-      scale: see there.
-      margin: pixels to keep on each side of the square where `mode` is "crop" or "scale", see
+      scale: see `resize_square`.
+      margin: pixels to keep on each side of the square if `mode` is "crop" or "scale", see
         `crop_with_margin` and `scale_with_margin`.
-      fill: what the margin of "crop" has where the image has ended.
-      name: what to call the image in an error.
+      fill: fill of the margin beyond the image border, for "crop".
+      name: name of the image in an error.
 
     Returns:
       uint8 [size + 2 margin, size + 2 margin, 3], RGB.

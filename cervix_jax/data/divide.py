@@ -21,10 +21,10 @@ def split_dataset(
     seed: int = 0,
     refit: bool = False,
 ) -> np.ndarray:
-    """`assign_splits` of a prepared data set, with the shares that its builder gives "paper".
+    """Apply `assign_splits` to a prepared data set, with the builder's ratios for "paper".
 
-    Of "joined" the groups are joined first, so that fields that share a cell and images that look
-    alike stay together. A class that is absent from a part is warned of by name.
+    For "joined" the groups are merged first, so that fields that share a cell and near-duplicate
+    images stay together. A warning names each class that is absent from a part.
 
     Args:
       dataset: the prepared data set.
@@ -32,7 +32,7 @@ def split_dataset(
       fold: see there.
       folds: see there.
       seed: see there.
-      refit: the validation examples are trained on too, so that none is left to choose by.
+      refit: whether to train on the validation examples too, which leaves none for model selection.
 
     Returns:
       array [N] of "train", "val" or "test", in the order of the data set.
@@ -62,15 +62,15 @@ def divided(
     folds: int = 5,
     seed: int = 0,
 ) -> np.ndarray:
-    """`assign_splits` of a data set by given groups, with the shares of its builder for "paper".
+    """Apply `assign_splits` with the given groups and the builder's ratios for "paper".
 
     Args:
       dataset: the prepared data set.
       groups: [N], in the order of the data set.
-      protocol: see `assign_splits`, as all that follow.
-      fold: see there.
-      folds: see there.
-      seed: see there.
+      protocol: see `assign_splits`, as are `fold`, `folds` and `seed`.
+      fold: see `assign_splits`.
+      folds: see `assign_splits`.
+      seed: see `assign_splits`.
 
     Returns:
       array [N] of "train", "val" or "test".
@@ -97,16 +97,16 @@ def absences(
     fold: int,
     folds: int,
 ) -> list[str]:
-    """Which classes are absent from a part, and which must be from that of some fold, in words.
+    """Describe the classes that are absent from a part, or necessarily absent in some fold.
 
     Args:
       splits: [N] of "train", "val" or "test".
       labels: int [N].
-      units: [N] what the protocol does not divide: the groups, or the names of the examples.
+      units: [N] units that the protocol keeps whole: the groups, or the names of the examples.
       class_names: names of the classes.
       protocol: see `assign_splits`, as `fold` and `folds`.
-      fold: see there.
-      folds: see there.
+      fold: see `assign_splits`.
+      folds: see `assign_splits`.
     """
     where = f"split.protocol={protocol}"
     where += "" if protocol in ONE_SPLIT else f", split.fold={fold} of {folds}"
@@ -136,7 +136,7 @@ def absences(
 
 @functools.cache
 def _say_once(text: str) -> None:
-    """Warn, but not again of the same: a cross-validation divides once a fold."""
+    """Warn once per text, since a cross-validation divides the data once per fold."""
     logging.warning("%s", text)
 
 
@@ -152,7 +152,7 @@ def split_table(
     settings: Mapping[str, Any] | None = None,
     check_counts: bool = True,
 ) -> list[dict[str, str]]:
-    """The split of a data set as rows, sorted by file name.
+    """Return the split of a data set as rows, sorted by file name.
 
     Args:
       dataset_name: `<builder>/<config>`.
@@ -160,10 +160,10 @@ def split_table(
       fold: see `assign_splits`.
       folds: see `assign_splits`.
       seed: see `assign_splits`.
-      manual_dir: see `cervix_jax.data.catalog.load`, as all that follow.
-      data_dir: see there.
-      settings: see there.
-      check_counts: see there.
+      manual_dir: see `cervix_jax.data.catalog.load`, as are the arguments that follow.
+      data_dir: see `cervix_jax.data.catalog.load`.
+      settings: see `cervix_jax.data.catalog.load`.
+      check_counts: see `cervix_jax.data.catalog.load`.
 
     Returns:
       {"filename", "label" (name of the class), "group", "split"} per example.

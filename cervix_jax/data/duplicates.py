@@ -3,8 +3,8 @@
 A near duplicate is a pair of images whose perceptual hashes differ in few bits and whose grey
 thumbnails correlate: one file recompressed or scaled, or one cell photographed twice.
 
-Both limits were checked by the pose of the pairs. Images that resemble each other by chance do so
-in any of the eight poses, whereas a cell that was photographed twice has one pose. All 250 pairs
+Both limits were validated with the pose of the pairs. Images that resemble each other by chance
+match in any of the eight poses, whereas two photographs of one cell share one pose. All 250 pairs
 within the limits among SIPaKMeD's 4049 single cells have the same pose. The phantom, in which all
 1500 cells differ, has no pairs.
 """
@@ -20,8 +20,8 @@ from scipy.sparse.csgraph import connected_components
 from cervix_jax.data.fingerprints import HASH_BITS, Fingerprints, perceptual_hashes
 from cervix_jax.progress import Bar
 
-MAX_DISTANCE = 64  # most differing bits of a near duplicate
-MIN_CORRELATION = 0.94  # of the thumbnails of a near duplicate, Pearson's
+MAX_DISTANCE = 64  # maximum number of differing bits of a near duplicate
+MIN_CORRELATION = 0.94  # minimum Pearson correlation of the thumbnails of a near duplicate
 POSES = (
     "same pose",
     "mirrored left to right",
@@ -32,7 +32,7 @@ POSES = (
     "turned counter-clockwise",
     "transposed along the other diagonal",
 )
-# What each pose does to a thumbnail.
+# The transformation of a thumbnail for each pose.
 _MOVES: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
     lambda a: a,
     np.fliplr,
@@ -43,7 +43,7 @@ _MOVES: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
     lambda a: np.rot90(a, 1),
     lambda a: np.rot90(a, 2).T,
 )
-_ROWS = 512  # of the distance matrix at a time
+_ROWS = 512  # rows of the distance matrix per chunk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Pair:
     """Two images that look alike.
 
     Attributes:
-      first: position in the first set; within one set less than `second`.
-      second: position in the second set, or in the one.
+      first: position in the first set; lower than `second` if there is only one set.
+      second: position in the second set, or in the only set.
       distance: differing bits of 256 in the best pose; 0 for exact duplicates.
-      correlation: of the grey thumbnails in that pose, at most 1.
-      pose: how `second` must be moved to look like `first`, one of `POSES`.
-      exact: whether the pixels are the same.
+      correlation: correlation of the grey thumbnails in that pose, at most 1.
+      pose: transformation that aligns `second` with `first`, one of `POSES`.
+      exact: whether the pixels are identical.
     """
 
     first: int
@@ -75,19 +75,19 @@ def find_duplicates(
     min_correlation: float = MIN_CORRELATION,
     progress: bool = False,
 ) -> list[Pair]:
-    """All pairs of exact and near duplicates, exact ones first, then by distance.
+    """Find all pairs of exact and near duplicates, exact ones first, then by distance.
 
     Args:
-      first: of N images.
-      second: of M images that each of the first is compared with; None compares the first among
-        each other.
-      max_distance: most differing bits of a near duplicate, of 256.
-      min_correlation: least correlation of the thumbnails of a near duplicate.
-      progress: show a bar.
+      first: fingerprints of N images.
+      second: fingerprints of M images to compare with the first; None compares the first with each
+        other.
+      max_distance: maximum number of differing bits of a near duplicate, of 256.
+      min_correlation: minimum correlation of the thumbnails of a near duplicate.
+      progress: whether to show a bar.
 
     Returns:
-      Pairs of a position in `first` and one in `second`; within one set every pair once, the lower
-      position first.
+      Pairs of a position in `first` and one in `second`; for a single set each pair occurs once,
+      with the lower position first.
     """
     within = second is None
     other = first if second is None else second
@@ -118,19 +118,19 @@ def find_duplicates(
 def _close(
     hashes: np.ndarray, posed: np.ndarray, most: int, within: bool, progress: bool
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Pairs whose hashes differ in few bits.
+    """Find pairs whose hashes differ in few bits.
 
     Args:
-      hashes: bool [N, 256] of the first images.
-      posed: bool [M, 8, 256] of the second ones in every pose.
-      most: most differing bits.
-      within: whether both are the same images, each pair of which is wanted once.
-      progress: show a bar.
+      hashes: bool [N, 256], hashes of the first images.
+      posed: bool [M, 8, 256], hashes of the second images in every pose.
+      most: maximum number of differing bits.
+      within: whether both are the same images, so that each pair is returned once.
+      progress: whether to show a bar.
 
     Yields:
       Position of the first, of the second, number of the best pose, differing bits in it.
     """
-    # With bits as +1 and -1 a Hamming distance is an inner product, and BLAS is fast at these.
+    # With bits as +1 and -1 a Hamming distance is an inner product, which BLAS computes fast.
     ours = hashes.astype(np.float32) * 2 - 1
     theirs = posed.astype(np.float32) * 2 - 1
     starts = range(0, len(ours), _ROWS)
@@ -149,38 +149,38 @@ def _close(
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's correlation; 0 with an image of one grey, but 1 between two such."""
+    """Pearson correlation; 0 if one image is a single grey, but 1 if both are."""
     if not first.std() or not second.std():
         return float(first.std() == second.std())
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
 def joined_groups(groups: Sequence[str], pairs: Sequence[Pair]) -> list[str]:
-    """Groups that also hold together what occurs twice.
+    """Merge groups that share a duplicate.
 
     Args:
       groups: N group names.
       pairs: duplicates among the N images.
 
     Returns:
-      N group names; groups connected by a pair, also through others, all have the first one's name.
+      N group names; groups connected by pairs, also indirectly, get the name of the first.
     """
     names, numbers = np.unique(np.asarray(groups, str), return_inverse=True)
     first = [numbers[pair.first] for pair in pairs]
     second = [numbers[pair.second] for pair in pairs]
     links = coo_matrix((np.ones(len(pairs)), (first, second)), shape=(len(names), len(names)))
     _, component = connected_components(links, directed=False)
-    # np.unique gives the first position of every component, whose name stands for all.
+    # np.unique gives the first position of every component; its group names the whole component.
     representative = np.unique(component, return_index=True)[1]
     return names[representative[component]][numbers].tolist()
 
 
 def crossing_folds(pair: Pair, splits_by_fold: Sequence[np.ndarray]) -> list[int]:
-    """The folds in which one image of a pair is tested and the other trains or chooses the model.
+    """Return the folds with one image of a pair in test and the other in train or val.
 
     Args:
       pair: two images.
-      splits_by_fold: for every fold str [N] of "train", "val" or "test".
+      splits_by_fold: str [N] of "train", "val" or "test" for every fold.
     """
     folds = []
     for fold, splits in enumerate(splits_by_fold):

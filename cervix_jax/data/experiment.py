@@ -24,8 +24,8 @@ class ExperimentData:
       dataset: the prepared data set.
       splits: str [N], "train", "val" or "test" for each example.
       pipeline: batches of any subset.
-      inherited: digests of images that the weights were trained on before this run, by the run
-        that they started from.
+      inherited: digests of the images on which the initial weights were trained, by the run that
+        this run starts from.
     """
 
     dataset: catalog.Dataset
@@ -48,7 +48,7 @@ class ExperimentData:
         return found
 
     def leakage(self, split: str) -> Leakage:
-        """How many examples of `split` come from groups that the model was made with, if known."""
+        """Count the examples of `split` whose group influenced the model, if groups are known."""
         others = np.where(self.splits == "test", "unused", self.splits)
         return leakage(
             np.where(self.splits == split, "test", others),
@@ -59,15 +59,15 @@ class ExperimentData:
 
     @property
     def is_inherited(self) -> np.ndarray:
-        """Which examples the weights were trained on before this run, bool [N]."""
+        """Examples on which the weights were trained before this run, bool [N]."""
         return np.asarray([digest in self.inherited for digest in self.dataset.digests], bool)
 
     def divided_by(self, config: ml_collections.ConfigDict) -> "ExperimentData":
-        """The same data set and batches, divided as another config says."""
+        """Return the same data set and batches, divided by another config."""
         return dataclasses.replace(self, splits=divide(self.dataset, config))
 
     def describe(self) -> dict:
-        """What a checkpoint and env.json say of the data, JSON-ready."""
+        """Return the description of the data for a checkpoint and env.json, JSON-ready."""
         return {
             "name": self.dataset.name,
             "title": self.dataset.title,
@@ -93,23 +93,23 @@ def open_data(
 
     Args:
       config: the run's config.
-      mesh: devices that share each batch; None takes all of them.
-      manual_dir: where the raw files lie, if not where the config says.
-      data_dir: where prepared data lie, if not where the config says.
-      progress: show a bar while decoding.
+      mesh: devices that share each batch; None uses all devices.
+      manual_dir: folder of the raw files; replaces the folder of the config.
+      data_dir: folder of prepared data; replaces the folder of the config.
+      progress: whether to show a bar while decoding.
 
     Raises:
-      InputError: what the config names cannot be found, read or divided.
+      InputError: the data set of the config cannot be found, read or divided.
     """
     dataset = open_dataset(config, manual_dir=manual_dir, data_dir=data_dir)
     return with_batches(config, dataset, divide(dataset, config), mesh, progress=progress)
 
 
 def with_absolute_folders(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """A copy of a config whose folders of data are found from any current folder.
+    """Return a copy of a config with absolute data folders, valid from any working directory.
 
     Raises:
-      InputError: one of them is no path.
+      InputError: a folder is not a valid path.
     """
     located = config.copy_and_resolve_references()
     for name in ("manual_dir", "data_dir"):
@@ -121,7 +121,7 @@ def with_absolute_folders(config: ml_collections.ConfigDict) -> ml_collections.C
 def open_dataset(
     config: ml_collections.ConfigDict, *, manual_dir: str = "", data_dir: str = ""
 ) -> catalog.Dataset:
-    """The data set of a config, prepared on first use; arguments and errors as `open_data`."""
+    """Open the data set of a config, prepared on first use; arguments and errors as `open_data`."""
     wanted = config.data
     return catalog.load(
         wanted.dataset,
@@ -141,21 +141,21 @@ def with_batches(
     augmented: bool = True,
     progress: bool = True,
 ) -> ExperimentData:
-    """A divided data set with its batches, made as the config says.
+    """Return a divided data set with its batches, created as configured.
 
     Args:
       config: the run's config.
-      dataset: whose images.
-      splits: str [N].
-      mesh: devices that share each batch; None takes all of them.
-      augmented: whether training batches have the margin that the config's augmentation takes
-        pixels from; not needed where nothing is trained.
-      progress: show a bar while decoding.
+      dataset: the data set.
+      splits: str [N], "train", "val" or "test".
+      mesh: devices that share each batch; None uses all devices.
+      augmented: whether training batches have the margin from which the augmentation takes
+        pixels; not needed without training.
+      progress: whether to show a bar while decoding.
     """
     settings = parse_settings(config.augment.to_dict() if augmented else {})
     placement = config.data.placement
     if not augmented and placement == "device":
-        placement = "auto"  # a finished run is also read on machines with less memory
+        placement = "auto"  # a finished run may be read on machines with less memory
     pipeline = Pipeline(
         dataset,
         mesh,
@@ -171,7 +171,7 @@ def with_batches(
 
 
 def divide(dataset: catalog.Dataset, config: ml_collections.ConfigDict) -> np.ndarray:
-    """The splits of a data set that a config says, str [N]."""
+    """Return the splits of a data set as configured, str [N]."""
     return split_dataset(
         dataset,
         protocol=config.split.protocol,

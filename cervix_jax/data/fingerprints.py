@@ -1,7 +1,7 @@
-"""What identifies images: a digest of their pixels, and small forms by which copies are found.
+"""Fingerprints of images: a digest of the pixels, and compact forms for finding copies.
 
-Two images with one digest are the same to the last pixel. The perceptual hash (Zauner 2010, with
-256 instead of 64 bits) and the grey thumbnail find copies that were scaled, recompressed or turned:
+Two images with the same digest have identical pixels. The perceptual hash (Zauner 2010, with 256
+instead of 64 bits) and the grey thumbnail find copies that were scaled, recompressed or rotated:
 see `cervix_jax.data.duplicates`.
 """
 
@@ -21,8 +21,8 @@ from cervix_jax.files.atomic import replacing
 from cervix_jax.files.threads import map_in_order
 from cervix_jax.progress import Bar
 
-# Smaller ones find other pairs: of 250 among SIPaKMeD's cells 6 go and 9 come at 32 pixels, 14 go
-# and 14 come at 16.
+# Smaller thumbnails find other pairs: of the 250 among SIPaKMeD's cells, 32 pixels lose 6 and add
+# 9, and 16 pixels lose 14 and add 14.
 THUMBNAIL_SIDE = 64
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE * HASH_SIDE
@@ -30,11 +30,11 @@ HASH_BITS = HASH_SIDE * HASH_SIDE
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprints:
-    """What identifies N images, in their order.
+    """Fingerprints of N images, in their order.
 
     Attributes:
       digests: N digests of the pixels, see `content_digest`.
-      hashes: bool [N, 256], the perceptual hash of every image as it stands.
+      hashes: bool [N, 256], the perceptual hash of every image in its original pose.
       thumbnails: uint8 [N, 64, 64], see `thumbnail`.
     """
 
@@ -54,13 +54,13 @@ class Fingerprints:
         workers: int = 0,
         progress: bool = False,
     ) -> "Fingerprints":
-        """The fingerprints of images.
+        """Compute the fingerprints of images.
 
         Args:
           images: uint8 [H, W, 3] each.
-          total: their number, for the bar.
-          workers: threads; 0 takes one a core, at most 8.
-          progress: show a bar.
+          total: number of images, for the bar.
+          workers: number of threads; 0 uses one per core, at most 8.
+          progress: whether to show a bar.
         """
         found = Bar(
             map_in_order(_fingerprint, images, workers=workers),
@@ -70,7 +70,7 @@ class Fingerprints:
             leave=False,
             disable=not progress,
         )
-        # Of large sets these are most of the memory: filled in place, never kept one by one.
+        # For large sets these arrays use most of the memory: they are filled in place.
         digests: list[str] = []
         hashes = np.empty((total or 64, HASH_BITS), bool)
         thumbnails = np.empty((total or 64, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
@@ -85,12 +85,12 @@ class Fingerprints:
         return cls(tuple(digests), hashes, thumbnails)
 
     def take(self, indices: np.ndarray) -> "Fingerprints":
-        """The fingerprints at positions int [n], in their order."""
+        """Return the fingerprints at positions int [n], in that order."""
         digests = tuple(self.digests[int(index)] for index in indices)
         return Fingerprints(digests, self.hashes[indices], self.thumbnails[indices])
 
     def save(self, path: Path) -> None:
-        """Write one .npz file, whole or not at all; raises `InputError` where it cannot be."""
+        """Write one .npz file atomically; raises `InputError` if it cannot be written."""
         with replacing(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(
                 stream,
@@ -101,11 +101,11 @@ class Fingerprints:
 
     @classmethod
     def load(cls, path: Path) -> "Fingerprints":
-        """Read what `save` wrote.
+        """Read a file written by `save`.
 
         Raises:
-          FileNotFoundError: there is no such file.
-          InputError: it is damaged; names it.
+          FileNotFoundError: the file does not exist.
+          InputError: the file is damaged; the message names it.
         """
         with _arrays(path) as arrays:
             digests = _digests(arrays)
@@ -118,11 +118,11 @@ class Fingerprints:
 
 
 def load_digests(path: Path) -> tuple[str, ...]:
-    """The digests of what `Fingerprints.save` wrote, without reading the rest, nearly all of it.
+    """Read only the digests of a file written by `Fingerprints.save`; the rest is far larger.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      InputError: it is damaged; names it.
+      FileNotFoundError: the file does not exist.
+      InputError: the file is damaged; the message names it.
     """
     with _arrays(path) as arrays:
         return _digests(arrays)
@@ -130,7 +130,7 @@ def load_digests(path: Path) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
-    """The arrays of a file, each read when it is taken; a block whose errors name the file."""
+    """Yield the arrays of a file, each read on access; errors in the block name the file."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             yield arrays
@@ -148,7 +148,7 @@ def _digests(arrays: Mapping[str, np.ndarray]) -> tuple[str, ...]:
 
 
 def content_digest(image: np.ndarray) -> str:
-    """SHA-256 of shape and pixels, in hexadecimal digits.
+    """Return the SHA-256 of shape and pixels, in hexadecimal digits.
 
     Args:
       image: uint8 [H, W, 3].
@@ -160,15 +160,15 @@ def content_digest(image: np.ndarray) -> str:
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    """The image in 64 x 64 grey pixels, whatever its aspect ratio; uint8 [64, 64]."""
+    """Return the image as 64 x 64 grey pixels, whatever its aspect ratio; uint8 [64, 64]."""
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     return np.asarray(image.convert("L").resize(side, Image.Resampling.BOX))
 
 
 def perceptual_hashes(grey: np.ndarray) -> np.ndarray:
-    """The perceptual hashes of a thumbnail in its eight poses.
+    """Return the perceptual hashes of a thumbnail in its eight poses.
 
-    Turning and mirroring only change signs and swap axes of the discrete cosine transform, so all
+    Rotation and mirroring only change signs and swap axes of the discrete cosine transform, so all
     eight poses cost little more than one.
 
     Args:
@@ -189,7 +189,7 @@ def perceptual_hashes(grey: np.ndarray) -> np.ndarray:
 
 def _low_frequencies(grey: np.ndarray) -> np.ndarray:
     low = np.asarray(dctn(np.asarray(grey, np.float64), norm="ortho"))[:HASH_SIDE, :HASH_SIDE]
-    low[0, 0] = 0  # brightness
+    low[0, 0] = 0  # the mean brightness
     return low
 
 

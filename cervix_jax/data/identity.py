@@ -1,7 +1,7 @@
-"""Which examples a run was made with, and how a data set of today differs from them.
+"""The examples that a run was made with, and how the current data set differs from them.
 
-An example is known by the digest of its pixels (`cervix_jax.data.fingerprints`), so it is found
-again under another name, in another folder, and among others that were added since.
+The digest of its pixels (`cervix_jax.data.fingerprints`) identifies an example, so the example is
+found under another name, in another folder, and among images that were added later.
 """
 
 import dataclasses
@@ -26,31 +26,31 @@ MADE_WITH = ("train", "val")
 
 
 class Examples(Protocol):
-    """What is compared; a `catalog.Dataset` has it, and so has a table of labelled images."""
+    """Attributes for a comparison, as of `catalog.Dataset` or a table of labelled images."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """C names."""
+        """Names of the C classes."""
         ...
 
     @property
     def filenames(self) -> tuple[str, ...]:
-        """N names."""
+        """Names of the N examples."""
         ...
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """N digests of the pixels."""
+        """Digests of the pixels of the N examples."""
         ...
 
     @property
     def labels(self) -> np.ndarray:
-        """Int [N]."""
+        """Labels, int [N]."""
         ...
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """N names of groups."""
+        """Group names of the N examples."""
         ...
 
 
@@ -60,19 +60,19 @@ class DataIdentity:
 
     Attributes:
       name: `<builder>/<config>`.
-      version: of the prepared data.
-      class_names: in the order of the labels.
-      group_feature: what the groups are, such as "cluster_id".
+      version: version of the prepared data.
+      class_names: names of the classes, in label order.
+      group_feature: feature that holds the groups, such as "cluster_id".
       settings: variations of the data set's config.
-      manual_dir: absolute path of the raw files; "" where none was given.
+      manual_dir: absolute path of the raw files; "" if none was given.
       data_dir: absolute path of the prepared data sets.
-      filenames: N names.
+      filenames: names of the N examples.
       digests: N digests of the pixels, see `fingerprints.content_digest`.
       labels: int64 [N].
-      groups: N names of groups.
+      groups: group names of the N examples.
       splits: str [N], "train", "val" or "test".
-      inherited: digests of the images, among these or not, that made the run which the weights
-        started from.
+      inherited: digests of the images that made the run from which the weights started; they
+        may be among these examples.
     """
 
     name: str
@@ -91,7 +91,7 @@ class DataIdentity:
 
     @classmethod
     def of(cls, data: "ExperimentData", config: ml_collections.ConfigDict) -> "DataIdentity":
-        """The identity of what a config's run is trained on."""
+        """Return the identity of the data that a config's run is trained on."""
         dataset, given = data.dataset, config.data
         # Prepared data lie in <data_dir>/<builder>/<config>/<version>.
         above = dataset.path.absolute().parents
@@ -113,7 +113,7 @@ class DataIdentity:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What a checkpoint keeps under `examples`, JSON-ready."""
+        """Return the JSON-ready value that a checkpoint stores under `examples`."""
         columns = {"labels": self.labels.tolist(), "splits": self.splits.tolist()}
         return {
             field.name: columns.get(field.name, _plain(getattr(self, field.name)))
@@ -122,10 +122,10 @@ class DataIdentity:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "DataIdentity | None":
-        """From what `to_json` gives; None from what runs of earlier versions have there.
+        """Read a value of `to_json`; returns None for the value that earlier versions stored.
 
         Raises:
-          ValueError: it is not as it was written.
+          ValueError: the value has another form.
         """
         if "digests" not in values:
             return None
@@ -154,28 +154,28 @@ class DataIdentity:
         return found
 
     def moved_to(self, other: "DataIdentity") -> "DataIdentity":
-        """The same examples, where another says that they are now."""
+        """Return the same examples with the data folders of another identity."""
         return dataclasses.replace(self, manual_dir=other.manual_dir, data_dir=other.data_dir)
 
     def counts(self) -> dict[str, int]:
-        """Examples of each split."""
+        """Number of examples in each split."""
         return {split: int((self.splits == split).sum()) for split in SPLITS}
 
     def digests_of(self, *splits: str) -> frozenset[str]:
-        """Digests of the examples of some splits; if none is named, of all it was made with."""
+        """Return the digests of these splits' examples; by default, of all that made the run."""
         chosen = np.isin(self.splits, splits or MADE_WITH)
         found = frozenset(np.asarray(self.digests, str)[chosen].tolist())
         return found if splits else found | frozenset(self.inherited)
 
     def differences(self, dataset: Examples, class_map: ClassMap | None = None) -> "Differences":
-        """What of these examples a data set has, and what else.
+        """Compare these examples with a data set.
 
         Args:
-          dataset: as it is today.
-          class_map: classes that have another name there, see `match_classes`.
+          dataset: the current data set.
+          class_map: renamed classes of the data set, see `match_classes`.
 
         Raises:
-          InputError: `class_map` names a class that is not there.
+          InputError: `class_map` names an unknown class.
         """
         match, unknown = _known_classes(self.class_names, dataset.class_names, class_map)
         labels = match[np.asarray(dataset.labels, np.int64)]
@@ -183,7 +183,7 @@ class DataIdentity:
         digests, found = self.digests, tuple(dataset.digests)
         own, theirs = self.labels.tolist(), labels.tolist()
         places = _places(
-            # Copies have one digest: of several places the likeliest one comes first.
+            # Copies share one digest: of several places the most likely one comes first.
             (zip(names, digests, strict=True), zip(there, found, strict=True)),
             (
                 zip(digests, own, self.groups, strict=True),
@@ -219,18 +219,19 @@ class DataIdentity:
 
 @dataclasses.dataclass(frozen=True)
 class Differences:
-    """How a data set differs from the examples of a run.
+    """Differences between a data set and the examples of a run.
 
     Attributes:
-      added: names in the data set, of images that the run was not made with.
-      missing: names in the run, as all that follow, of images that are not there.
-      changed: of images under whose name there are other pixels.
-      relabelled: of images that have another class.
-      regrouped: of images that share a group with others than then; other names of the same
-        groups do not count.
-      moved: of images that have another name.
-      classes: classes of the data set that the run does not know.
-      places: int64 [N], where the data set has each example of the run; -1 where it has not.
+      added: names in the data set of images that the run was not made with.
+      missing: names in the run of images absent from the data set; the next four fields also hold
+        names in the run.
+      changed: names of images whose file now has other pixels.
+      relabelled: names of images that have another class.
+      regrouped: names of images that share a group with other images than before; renamed groups
+        do not count.
+      moved: names of images that have another name.
+      classes: classes of the data set that the run does not have.
+      places: int64 [N], position in the data set of each example of the run; -1 if absent.
     """
 
     added: tuple[str, ...]
@@ -244,12 +245,12 @@ class Differences:
 
     @property
     def forbids(self) -> bool:
-        """Whether the run's examples cannot be had from the data set as they were."""
+        """Whether the data set cannot provide the run's examples unchanged."""
         return bool(self.missing or self.changed or self.relabelled or self.classes)
 
     @property
     def any(self) -> bool:
-        """Whether anything differs."""
+        """Whether there is any difference."""
         return any(
             getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -257,7 +258,7 @@ class Differences:
         )
 
     def text(self) -> str:
-        """What differs, such as "2 are missing (a.png first), 40 were added (b.png first)"."""
+        """The differences as text: "2 are missing (a.png first), 40 were added (b.png first)"."""
         said = (
             ("missing", "are missing"),
             ("changed", "have other pixels under the same name"),
@@ -276,7 +277,7 @@ class Differences:
 def _known_classes(
     own: Sequence[str], theirs: Sequence[str], class_map: ClassMap | None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """As `match_classes`, with -1 for the classes that are unknown, and their names."""
+    """As `match_classes`, but -1 for unknown classes, which are also returned by name."""
     try:
         return match_classes(own, theirs, class_map), ()
     except InputError:
@@ -289,13 +290,13 @@ def _known_classes(
 
 
 def _places(*keys: tuple[Iterable[Hashable], Iterable[Hashable]]) -> np.ndarray:
-    """Where each wanted thing is among the available ones, each used once.
+    """Find each wanted item among the available ones, each used once.
 
     Args:
-      *keys: (keys of the wanted, keys of the available), from the strictest to the loosest.
+      *keys: pairs (keys of the wanted, keys of the available), from the strictest to the loosest.
 
     Returns:
-      int64 [number of wanted]; -1 where it is not.
+      int64 [number of wanted]; -1 if not found.
     """
     places: np.ndarray | None = None
     used: set[int] = set()
@@ -316,7 +317,7 @@ def _places(*keys: tuple[Iterable[Hashable], Iterable[Hashable]]) -> np.ndarray:
 
 
 def _regrouped(before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """Which items are grouped with others than before, bool [n]; names of groups do not count."""
+    """Items that share a group with other items than before, bool [n]; ignores group names."""
     pairs = set(zip(before.tolist(), now.tolist(), strict=True))
     firsts: dict[str, int] = defaultdict(int)
     seconds: dict[str, int] = defaultdict(int)

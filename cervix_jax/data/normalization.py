@@ -1,8 +1,8 @@
 """Pixel scaling and the per-channel normalisations that published weights expect.
 
-A name that ends on "+reinhard", such as "imagenet+reinhard", brings every image to one reference
-stain first. It is a part of the network's input like the rest, so training, evaluation,
-predictions, explanations and exported programs all have it.
+A name that ends in "+reinhard", such as "imagenet+reinhard", first matches every image to one
+reference stain. This is part of the model's input preprocessing, so it applies to training,
+evaluation, predictions, explanations and exported programs alike.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from cervix_jax.errors import InputError
 Triple = tuple[float, float, float]
 
 NORMALIZATIONS: dict[str, tuple[Triple, Triple]] = {
-    # torchvision: mean and deviation of the ImageNet training images.
+    # torchvision: mean and standard deviation of the ImageNet training images.
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     # TensorFlow-Slim Inception preprocessing: [0, 1] to [-1, 1].
     "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -30,12 +30,12 @@ REINHARD = "+reinhard"
 
 
 def normalization_names() -> tuple[str, ...]:
-    """All names that `normalize` takes."""
+    """Return all names that `normalize` accepts."""
     return (*NORMALIZATIONS, *(name + REINHARD for name in NORMALIZATIONS))
 
 
 def scaling_of(name: str) -> str:
-    """The name in `NORMALIZATIONS` of a normalisation, whatever comes before the scaling."""
+    """Return the name in `NORMALIZATIONS` of a normalisation's scaling, without stain matching."""
     return name.removesuffix(REINHARD)
 
 
@@ -46,8 +46,8 @@ def unit_range(images: jax.Array | np.ndarray) -> jax.Array:
       images: uint8 in [0, 255], or floating point already in [0, 1]; any shape.
 
     Returns:
-      float32 of the same shape. A uint8 value v becomes the float32 nearest to v / 255, compiled
-      or not; floating point is only cast.
+      float32 of the same shape. A uint8 value v becomes the float32 nearest to v / 255, with and
+      without compilation; floating point is only cast.
 
     Raises:
       InputError: if the dtype is neither uint8 nor floating point.
@@ -60,9 +60,9 @@ def unit_range(images: jax.Array | np.ndarray) -> jax.Array:
             f"images have dtype {images.dtype}: give uint8 in [0, 255] or floating point in [0, 1]"
         )
     values = images.astype(jnp.float32)
-    # XLA turns division by a constant into multiplication by its rounded inverse, which is off by
-    # one unit in the last place for half of the values. No uint8 exceeds 255, so the divisor is
-    # 255, but XLA cannot know.
+    # XLA replaces division by a constant with multiplication by its rounded inverse, which is off
+    # by one unit in the last place for half of the values. No uint8 exceeds 255, so the divisor is
+    # always 255, but XLA cannot infer this.
     return values / jnp.maximum(values, 255.0)
 
 
@@ -70,8 +70,8 @@ def normalize(images: jax.Array | np.ndarray, name: str) -> jax.Array:
     """Applies a named normalisation, `(image - mean) / deviation` per channel.
 
     Args:
-      images: `[..., 3]` RGB, uint8 in [0, 255] or floating point in [0, 1]; of a name that ends
-        on "+reinhard" whole images `[..., H, W, 3]`, see `optical_density.match_reference`.
+      images: `[..., 3]` RGB, uint8 in [0, 255] or floating point in [0, 1]; for a name that ends
+        in "+reinhard" whole images `[..., H, W, 3]`, see `optical_density.match_reference`.
       name: one of `normalization_names()`.
 
     Returns:
@@ -96,14 +96,14 @@ def normalize(images: jax.Array | np.ndarray, name: str) -> jax.Array:
 
 
 class InputRange(NamedTuple):
-    """What the darkest and the brightest pixel become for a model, float32 [3] each."""
+    """Normalised values of the darkest and the brightest pixel, float32 [3] each."""
 
     low: np.ndarray
     high: np.ndarray
 
 
 def input_range(name: str) -> InputRange:
-    """What a named normalisation makes of black and of white pixels of the image that it scales.
+    """Return the normalised values of a black and of a white pixel of the image that it scales.
 
     Raises:
       InputError: the name is unknown.

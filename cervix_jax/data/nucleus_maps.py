@@ -1,19 +1,19 @@
-"""Where nuclei are, as a map that a detector learns: background, nucleus or not to be judged.
+"""Nucleus maps for training a detector: each pixel is background, nucleus or not judged.
 
-A map has a value for every pixel of its image. About the centre of a nucleus is a disc of
-`NUCLEUS`, about that a ring of `UNJUDGED` as wide, as the border of the disc means nothing, and
-everything else is `BACKGROUND`.
+A map has a value for every pixel of its image. Each nucleus centre has a disc of `NUCLEUS`,
+surrounded by a ring of `UNJUDGED` of the same width, because the border of the disc is arbitrary.
+All other pixels are `BACKGROUND`.
 
-Experts mark the nuclei that matter and leave out others. Where a source is not exhaustive, an
-unmarked nucleus counts as background all the same: a detector is to find what experts would mark
-before it finds anything else.
+Experts mark the relevant nuclei and leave out others. In a source that is not exhaustive an
+unmarked nucleus still counts as background: a detector should find the nuclei that experts would
+mark before any others.
 """
 
 import numpy as np
 
 BACKGROUND, NUCLEUS, UNJUDGED = 0, 1, 255
 CLASS_NAMES = ("background", "nucleus")
-# The feature of an example that holds its map.
+# The feature of an example that stores its map.
 FEATURE = "nucleus_map"
 
 
@@ -22,9 +22,9 @@ def draw_map(centres: np.ndarray, shape: tuple[int, int], radius: float) -> np.n
 
     Args:
       centres: float [n, 2], x and y of the nuclei in pixels, (0, 0) the upper left corner of the
-        image; they may lie outside.
+        image; they may lie outside the image.
       shape: height and width of the image in pixels.
-      radius: of the discs in pixels.
+      radius: radius of the discs in pixels.
 
     Returns:
       uint8 [height, width] of `BACKGROUND`, `NUCLEUS` and `UNJUDGED`.
@@ -43,5 +43,5 @@ def draw_map(centres: np.ndarray, shape: tuple[int, int], radius: float) -> np.n
 
 
 def as_labels(drawn: np.ndarray) -> np.ndarray:
-    """The class of every pixel of a map uint8 [H, W]: int8, -1 where it is not to be judged."""
+    """Return the class of every pixel of a map uint8 [H, W] as int8; -1 for pixels not judged."""
     return np.where(drawn == UNJUDGED, -1, drawn.astype(np.int8)).astype(np.int8)

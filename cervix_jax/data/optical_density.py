@@ -1,15 +1,15 @@
-"""Optical density, in which stains add, and images brought to one reference in it."""
+"""Optical density, in which stains add, and matching of images to one reference stain."""
 
 import jax
 import jax.numpy as jnp
 
 from cervix_jax.errors import InputError
 
-# Of R, G and B: averages, over the 4,049 cells of SIPaKMeD, of an image's mean and of its
+# For R, G and B: averages over the 4,049 cells of SIPaKMeD of an image's mean and standard
 # deviation. Herlev's 917 cells have (0.66, 0.73, 0.51) and (0.23, 0.26, 0.15).
 REFERENCE_MEAN = (0.72, 0.74, 0.57)
 REFERENCE_DEVIATION = (0.27, 0.26, 0.21)
-# An image without contrast gets no more of it than this factor gives.
+# Maximum factor by which the contrast of an image is amplified.
 GREATEST_GAIN = 4.0
 
 
@@ -29,18 +29,19 @@ def from_optical_density(density: jax.Array) -> jax.Array:
 def match_reference(images: jax.Array) -> jax.Array:
     """Gives every image the reference's mean and deviation of optical density, channel by channel.
 
-    Reinhard et al. (IEEE Computer Graphics and Applications 21(5), 2001) match means and deviations
-    of colours; in optical density rather than their colour space an image of the same stain,
-    thicker or under another lamp, becomes the same image. Clear glass is not kept white.
+    Reinhard et al. (IEEE Computer Graphics and Applications 21(5), 2001) match means and standard
+    deviations of colours. Here the match is in optical density instead of their colour space, so
+    images of the same stain, thicker or under another lamp, become the same image. Clear glass
+    does not stay white.
 
     Args:
-      images: RGB in [0, 1], `[..., H, W, 3]`, each matched by itself.
+      images: RGB in [0, 1], `[..., H, W, 3]`; each image is matched separately.
 
     Returns:
       float32 of the same shape, in [0, 1].
 
     Raises:
-      InputError: these are no whole images.
+      InputError: the arrays are not whole images.
     """
     if images.ndim < 3:
         raise InputError(

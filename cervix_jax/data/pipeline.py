@@ -86,7 +86,7 @@ class Pipeline:
         self.mesh = mesh or distributed.make_mesh()
         self._image_size, self._margin = image_size, margin if resize in MARGINS else 0
         self._labels = np.asarray(dataset.labels, np.int32)
-        # Not the data set, which holds more than a worker process needs.
+        # Not the data set itself, which holds more than a worker process needs.
         self._read = Reader(
             dataset.source, self._labels, dataset.filenames,
             size=image_size, resize=resize, scale=scale, margin=self._margin, fill=fill,
@@ -99,7 +99,7 @@ class Pipeline:
 
     @functools.cached_property
     def placement(self) -> places.Placement:
-        """Where the decoded images lie; decided at the first use, which is every process's."""
+        """Where the decoded images are stored; decided at first use, by all processes together."""
         if self._placement == "auto":
             return places.choose(self._decoded_bytes, self.mesh)
         return places.Placement(self._placement, self._decoded_bytes)
@@ -111,7 +111,7 @@ class Pipeline:
 
     @property
     def _shape(self) -> tuple[int, int]:
-        """Height and width of a decoded image, margin included."""
+        """Height and width of a decoded image, including the margin."""
         height, width = picture_shape(self._image_size, self._read.resize)
         return height + 2 * self._margin, width + 2 * self._margin
 
@@ -137,7 +137,7 @@ class Pipeline:
         return self._global_batches(order, batch_size, start)
 
     def eval_batches(self, indices: np.ndarray, batch_size: int) -> Iterator[Batch]:
-        """The examples of `indices` in order, each once; the last batch is padded and masked."""
+        """Yield the examples of `indices` once, in order; the last batch is padded and masked."""
         count = -(-len(indices) // batch_size) * batch_size
         padded = np.resize(indices, count) if len(indices) else np.zeros(0, np.int64)
         mask = (np.arange(count) < len(indices)).astype(np.float32)
@@ -149,7 +149,7 @@ class Pipeline:
             yield batch | {"mask": self._place(here[self._local_rows(batch_size)])}
 
     def images(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """A few examples on the host, uint8 [N, S, S, 3], without decoding the others."""
+        """Decode only these examples on the host, uint8 [N, S, S, 3]."""
         found = [self._centre(self._read(int(index))["image"][None])[0] for index in indices]
         shape = picture_shape(self._image_size, self._read.resize)
         return np.stack(found) if found else np.zeros((0, *shape, 3), np.uint8)
@@ -157,8 +157,8 @@ class Pipeline:
     def _global_batches(
         self, order: grain.MapDataset, batch_size: int, start: int
     ) -> Iterator[Batch]:
-        # Batching before the slice gives each process a contiguous block of every global batch,
-        # so that rows (and dropout masks) are where a single process would have them.
+        # Batching before the slice gives each process a contiguous block of every global batch, so
+        # that rows (and dropout masks) are the same as in a single process.
         processes, process = jax.process_count(), jax.process_index()
         local = batch_size // processes
 
@@ -175,7 +175,7 @@ class Pipeline:
             if workers is None:
                 long = len(decoded) * local >= WORTHWHILE
                 workers = worker_count(self.mesh) if long else 0
-            # Arrays of the CPU would lie in memory that workers share and Grain takes back.
+            # CPU arrays would share memory with the workers, which Grain reuses.
             copied = workers and self.mesh.local_devices[0].platform == "cpu"
             for examples in stream(decoded, workers):
                 if copied:
@@ -183,7 +183,7 @@ class Pipeline:
                 yield {name: self._place(values) for name, values in examples.items()}
 
     def _centre(self, images: Any) -> Any:
-        """Images [N, S + 2 margin, S + 2 margin, 3] without their margin."""
+        """Remove the margin of images [N, S + 2 margin, S + 2 margin, 3]."""
         inside = slice(self._margin, self._margin + self._image_size)
         return images[:, inside, inside] if self._margin else images
 
@@ -220,7 +220,7 @@ class Pipeline:
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Whole batches in one epoch.
+    """Return the number of whole batches in one epoch.
 
     Raises:
       InputError: there are fewer examples than one batch holds.
@@ -234,7 +234,7 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
 
 
 def _source(indices: np.ndarray) -> grain.MapDataset:
-    # An array has what Grain asks for, though it is no subclass of Sequence.
+    # An array meets Grain's requirements, although it is no subclass of Sequence.
     return grain.MapDataset.source(cast(Sequence[np.integer], indices))
 
 

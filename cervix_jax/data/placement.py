@@ -15,20 +15,20 @@ from cervix_jax import distributed
 from cervix_jax.errors import InputError
 
 PLACEMENTS = ("auto", "device", "host")
-# Of the memory of a device; the rest is for weights, activations and programs.
+# Share of a device's memory; the rest is for weights, activations and programs.
 AUTO_SHARE = 0.25
-# What may be asked for by name.
+# The valid values of the setting.
 MOST = 0.9
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclasses.dataclass(frozen=True)
 class Room:
-    """How much memory one copy of the decoded images can have at most.
+    """Maximum memory for one copy of the decoded images.
 
     Attributes:
-      size: bytes; of a device, or of the host for each copy that it must hold.
-      where: whose memory that is, for messages.
+      size: bytes, of a device, or of the host for each copy that it holds.
+      where: owner of that memory, for messages.
     """
 
     size: int
@@ -37,13 +37,13 @@ class Room:
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where the decoded images of a data set lie.
+    """Where the decoded images of a data set are stored.
 
     Attributes:
       kind: "device" or "host".
-      decoded_bytes: of the whole decoded set.
-      limit_bytes: most that is kept in device memory; None where the user chose.
-      where: whose memory the limit is a share of; "" where the user chose.
+      decoded_bytes: size of the whole decoded set.
+      limit_bytes: maximum size for device memory; None if the user chose the placement.
+      where: owner of the memory from which the limit derives; "" if the user chose.
     """
 
     kind: str
@@ -53,16 +53,16 @@ class Placement:
 
 
 def require_room(decoded_bytes: int, mesh: Mesh) -> None:
-    """Refuse to keep on the devices what cannot be there.
+    """Raise an error if the decoded images do not fit into device memory.
 
     Args:
-      decoded_bytes: of the whole decoded set.
-      mesh: devices of which each keeps all of it.
+      decoded_bytes: size of the whole decoded set.
+      mesh: devices, each of which stores the whole set.
 
     Raises:
-      InputError: it takes more than nine tenths of the memory.
+      InputError: the set takes more than nine tenths of the memory.
     """
-    # Until they are on the devices, the images lie on the host as well.
+    # Until they are on the devices, the images occupy host memory as well.
     room = room_on(mesh, copies=1)
     if decoded_bytes > MOST * room.size:
         raise InputError(
@@ -73,14 +73,14 @@ def require_room(decoded_bytes: int, mesh: Mesh) -> None:
 
 
 def choose(decoded_bytes: int, mesh: Mesh) -> Placement:
-    """Device memory where the set takes little of it; every process must call it.
+    """Choose device memory if the set takes a small part of it; every process must call this.
 
     Args:
-      decoded_bytes: of the whole decoded set.
-      mesh: devices of which each would keep all of it.
+      decoded_bytes: size of the whole decoded set.
+      mesh: devices, each of which would store the whole set.
 
     Returns:
-      The same on every process: "device" where no process is short of memory.
+      The same on every process: "device" if no process is short of memory.
     """
     hosts = distributed.gather_text(platform.node())
     room = room_on(mesh, sharing=hosts.count(platform.node()))
@@ -99,15 +99,15 @@ def choose(decoded_bytes: int, mesh: Mesh) -> Placement:
 
 
 def room_on(mesh: Mesh, *, sharing: int = 1, copies: int = 0) -> Room:
-    """What one copy of the decoded images can have at most.
+    """Return the maximum memory for one copy of the decoded images.
 
-    On accelerators that is the memory of a device, or of the host where that is smaller, since it
-    decodes them. The CPU's devices, and all processes of a host, share the memory of the host.
+    On accelerators this is the memory of a device, or that of the host if it is smaller, since
+    the host decodes the images. CPU devices, and all processes of a host, share the host's memory.
 
     Args:
-      mesh: of which each device of this process keeps a copy.
-      sharing: processes on this host.
-      copies: that the host holds besides.
+      mesh: the devices; each device of this process stores a copy.
+      sharing: number of processes on this host.
+      copies: number of further copies that the host holds.
     """
     devices = mesh.local_devices
     host = available_memory() // sharing
@@ -120,12 +120,12 @@ def room_on(mesh: Mesh, *, sharing: int = 1, copies: int = 0) -> Room:
 
 
 def available_memory() -> int:
-    """Bytes that this process can still take, by the machine and by its control groups."""
+    """Return the bytes that this process can still allocate, by machine and control groups."""
     return min([psutil.virtual_memory().available, *_left_in_groups()])
 
 
 def _left_in_groups() -> Iterator[int]:
-    """What the control groups of Linux, of both versions, leave to this process in bytes."""
+    """Yield the bytes that Linux control groups, versions 1 and 2, leave to this process."""
     for line in _own_groups():
         _, controllers, path = line.split(":", 2)
         if controllers == "":
@@ -143,7 +143,7 @@ def _left_in_groups() -> Iterator[int]:
                     line.split() for line in (folder / "memory.stat").read_text().splitlines()
                 )
                 yield max(int((folder / most).read_text()) - used + int(stat.get(cache, 0)), 0)
-            except (OSError, ValueError):  # no such group seen from here, or "max"
+            except (OSError, ValueError):  # the group is not visible from here, or "max"
                 pass
             if folder == root:
                 break
@@ -153,7 +153,7 @@ def _own_groups() -> list[str]:
     try:
         return Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return []  # another system
+        return []  # not Linux
 
 
 def _gib(size: int) -> str:

@@ -1,4 +1,4 @@
-"""Reads the files of a data set into its prepared form, and says where that is older than they."""
+"""Prepares the files of a data set, and reports prepared data that are older than the files."""
 
 import contextlib
 import dataclasses
@@ -21,11 +21,11 @@ from cervix_jax.files.paths import user_path
 
 @dataclasses.dataclass(frozen=True)
 class ManualDir:
-    """The folder of raw files that was given.
+    """The given folder of raw files.
 
     Attributes:
-      path: the folder; None where none was given.
-      problem: why it cannot be read from; "" where it can.
+      path: the folder; None if none was given.
+      problem: why the folder cannot be read; "" if it can.
     """
 
     path: Path | None = None
@@ -33,10 +33,10 @@ class ManualDir:
 
     @classmethod
     def of(cls, given: str | Path | None) -> "ManualDir":
-        """Look at what was given; "" and None are nothing.
+        """Inspect the given folder; "" and None mean none.
 
         Raises:
-          InputError: the text is no path.
+          InputError: the text is not a valid path.
         """
         if given is None or str(given) == "":
             return cls()
@@ -50,7 +50,7 @@ class ManualDir:
         return cls(path, "is empty" if empty else "")
 
     def require(self) -> None:
-        """Raises InputError where there is a problem."""
+        """Raises InputError if there is a problem."""
         if self.problem:
             raise InputError(
                 f"manual_dir={self.path}: {self.problem}; give the folder of the images."
@@ -58,7 +58,7 @@ class ManualDir:
 
 
 def is_prepared(builder: tfds.core.DatasetBuilder) -> bool:
-    """Whether the folder was renamed from its temporary name, which happens when all is written."""
+    """Whether the folder was renamed from its temporary name, the last step of the preparation."""
     return (Path(builder.data_dir) / "dataset_info.json").is_file()
 
 
@@ -71,10 +71,10 @@ def prepare(
     """Build into a temporary folder that is renamed when complete.
 
     Args:
-      name: of the data set, for messages.
-      builder: whose data are not prepared.
-      manual_dir: the folder of its files, for sets that need one.
-      reopen: makes the builder again.
+      name: name of the data set, for messages.
+      builder: the builder, whose data are not prepared.
+      manual_dir: folder of the raw files, for data sets that need one.
+      reopen: function that creates the builder again.
 
     Returns:
       The builder of the prepared data.
@@ -100,14 +100,14 @@ def prepare(
         )
     logging.info("Preparing %s in %s; this happens once.", name, builder.data_dir)
     start = time.monotonic()
-    # Before they are read: what is written to them meanwhile is newer.
+    # Recorded before the files are read: a later change then counts as newer.
     files = SourceFiles.of(manual, str(builder.data_dir_root)) if manual else None
     config = tfds.download.DownloadConfig(manual_dir=manual) if manual else None
     try:
         with only_our_checks(), _bars_of_tfds():  # the first is for threads that read images
             builder.download_and_prepare(download_config=config, file_format="array_record")
     except OSError:
-        # Another process may have finished the same data set first: its result is as good.
+        # Another process may have prepared the same data set first: its result is equivalent.
         builder = reopen()
         if not is_prepared(builder):
             raise
@@ -120,8 +120,8 @@ def prepare(
 
 @contextlib.contextmanager
 def _bars_of_tfds() -> Iterator[None]:
-    """A block in which the bars that TFDS draws obey `--progress` too."""
-    library: Any = tfds_utils  # `tqdm` there is a function
+    """A block in which the progress bars of TFDS obey `--progress` too."""
+    library: Any = tfds_utils  # `tqdm` is a function there
     own = library.tqdm
 
     def bar(*args: Any, desc: str = "", **kwargs: Any) -> progress.Bar:
@@ -139,23 +139,23 @@ def _bars_of_tfds() -> Iterator[None]:
 def check_files(
     name: str, builder: tfds.core.DatasetBuilder, index: dict[str, Any], manual_dir: ManualDir
 ) -> None:
-    """Say where prepared data are not what preparing them today would give.
+    """Report prepared data that differ from what preparing them now would give.
 
-    A builder that knows better what a change means has a method `judge_change`: it gets the folder
-    and what is remembered of its files (None where an earlier version prepared them), and gives the
-    change in words, "" where it does not matter.
+    A builder may interpret a change itself with a method `judge_change`, which receives the folder
+    and the record of its files (None if an earlier version prepared them), and returns a
+    description of the change, "" if it does not matter.
 
     Args:
-      name: of the data set.
-      builder: whose data are prepared.
-      index: what is recorded of the examples, see `write_index`.
-      manual_dir: what is given today.
+      name: name of the data set.
+      builder: the builder, whose data are prepared.
+      index: record of the examples, see `write_index`.
+      manual_dir: the folder given now.
 
     Raises:
-      InputError: the change is such that the prepared data must not be used.
+      InputError: the change makes the prepared data unusable.
     """
     if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
-        return  # it reads no files
+        return  # the builder reads no files
     path = Path(builder.data_dir)
     anew = f"to prepare it anew delete {path} or give another data_dir"
     recorded = index["manual_dir"]

@@ -1,4 +1,4 @@
-"""The prepared examples of a data set, and the list and fingerprints of them that lie beside."""
+"""The prepared examples of a data set, and the index and fingerprints stored beside them."""
 
 import dataclasses
 import hashlib
@@ -22,8 +22,8 @@ from cervix_jax.data.sources import SourceFiles
 from cervix_jax.errors import InputError
 from cervix_jax.files import atomic, images
 
-# File beside the prepared examples that lists them, so that opening a data set need not read
-# gigabytes of pixels to learn the labels.
+# The index file beside the prepared examples. With it, opening a data set does not read gigabytes
+# of pixels to get the labels.
 INDEX_FILE = "examples.json"
 FINGERPRINTS_FILE = "fingerprints.npz"
 JOINED_FILE = "joined.json"
@@ -34,7 +34,7 @@ class Records(Sequence):
     """Prepared examples; picklable.
 
     Attributes:
-      records: what TFDS reads.
+      records: the reader of TFDS.
       path: the folder of the prepared data.
     """
 
@@ -45,12 +45,12 @@ class Records(Sequence):
         return len(self.records)
 
     def __getitem__(self, index):
-        # What ends a loop; ArrayRecord has another kind of error for it.
+        # Python ends a loop at an IndexError; ArrayRecord raises another type.
         if not -len(self) <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
         try:
             return self.records[index]
-        except Exception as error:  # ArrayRecord and TFDS raise many kinds for damaged files
+        except Exception as error:  # ArrayRecord and TFDS raise many types for damaged files
             raise InputError(
                 f"the prepared data in {self.path} are damaged (example {index}: {error}); delete "
                 "that folder and run again."
@@ -59,11 +59,11 @@ class Records(Sequence):
 
 @dataclasses.dataclass(frozen=True)
 class Taken(Sequence):
-    """Some of the prepared examples, in an order of their own; picklable.
+    """Some of the prepared examples, in a given order; picklable.
 
     Attributes:
       records: the prepared examples.
-      indices: int [n], their positions there.
+      indices: int [n], positions in `records`.
     """
 
     records: Sequence[Mapping[str, Any]]
@@ -78,22 +78,22 @@ class Taken(Sequence):
 
 
 def encoded_records(builder: tfds.core.DatasetBuilder) -> Records:
-    """All examples, their images as encoded bytes."""
+    """Return all examples, with images as encoded bytes."""
     features = features_of(builder.info)
     pictures = {key for key, f in features.items() if isinstance(f, tfds.features.Image)}
     decoders = {key: tfds.decode.SkipDecoding() for key in pictures}
-    # TFDS decorates this method, and its arguments have no types.
+    # TFDS decorates this method, so its arguments have no types.
     source = cast(Any, builder).as_data_source("train", decoders=decoders)
     return Records(source, Path(builder.data_dir))
 
 
 def features_of(info: tfds.core.DatasetInfo) -> tfds.features.FeaturesDict:
-    """What every example of a data set has, by name; TFDS leaves the type open."""
+    """Return the features of an example by name; TFDS leaves the type open."""
     return cast(tfds.features.FeaturesDict, info.features)
 
 
 def _read_index(builder) -> dict[str, list]:
-    """File name, label and group of every example, read from the prepared files."""
+    """Read file name, label and group of every example from the prepared files."""
     source = encoded_records(builder)
     index: dict[str, list] = {"filenames": [], "labels": [], "groups": []}
     for position in range(len(source)):
@@ -109,15 +109,15 @@ def write_index(
     manual: Path | None = None,
     files: SourceFiles | None = None,
 ) -> dict[str, Any]:
-    """List the examples, in a file where the folder can be written.
+    """List the examples, and store the list in a file if the folder is writable.
 
     Args:
-      builder: whose data are prepared.
-      manual: the folder they were prepared from, where it is known.
-      files: what is remembered of its files, where it is known.
+      builder: the builder, whose data are prepared.
+      manual: folder of the raw files, if known.
+      files: record of these files, if known.
 
     Returns:
-      `manual_dir`, `files` and, by example, `filenames`, `labels` and `groups`.
+      `manual_dir`, `files` and, per example, `filenames`, `labels` and `groups`.
 
     Raises:
       InputError: the data are damaged.
@@ -135,7 +135,7 @@ def write_index(
 
 
 def load_index(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
-    """What `write_index` gives, read from its file where that is whole."""
+    """Return the result of `write_index`, from its file if that is intact."""
     expected = (builder.info.splits or {})["train"].num_examples
     try:
         text = (Path(builder.data_dir) / INDEX_FILE).read_text(encoding="utf-8")
@@ -150,19 +150,19 @@ def load_index(builder: tfds.core.DatasetBuilder) -> dict[str, Any]:
         if whole and "manual_dir" in index and all(label in known for label in index["labels"]):
             return index
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # Prepared by other means, or interrupted in between: list the examples again.
+        pass  # prepared by other means, or interrupted before the index was written: list again
     return write_index(builder)
 
 
 def load_fingerprints(
     source: Sequence[Mapping[str, Any]], *, progress: bool = False
 ) -> Fingerprints:
-    """What identifies every example, read from beside the prepared data or made.
+    """Return the fingerprints of every example, read from beside the prepared data or computed.
 
     Args:
-      source: examples whose images are encoded bytes; of `Records` they are also stored where the
-        folder can be written.
-      progress: show a bar where they are made.
+      source: examples whose images are encoded bytes; fingerprints of `Records` are also stored
+        if the folder is writable.
+      progress: whether to show a bar during the computation.
 
     Raises:
       InputError: an image is damaged.
@@ -174,7 +174,7 @@ def load_fingerprints(
             if len(stored) == len(source):
                 return stored
         except (FileNotFoundError, InputError):
-            pass  # Prepared by an earlier version, or interrupted in between.
+            pass  # prepared by an earlier version, or interrupted before the write
     pictures = (_pixels(source[index], index) for index in range(len(source)))
     made = Fingerprints.of(pictures, total=len(source), progress=progress)
     if path is not None:
@@ -186,7 +186,7 @@ def load_fingerprints(
 
 
 def stored_digests(source: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
-    """The digests of every example, where `load_fingerprints` has stored them; else None."""
+    """Return the digests of every example if `load_fingerprints` has stored them; else None."""
     if not isinstance(source, Records):
         return None
     try:
@@ -199,13 +199,13 @@ def stored_digests(source: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | Non
 def load_joined_groups(
     source: Sequence[Mapping[str, Any]], groups: Sequence[str], prints: Fingerprints
 ) -> tuple[str, ...]:
-    """Groups that also hold together what occurs twice, see `duplicates.joined_groups`.
+    """Return groups merged where they share a duplicate, see `duplicates.joined_groups`.
 
     Args:
-      source: the examples; beside those of `Records` the groups are stored, where the folder can be
-        written, since large sets take minutes to compare.
-      groups: N groups.
-      prints: of the N images.
+      source: the examples; for `Records` the groups are stored beside the data if the folder is
+        writable, since the comparison of large sets takes minutes.
+      groups: N group names.
+      prints: fingerprints of the N images.
     """
     rule = (MAX_DISTANCE, MIN_CORRELATION, THUMBNAIL_SIDE)
     key = hashlib.sha256(repr((rule, tuple(groups), prints.digests)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Micrometres a pixel: of the images of a data set, and of what a network sees of them."""
+"""Resolution in micrometres per pixel, of the images of a data set and of a model's input."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,22 @@ from cervix_jax.data.decode import TWO_VIEWS, needs_scale
 from cervix_jax.errors import InputError
 from cervix_jax.files import images
 
-# Micrometres a pixel. What lies beyond shows no cell: 0.05 is finer than light resolves by four,
-# and at 10 a nucleus is less than a pixel.
+# Micrometres per pixel. No cell is visible beyond this range: 0.05 is four times finer than the
+# resolution of light, and at 10 a nucleus is smaller than a pixel.
 LOWEST, HIGHEST = 0.05, 10.0
 _PUBLISHED = ("cric", "herlev", "sipakmed")  # builders whose files all have one resolution
-_LOOKED_AT = 16  # images of a data set, whose sizes say whether it is a copy of another size
+_LOOKED_AT = 16  # images whose sizes show whether a data set is a resized copy
 
 
 def check_microns(name: str, value: float) -> float:
-    """A resolution as it may be given.
+    """Check a resolution given by a user.
 
     Args:
-      name: what it is called in an error.
-      value: in micrometres a pixel.
+      name: name of the value in an error.
+      value: resolution in micrometres per pixel.
 
     Raises:
-      InputError: it is no resolution of a microscope.
+      InputError: the value is not a plausible microscope resolution.
     """
     if not LOWEST <= value <= HIGHEST:  # false for NaN too
         raise InputError(
@@ -37,36 +37,36 @@ def check_microns(name: str, value: float) -> float:
 
 
 def sampled_sizes(source: Sequence[Mapping[str, Any]]) -> tuple[tuple[int, int], ...]:
-    """Width and height of a few images, evenly spread over a data set; damaged ones left out.
+    """Return width and height of a few images, evenly spread over a data set; skips damaged ones.
 
     Args:
-      source: examples whose "image" are the bytes of a file.
+      source: examples whose "image" holds the bytes of a file.
     """
     sizes = []
     with images.only_our_checks():
         for index in np.unique(np.linspace(0, max(len(source) - 1, 0), _LOOKED_AT).astype(int)):
             try:
-                # The head alone: prepared images are upright, and metadata can lie at the end.
+                # Only the header: prepared images are upright, and metadata can be at the end.
                 with Image.open(io.BytesIO(source[int(index)]["image"])) as image:
                     sizes.append(image.size)
-            except Exception:  # Pillow's many types; whoever decodes a damaged image says so
+            except Exception:  # Pillow raises many types; decoding reports a damaged image
                 continue
     return tuple(sizes)
 
 
 def same_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
-    """The width and height of all of them; None where they differ, or where there are none."""
+    """Return the common width and height; None if they differ, or if there are no sizes."""
     return sizes[0] if len(set(sizes)) == 1 else None
 
 
 def microns_of_crops(published: float, sizes: Sequence[tuple[int, int]]) -> float | None:
-    """Micrometres a pixel of cells that were cut out by hand, each to its own size.
+    """Return the resolution in micrometres per pixel of cell crops of individual sizes.
 
-    Copies that were all made squares have lost their scale.
+    Copies that were all resized to one square size have lost their scale.
 
     Args:
-      published: of the original images.
-      sizes: width and height of some of them.
+      published: resolution of the original images.
+      sizes: width and height of some of the crops.
     """
     return published if any(width != height for width, height in sizes) else None
 
@@ -74,33 +74,33 @@ def microns_of_crops(published: float, sizes: Sequence[tuple[int, int]]) -> floa
 def microns_of_fields(
     published: float, published_width: float, sizes: Sequence[tuple[int, int]]
 ) -> float | None:
-    """Micrometres a pixel of fields of view that all show the same width of the slide.
+    """Return the resolution in micrometres per pixel of fields of view of one physical width.
 
     Args:
-      published: of the original images.
-      published_width: of these, in pixels; copies may have another.
-      sizes: width and height of some of them.
+      published: resolution of the original images.
+      published_width: width of the original images in pixels; copies may have another.
+      sizes: width and height of some of the fields.
 
     Returns:
-      None where the widths differ.
+      None if the widths differ.
     """
     widths = {width for width, _ in sizes}
     return published * published_width / widths.pop() if len(widths) == 1 else None
 
 
 def network_scale(wanted: Any, microns_per_pixel: float | None, what: str) -> float | None:
-    """Pixels of the network's square per pixel of an image; what `decode.resize_square` asks for.
+    """Return pixels of the model's input per pixel of an image, for `decode.resize_square`.
 
     Args:
       wanted: the section `data` of a run's config.
-      microns_per_pixel: of the image; None where it is unknown.
-      what: what the image is of, for the message.
+      microns_per_pixel: resolution of the image; None if unknown.
+      what: description of the image, for the message.
 
     Returns:
       None unless `data.resize` is "scale" or contains it.
 
     Raises:
-      InputError: it is or does, and the image's micrometres a pixel are unknown or absurd.
+      InputError: it is or contains "scale", and the image's resolution is unknown or implausible.
     """
     if not needs_scale(wanted.resize):
         return None
@@ -110,7 +110,7 @@ def network_scale(wanted: Any, microns_per_pixel: float | None, what: str) -> fl
 
 
 def unknown_resolution(what: str) -> InputError:
-    """What to say where a fixed resolution is asked of images whose own is unknown."""
+    """Return the error for a fixed resolution applied to images of unknown resolution."""
     if what.partition("/")[0] in _PUBLISHED:
         mend = "take the published files, or another data.resize"
     else:
@@ -125,18 +125,18 @@ def unknown_resolution(what: str) -> InputError:
 
 
 def field_of_view(config: Any, recorded: Mapping[str, Any]) -> float | None:
-    """Side of the square of tissue that a network sees, in micrometres.
+    """Return the side in micrometres of the square of tissue that a model receives.
 
     Args:
-      config: of a run.
-      recorded: what its checkpoint says of its data set.
+      config: the run's config.
+      recorded: the checkpoint's description of the data set.
 
     Returns:
-      None where its training images showed squares of many sizes, or of an unknown one.
+      None if the training images covered squares of several sizes, or of an unknown size.
     """
     wanted = config.data
     if wanted.resize in TWO_VIEWS:
-        return None  # one of its squares shows the whole image, of whatever size
+        return None  # one of its squares shows the whole image, of any size
     if wanted.resize == "scale":
         return config.image_size * wanted.microns_per_pixel
     if wanted.dataset == "cric/cell":  # runs of earlier versions recorded no size

@@ -46,7 +46,7 @@ class Setting:
         return tuple(self.choices() if callable(self.choices) else self.choices)
 
     def limits(self) -> str:
-        """The range or the choices in few words, e.g. "0 to 1"; "" where there are none."""
+        """The range or the choices in short form, e.g. "0 to 1"; "" if there are none."""
         if self.kind is bool:
             return "True or False"
         if self.low is not None and self.high is not None:
@@ -54,7 +54,7 @@ class Setting:
         return ", ".join(choice or "''" for choice in self.known())
 
     def wanted(self) -> str:
-        """What to give, for an error message, e.g. "a whole number from 0 to 9"."""
+        """The valid values for an error message, e.g. "a whole number from 0 to 9"."""
         if self.kind is bool:
             return self.limits()
         if self.kind is str:
@@ -73,14 +73,14 @@ class Setting:
         return isinstance(value, str)
 
     def checked(self, name: str, value: object) -> Any:
-        """The value, of type `kind`; 2.0 is taken as a whole number, and 0 and 1 as a bool.
+        """Return the value, of type `kind`; accepts 2.0 as a whole number, and 0 and 1 as a bool.
 
         Args:
-          name: what the value is called in an error.
-          value: what was given.
+          name: name of the value in an error.
+          value: the given value.
 
         Raises:
-          InputError: it is of another type, out of the range or none of the choices.
+          InputError: the value is of another type, out of range or none of the choices.
         """
         given: Any = value
         if self.kind is int and isinstance(given, float) and given.is_integer():
@@ -97,10 +97,10 @@ class Setting:
         return self.kind(given)
 
     def parsed(self, text: str) -> Any:
-        """The value that a text of the command line means.
+        """Parse a value from a text of the command line.
 
         Raises:
-          ValueError: the text means no value of this type.
+          ValueError: the text is no value of this type.
         """
         words = {"true": True, "false": False}
         return words.get(text.lower(), text) if self.kind is bool else self.kind(text)
@@ -117,7 +117,7 @@ def setting(
     high: float | None = None,
     choices: Sequence[str] = (),
 ) -> Any:
-    """A field of a dataclass that says what it may be.
+    """Define a dataclass field with its `Setting`.
 
     For example:
 
@@ -126,21 +126,21 @@ def setting(
         side: int = setting(100, "Side of the squares in pixels", 8, 1376)
 
     Args:
-      default: see `Setting`, as all others.
-      meaning: see there.
-      low: see there.
-      high: see there.
-      choices: see there.
+      default: see `Setting`.
+      meaning: see `Setting`.
+      low: see `Setting`.
+      high: see `Setting`.
+      choices: see `Setting`.
     """
     described = Setting(default, meaning, low, high, choices)
     return dataclasses.field(default=default, metadata={"setting": described})
 
 
 def settings_of(kind: type) -> dict[str, Setting]:
-    """The settings that a dataclass is made of, by name.
+    """Return the settings of a dataclass, by name.
 
     Raises:
-      TypeError: a field of it was not made by `setting`.
+      TypeError: a field was not created by `setting`.
     """
     fields = dataclasses.fields(kind)
     plain = [field.name for field in fields if "setting" not in field.metadata]
@@ -154,10 +154,10 @@ def check_settings(record: Any, owner: str) -> None:
 
     Args:
       record: the dataclass.
-      owner: what stands before a setting's name in an error, e.g. "augment.".
+      owner: prefix of a setting's name in an error, e.g. "augment.".
 
     Raises:
-      InputError: a value cannot be used.
+      InputError: a value is invalid.
     """
     for name, described in settings_of(type(record)).items():
         value = described.checked(f"{owner}{name}", getattr(record, name))
@@ -165,15 +165,15 @@ def check_settings(record: Any, owner: str) -> None:
 
 
 def check_names(given: Mapping[str, Any], known: Sequence[str], owner: str) -> None:
-    """See that there are settings of the given names.
+    """Check that the given names are settings.
 
     Args:
       given: names and values.
-      known: the names that there are.
+      known: the valid names.
       owner: as for `check_settings`.
 
     Raises:
-      InputError: there are not; names the first and those known.
+      InputError: a name is unknown; the message lists the valid names.
     """
     for name, value in given.items():
         if name not in known:
@@ -189,19 +189,19 @@ Record = TypeVar("Record")
 def vary_settings(
     base: Record, given: Mapping[str, Any], owner: str, without: Sequence[str] = ()
 ) -> tuple[Record, dict[str, Value]]:
-    """Other settings than those of a base, and in what they differ from it.
+    """Return settings that vary a base, and the values that differ from the base.
 
     Args:
       base: a dataclass of settings that checks itself, see `check_settings`.
       given: names and values.
       owner: as for `check_settings`.
-      without: settings that are of no use here.
+      without: names of settings that do not apply.
 
     Returns:
-      The settings, and those of them that are not the base's, in the order of their names.
+      The settings, and the values that differ from the base, in the order of their names.
 
     Raises:
-      InputError: a name is unknown, or a value cannot be used.
+      InputError: a name is unknown, or a value is invalid.
     """
     record: Any = base
     names = [name for name in settings_of(type(record)) if name not in without]
@@ -218,18 +218,18 @@ def vary_settings(
 def vary_config(
     config: Record, given: Mapping[str, Any], owner: str, without: Sequence[str] = ()
 ) -> Record:
-    """A TFDS config with other settings, or the config itself where they are no others.
+    """Return a TFDS config with other settings, or the config itself if nothing differs.
 
-    Its name lists what is not the default, so data prepared with other settings lie elsewhere.
+    Its name lists the non-default settings, so data prepared with other settings lie elsewhere.
 
     Args:
-      config: a dataclass with `name`, `description` and, as for `vary_settings`, `settings`.
-      given: see `vary_settings`, as the others.
-      owner: see there.
-      without: see there.
+      config: a dataclass with `name`, `description` and `settings`, see `vary_settings`.
+      given: see `vary_settings`.
+      owner: see `vary_settings`.
+      without: see `vary_settings`.
 
     Raises:
-      InputError: see there.
+      InputError: see `vary_settings`.
     """
     base: Any = config
     chosen, changed = vary_settings(base.settings, given, owner, without)
@@ -245,13 +245,13 @@ def vary_config(
 
 @dataclasses.dataclass(frozen=True)
 class BuilderSettings:
-    """What can be varied of the data sets of one builder.
+    """The settings of the data sets of one builder.
 
     Attributes:
-      kind: a dataclass, each field of it made by `setting`.
-      vary: makes a TFDS config: `vary(<name of a base config>, **settings)`.
-      defaults: for each base config the settings whose defaults are others than those of `kind`.
-      without: for each base config the settings that are of no use to it.
+      kind: a dataclass, each field of which was created by `setting`.
+      vary: creates a TFDS config: `vary(<name of a base config>, **settings)`.
+      defaults: for each base config, the settings whose defaults differ from those of `kind`.
+      without: for each base config, the settings that do not apply to it.
     """
 
     kind: type
@@ -260,7 +260,7 @@ class BuilderSettings:
     without: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def of_config(self, config: str) -> dict[str, Setting]:
-        """The settings of one base config, or of all where its name is unknown."""
+        """Return the settings of one base config, or of all if its name is unknown."""
         own = self.defaults.get(config, {})
         return {
             name: dataclasses.replace(described, default=own.get(name, described.default))
@@ -274,10 +274,10 @@ REGISTERED: dict[str, BuilderSettings] = {}
 
 
 def register_settings(builder: str, settings: BuilderSettings) -> None:
-    """Make the settings of a builder known to configs, commands, checks and documentation.
+    """Register the settings of a builder for configs, commands, checks and documentation.
 
     Raises:
-      TypeError: a field of the settings does not say what it may be.
+      TypeError: a field of the settings was not created by `setting`.
     """
     settings_of(settings.kind)
     REGISTERED[builder] = settings

@@ -1,4 +1,4 @@
-"""What is remembered of the files that a data set was prepared from, and whether they changed."""
+"""A record of the files that a data set was prepared from, and detection of changes."""
 
 import contextlib
 import dataclasses
@@ -11,23 +11,23 @@ from typing import Any
 from cervix_jax.files.folders import is_leftover
 from cervix_jax.files.images import SUFFIXES
 
-# What builders read besides images: tables, contours and annotations.
+# Files that builders read besides images: tables, contours and annotations.
 _TABLES = (".csv", ".dat", ".json", ".tsv")
-# Of a table whose name ends so the text is remembered too, as a label can change without the size.
+# For tables with these suffixes the text is recorded too: a label can change at constant size.
 _TEXTS = (".csv", ".tsv")
 _MAX_TEXT = 1 << 24  # bytes
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceFiles:
-    """What is remembered of the files of a folder.
+    """A record of the files of a folder.
 
     Attributes:
-      folder: the folder, absolute.
+      folder: absolute path of the folder.
       count: number of files.
-      size: bytes of all of them.
-      digest: SHA-256 of their names below the folder and their sizes, and of the text of tables.
-      newest: when the last of them was written, in seconds since 1970.
+      size: total size of the files in bytes.
+      digest: SHA-256 of their relative names and sizes, and of the text of tables.
+      newest: latest modification time, in seconds since 1970.
     """
 
     folder: str
@@ -38,18 +38,18 @@ class SourceFiles:
 
     @classmethod
     def of(cls, folder: Path, without: str | Path = "") -> "SourceFiles":
-        """What there is now: images and tables, in any depth.
+        """Record the current images and tables of a folder, at any depth.
 
         Args:
-          folder: where to look; what operating systems leave there does not count.
-          without: a folder that does not count, where it lies below; "" is none.
+          folder: the folder; files left by operating systems do not count.
+          without: a folder below it to exclude; "" excludes none.
         """
         root, total = folder.resolve(), hashlib.sha256()
         count, size, newest = 0, 0, 0.0
         for name, status in _files(root, Path(without).resolve() if without else None):
             total.update(f"{name}\0{status.st_size}\n".encode("utf-8", "surrogateescape"))
             if name.lower().endswith(_TEXTS) and status.st_size <= _MAX_TEXT:
-                with contextlib.suppress(OSError):  # whoever needs to read it says so
+                with contextlib.suppress(OSError):  # reading the file reports the error
                     total.update((root / name).read_bytes())
             count, size = count + 1, size + status.st_size
             newest = max(newest, status.st_mtime)
@@ -57,22 +57,22 @@ class SourceFiles:
 
     @classmethod
     def from_json(cls, value: Any) -> "SourceFiles | None":
-        """What `to_json` gave; None of anything else, such as what earlier versions wrote."""
+        """Read a value of `to_json`; None for anything else, such as values of earlier versions."""
         try:
             return cls(**value)
         except TypeError:
             return None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict."""
+        """Return a JSON-ready dict."""
         return dataclasses.asdict(self)
 
     def change(self, now: "SourceFiles") -> str:
-        """How the files differ now, in words; "" where nothing shows that they do.
+        """Describe how the files differ now; "" if there is no sign of a change.
 
         Args:
-          now: of the same folder, or of what is given for it today. When files were written says
-            something of the same folder only, since copies are newer.
+          now: record of the same folder, or of the folder given now. Modification times are
+            compared for the same folder only, since copies are newer.
         """
         if (self.count, self.size) != (now.count, now.size):
             return f"{now.count} files of {now.size:,} bytes, then {self.count} of {self.size:,}"
@@ -98,5 +98,5 @@ def _files(root: Path, without: Path | None) -> Iterable[tuple[str, os.stat_resu
             path = Path(folder, name)
             try:
                 yield path.relative_to(root).as_posix(), path.stat()
-            except OSError:  # a link that leads nowhere
+            except OSError:  # a broken link
                 continue

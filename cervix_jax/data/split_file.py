@@ -1,10 +1,10 @@
-"""Splits as files: which images a model may learn from in every fold, for whoever has no data set.
+"""Split files: the train, val and test images of every fold, usable without the data set.
 
     filename,label,group,fold0,fold1
     im_Dyskeratotic/001_01.bmp,Dyskeratotic,im_Dyskeratotic/001,test,train
 
-A column `fold<k>` says "train", "val" or "test" of every image; the test parts of several folds
-hold every image once. `index.json` beside the files says what each is of.
+A column `fold<k>` assigns every image to "train", "val" or "test"; the test parts of several folds
+together contain every image once. `index.json` beside the files describes each file.
 """
 
 import collections
@@ -31,15 +31,15 @@ FOLD = "fold"
 
 @dataclasses.dataclass(frozen=True)
 class SplitFile:
-    """N images and the parts that they fall into in each of F folds.
+    """N images and their parts in each of F folds.
 
     Attributes:
       path: the file.
       filenames: N unique names.
-      labels: N names of classes.
-      groups: N names of groups.
+      labels: class names of the N images.
+      groups: group names of the N images.
       splits: str [N, F] of "train", "val" and "test".
-      facts: what the index says of it: `dataset, protocol, seed, version`...; empty without one.
+      facts: the file's entry in the index: `dataset, protocol, seed, version`...; empty if none.
     """
 
     path: Path
@@ -51,21 +51,21 @@ class SplitFile:
 
     @property
     def folds(self) -> int:
-        """Number of folds; 1 of a single split."""
+        """Number of folds; 1 for a single split."""
         return self.splits.shape[1]
 
     @property
     def test_fold(self) -> np.ndarray:
-        """The fold in which each image is tested, int [N]; -1 where it never is."""
+        """The fold in which each image is tested, int [N]; -1 if it never is."""
         tested = self.splits == "test"
         return np.where(tested.any(axis=1), tested.argmax(axis=1), -1)
 
     def leakage(self) -> list[Leakage]:
-        """Of every fold, how many test images have their group in train or val."""
+        """For every fold, the number of test images whose group occurs in train or val."""
         return [leakage(column, self.groups, self.filenames) for column in self.splits.T]
 
     def write(self, path: str | Path) -> None:
-        """Write the table, whole or not at all; compressed where the name ends on `.gz`."""
+        """Write the table atomically; compressed if the name ends in `.gz`."""
         with compressed.written(Path(path)) as stream:
             rows = csv.writer(stream, lineterminator="\n")
             rows.writerow([*COLUMNS, *(f"{FOLD}{fold}" for fold in range(self.folds))])
@@ -76,10 +76,10 @@ class SplitFile:
 
 
 def read_split_file(path: str | Path) -> SplitFile:
-    """Read a split; `split` is as good a name as `fold0` for the column of one split.
+    """Read a split file; a single split may name its column `split` instead of `fold0`.
 
     Raises:
-      InputError: it cannot be read, lacks a column, or is no split: names the line.
+      InputError: it cannot be read, lacks a column, or is no split; the message names the line.
     """
     path = Path(path)
     table = tables.Table(path, (*COLUMNS, "split"))
@@ -123,7 +123,7 @@ def read_split_file(path: str | Path) -> SplitFile:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What the index beside a file says of it, if it is the same file still."""
+    """Return the entry of the index beside a file, if the file is unchanged."""
     found = ((read_json(path.with_name(INDEX)) or {}).get("files") or {}).get(path.name)
     if not isinstance(found, dict):
         return {}
@@ -136,29 +136,29 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of the content of a file."""
+    """Return the SHA-256 of the content of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def names_digest(filenames: Sequence[str]) -> str:
-    """SHA-256 of the names in order, without their suffixes, a line each."""
+    """Return the SHA-256 of the names in order, without their suffixes, one per line."""
     text = "".join(f"{name}\n" for name in sorted(map(stem, filenames)))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def stem(name: str) -> str:
-    """A name without its suffix, with `/` between folders."""
+    """Return a name without its suffix, with `/` between folders."""
     parts = nfc(PureWindowsPath(name).as_posix())
     folder, slash, last = parts.rpartition("/")
     return f"{folder}{slash}{last.rpartition('.')[0] or last}"
 
 
 class Names:
-    """Finds images by names that are written otherwise.
+    """Finds images by variants of their names.
 
-    A name fits that of an image which ends on the same, without suffixes, and whose folders are
-    among its own: `SIPaKMeD/im_Parabasal/im_Parabasal/CROPPED/008_06.jpg` is
-    `im_Parabasal/008_06.bmp`.
+    A name matches an image if both end in the same file name, without suffixes, and the folders of
+    the image are among those of the name. `SIPaKMeD/im_Parabasal/im_Parabasal/CROPPED/008_06.jpg`
+    matches `im_Parabasal/008_06.bmp`.
 
     Args:
       filenames: the names of the images.
@@ -172,7 +172,7 @@ class Names:
             self._by_last[last].append((set(folders), place))
 
     def find(self, name: str) -> int | None:
-        """The position of an image; None where none fits, or several do."""
+        """Return the position of an image; None if no image matches, or several do."""
         bare = stem(name)
         if bare in self._places:
             return self._places[bare]

@@ -119,13 +119,13 @@ def _check_fold(protocol: str, fold: int, folds: int) -> None:
 
 
 def _stem(name: str) -> tuple[str, str]:
-    """Sort key: the name without suffix, so that .bmp and .jpg copies are ordered alike."""
+    """Sort key: the name without its suffix, so that .bmp and .jpg copies sort alike."""
     stem, dot, suffix = name.rpartition(".")
     return (stem, suffix) if dot else (name, "")
 
 
 def _paper(labels: np.ndarray, ratios: tuple[float, float]) -> np.ndarray:
-    """As split-folders, of names in order: each class shuffled alike, then cut at the floors."""
+    """Split as split-folders does: shuffle each class with the same seed, then cut at the floors."""
     train, val = ratios
     if min(ratios) < 0 or not 0 < train < 1 or train + val >= 1:
         raise InputError(f"ratios={ratios}: give shares of train and validation that leave a test.")
@@ -199,18 +199,18 @@ def _cluster(
 def _grouped_fold(
     labels: np.ndarray, groups: np.ndarray, fold: int, folds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of everything else and of one fold."""
+    """Return the indices outside one fold and those of the fold."""
     if folds > np.bincount(labels).max():
         raise InputError(f"split.folds={folds}: no class has that many examples; use fewer folds.")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A class with fewer examples than folds is then missing from some; that is what is asked.
+        # A class with fewer examples than folds is then absent from some folds, as intended.
         warnings.simplefilter("ignore", UserWarning)
         return list(splitter.split(np.zeros(len(labels)), labels, groups))[fold]
 
 
 def _need(what: str, count: int, folds: int) -> None:
-    """Three parts need at least three units, and every fold needs one."""
+    """Check the number of units: three parts need at least three, and every fold needs one."""
     if count < max(folds, 3):
         raise InputError(
             f"split.folds={folds}: there are only {count} {what}, at least {max(folds, 3)} are "
@@ -219,7 +219,7 @@ def _need(what: str, count: int, folds: int) -> None:
 
 
 def _main_class(labels: np.ndarray, groups: np.ndarray) -> dict[str, int]:
-    """The most frequent class of every group (the lowest of several), as groups may mix classes."""
+    """Return the most frequent class of every group (the lowest if tied)."""
     names, inverse = np.unique(groups, return_inverse=True)
     counts = np.zeros((len(names), int(labels.max()) + 1), np.int64)
     np.add.at(counts, (inverse, labels), 1)

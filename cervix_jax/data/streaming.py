@@ -29,10 +29,10 @@ from cervix_jax.data.nucleus_maps import as_labels
 from cervix_jax.errors import InputError
 
 THREADS = 4
-# Processes of a stream: as many as keep a fast accelerator busy with small images, and no more than
-# what the batches that they make ahead may take of the host's memory.
+# Number of worker processes: enough to supply a fast accelerator with small images, but limited by
+# the host memory for the batches that they decode in advance.
 WORKERS_PER_DEVICE, MOST_WORKERS = 8, 32
-# A process takes seconds to start, in which threads decode thousands of images.
+# A process takes seconds to start; threads decode thousands of images in that time.
 WORTHWHILE = 10_000
 _START_SECONDS = 10
 _starting = threading.Lock()
@@ -43,16 +43,16 @@ class Reader:
     """Decodes examples of a prepared data set; picklable.
 
     Attributes:
-      source: dicts whose "image" are the bytes of a file.
+      source: dicts whose "image" holds the bytes of a file.
       labels: int32 [N].
       filenames: N names, for errors.
-      size: side of the square, in pixels.
+      size: side of the square in pixels.
       resize: see `decode.resize_square`.
-      scale: see there.
-      margin: pixels to keep on each side of it.
-      fill: what the margin has where an image has ended.
-      pixel_labels: the feature with a label for every pixel, in place of `labels`; "" where images
-        have one label.
+      scale: see `decode.resize_square`.
+      margin: pixels to keep on each side of the square.
+      fill: fill of the margin beyond the image border.
+      pixel_labels: name of the feature that labels every pixel, used in place of `labels`; "" if
+        each image has one label.
     """
 
     source: Sequence[Mapping[str, Any]]
@@ -66,9 +66,9 @@ class Reader:
     pixel_labels: str = ""
 
     def __call__(self, index: int) -> dict[str, np.ndarray]:
-        """One example: image uint8 [S, S, 3], margin included, and label int32 [].
+        """Return one example: image uint8 [S, S, 3], margin included, and label int32 [].
 
-        Of pixels the label is int8 [S, S], -1 where there is none.
+        A label of pixels is int8 [S, S], -1 for pixels without a label.
         """
         example = self.source[int(index)]
         image = decode_square(
@@ -82,26 +82,26 @@ class Reader:
 
 
 def worker_count(mesh: Mesh) -> int:
-    """How many processes pay for the devices of this one; 0 stands for threads.
+    """Return the useful number of worker processes for this process's devices; 0 means threads.
 
-    On the CPU they would take the cores from the network, which is far slower than decoding.
+    On the CPU they would compete for cores with the model, which is far slower than decoding.
     """
     devices = mesh.local_devices
     if devices[0].platform == "cpu":
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     wanted = min(WORKERS_PER_DEVICE * len(devices), MOST_WORKERS, (cores or 1) - 1)
-    return wanted if wanted > 1 else 0  # one does no more than threads
+    return wanted if wanted > 1 else 0  # a single process is no faster than threads
 
 
 def stream(batches: grain.MapDataset, workers: int) -> Iterator[dict[str, np.ndarray]]:
-    """The elements of a data set in order, made ahead.
+    """Yield the elements of a data set in order, computed in advance.
 
-    Where processes cannot be started, or one of them dies, threads go on from there.
+    If processes cannot be started, or one of them dies, threads continue from there.
 
     Args:
-      batches: picklable where there are workers.
-      workers: processes; 0 takes threads of this one.
+      batches: the data set; picklable if there are workers.
+      workers: number of processes; 0 uses threads of this process.
 
     Raises:
       InputError: an image is damaged.
@@ -116,7 +116,7 @@ def stream(batches: grain.MapDataset, workers: int) -> Iterator[dict[str, np.nda
             return
         except InputError:
             raise
-        except Exception as error:  # of the system, of pickle, of Grain where a process has died
+        except Exception as error:  # from the system, from pickle, or from Grain if a process died
             logging.warning(
                 "Images are now decoded in threads, because worker processes fail on this machine "
                 "(%s: %s); batches stay the same.",
@@ -144,7 +144,7 @@ def _from_processes(
 
 
 def _let_grain_read_its_flags() -> None:
-    """Gives Grain its flags' defaults where nobody has parsed any, as in a notebook or a test."""
+    """Give Grain's flags their defaults if no flags were parsed, as in a notebook or a test."""
     if not flags.FLAGS.is_parsed():
         for name in flags.FLAGS:
             if name.startswith("grain_"):
@@ -153,17 +153,17 @@ def _let_grain_read_its_flags() -> None:
 
 @contextlib.contextmanager
 def _without_main(workers: int) -> Iterator[None]:
-    """A block in which processes are started that do not run the script of this one again.
+    """A block in which new processes do not run the main script of this process.
 
-    Python would import it in each of them: a script of a few lines without `if __name__ ==
-    "__main__"` would train there too, and a command would drag its network in.
+    Python would import it in each of them: a short script without `if __name__ == "__main__"`
+    would train there too, and a command would import its model.
     """
     with _starting:
         main, before = sys.modules["__main__"], set(multiprocessing.active_children())
         sys.modules["__main__"] = types.ModuleType("__main__")
         try:
             yield
-            # Grain starts the first one in time for the first batch, and the others in threads.
+            # Grain starts the first process for the first batch, and the others in threads.
             latest = time.monotonic() + _START_SECONDS
             while len({*multiprocessing.active_children()} - before) < workers:
                 if time.monotonic() > latest:
@@ -174,10 +174,10 @@ def _without_main(workers: int) -> Iterator[None]:
 
 
 def _begin_worker(number: int, count: int) -> None:
-    """Makes a fresh process a worker that touches no device and outlives nobody."""
+    """Set up a new process as a worker that uses no device and ends with its parent."""
     del number, count
-    # What asks a run to stop is sent to all its processes, and the run still wants a batch to end
-    # its step. When it needs no more it says so by Grain's own means.
+    # A stop signal reaches all processes of a run, and the run still needs a batch to end its
+    # step. The run ends its workers through Grain.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     jax.config.update("jax_platforms", "cpu")

@@ -125,7 +125,7 @@ def _stem(name: str) -> tuple[str, str]:
 
 
 def _paper(labels: np.ndarray, ratios: tuple[float, float]) -> np.ndarray:
-    """Split as split-folders does: shuffle each class with the same seed, then cut at the floors."""
+    """Split as split-folders does: shuffle each class with one seed, then cut at the floors."""
     train, val = ratios
     if min(ratios) < 0 or not 0 < train < 1 or train + val >= 1:
         raise InputError(f"ratios={ratios}: give shares of train and validation that leave a test.")

@@ -1,4 +1,4 @@
-"""Adaptation of batch normalisation: statistics from the images that are to be classified.
+"""Adaptation of batch normalisation: statistics of the images to be classified.
 
 The stain of another laboratory shifts the inputs of a model's layers. Replacing the training
 statistics by batch statistics of the new images corrects part of this shift (Schneider et al.,
@@ -38,9 +38,9 @@ Statistics = Callable[[Variables, jax.Array, jax.Array, jax.Array], dict]
 def adapted_variables(
     graphdef: nnx.GraphDef, normalization: str, variables: Variables, images: np.ndarray
 ) -> Variables:
-    """Weights with batch statistics that are mostly those of the images.
+    """Return weights whose batch statistics are mostly those of the images.
 
-    With n images every layer's mean and variance become
+    With n images the mean and variance of every layer become
 
       (PRIOR * of training + n * of the images) / (PRIOR + n),
 

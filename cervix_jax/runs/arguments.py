@@ -1,4 +1,4 @@
-"""Checks of a run's arguments: images in memory, the run's folder, one of its checkpoints."""
+"""Checks of a run's arguments: images in memory, the folder of a run, a checkpoint."""
 
 import numbers
 import os
@@ -17,10 +17,10 @@ _MEND = "give uint8 images of shape [H, W, 3]"
 
 
 def listed_images(images: Images | Iterable[np.ndarray]) -> Images:
-    """The images as something that has a length; an iterator is read to its end.
+    """Return the images in a form that has a length; an iterator is read to its end.
 
     Raises:
-      InputError: they are one image, a path, a table, or nothing that holds images.
+      InputError: the argument is a single image, a path, a table, or contains no images.
     """
     if isinstance(images, np.ndarray | jax.Array):
         if images.ndim == 3 and images.shape[-1] == 3:
@@ -43,14 +43,14 @@ def listed_images(images: Images | Iterable[np.ndarray]) -> Images:
 
 
 def check_image(number: int, image: object) -> None:
-    """See that an image is an array of uint8 RGB pixels.
+    """Check that an image is an array of uint8 RGB pixels.
 
     Args:
-      number: its place among the images, for the message.
-      image: what was given.
+      number: position among the images, for the message.
+      image: the given object.
 
     Raises:
-      InputError: it is not.
+      InputError: it is not such an array.
     """
     if not isinstance(image, np.ndarray | jax.Array):
         kind = type(image)
@@ -78,11 +78,11 @@ def check_image(number: int, image: object) -> None:
 
 
 def run_folder(folder: str | Path) -> Path:
-    """The folder of a run; raises InputError with the right one where another is given."""
+    """Return the folder of a run; raises InputError, with the right folder, for a wrong one."""
     if not isinstance(folder, str | os.PathLike) or not str(folder).strip():
         raise InputError(f"folder={folder!r}: give the folder that training wrote to.")
     path = user_path(folder, "folder")
-    for inner in (path, *path.parents[:2]):  # of checkpoints, or of one of them
+    for inner in (path, *path.parents[:2]):  # the folder of checkpoints, or one of them
         if inner.name == "checkpoints" and (inner.parent / "config.json").is_file():
             raise InputError(
                 f"{path} is inside a run; give its folder, {inner.parent}, and the checkpoint "
@@ -94,10 +94,10 @@ def run_folder(folder: str | Path) -> Path:
 
 
 def wanted_step(step: object) -> str | int:
-    """A step as it may be asked for; raises InputError for what never is one."""
+    """Parse a requested step; raises InputError if the value cannot be a step."""
     named = ("best", "latest")
     if isinstance(step, str):
-        if step.isdecimal():  # as a flag gives it
+        if step.isdecimal():  # as given by a flag
             return int(step)
         if step in named:
             return step

@@ -30,15 +30,15 @@ from cervix_jax.runs.damage import DamagedCheckpointError, reading
 
 JSON_ITEMS = ("config", "dataset", "history")
 MINIMISED = ("loss",)
-KEPT_LATEST = 2  # so that there is one to fall back to where the newest is also the best
+KEPT_LATEST = 2  # leaves a fallback if the newest is also the best
 
 
 class _Manager(ocp.CheckpointManager):
-    """Leaves it to the training loop to ask whether the process is being preempted."""
+    """A manager that leaves the question of preemption to the training loop."""
 
     def reached_preemption(self, step: int) -> bool:
-        # The preemption service wants numbers that only grow; Orbax asks with the step, and also
-        # from a thread of its own.
+        # The preemption service requires increasing numbers; Orbax passes the step, and also calls
+        # from its own thread.
         del step
         return False
 
@@ -48,7 +48,7 @@ class Checkpoints:
 
     Args:
       folder: `<workdir>/checkpoints`.
-      metric: validation metric that says which is best: "accuracy", "balanced_accuracy", "loss".
+      metric: validation metric that selects the best: "accuracy", "balanced_accuracy" or "loss".
     """
 
     def __init__(self, folder: Path, metric: str = "accuracy"):
@@ -57,7 +57,7 @@ class Checkpoints:
 
     @functools.cached_property
     def _manager(self) -> ocp.CheckpointManager:
-        # Made when it is first needed: it writes, and it fails where a metrics file is damaged.
+        # Created on first use, because it writes and fails if a metrics file is damaged.
         self._folder.mkdir(parents=True, exist_ok=True)  # a link to nothing cannot be made one
         managers = ocp.checkpoint_managers
         lower_is_better = self._metric in MINIMISED
@@ -82,10 +82,10 @@ class Checkpoints:
         return _Manager(plain_path(self._folder), options=options)
 
     def save(self, step: int, state: Any, items: dict[str, Any], metrics: dict | None) -> None:
-        """Start to write a checkpoint in the background; the first is waited for and read back.
+        """Start to write a checkpoint in the background; waits for the first one and reads it back.
 
-        Does nothing where `step` has one, unless that one was saved without metrics and these
-        bring them. A save that failed in the background raises at the next call of any method.
+        Does nothing if `step` has a checkpoint, unless that one was saved without metrics and
+        `metrics` are given. A save that failed in the background raises at the next method call.
         """
         if step in self._manager.all_steps():
             if metrics is None or self._manager.metrics(step) is not None:
@@ -102,31 +102,31 @@ class Checkpoints:
             self._read_back(step)
 
     def raise_failures(self) -> None:
-        """Raise what a save in the background has failed with; does not wait for it."""
+        """Raise the error of a failed background save; does not wait for saves under way."""
         if "_manager" in vars(self):
             self._manager.check_for_errors()
 
     def steps(self) -> list[int]:
-        """Steps that have a finished checkpoint, ascending."""
+        """Return the steps that have a finished checkpoint, ascending."""
         return list_steps(self._folder)
 
     def best_step(self) -> int | None:
-        """Step with the best validation metric, or None; waits for saves under way."""
+        """Return the step with the best validation metric, or None; waits for saves under way."""
         self.wait()
         return find_best_step(self._folder, self._metric)
 
     def restore_latest(self, target: Any) -> tuple[int, Any, dict[str, Any]] | None:
-        """The newest undamaged checkpoint: step, state, and JSON items; None where there is none.
+        """Restore the newest undamaged checkpoint (step, state, JSON items); None if none exists.
 
-        Damaged ones that are newer are moved aside, so that their steps can be saved again; so are
-        older ones whose metrics are damaged.
+        Newer damaged checkpoints are moved aside, so that their steps can be saved again, and so
+        are older ones with damaged metrics.
 
         Args:
           target: abstract state (shapes, dtypes and shardings).
 
         Raises:
-          InputError: there are checkpoints, and all are damaged, or one cannot be read for another
-            reason, such as permissions. Nothing is deleted or moved.
+          InputError: all checkpoints are damaged, or one cannot be read for another reason, such as
+            permissions. Nothing is deleted or moved.
         """
         steps, damaged = self.steps(), {}
         for step in reversed(steps):
@@ -164,11 +164,11 @@ class Checkpoints:
         distributed.wait_for_all("set aside")
 
     def restore(self, step: int, target: Any) -> tuple[Any, dict[str, Any]]:
-        """State and JSON items of one checkpoint.
+        """Return state and JSON items of one checkpoint.
 
         Raises:
-          DamagedCheckpointError: a file is damaged; names it.
-          InputError: it cannot be read for another reason, or is not of this network.
+          DamagedCheckpointError: a file is damaged; the message names it.
+          InputError: it cannot be read for another reason, or belongs to another model.
         """
         items = self._read_items(step)
         return self._read_state(step, target), items
@@ -192,7 +192,7 @@ class Checkpoints:
         return state
 
     def _read_back(self, step: int) -> None:
-        """See once that a storage gives back what was saved, before a run relies on it.
+        """Check once that the storage returns the saved data, before a run relies on it.
 
         Raises:
           InputError: it does not.
@@ -209,25 +209,25 @@ class Checkpoints:
                 ) from error
 
     def wait(self) -> None:
-        """Wait until what was saved is on disk."""
+        """Wait until all saves are on disk."""
         if "_manager" in vars(self):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Wait, then release the background threads."""
+        """Wait for saves, then release the background threads."""
         if "_manager" in vars(self):
             self._manager.close()
 
 
 def list_steps(folder: Path) -> list[int]:
-    """Steps that have a finished checkpoint under `folder`, ascending; without Orbax."""
+    """Return the steps with a finished checkpoint under `folder`, ascending; without Orbax."""
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
 
 
 def find_best_step(folder: Path, metric: str) -> int | None:
-    """Step with the best validation metric (the later of equals), or None; without Orbax."""
+    """Return the step with the best validation metric (the later if tied) or None; no Orbax."""
     sign = -1 if metric in MINIMISED else 1
     scored = []
     for step in list_steps(folder):
@@ -243,7 +243,7 @@ def find_best_step(folder: Path, metric: str) -> int | None:
 
 
 def read_json(folder: Path, step: int, item: str) -> Any:
-    """One of `JSON_ITEMS` of a checkpoint; without Orbax."""
+    """Return one of `JSON_ITEMS` of a checkpoint; without Orbax."""
     with reading(folder / str(step)):
         return json.loads((folder / str(step) / item / "metadata").read_text(encoding="utf-8"))
 
@@ -268,7 +268,7 @@ def _damaged_metrics(folder: Path, steps: list[int]) -> dict[int, str]:
 
 
 def _damage_anywhere(read: Callable[[], Any]) -> tuple[Any, str | None]:
-    """What `read` gives, and the damage that it or another process's found; all get the same."""
+    """Return the result of `read`, and damage found by any process; all processes get the same."""
     found, damage = None, ""
     with distributed.all_or_none():
         try:
@@ -279,29 +279,29 @@ def _damage_anywhere(read: Callable[[], Any]) -> tuple[Any, str | None]:
 
 
 def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
-    """Arrays of a checkpoint's state as NumPy, on any number of devices.
+    """Read arrays of a checkpoint's state as NumPy, on any number of devices.
 
     Args:
       folder: `<workdir>/checkpoints`.
-      step: which checkpoint.
-      parts: top-level keys to read, e.g. "params", "stats"; keys that are not there are left out.
+      step: step of the checkpoint.
+      parts: top-level keys to read, e.g. "params", "stats"; missing keys are skipped.
 
     Returns:
       Nested dict of NumPy arrays.
 
     Raises:
-      DamagedCheckpointError: a file is damaged; names it.
+      DamagedCheckpointError: a file is damaged; the message names it.
       InputError: it cannot be read for another reason.
     """
     path = epath.Path(plain_path(folder)) / str(step) / "state"
     with reading(folder / str(step)), ocp.PyTreeCheckpointer() as checkpointer:
         level = logging.get_verbosity()
-        logging.set_verbosity(logging.ERROR)  # it warns that an item is not a checkpoint by itself
+        logging.set_verbosity(logging.ERROR)  # no warning that an item is no checkpoint
         try:
             described = checkpointer.metadata(path).item_metadata
         finally:
             logging.set_verbosity(level)
-        if described is None:  # Orbax keeps the reason to itself, but restoring has it too
+        if described is None:  # Orbax hides the reason, but restoring raises it too
             with warnings.catch_warnings(action="ignore"):
                 checkpointer.restore(path)
             raise DamagedCheckpointError(f"{folder / str(step) / 'state'}: cannot be described")
@@ -314,7 +314,7 @@ def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
             path,
             args=ocp.args.PyTreeRestore(item=wanted, restore_args=as_numpy, partial_restore=True),
         )
-        # The optimiser's state comes back as other containers, whose arrays have another order.
+        # The optimiser's state is restored in other containers, whose arrays have another order.
         plain = {part: tree for part, tree in arrays.items() if part in ("params", "stats", "ema")}
         compare(folder, step, array_sums(plain))
     return arrays

@@ -15,20 +15,20 @@ CHECKSUMS = "crc32"
 
 
 def json_sum(value: Any) -> int:
-    """Checksum of a value, whatever the order of its keys."""
+    """Return the checksum of a value, independent of the order of its keys."""
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
 def json_sums(items: dict[str, Any], metrics: dict | None) -> dict[str, int]:
-    """Checksum of each JSON file; earlier versions saved one of all, "json"."""
+    """Return the checksum of each JSON file; earlier versions saved one for all, "json"."""
     sums = {f"{name}/metadata": json_sum(item) for name, item in items.items()}
     return sums | {"metrics/metrics": json_sum(metrics)}
 
 
 def array_sums(state: dict[str, Any]) -> dict[str, int]:
-    """Checksum of each part of a state, over its arrays in the order of their names as texts.
+    """Return the checksum of each part of a state, over its arrays sorted by name as text.
 
-    That is the order of what is read back, where the items of a list are "0", "1", "10".
+    Restored lists have this order, in which their items are "0", "1", "10".
     """
     sums = {}
     for part, arrays in state.items():
@@ -47,7 +47,7 @@ def _named_by_texts(tree: Any) -> Any:
 
 
 def compare(folder: Path, step: int, found: dict[str, int]) -> None:
-    """Raise DamagedCheckpointError where a checksum is not the one that was saved."""
+    """Raise DamagedCheckpointError if a checksum differs from the saved one."""
     path = folder / str(step) / "_CHECKPOINT_METADATA"
     metadata = json.loads(path.read_text(encoding="utf-8"))
     if "custom_metadata" not in metadata:

@@ -1,4 +1,4 @@
-"""Why a checkpoint cannot be read: damage to its files, storage, memory, or none of these."""
+"""The cause of an unreadable checkpoint: damaged files, storage, memory, or something else."""
 
 import contextlib
 import json
@@ -12,10 +12,10 @@ from cervix_jax.errors import InputError
 from cervix_jax.files.alias import plain_path
 from cervix_jax.files.storage import storage_problem
 
-# Files of JSON without which Orbax cannot read a checkpoint of this package.
+# JSON files that Orbax requires to read a checkpoint of this package.
 NEEDED = ("_CHECKPOINT_METADATA", "state/_METADATA")
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Unable to allocate")
-# What Orbax says of arrays that are whole, but of another network or optimiser.
+# Orbax's messages for intact arrays of another model or optimiser.
 _MISFIT = re.compile(r"Requested shape|tree structures? |structures do not match", re.IGNORECASE)
 _LONGEST = 160
 _MISREAD = (LookupError, AttributeError, TypeError, ValueError)
@@ -23,20 +23,20 @@ _ORBAX = f"{os.sep}orbax{os.sep}"
 
 
 class DamagedCheckpointError(InputError):
-    """A checkpoint's files are not those that were saved; the text begins with the file."""
+    """A checkpoint's files differ from those that were saved; the message begins with the file."""
 
 
 @contextlib.contextmanager
 def reading(checkpoint: Path) -> Iterator[None]:
-    """Gives what fails in reading a checkpoint its own line, each cause another.
+    """A block in which each cause of a failed read of a checkpoint raises its own one-line error.
 
     Args:
       checkpoint: `<workdir>/checkpoints/<step>`.
 
     Raises:
-      DamagedCheckpointError: a file is absent, cut or holds other values than those saved.
-      InputError: the storage refuses, or the memory is too small; says which.
-      Exception: the failure itself where it is none of these, such as one of JAX's settings.
+      DamagedCheckpointError: a file is absent, truncated or holds values other than those saved.
+      InputError: the storage fails, or the memory is too small; the message says which.
+      Exception: the failure itself if it is none of these, such as one of JAX's settings.
     """
     try:
         yield
@@ -67,11 +67,11 @@ def reading(checkpoint: Path) -> Iterator[None]:
 
 
 def find_damage(checkpoint: Path, error: Exception) -> str | None:
-    """The file that is damaged and how, or None where no file is known to be.
+    """Return the damaged file and its damage, or None if no file is known to be damaged.
 
     Args:
       checkpoint: `<workdir>/checkpoints/<step>`.
-      error: what reading it failed with.
+      error: the error raised during reading.
     """
     for path in [checkpoint / name for name in NEEDED] + sorted(
         path
@@ -89,9 +89,9 @@ def find_damage(checkpoint: Path, error: Exception) -> str | None:
     if isinstance(error, FileNotFoundError):
         return f"{error.filename or checkpoint}: is missing"
     for cause in _chain(error):
-        if named := _file_in(str(cause), checkpoint):  # TensorStore names what it cannot decode
+        if named := _file_in(str(cause), checkpoint):  # TensorStore names a file it cannot decode
             return f"{named}: is damaged or incomplete ({brief(cause, _LONGEST)})"
-    # Of files that are JSON still, Orbax misses keys; of what JAX raises, its own frame is last.
+    # For files that are still JSON, Orbax misses keys; for errors of JAX, its own frame is last.
     frames = traceback.extract_tb(error.__traceback__)
     misread = isinstance(error, _MISREAD) and frames and _ORBAX in frames[-1].filename
     if misread or isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
@@ -100,7 +100,7 @@ def find_damage(checkpoint: Path, error: Exception) -> str | None:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """An error and those that led to it."""
+    """Return an error and the errors that caused it."""
     found: list[BaseException] = []
     following: BaseException | None = error
     while following is not None and following not in found:
@@ -122,13 +122,13 @@ def _json_problem(path: Path) -> str:
 
 
 def _file_in(text: str, checkpoint: Path) -> str:
-    """The longest path below the checkpoint that a message of TensorStore names; "" if none."""
+    """Return the longest path below the checkpoint in a message of TensorStore; "" if none."""
     real, plain = str(checkpoint), str(plain_path(checkpoint.parent) / checkpoint.name)
     found = re.findall(f'"({re.escape(plain)}[^"\\\\]*)', text)
     return max((real + path.removeprefix(plain) for path in found), key=len, default="")
 
 
 def brief(error: BaseException, length: int = 200) -> str:
-    """The start of what an error says, in one line; Orbax and TensorStore say a page."""
+    """Return the start of an error message in one line; Orbax and TensorStore print a page."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= length else f"{text[:length]}..."

@@ -1,4 +1,4 @@
-"""Weights of a checkpoint as those of a config's network."""
+"""Fitting of a checkpoint's weights to the model of a config."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +16,13 @@ from cervix_jax.runs.inference import Variables
 def fitted(
     path: Path, config: ml_collections.ConfigDict, num_classes: int, variables: Variables
 ) -> Variables:
-    """The weights under the keys of the config's model, if they are its weights.
+    """Return the weights under the keys of the config's model, if they match it.
 
-    A checkpoint names the items of a list "0", "1", "10", in this order, which would shuffle the
+    A checkpoint names the items of a list "0", "1", "10", in this order, which would permute the
     layers of a list of more than ten.
 
     Raises:
-      InputError: they are not, or the model is unknown.
+      InputError: the weights do not match, or the model is unknown.
     """
     abstract = nnx.eval_shape(lambda: build_model(config, num_classes))
     _, params, stats = nnx.split(abstract, nnx.Param, ...)
@@ -47,7 +47,7 @@ def fitted(
 
 
 def keyed_as(wanted: Any, found: Any) -> Any:
-    """The leaves of `found` under the keys of `wanted`, which are the same but for their types."""
+    """Return the leaves of `found` under the keys of `wanted`, which differ in type only."""
     if not isinstance(wanted, Mapping):
         return found
     by_text = {str(key): value for key, value in found.items()}

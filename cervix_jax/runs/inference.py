@@ -27,7 +27,7 @@ FeaturesForward = Callable[[Variables, jax.Array], dict[str, jax.Array]]
 def apply_weights(
     graphdef: nnx.GraphDef, variables: Variables, images: jax.Array, **options: Any
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """What the network in evaluation mode makes of float32 images as it takes them, (logits, out).
+    """Return (logits, out) of the model in evaluation mode for float32 images.
 
     BatchNorm uses its running statistics and dropout is off. For use inside compiled functions.
 
@@ -35,7 +35,7 @@ def apply_weights(
       graphdef: static part of the model.
       variables: {"params", "stats"}.
       images: float32 [B, S, S, 3], normalised.
-      **options: for the model, such as `perturbations`.
+      **options: options of the model call, such as `perturbations`.
     """
     model = nnx.merge(graphdef, variables["params"], variables["stats"], copy=True)
     model.eval()
@@ -43,11 +43,11 @@ def apply_weights(
 
 
 def thinned(values: Any, logits: Any) -> Any:
-    """Values of pixels where logits of places are: those nearest to the middle of each place.
+    """Return the values of the pixels nearest to the centres of the positions that have logits.
 
     Args:
-      values: [B, ...] of whole images, which are given back as they are; or [B, H, W, ...].
-      logits: [B, C], or [B, h, w, C] with h and w parts of H and W.
+      values: [B, ...] of whole images, returned unchanged; or [B, H, W, ...].
+      logits: [B, C], or [B, h, w, C] with h and w divisors of H and W.
     """
     if logits.ndim == 2:
         return values
@@ -56,17 +56,17 @@ def thinned(values: Any, logits: Any) -> Any:
 
 
 def make_forward(graphdef: nnx.GraphDef, normalization: str, mesh: Mesh) -> Forward:
-    """A jitted `forward(variables, images uint8 [B, S, S, 3]) -> logits float32 [B, C]`.
+    """Return a jitted `forward(variables, images uint8 [B, S, S, 3]) -> logits float32 [B, C]`.
 
-    Those of a nucleus detector are [B, h, w, C]. The logits lie whole on every device. The same
-    arguments give the same function, so that folds and seeds share one program.
+    Logits of a nucleus detector are [B, h, w, C]. Every device holds all logits. The same arguments
+    return the same function, so that folds and seeds share one program.
     """
     return _make_forward(graphdef, normalization, mesh, target.platform())
 
 
 @functools.lru_cache(maxsize=8)
 def _make_forward(graphdef: nnx.GraphDef, normalization: str, mesh: Mesh, platform: str) -> Forward:
-    del platform  # the network's forms depend on it, and so its program is another
+    del platform  # the model's form depends on it, so each platform has its own program
 
     def forward(variables: Variables, images: jax.Array) -> jax.Array:
         return apply_weights(graphdef, variables, normalize(images, normalization))[0]
@@ -78,13 +78,13 @@ def _make_forward(graphdef: nnx.GraphDef, normalization: str, mesh: Mesh, platfo
 def make_features(
     graphdef: nnx.GraphDef, normalization: str, mesh: Mesh, names: tuple[str, ...]
 ) -> FeaturesForward:
-    """As `make_forward`, but gives {name: array} of the model's `out`, and of "logits".
+    """As `make_forward`, but returns {name: array} of the model's `out`, and of "logits".
 
     Args:
       graphdef: static part of the model.
       normalization: see `cervix_jax.data.normalization`.
       mesh: devices that share each batch.
-      names: which to give; () gives all.
+      names: names of the features; () returns all.
     """
 
     def features(variables: Variables, images: jax.Array) -> dict[str, jax.Array]:
@@ -100,19 +100,19 @@ def make_features(
 
 
 def probabilities_of(logits: np.ndarray) -> np.ndarray:
-    """Softmax of logits [N, C], float32; rows sum to 1. All that predicts takes this one."""
+    """Return the softmax of logits [N, C], float32; rows sum to 1. All predictions use it."""
     return np.asarray(jax.nn.softmax(jnp.asarray(logits), axis=-1))
 
 
 def over_symmetries(forward: Forward, views: int = 1) -> Forward:
     """Test-time augmentation: the mean of the probabilities over the 8 symmetries of the square.
 
-    A cell has no natural orientation, so all 8 views are equally good. What it gives back are the
-    logarithms of the mean probabilities (float32 [B, C]), whose softmax they are.
+    A cell has no natural orientation, so all 8 views are equally good. The function returns the
+    logarithms of the mean probabilities (float32 [B, C]), whose softmax gives these probabilities.
 
     Args:
       forward: from `make_forward`.
-      views: squares that lie side by side in an image; each is turned.
+      views: number of squares side by side in an image; each is transformed.
     """
 
     def turn(images: jax.Array, number: int) -> jax.Array:
@@ -137,8 +137,8 @@ class Predictions:
 
     Attributes:
       indices: int [N], positions in the data set.
-      logits: float32 [N, C]; [N, h, w, C] of a nucleus detector.
-      labels: int [N]; [N, h, w] of a nucleus detector, -1 where there is none.
+      logits: float32 [N, C]; [N, h, w, C] for a nucleus detector.
+      labels: int [N]; [N, h, w] for a nucleus detector, -1 for positions without a label.
     """
 
     indices: np.ndarray
@@ -147,11 +147,11 @@ class Predictions:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, float64 and of their shape; rows sum to 1."""
+        """Softmax of the logits, float64 of the same shape; rows sum to 1."""
         return probabilities_of(self.logits).astype(np.float64)
 
     def scored(self) -> tuple[np.ndarray, np.ndarray]:
-        """Labels int [M] and probabilities [M, C] of all examples, or of places with a label."""
+        """Labels int [M] and probabilities [M, C] of all examples, or of positions with a label."""
         probabilities = self.probabilities
         if probabilities.ndim == 2:
             return self.labels, probabilities
@@ -168,16 +168,16 @@ def predict_split(
     *,
     progress: str = "",
 ) -> Predictions:
-    """Logits of the given examples, each exactly once.
+    """Compute the logits of the given examples, each exactly once.
 
     Args:
       forward: from `make_forward`.
       variables: {"params", "stats"}.
-      pipeline: where the images come from.
+      pipeline: the source of the images.
       indices: int [N].
-      batch_size: global batch size, raised to what the devices share equally; the last batch is
-        filled up and the filling dropped.
-      progress: what the bar is called; "" shows none.
+      batch_size: global batch size, rounded up to a multiple of the device count; the last batch
+        is padded and the padding dropped.
+      progress: label of the bar; "" shows none.
     """
     batch_size = distributed.filled_up(batch_size, pipeline.mesh)
     logits, labels, masks = [], [], []

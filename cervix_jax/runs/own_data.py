@@ -34,24 +34,24 @@ def open_own_data(
     class_map: ClassMap | None = None,
     progress: bool = False,
 ) -> ExperimentData:
-    """The data that a run was trained on, divided as then, whatever lies beside them today.
+    """Open the data that a run was trained on, with the original splits, ignoring other images.
 
     Args:
       config: the run's config.
       identity: the examples of the run; None for runs of earlier versions, which did not record
-        them: these are divided as the config says.
-      recorded: what the checkpoint says of the data set: `class_names`, and `examples`, the
-        number of them in each split.
+        them: these are divided as configured.
+      recorded: the checkpoint's description of the data set: `class_names`, and `examples`, the
+        number of examples in each split.
       name: the run's folder, for messages.
-      manual_dir: where the raw files lie, if not where they were.
-      data_dir: where prepared data lie, if not where they were.
+      manual_dir: folder of the raw files; default as in training.
+      data_dir: folder of prepared data; default as in training.
       class_map: see `cervix_jax.data.class_map.match_classes`.
-      progress: show a bar while decoding.
+      progress: whether to show a bar while decoding.
 
     Raises:
       InputError: the data cannot be found, read or divided, or are not those of the run.
     """
-    check_choice("split.protocol", config.split.protocol, PROTOCOLS)  # reports name it
+    check_choice("split.protocol", config.split.protocol, PROTOCOLS)  # reports contain it
     dataset = open_dataset(
         config,
         manual_dir=manual_dir or _place(config.data.manual_dir, identity and identity.manual_dir),
@@ -76,14 +76,14 @@ def open_own_data(
 
 
 def read_recorded(folder: Path) -> tuple[dict[str, Any], DataIdentity | None] | None:
-    """What the newest checkpoint that can be read says of a run's data, without its weights.
+    """Read the description of a run's data from its newest readable checkpoint, without weights.
 
     Args:
-      folder: the run's.
+      folder: the run's folder.
 
     Returns:
       The summary (`class_names`, the number of `examples` in each split, ...) and the examples,
-      None of runs of earlier versions; or None where there is no checkpoint that can be read.
+      which are None for runs of earlier versions; or None if no checkpoint can be read.
     """
     checkpoints = folder / "checkpoints"
     for step in reversed(list_steps(checkpoints)):
@@ -93,7 +93,7 @@ def read_recorded(folder: Path) -> tuple[dict[str, Any], DataIdentity | None] | 
             if recorded.get("class_names"):
                 return recorded, identity
         except (DamagedCheckpointError, AttributeError, TypeError):
-            continue  # a damaged one is told of where its weights are read
+            continue  # reading its weights reports a damaged one
     return None
 
 
@@ -105,23 +105,23 @@ def examples_of(
     name: str,
     hint: str,
 ) -> tuple[Dataset, Differences]:
-    """The examples of a run out of a data set, by their pixels, in the run's order.
+    """Select the examples of a run from a data set, by their pixels, in the run's order.
 
-    Names and labels are the run's. Groups are those of today where they hold other images than
-    then, unless they are unknown now.
+    Names and labels are those of the run. Groups are the current ones if they contain other images
+    than before, unless the groups are unknown now.
 
     Args:
       identity: the examples of the run.
-      dataset: as it is today.
+      dataset: the current data set.
       class_map: see `match_classes`.
       name: the run's folder, for messages.
-      hint: the end of a message, what else can be done.
+      hint: end of a message, which names an alternative.
 
     Raises:
       InputError: images of the run are missing, have other pixels or another class, or the data
-        set has a class that the run does not know.
+        set has a class that the run does not have.
     """
-    match_classes(identity.class_names, dataset.class_names, class_map)  # names both lists
+    match_classes(identity.class_names, dataset.class_names, class_map)  # the error lists both
     found = identity.differences(dataset, class_map)
     if found.forbids:
         raise InputError(
@@ -131,12 +131,12 @@ def examples_of(
     count = len(identity.filenames)
     same_order = len(dataset) == count and (found.places == np.arange(count)).all()
     own = dataset if same_order else dataset.take(found.places)
-    # Groups that nobody gave any more say less than those of then; of the same groups the names of
-    # then stay, since resamples are drawn in their order.
+    # Unknown groups do not replace the recorded ones. If the groups are the same, the recorded
+    # names stay, since resamples are drawn in the order of the names.
     groups = own.groups if own.groups_known and found.regrouped else identity.groups
     named = (identity.class_names, identity.filenames, groups)
     if (own.class_names, own.filenames, own.groups) == named:
-        return own, found  # the same object, with what it has read already
+        return own, found  # the same object, with its cached values
     labels, (classes, filenames, groups) = identity.labels, named
     return own.described(
         class_names=classes, labels=labels, filenames=filenames, groups=groups
@@ -146,10 +146,10 @@ def examples_of(
 def with_classes(
     dataset: Dataset, class_names: tuple[str, ...], class_map: ClassMap | None = None
 ) -> Dataset:
-    """A data set with the classes of a run, each label being that of the class's name.
+    """Return a data set with the classes of a run; labels follow the names of the classes.
 
     Raises:
-      InputError: it has a class that the run does not know.
+      InputError: the data set has a class that the run does not have.
     """
     match = match_classes(class_names, dataset.class_names, class_map)
     if tuple(dataset.class_names) == class_names:
@@ -159,17 +159,17 @@ def with_classes(
 
 @functools.cache
 def say_once(text: str) -> None:
-    """Warn of something, once in a process however often data are opened."""
+    """Warn once per process, however often data are opened."""
     logging.warning("%s", text)
 
 
 def _place(configured: str, recorded: str | None) -> str:
-    """Where a folder of the config is: the config's own words depend on the working directory.
+    """Resolve a folder of the config: the configured path depends on the working directory.
 
-    The recorded path does not, but a run may have been carried to another machine.
+    The recorded path does not, but a run may have been moved to another machine.
     """
     if not (configured and recorded):
-        return configured  # without a data_dir the environment says where prepared data lie
+        return configured  # without a data_dir the environment defines the folder of prepared data
     moved = not Path(recorded).is_dir() and user_path(configured).is_dir()
     return configured if moved else recorded
 
@@ -177,7 +177,7 @@ def _place(configured: str, recorded: str | None) -> str:
 def _evaluation_on(
     config: ml_collections.ConfigDict, name: str, manual_dir: str, dataset: Dataset
 ) -> str:
-    """The command that evaluates a run on the data as they are."""
+    """Return the command that evaluates a run on the current data."""
     own_folder = config.data.dataset.partition("/")[0] == "image_folder"
     on = (manual_dir or config.data.manual_dir) if own_folder else dataset.name
     return f"python -m cervix_jax.evaluate --workdir={shlex.quote(name)} --on={shlex.quote(on)}"
@@ -209,10 +209,10 @@ def check_counts(
     dataset: Dataset,
     on_these: str,
 ) -> None:
-    """For a run that did not record its examples: their numbers, at least.
+    """Compare at least the numbers of examples, for a run that did not record its examples.
 
     Raises:
-      InputError: they are others.
+      InputError: the numbers differ.
     """
     say_once(
         f"{name} was written by an earlier version, which did not record its images: whether "

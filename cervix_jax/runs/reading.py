@@ -13,7 +13,7 @@ from cervix_jax.runs.damage import DamagedCheckpointError
 from cervix_jax.runs.fit import fitted
 from cervix_jax.runs.inference import Variables
 
-# Fields that reading a run asks for; the others differ between versions.
+# Fields that reading a run requires; the others differ between versions.
 NEEDED = (
     "image_size", "eval_batch_size", "checkpoint.best_metric",
     *(f"data.{name}" for name in (
@@ -25,7 +25,7 @@ NEEDED = (
 
 
 class Stored(NamedTuple):
-    """What a `Run` is made of, see there."""
+    """The parts of a `Run`, see there."""
 
     config: ml_collections.ConfigDict
     dataset: dict[str, Any]
@@ -36,14 +36,14 @@ class Stored(NamedTuple):
 
 
 def read_run(folder: Path, step: str | int) -> Stored:
-    """Read a checkpoint of a run, and what it belongs to.
+    """Read a checkpoint of a run, with its config and data.
 
     Args:
-      folder: the run's.
+      folder: the run's folder.
       step: "best", "latest" or a number.
 
     Raises:
-      InputError: there is no run, no such checkpoint, or it cannot be read.
+      InputError: the run or the checkpoint does not exist, or cannot be read.
     """
     config = workdir.read_config(folder)
     check_types(config, f"{folder / 'config.json'}", NEEDED)

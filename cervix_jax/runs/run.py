@@ -133,10 +133,10 @@ class Run:
         )  # fmt: skip
 
     def fingerprints(self) -> Fingerprints | None:
-        """What identifies the examples of `identity`, in their order; None where it is not kept.
+        """Fingerprints of the examples of `identity`, in their order; None if they are not stored.
 
         Raises:
-          InputError: the file of them is damaged.
+          InputError: the file of fingerprints is damaged.
         """
         if self.workdir is None or self.identity is None:
             return None
@@ -242,7 +242,7 @@ class Run:
         features = make_features(
             self.graphdef, self.config.model.normalization, make_mesh(), tuple(names)
         )
-        # Without images one blank image says which shapes an answer has.
+        # Without images, one blank image determines the output shapes.
         filled = images if len(images) else np.zeros((1, *self.picture_shape), np.uint8)
         found: dict[str, list[np.ndarray]] = {}
         for batch, count in self._batches(filled, batch_size, mpp):
@@ -252,19 +252,19 @@ class Run:
 
     @property
     def picture_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of an image as the network takes it."""
+        """Height, width and channels of the model's input."""
         return (*picture_shape(int(self.config.image_size), self.config.data.resize), 3)
 
     @property
     def field_of_view(self) -> float | None:
-        """Side of the square of tissue that the network sees, in micrometres; None where its
-        images showed squares of many sizes, or of an unknown one.
+        """Side of the square of tissue in the model's input, in micrometres; None if the training
+        images showed squares of several sizes, or of an unknown size.
         """
         return field_of_view(self.config, self.dataset)
 
     @property
     def microns_per_pixel(self) -> float | None:
-        """Micrometres that a pixel of the network's input measures; None as `field_of_view`."""
+        """Micrometres per pixel of the model's input; None as for `field_of_view`."""
         seen = self.field_of_view
         return seen and seen / self.config.image_size
 
@@ -290,7 +290,7 @@ class Run:
     def _batches(
         self, images: Images, batch_size: int, mpp: float | None
     ) -> Iterator[tuple[jax.Array, int]]:
-        # Every batch is filled up to one size that the devices can share: one compiled program.
+        # Every batch is padded to one size that the devices can share: one compiled program.
         check_count("batch_size", batch_size)
         mesh = make_mesh()
         devices = mesh.devices.size

@@ -16,14 +16,14 @@ from cervix_jax.runs.arguments import Images, check_image
 def image_scale(
     config: ml_collections.ConfigDict, recorded: Mapping[str, Any], mpp: float | None
 ) -> float | None:
-    """Pixels of the square of fixed resolution per pixel of an image.
+    """Return pixels of the square of fixed resolution per pixel of an image.
 
     None unless `data.resize` is "scale" or contains it.
 
     Args:
-      config: of the run.
-      recorded: what its checkpoint says of its data set.
-      mpp: micrometres a pixel of the image; None or 0 takes what the data set has.
+      config: the run's config.
+      recorded: the checkpoint's description of its data set.
+      mpp: resolution of the image in micrometres per pixel; None or 0 uses that of the data set.
 
     Raises:
       InputError: the resolution is unknown or not plausible.
@@ -46,20 +46,20 @@ def make_squares(
     mpp: float | None = None,
     first: int = 0,
 ) -> np.ndarray:
-    """The squares that a network takes, uint8 [N, S, S, 3]; two side by side are [N, S, 2 S, 3].
+    """Return the model's input squares, uint8 [N, S, S, 3]; two side by side are [N, S, 2 S, 3].
 
-    An array of that shape without `mpp` counts as squares already, such as those of
-    `ExperimentData.pipeline`; "scale" would else bring them to its resolution twice.
+    An array of that shape without `mpp` is taken as finished squares, such as those of
+    `ExperimentData.pipeline`; otherwise "scale" would resample them twice.
 
     Args:
-      images: N of them, uint8 [H, W, 3].
-      config: see `image_scale`, as `recorded` and `mpp`.
-      recorded: see there.
-      mpp: see there.
+      images: N images, uint8 [H, W, 3].
+      config: see `image_scale`.
+      recorded: see `image_scale`.
+      mpp: see `image_scale`.
       first: number of the first image, for errors.
 
     Raises:
-      InputError: an image is not uint8 RGB, or its resolution is needed and unknown.
+      InputError: an image is not uint8 RGB, or its resolution is required and unknown.
     """
     for number, image in enumerate(images, first):
         check_image(number, image)

@@ -41,16 +41,16 @@ PACKAGES = (
 
 
 def flatten(config: dict[str, Any]) -> dict[str, Any]:
-    """Nested dict to {"outer.inner": value}, with lists for tuples, as JSON gives them back."""
+    """Flatten a nested dict to {"outer.inner": value}, with lists for tuples as in JSON."""
     flat = flatten_dict(config, sep=".")
     return {name: list(v) if isinstance(v, tuple) else v for name, v in flat.items()}
 
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:
-    """The config of a run.
+    """Read the config of a run.
 
     Raises:
-      InputError: `workdir` holds no readable config.json.
+      InputError: `workdir` has no readable config.json.
     """
     path = workdir / "config.json"
     try:
@@ -68,13 +68,13 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
 
 
 def config_text(workdir: Path) -> str:
-    """What config.json says, or "absent"; processes compare it to see that they share a folder."""
+    """Return the text of config.json, or "absent"; processes compare it to check their folder."""
     path = workdir / "config.json"
     return path.read_text(encoding="utf-8") if path.exists() else "absent"
 
 
 def claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Make `workdir` this run's: write config.json, or see that it is the same run's already.
+    """Assign `workdir` to this run: write config.json, or check that it belongs to the same run.
 
     With several processes only the first writes.
 
@@ -84,7 +84,7 @@ def claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
     ours = config.to_dict()
     if (workdir / "config.json").exists():
         before, now = flatten(read_config(workdir).to_dict()), flatten(ours)
-        for name in now.keys() - before.keys():  # a field that came later had its default's effect
+        for name in now.keys() - before.keys():  # a field added later behaved as its default
             if name in FIELDS and now[name] == FIELDS[name].default:
                 before[name] = now[name]
         differing = [
@@ -110,12 +110,12 @@ def claim(workdir: Path, config: ml_collections.ConfigDict) -> None:
 def write_environment(
     workdir: Path, dataset: dict[str, Any], placement: dict[str, Any] | None = None
 ) -> None:
-    """Write env.json: versions, devices, git commit, data; for whoever repeats the run.
+    """Write env.json: versions, devices, git commit and data, to reproduce the run.
 
     Args:
       workdir: the run's folder.
-      dataset: what `ExperimentData.describe` says of the data set.
-      placement: where the decoded images lie: `kind` and `decoded_bytes` of
+      dataset: description of the data set by `ExperimentData.describe`.
+      placement: storage of the decoded images: `kind` and `decoded_bytes` of
         `data.placement.Placement`.
     """
     if not distributed.is_main_process():
@@ -138,23 +138,23 @@ def write_environment(
 
 
 def dataset_item(summary: dict[str, Any], identity: DataIdentity) -> dict[str, Any]:
-    """What a checkpoint keeps of its data: a summary, and under `examples` each of them."""
+    """Return a checkpoint's record of its data: a summary, and every example under `examples`."""
     return summary | {"examples": identity.to_json()}
 
 
 def split_dataset_item(
     item: dict[str, Any], path: Path
 ) -> tuple[dict[str, Any], DataIdentity | None]:
-    """The summary and the identity of what `dataset_item` makes.
+    """Return the summary and the identity in the value of `dataset_item`.
 
-    Runs of earlier versions have only the numbers of examples there, and no identity.
+    Runs of earlier versions stored only the numbers of examples, without an identity.
 
     Args:
-      item: what the checkpoint holds.
-      path: its file, for the message.
+      item: the item of the checkpoint.
+      path: file of the item, for the message.
 
     Raises:
-      DamagedCheckpointError: it is not as it was written.
+      DamagedCheckpointError: the item has another form.
     """
     try:
         identity = DataIdentity.from_json(item.get("examples") or {})
@@ -166,22 +166,22 @@ def split_dataset_item(
 
 
 def write_fingerprints(workdir: Path, dataset: "Dataset") -> None:
-    """Keep what identifies the examples of a run, so that copies of them are found elsewhere.
+    """Store the fingerprints of a run's examples, to find copies of them in other data.
 
-    A run that goes on has them already, and then the digests alone are read. With several processes
-    only the first writes.
+    A resumed run has stored them already, and then only the digests are read. With several
+    processes only the first writes.
     """
     if not distributed.is_main_process():
         return
     path = workdir / FINGERPRINTS_FILE
-    with contextlib.suppress(FileNotFoundError, InputError):  # a damaged file is made anew
+    with contextlib.suppress(FileNotFoundError, InputError):  # a damaged file is written again
         if load_digests(path) == dataset.digests:
             return
     dataset.fingerprints().save(path)
 
 
 def read_fingerprints(workdir: Path, identity: DataIdentity) -> Fingerprints | None:
-    """What `write_fingerprints` kept of the examples of a run; None where there is nothing of them.
+    """Read the fingerprints stored by `write_fingerprints`; None if there are none.
 
     Raises:
       InputError: the file is damaged.
@@ -203,7 +203,7 @@ def _processor() -> str:
 
 
 def _git_commit() -> str | None:
-    # Only where the package runs from its own checkout: another repository's commit says nothing.
+    # Only if the package runs from its own checkout: another repository's commit is irrelevant.
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

@@ -1,8 +1,8 @@
 """Random augmentation of image batches, on the device.
 
-Everything is a pure function of a key and a batch. What happens to example i depends on the key
-and on i alone, so a batch comes out the same on one device and spread over many; only mixup and
-CutMix, which pair examples, use the whole batch.
+Everything is a pure function of a key and a batch. The changes of example i depend only on the key
+and on i, so the result is the same on one device and on many. Only mixup and CutMix, which pair
+examples, use the whole batch.
 """
 
 from collections.abc import Mapping
@@ -40,41 +40,41 @@ class Augment(Protocol):
         Args:
           key: a random key.
           images: uint8 RGB `[B, H, W, 3]`, with the margin on each side.
-          labels: integer `[B]` in [0, num_classes), or `[B, H, W]`, one for each pixel, which move
-            with the pixels; a label outside gives an all-zero target.
+          labels: integer `[B]` in [0, num_classes), or one per pixel `[B, H, W]`, which are warped
+            with the pixels; a label outside this range gives an all-zero target.
           num_classes: length of a target.
 
         Returns:
           `(images, targets)`: float32 `[B, H, W, 3]` in [0, 1], not normalised and without the
           margin, and float32 `[B, num_classes]` or `[B, H, W, num_classes]`, whose last axis sums
-          to 1 (to less where a warp blends pixels with one that has no target).
+          to 1 (to less where a warp blends in pixels that have no target).
 
         Raises:
-          InputError: if shapes or dtypes are not these, `rot90` meets images that are not square,
-            or labels of pixels meet cutout or mixing.
+          InputError: shapes or dtypes are wrong, `rot90` is used on images that are not square, or
+            cutout or mixing is used with labels of pixels.
         """
         ...
 
 
 def make_augment(settings: Mapping[str, Any], margin: int = 0, views: int = 1) -> Augment:
-    """Builds the augmentation that the settings switch on.
+    """Build the augmentation that the settings define.
 
-    The order is that of the microscope: flips and quarter turns (exact), one affine warp sampled
-    once, stain and lamp, focus; then cutout and mixing.
+    The order follows the microscope: flips and quarter turns (exact), one affine warp sampled once,
+    stain and lamp, focus; then cutout and mixing.
 
     Args:
       settings: names and values as in `AugmentSettings`, with an optional `preset`. An empty
         mapping only scales the pixels and makes the labels one-hot.
-      margin: pixels on each side of the images that are only there for the warp to take from, see
-        `AugmentSettings.margin`; they are cut off.
-      views: squares that lie side by side in an image, which are turned, stretched and coloured
+      margin: pixels on each side of the images that only serve as input of the warp, see
+        `AugmentSettings.margin`; the augmentation removes them.
+      views: number of squares side by side in an image, which are turned, stretched and coloured
         alike.
 
     Returns:
       The augmentation, jitted; it may be called inside another jitted function.
 
     Raises:
-      InputError: for an unknown name or a value out of range.
+      InputError: a name is unknown, or a value is out of range.
     """
     parsed = parse_settings(settings)
 
@@ -88,7 +88,7 @@ def make_augment(settings: Mapping[str, Any], margin: int = 0, views: int = 1) -
                 "them to 0 for data with a label per pixel."
             )
         form = _in_rows if target.platform() == "cpu" else _in_planes
-        # The same key, and so the same draws for every square.
+        # The same key, hence the same draws, for every square.
         squares = [
             form(parsed, margin, key, square, labels, num_classes)
             for square in jnp.split(images, views, axis=2)
@@ -110,7 +110,7 @@ def _in_planes(
     labels: jax.Array,
     num_classes: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """The form for GPU and TPU, equal to `_in_rows` but for the rounding that `planar` states."""
+    """The form for GPU and TPU, equal to `_in_rows` except for the rounding stated in `planar`."""
     height, width = (side - 2 * margin for side in images.shape[1:3])
     symmetry, affine, dyes, focus, cover, pairs = jax.random.split(key, 6)
     images, targets = _with_targets(images, labels, num_classes)
@@ -144,8 +144,8 @@ def _in_rows(
     num_classes: int,
 ) -> tuple[jax.Array, jax.Array]:
     batch, height, width = images.shape[0], *(side - 2 * margin for side in images.shape[1:3])
-    # A stream for every part, drawn whether or not it is on: switching one part on leaves the
-    # random numbers of the others as they were.
+    # Every part has its own stream, drawn even if the part is off: switching one part on does not
+    # change the random numbers of the others.
     symmetry, affine, dyes, focus, cover, pairs = jax.random.split(key, 6)
     images, targets = _with_targets(images, labels, num_classes)
     if settings.flip or settings.rot90:
@@ -169,7 +169,7 @@ def _in_rows(
 def _with_targets(
     images: jax.Array, labels: jax.Array, num_classes: int
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Images, with the targets of their pixels as further channels or beside those of images."""
+    """Return images with pixel targets as further channels, or images and their own targets."""
     targets = jax.nn.one_hot(labels, num_classes, dtype=jnp.float32)
     if labels.ndim == 1:
         return images, targets
@@ -193,7 +193,7 @@ def _cover_and_mix(
             mixup_alpha=settings.mixup_alpha,
             cutmix_alpha=settings.cutmix_alpha,
         )
-    # Weights of an interpolation may sum to one and a rounding error.
+    # Weights of an interpolation may sum to one plus a rounding error.
     return jnp.clip(pixels, 0.0, 1.0), targets
 
 

@@ -2,10 +2,10 @@
 
 A Pap smear is not stained with haematoxylin and eosin but with haematoxylin, orange G and the
 several dyes of EA, so the fixed H&E matrix of "HED jitter" (Tellez et al., Medical Image Analysis
-58, 2019) does not unmix it. What carries over is its form, od' = a * od + b, since dyes add in
-optical density (Beer-Lambert) and clear glass stays clear under a. Here it acts on the RGB
-channels' own densities; a random channel-mixing matrix stands for dyes whose spectra differ.
-`stain_vectors` finds the two stains of each image and changes those.
+58, 2019) does not unmix it. Its form od' = a * od + b still applies, since dyes add in optical
+density (Beer-Lambert) and clear glass stays clear under a. Here it acts on the densities of the RGB
+channels; a random channel-mixing matrix represents dyes with other spectra. `stain_vectors` finds
+the two stains of each image and changes those.
 """
 
 import math
@@ -19,38 +19,39 @@ from cervix_jax.data.augment.settings import AugmentSettings
 from cervix_jax.data.augment.stain_vectors import random_stain_vectors
 from cervix_jax.data.optical_density import from_optical_density, optical_density
 
-# Examples have numbers from 0, and none has this one.
+# Examples are numbered from 0, so no example has this number.
 _DIRECTIONS = 2**32 - 1
 
 
 def random_recolour(
     key: jax.Array, channels: Sequence[jax.Array], settings: AugmentSettings
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws one affine map of optical densities an example: all that the settings switch on.
+    """Draw one affine map of optical densities per example, with all changes that are switched on.
 
-    The image's stains are changed first, then the channels as `random_stain` does.
+    The image's stains are changed first, then the channels as in `random_stain`.
 
     Args:
       key: a random key.
-      channels: R, G and B in [0, 1], `[B, H, W]` each, of which `stain_vectors` takes the stains.
-      settings: `stain_vectors`, and those of `random_stain`.
+      channels: R, G and B in [0, 1], `[B, H, W]` each, from which `stain_vectors` derives the
+        stains.
+      settings: `stain_vectors`, and the settings of `random_stain`.
 
     Returns:
-      `(matrix, offset)` as of `random_stain`.
+      `(matrix, offset)` as for `random_stain`.
     """
     batch = len(channels[0])
     matrix, offset = random_stain(key, batch, settings)
     if not settings.stain_vectors:
         return matrix, offset
     moments = density_moments([optical_density(channel) for channel in channels])
-    # A key of its own: the draws of `random_stain` stay as they were.
+    # A separate key keeps the draws of `random_stain` unchanged.
     key = jax.random.fold_in(key, _DIRECTIONS)
     turned = random_stain_vectors(key, *moments, settings.stain_vectors)
     return jnp.matmul(matrix, turned, precision="highest"), offset
 
 
 def density_moments(densities: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Means over the pixels of three densities `[B, H, W]`, and of their products.
+    """Return the means over the pixels of three densities `[B, H, W]`, and of their products.
 
     Returns:
       float32 `[B, 3]` and `[B, 3, 3]`.
@@ -68,7 +69,7 @@ def density_moments(densities: Sequence[jax.Array]) -> tuple[jax.Array, jax.Arra
 def random_stain(
     key: jax.Array, batch: int, settings: AugmentSettings
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws one affine map of optical densities an example, whatever the image shows.
+    """Draw one affine map of optical densities per example, independent of the image.
 
     Args:
       key: a random key.
@@ -88,7 +89,7 @@ def random_stain(
 
     rows, columns = jnp.array([0, 0, 1, 1, 2, 2]), jnp.array([1, 2, 0, 2, 0, 1])
     mixing = jnp.zeros((batch, 3, 3)).at[:, rows, columns].set(cross)
-    # Every row sums to one: equal densities, that is greys, stay equal.
+    # Every row sums to one, so equal densities, i.e. greys, stay equal.
     mixing += jnp.eye(3) * (1.0 - mixing.sum(axis=2, keepdims=True))
     matrix = (gain * strength)[:, :, None] * mixing
     offset += lamp

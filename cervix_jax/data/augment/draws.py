@@ -1,18 +1,18 @@
-"""Random numbers that belong to an example, not to how the batch is laid out."""
+"""Random numbers per example, independent of the layout of the batch."""
 
 import jax
 import jax.numpy as jnp
 
 
 def uniform_per_example(key: jax.Array, batch: int, count: int) -> jax.Array:
-    """Draws uniform numbers of which row i depends on (key, i) alone.
+    """Draw uniform numbers; row i depends on (key, i) only.
 
-    A larger batch, or one that is spread over devices, therefore sees the same numbers in row i.
+    A larger batch, or a batch spread over devices, therefore gets the same numbers in row i.
 
     Args:
       key: a random key.
       batch: number of rows.
-      count: numbers a row.
+      count: numbers per row.
 
     Returns:
       float32 `[batch, count]` in [0, 1).

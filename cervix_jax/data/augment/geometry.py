@@ -22,20 +22,20 @@ _BOUNDARY = {
 def random_dihedral(
     key: jax.Array, images: jax.Array, *, flip: bool = True, rot90: bool = True
 ) -> jax.Array:
-    """Moves every image by a random symmetry of the square; pixels are permuted, never blended.
+    """Apply a random symmetry of the square to every image; pixels are permuted, never blended.
 
     Args:
       key: a random key.
       images: `[B, H, W, C]` of any dtype; H == W if `rot90`.
-      flip: allow mirror images.
-      rot90: allow quarter turns.
+      flip: whether to allow mirror images.
+      rot90: whether to allow quarter turns.
 
     Returns:
       Images of the same shape and dtype. The allowed symmetries are equally likely: 8 with both
       arguments, 4 with either.
 
     Raises:
-      InputError: if `rot90` and the images are not square.
+      InputError: `rot90` is set and the images are not square.
     """
     if rot90:
         check_square(images)
@@ -77,12 +77,12 @@ def dihedral_bits(
 
 
 def dihedral(images: jax.Array, number: int) -> jax.Array:
-    """One of the 8 symmetries of the square, the same for every image.
+    """Apply one of the 8 symmetries of the square, the same to every image.
 
     Args:
       images: `[B, S, S, C]` of any dtype.
-      number: in 0 to 7; bit 0 mirrors left-right, bit 1 up-down, bit 2 transposes first; 0 leaves
-        everything as it is.
+      number: 0 to 7; bit 0 mirrors left-right, bit 1 up-down, bit 2 transposes first; 0 is the
+        identity.
     """
     if number & 4:
         images = images.swapaxes(1, 2)
@@ -96,8 +96,8 @@ def random_affine(
 ) -> jax.Array:
     """Draws the maps from output to input pixel positions.
 
-    The parts compose in this order: a window of the input (crop, scale, aspect), turned about its
-    centre, shifted. Rotation, scale, shift and shape are drawn independently.
+    The parts are composed in this order: a window of the input (crop, scale, aspect), rotation
+    about its centre, shift. Rotation, scale, shift and shape are drawn independently.
 
     Args:
       key: a random key.
@@ -122,7 +122,7 @@ def random_affine(
     row = spread(row, settings.translate) * height
     column = spread(column, settings.translate) * width
     if settings.crops:
-        # A window is cut inside the image, so a stretched one that would stick out is trimmed.
+        # A window is cut inside the image, so a stretched window that would exceed it is trimmed.
         window_height, window_width = jnp.minimum(window_height, 1), jnp.minimum(window_width, 1)
         row += (window_row - 0.5) * (1 - window_height) * height
         column += (window_column - 0.5) * (1 - window_width) * width
@@ -140,13 +140,13 @@ def random_affine(
 def warp(images: jax.Array, maps: jax.Array, fill: str = "reflect", margin: int = 0) -> jax.Array:
     """Samples images bilinearly at affine positions.
 
-    No low-pass filter is applied, so a map that shrinks an image to less than about half aliases.
+    No low-pass filter is applied, so a map that shrinks an image below about half causes aliasing.
 
     Args:
       images: float `[B, H, W, C]` in [0, 1], H and W at least 2.
       maps: `[B, 2, 3]` from output to input positions, as `random_affine` returns them.
       fill: one of `settings.FILLS`.
-      margin: pixels on each side that the output is smaller by; it is about the same centre.
+      margin: pixels on each side by which the output is smaller; its centre is the same.
 
     Returns:
       float32 `[B, H - 2 margin, W - 2 margin, C]`, a convex combination of pixels and fill.

@@ -9,8 +9,8 @@ from cervix_jax.data.augment.draws import uniform_per_example
 def cutout(key: jax.Array, images: jax.Array, fraction: float) -> jax.Array:
     """Covers a random square of every image (DeVries and Taylor, arXiv 1708.04552).
 
-    The square takes the image's mean colour, the counterpart in [0, 1] of the paper's zero after
-    normalisation, and leaves no black patch that never occurs in a smear.
+    The square gets the image's mean colour. This corresponds to the paper's zero after
+    normalisation and avoids a black patch, which never occurs in a smear.
 
     Args:
       key: a random key.
@@ -40,7 +40,7 @@ def cutmix_mask(key: jax.Array, height: int, width: int, kept: jax.Array) -> jax
 
     Returns:
       float32 `[height, width]`, 0 in the rectangle and 1 outside. The centre is uniform and the
-      rectangle is trimmed to the image, so the share kept may be larger than asked.
+      rectangle is trimmed to the image, so the kept share may be larger than `kept`.
     """
     side = jnp.sqrt(1.0 - kept)
     centre = jax.random.uniform(key, (2,)) * jnp.array([height, width])
@@ -60,26 +60,26 @@ def mix(
     """Mixes a batch with a random permutation of itself.
 
     Mixup (Zhang et al., arXiv 1710.09412) blends with weight Beta(alpha, alpha); CutMix (Yun et
-    al., arXiv 1905.04899) pastes a rectangle. One weight or rectangle serves the whole batch, and
-    with both methods on, the batch uses either with probability 1/2.
+    al., arXiv 1905.04899) pastes a rectangle. The whole batch shares one weight or rectangle. If
+    both methods are on, the batch uses either with probability 1/2.
 
     Args:
       key: a random key.
       images: float `[B, H, W, C]`.
       targets: float `[B, K]`, rows summing to 1.
-      mixup_alpha: 0 is off.
-      cutmix_alpha: 0 is off. One of the two must be on.
+      mixup_alpha: parameter of mixup; 0 is off.
+      cutmix_alpha: parameter of CutMix; 0 is off. One of the two must be on.
 
     Returns:
-      `(images, targets)` of the same shapes. The share of an image in its target is the share it
-      has in the pixels; for CutMix that is the exact count of pixels kept.
+      `(images, targets)` of the same shapes. An image's share of the target equals its share of the
+      pixels; for CutMix that is the exact count of pixels kept.
     """
     batch, height, width, _ = images.shape
     order, choice, draw, place = jax.random.split(key, 4)
     partner = jax.random.permutation(order, batch)
-    # One draw serves both methods: the Beta sampler is what takes long to compile.
+    # One draw serves both methods, since the Beta sampler takes long to compile.
     pasted = jax.random.bernoulli(choice) if mixup_alpha and cutmix_alpha else bool(cutmix_alpha)
-    # Below 1e-6 all draws are 0 or 1 in float32 anyway, and far below they would be NaN.
+    # Below 1e-6 all draws are 0 or 1 in float32, and far below they would be NaN.
     alpha = jnp.maximum(jnp.where(pasted, cutmix_alpha, mixup_alpha), 1e-6)
     share = jax.random.beta(draw, alpha, alpha)
     mask = cutmix_mask(place, height, width, share)

@@ -1,7 +1,7 @@
-"""The augmentation of pixels on GPU and TPU: planes of colour, matrix products, no gather.
+"""The augmentation of pixels on GPU and TPU: colour planes, matrix products, no gather.
 
 A TPU computes 128 neighbouring values of the last axis at once, so the channels come before the
-rows. The draws are those of the CPU's form in `geometry` and `colour`.
+rows. The draws are the same as in the CPU form in `geometry` and `colour`.
 """
 
 import jax
@@ -20,11 +20,11 @@ def random_warp(
     shape: tuple[int, int],
     settings: AugmentSettings,
 ) -> jax.Array:
-    """Flips, turns and warps every image, as `random_dihedral` and `geometry.warp` do in turn.
+    """Flip, turn and warp every image, as `random_dihedral` and `geometry.warp` do in sequence.
 
     Args:
-      symmetry: the random key of flips and quarter turns.
-      affine: the random key of the warp.
+      symmetry: random key of flips and quarter turns.
+      affine: random key of the warp.
       images: uint8 `[B, C, H, W]`.
       shape: height and width of the output, about the same centre.
       settings: the geometric settings.
@@ -42,8 +42,8 @@ def random_warp(
         signs = jnp.where(jnp.stack([up_down, left_right], axis=1), -1.0, 1.0)
         maps = maps * signs[:, :, None]
     if settings.rotation_degrees > 45:
-        # A turn beyond half a right angle is a quarter turn and the rest. The maps are those from
-        # the output to the image or, transposed, to its rows and columns exchanged.
+        # A rotation beyond 45 degrees is a quarter turn and a remainder. The maps lead from the
+        # output to the image or, transposed, to the image with rows and columns exchanged.
         turned = jnp.abs(maps[:, 1, 0]) > jnp.abs(maps[:, 0, 0])
         maps = jnp.where(turned[:, None, None], maps[:, ::-1], maps)
         transposed ^= turned

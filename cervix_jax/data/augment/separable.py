@@ -9,7 +9,7 @@ from cervix_jax.data.augment.draws import uniform_per_example
 
 
 def warp(images: jax.Array, maps: jax.Array, shape: tuple[int, int], fill: str) -> jax.Array:
-    """Samples images bilinearly at positions that do not rotate, as `geometry.warp` does.
+    """Sample images bilinearly at positions without rotation, as `geometry.warp` does.
 
     Args:
       images: values 0 to 255, `[B, C, H, W]`, H and W at least 2.
@@ -31,12 +31,12 @@ def warp(images: jax.Array, maps: jax.Array, shape: tuple[int, int], fill: str) 
 
 
 def random_blur(key: jax.Array, images: jax.Array, blur_sigma: float) -> jax.Array:
-    """Blurs every image with the draws and the kernel of `colour.random_blur`.
+    """Blur every image with the draws and the kernel of `colour.random_blur`.
 
     Args:
       key: a random key.
       images: float `[B, C, H, W]` in [0, 1].
-      blur_sigma: greatest standard deviation in pixels, above 0.
+      blur_sigma: maximum standard deviation in pixels, above 0.
 
     Returns:
       Images of the same shape.
@@ -52,7 +52,7 @@ def random_blur(key: jax.Array, images: jax.Array, blur_sigma: float) -> jax.Arr
         place = jnp.arange(side)
         distance = place[None, :] - place[:, None]
         kernel = jnp.where(jnp.abs(distance) <= radius, gaussian(distance), 0.0)
-        # What the kernel takes from beyond an end, it takes from the pixel at that end.
+        # Beyond an end, the kernel reads the pixel at that end.
         aim = place[:, None] + taps
         beyond = [
             jnp.sum(jnp.where(over, gaussian(taps), 0.0), axis=2, keepdims=True)
@@ -62,12 +62,12 @@ def random_blur(key: jax.Array, images: jax.Array, blur_sigma: float) -> jax.Arr
         kernel += jnp.where(place == side - 1, beyond[1], 0.0)
         return kernel / gaussian(taps).sum(axis=2, keepdims=True)
 
-    # Less than half a unit is rounded half as coarsely.
+    # Values below half a unit are rounded half as coarsely.
     return _along_both(images - 0.5, *(weights(side) for side in images.shape[2:])) + 0.5
 
 
 def _tents(scale: jax.Array, shift: jax.Array, out: int, side: int, fill: str) -> jax.Array:
-    """Weights `[B, out, side]` of the pixels of one axis."""
+    """Return the weights `[B, out, side]` of the pixels of one axis."""
     centred = jnp.arange(out) - (out - 1) / 2
     place = scale[:, None] * centred + shift[:, None] + (side - 1) / 2
     if fill == "reflect":
@@ -79,9 +79,9 @@ def _tents(scale: jax.Array, shift: jax.Array, out: int, side: int, fill: str) -
 
 
 def _along_both(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Matrix products of `[B, C, H, W]` with `[B, I, H]` along rows and `[B, J, W]` along columns.
+    """Multiply `[B, C, H, W]` with `[B, I, H]` along rows and `[B, J, W]` along columns.
 
-    The products take two bfloat16 halves of every number: their error is below 1e-4 of a unit.
+    The products use two bfloat16 halves of every number; their error is below 1e-4 of a unit.
     """
     images = jnp.einsum("bchw,bjw->bchj", images, columns, precision=jax.lax.Precision.HIGH)
     return jnp.einsum("bchj,bih->bcij", images, rows, precision=jax.lax.Precision.HIGH)

@@ -1,18 +1,18 @@
-"""The affine warp as matrix products, for devices that have no fast gather of pixels.
+"""The affine warp as matrix products, for devices without a fast gather of pixels.
 
-Catmull and Smith (SIGGRAPH 1980) turn an image by two one-dimensional passes, of which each shifts
-every line by an amount of its own. Here a line is shifted in the frequency domain, where a shift is
-a product and a line's values at any spacing are a matrix product. Bilinear sampling is what a tent
-around every pixel gives. The passes take the tents' spectrum below the sampling limit and leave out
-their aliases, so they soften a sharp image everywhere as much as bilinear sampling does on average.
+Catmull and Smith (SIGGRAPH 1980) rotate an image by two one-dimensional passes, each of which
+shifts every line by its own amount. Here a line is shifted in the frequency domain, where a shift
+is a product and a line's values at any spacing are a matrix product. Bilinear sampling corresponds
+to a tent around every pixel. The passes use the tents' spectrum below the sampling limit and omit
+its aliases, so they soften a sharp image everywhere as much as bilinear sampling does on average.
 
-Differences to `geometry.warp` at 224 px, in grey levels of 255, over all fills and a few images of
-each kind: on single cells of SIPaKMeD 0.2 to 0.3 on average and 5 at most; on whole fields, which
-are sharper, about 1 on average for random maps and 2.3 where bilinear sampling hits pixels and so
-softens nothing, 37 at most.
+Differences to `geometry.warp` at 224 px, in grey levels of 255, over all fills and a few images
+of each kind: on single cells of SIPaKMeD 0.2 to 0.3 on average and at most 5; on whole fields,
+which are sharper, about 1 on average for random maps, and 2.3 where bilinear sampling hits pixel
+centres and therefore softens nothing; at most 37.
 
-A v5e's compiler estimates 1.1 million cycles for all augmentation of 32 images with the preset
-`cytology`, a v6e's 0.7 million.
+The compiler of a v5e estimates 1.1 million cycles for the whole augmentation of 32 images with
+the preset `cytology`, that of a v6e 0.7 million.
 """
 
 import math
@@ -23,22 +23,22 @@ import numpy as np
 
 from cervix_jax.data.augment.settings import AugmentSettings
 
-_TAPER = 8  # rows beyond those that are sampled, over which the picture fades to its middle grey
-_MIDDLE = 128.0  # what is left of an 8-bit value without it is exact in bfloat16
+_TAPER = 8  # rows beyond the sampled ones, over which the image fades to its middle grey
+_MIDDLE = 128.0  # the remainder of an 8-bit value without it is exact in bfloat16
 
 
 def warp(
     images: jax.Array, maps: jax.Array, shape: tuple[int, int], fill: str, reach: float
 ) -> jax.Array:
-    """Samples images at affine positions, nearly as `geometry.warp` does.
+    """Sample images at affine positions, approximately as `geometry.warp` does.
 
     Args:
       images: values 0 to 255, `[B, C, H, W]`, H and W at least 2.
-      maps: `[B, 2, 3]` as for `geometry.warp`; rotations within 45 degrees (or mirrored), that is
+      maps: `[B, 2, 3]` as for `geometry.warp`; rotations within 45 degrees (or mirrored), i.e.
         `|map[1, 0]| <= |map[0, 0]|`.
       shape: height and width of the output, about the same centre.
       fill: one of `settings.FILLS`.
-      reach: no row farther than this from the centre is sampled, in pixels.
+      reach: maximum distance in pixels of a sampled row from the centre.
 
     Returns:
       float32 `[B, C, *shape]` in [0, 1].
@@ -54,7 +54,7 @@ def warp(
     i, j = (np.arange(side) - (side - 1) / 2 for side in shape)
     i, j = jnp.asarray(i, jnp.float32), jnp.asarray(j, jnp.float32)
     (down, right, row), (slant, _, _) = (maps[:, axis].T for axis in range(2))
-    # Row r shows what the output samples there: column `shift[r] + stretch * j`.
+    # Row r holds the output's samples in it: column `shift[r] + stretch * j`.
     slope = slant / down
     stretch = maps[:, 1, 1] - slope * right
     shift = maps[:, 1, 2] - slope * row + centre_column
@@ -78,16 +78,16 @@ def warp(
     for axis, side in enumerate((height, width)):
         at = maps[:, axis, 0, None, None] * i[:, None] + maps[:, axis, 1, None, None] * j
         at += maps[:, axis, 2, None, None] + (side - 1) / 2
-        # The weight that bilinear sampling gives to the pixels inside.
+        # The weight that bilinear sampling gives to pixels inside the image.
         inside *= jnp.clip(jnp.minimum(at + 1, side - at), 0.0, 1.0)
     outside = float(fill == "white")
     return outside + jnp.asarray(inside)[:, None] * (values - outside)
 
 
 def reach(settings: AugmentSettings, height: int, width: int) -> float:
-    """How far from the centre the maps of `random_affine` sample, along an axis.
+    """Return the maximum distance from the centre, along an axis, that `random_affine` samples.
 
-    Rotations beyond 45 degrees count as what is left of them after quarter turns.
+    Rotations beyond 45 degrees count as their remainder after quarter turns.
 
     Args:
       settings: the geometric settings.
@@ -122,7 +122,7 @@ def _along_columns(
     waves = jnp.stack([_wave(shift, count, period), _wave(shift, count, period, -0.25)], axis=2)
     shifted = spectrum[:, :, :, None] * waves[:, None]
     waves = jnp.stack([_wave(spots, count, period), _wave(spots, count, period, 0.25)], axis=2)
-    # [B, C, R, 2, K] and [B, J, 2, K]: a sine's sign is in its own wave.
+    # [B, C, R, 2, K] and [B, J, 2, K]: the sign of a sine is part of its wave.
     return _product("bcrtk,bjtk->bcrj", shifted, waves)
 
 
@@ -147,7 +147,7 @@ def _along_rows(lines: jax.Array, shift: jax.Array, spots: jax.Array) -> jax.Arr
 
 
 def _mirrored_spectrum(side: int) -> np.ndarray:
-    """Amplitudes `[K, side]` of a line that goes on mirrored, with a tent around every pixel."""
+    """Return amplitudes `[K, side]` of a line continued by mirroring, a tent on every pixel."""
     index = np.arange(side)
     ends = np.where((index == 0) | (index == side - 1), 0.5, 1.0)
     amplitudes = 2 / (side - 1) * np.outer(ends, ends)
@@ -156,9 +156,9 @@ def _mirrored_spectrum(side: int) -> np.ndarray:
 
 
 def _extension(height: int, rows: np.ndarray, fill: str, beyond: int) -> np.ndarray:
-    """Weights `[rows, height]` of the rows beyond the image, with a tent around every row.
+    """Return weights `[rows, height]` of the rows beyond the image, with a tent on every row.
 
-    The first and the last rows fade, so that the ends join when the rows are taken as periodic.
+    The first and the last rows fade, so that the ends match in the periodic continuation.
     """
     places = np.clip(rows, 0, height - 1) if fill == "edge" else rows
     frequencies = np.pi / (height - 1) * np.arange(height)
@@ -169,12 +169,12 @@ def _extension(height: int, rows: np.ndarray, fill: str, beyond: int) -> np.ndar
 
 
 def _wave(places: jax.Array, count: int, period: int, lag: float = 0.0) -> jax.Array:
-    """Cosines of 2 pi (k place / period - lag), k below `count`: bfloat16 `[..., count]`."""
+    """Return cosines of 2 pi (k place / period - lag), k below `count`: bfloat16 `[..., count]`."""
     places -= period * jnp.floor(places / period)
     turns = places[..., None] * (jnp.arange(count, dtype=jnp.float32) / period) - lag
     turns -= jnp.round(turns)
     square = turns * turns
-    # Chebyshev fit of cos(2 pi turns) over half a turn to either side; off by 4e-5 at most.
+    # Chebyshev fit of cos(2 pi turns) over half a turn to either side; error at most 4e-5.
     wave = jnp.float32(45.6210511)
     for coefficient in (-82.39080631, 64.67144178, -19.73094237, 0.99995902):
         wave = wave * square + coefficient

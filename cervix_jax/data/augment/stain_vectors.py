@@ -1,14 +1,14 @@
-"""Random stain directions: the two stains of an image itself, turned and rescaled at random.
+"""Random stain directions: turns and rescales the two stains of each image at random.
 
-Optical densities of two stains lie in a plane, between the directions of the two (Ruifrok and
-Johnston 2001; Macenko et al., ISBI 2009). Tellez et al. (Medical Image Analysis 58, 2019) change
-the amounts of stains whose directions are fixed. Slides of several laboratories differ in the
-directions too, and a Pap stain has no fixed ones, so both are found in every image here.
+Optical densities of two stains lie in the plane spanned by their directions, between the two
+(Ruifrok and Johnston 2001; Macenko et al., ISBI 2009). Tellez et al. (Medical Image Analysis 58,
+2019) change the amounts of stains with fixed directions. Slides of several laboratories also differ
+in the directions, and a Pap stain has no fixed ones, so both are estimated from every image here.
 
-Macenko et al. find them with an eigendecomposition and percentiles of angles. The form here needs
-nine moments of an image and no sorting: the plane goes through the mean density, and the stains lie
-as far from the mean as the ends of a uniform mixture with the same variance. A mixture in even
-shares is so taken apart exactly, and every image gives a map, even one without colour.
+Macenko et al. use an eigendecomposition and percentiles of angles. The form here uses nine moments
+of an image and no sorting: the plane passes through the mean density, and the stains lie as far
+from the mean as the ends of a uniform mixture with the same variance. This recovers the stains of a
+mixture in equal shares exactly, and every image gives a map, even an image without colour.
 """
 
 import jax
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 
 from cervix_jax.data.augment.draws import spread, uniform_per_example
 
-# Tangent of the least and the greatest angle between a stain and the mean density: colours of an
-# image that has hardly any would otherwise be amplified without a limit. Two stains are about 30
+# Tangents of the minimum and maximum angle between a stain and the mean density. Without a limit
+# the colours of an almost colourless image would be amplified arbitrarily. Two stains are about 30
 # degrees apart.
 LEAST, GREATEST = 0.25, 1.0
 _TINY = 1e-12
@@ -26,17 +26,18 @@ _TINY = 1e-12
 def random_stain_vectors(
     key: jax.Array, mean: jax.Array, moment: jax.Array, limit: float
 ) -> jax.Array:
-    """Draws for every image a matrix that turns its two stains and rescales their amounts.
+    """Draw for every image a matrix that turns its two stains and rescales their amounts.
 
-    To each stain's direction, of length 1, numbers of +- `limit` are added along the plane of the
-    two and across it; its length becomes 1 again. No component falls below 0 that was above. The
-    amount of each stain is multiplied by a factor of 1 +- `limit`. What is not in the plane stays.
+    Random numbers of +- `limit` are added to each stain's unit direction, along and across the
+    plane of the two; the direction is normalised again. No component that was above 0 falls below
+    it. The amount of each stain is multiplied by a factor of 1 +- `limit`. Components outside the
+    plane stay unchanged.
 
     Args:
       key: a random key; row i of the result depends on the key and on image i alone.
       mean: float32 `[B, 3]`, mean optical densities of R, G and B.
       moment: float32 `[B, 3, 3]`, means of their products.
-      limit: from 0, for the identity, to 1.
+      limit: from 0 (identity) to 1.
 
     Returns:
       float32 `[B, 3, 3]`; the new densities are `matrix @ od`, so clear glass stays clear.
@@ -51,7 +52,7 @@ def random_stain_vectors(
         inside, outside, gain = (draws[:, 3 * number + k, None] for k in range(3))
         turned = found + inside * sideways + outside * across
         turned = _unit(jnp.maximum(turned, jnp.minimum(found, 0.0)))
-        # The row that gives this stain's amount in a density of the plane.
+        # The row that computes this stain's amount from a density of the plane.
         amount = 0.5 * length * (middle + sign / tangent * along)
         matrix += ((1.0 + gain) * turned)[:, :, None] * amount[:, None, :]
     return matrix
@@ -60,21 +61,21 @@ def random_stain_vectors(
 def stain_plane(
     mean: jax.Array, moment: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """The plane of an image's two stains, in closed form.
+    """Estimate the plane of an image's two stains, in closed form.
 
     Args:
       mean: see `random_stain_vectors`.
-      moment: see there.
+      moment: see `random_stain_vectors`.
 
     Returns:
-      `(middle, along, across, tangent)`: float32 `[B, 3]` of length 1 at right angles to each
-      other, which are the mean's direction, the direction in which densities spread most around it
-      (signed so that red minus blue is not negative), and the normal of the plane; and `[B, 1]`.
-      The stains' directions are those of `middle + tangent * along`, the one that absorbs more red
-      light (a blue or green stain), and `middle - tangent * along`.
+      `(middle, along, across, tangent)`: three orthogonal unit vectors, float32 `[B, 3]`, namely
+      the mean's direction, the direction in which densities spread most around it (signed so that
+      red minus blue is not negative), and the normal of the plane; and `[B, 1]`. The stain
+      directions are `middle + tangent * along`, the one that absorbs more red light (a blue or
+      green stain), and `middle - tangent * along`.
     """
-    # An image that is all white has no direction: it is taken as grey. With this no component is
-    # zero, and so none of the two directions at right angles to the middle.
+    # An all-white image has no direction and is treated as grey. The offset also keeps every
+    # component above zero, so both directions orthogonal to the mean are defined.
     middle = _unit(mean + 1e-6)
     red, _, blue = jnp.split(middle, 3, axis=1)
     first = _unit(jnp.concatenate([blue, 0.0 * red, -red], axis=1))
@@ -85,11 +86,11 @@ def stain_plane(
     )
     strength = jnp.einsum("bi,bij,bj->b", middle, moment, middle, precision="highest")[:, None]
     strength = jnp.maximum(strength, _TINY)
-    # Without colour there is no spread, and rounding errors must not choose the direction.
+    # Without colour there is no spread; rounding errors must not choose the direction.
     angle = 0.5 * jnp.arctan2(2.0 * b, a - c + 1e-5 * strength)
     along = jnp.cos(angle) * first + jnp.sin(angle) * second
     along = jnp.where(along[:, :1] < along[:, 2:], -along, along)
-    # The greater eigenvalue: the variance along. The mean has no part in it.
+    # The greater eigenvalue is the variance along it. The mean does not contribute.
     variance = 0.5 * (a + c + jnp.sqrt(jnp.square(a - c) + 4.0 * jnp.square(b)))
     # A uniform mixture ends at sqrt(3) standard deviations.
     tangent = jnp.sqrt(3.0 * variance / strength)

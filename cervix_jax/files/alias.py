@@ -8,23 +8,24 @@ from pathlib import Path
 
 from cervix_jax.errors import InputError
 
-# Letters and digits of any script, and what no library reads as a pattern, an escape or a scheme.
+# Letters and digits of any script, and characters that no library reads as pattern, escape or
+# scheme.
 _PLAIN = re.compile(r"[\w\-. /+=@]+")
 _FALLBACKS = ("/dev/shm", "/var/tmp", "/tmp", "/run")
 _kept: list[tempfile.TemporaryDirectory] = []  # each is removed when the process ends
 
 
 def plain_path(folder: Path) -> Path:
-    r"""The folder's absolute path, or that of a link to it where the path has unusual signs.
+    r"""Return the folder's absolute path, or a link to it if the path has special characters.
 
     Orbax finds its own files by patterns, in which `[v1]` means one of two letters; TensorStore
-    reads `\` and `://` otherwise than a file system does, and no path that is not Unicode.
+    interprets `\` and `://` differently from a file system, and accepts no path outside Unicode.
 
     Args:
-      folder: need not exist yet.
+      folder: the folder; it need not exist yet.
 
     Raises:
-      InputError: such a link is needed and can be made nowhere.
+      InputError: such a link is needed and cannot be created anywhere.
     """
     folder = folder.absolute()
     return folder if _PLAIN.fullmatch(str(folder)) else _link(folder)

@@ -13,15 +13,15 @@ from typing import Any
 from cervix_jax.errors import InputError
 from cervix_jax.files.storage import storage_problem
 
-LINE = 200  # of JSON
+LINE = 200  # maximum length of a JSON line
 
 
 @contextlib.contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends without error.
+    """Yield a temporary path that replaces `path` when the block ends without error.
 
     Raises:
-      InputError: the folder cannot be written to, it is full, or `path` is no file.
+      InputError: the folder is not writable or is full, or `path` is no file.
     """
     path = Path(path)
     try:
@@ -48,10 +48,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: Path | str) -> Iterator[Path]:
-    """A temporary folder beside `path` that becomes `path` when the block ends without error.
+    """Yield a temporary folder that becomes `path` when the block ends without error.
 
     Raises:
-      InputError: `path` exists and is not an empty folder, or its parent cannot be written to.
+      InputError: `path` exists and is not an empty folder, or its parent is not writable.
     """
     path = Path(path).absolute()
     try:
@@ -75,11 +75,11 @@ def new_folder(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def storage_named(path: Path, message: Callable[[str], str] | None = None) -> Iterator[None]:
-    """Turns what a full disk makes the block raise into one line that names what was written.
+    """Convert storage errors in the block to one line that names the path.
 
     Args:
-      path: what is written.
-      message: makes the line of what the storage said, where more is to be told.
+      path: the path being written.
+      message: builds the line from the storage's message; None uses the default line.
 
     Raises:
       InputError: the storage is full or cannot be written.
@@ -100,26 +100,26 @@ def storage_named(path: Path, message: Callable[[str], str] | None = None) -> It
 
 
 def _open_up(path: Path, mode: int) -> None:
-    """Give what tempfile made private the permissions that it would have had without it."""
+    """Give a private temporary file the default permissions."""
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(mode & ~umask)
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    """Write `text` as UTF-8 to `path`, atomically."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
+    """Write `data` to `path`, atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def mark_for_excel(path: Path | str) -> None:
-    """Begin a CSV file in UTF-8 with the mark (BOM) by which Excel knows its encoding."""
+    """Add the byte order mark to a UTF-8 CSV file, from which Excel detects its encoding."""
     content = Path(path).read_bytes()
     if not content.startswith(codecs.BOM_UTF8):
         with replacing(path) as temporary:
@@ -127,12 +127,12 @@ def mark_for_excel(path: Path | str) -> None:
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as JSON that people can read too to `path`, whole or not at all."""
+    """Write `value` as readable JSON to `path`, atomically."""
     write_text(path, readable_json(value) + "\n")
 
 
 def readable_json(value: Any, indent: str = "") -> str:
-    """JSON in which whatever fits on a line is on one, so that what belongs together stays so."""
+    """Return JSON in which every value that fits on one line is on one line."""
     flat = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if len(indent) + len(flat) <= LINE or not isinstance(value, dict | list) or not value:
         return flat
@@ -147,10 +147,10 @@ def readable_json(value: Any, indent: str = "") -> str:
 
 
 def read_json(path: Path | str) -> dict[str, Any] | None:
-    """The object in a JSON file, or None where there is no file.
+    """Return the object in a JSON file, or None if the file does not exist.
 
     Raises:
-      InputError: it cannot be read, or holds something else.
+      InputError: it cannot be read, or contains something else.
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))

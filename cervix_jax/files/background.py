@@ -7,29 +7,29 @@ from skimage import measure
 from skimage.filters import threshold_multiotsu
 from skimage.morphology import disk
 
-# The longer side, in pixels, at which cells are told from background.
+# The longer side in pixels for the separation of cells and background.
 WORKING_SIDE = 512
 WHITE = 255
 # Objects below this share of the field are debris.
 MIN_OBJECT_SHARE = 5e-4
-# Grey levels between the darkest and the brightest place below which a field counts as empty.
+# A field counts as empty if the grey levels of its darkest and brightest regions differ by less.
 MIN_CONTRAST = 5.0
 
 
 def foreground(image: np.ndarray) -> np.ndarray:
-    """Where the cells are.
+    """Return the mask of the cells.
 
     Stained cells are darker than the background in at least one channel, so the darkest of the
-    three channels, slightly blurred, is cut by Otsu's method into nuclei, cytoplasm and background
-    (three classes, as two lose pale cytoplasm; Otsu 1979, Liao et al. 2001). What is not
-    background is closed, holes are filled, debris is dropped and the edge is moved outwards by
+    three channels, slightly blurred, is divided by Otsu's method into nuclei, cytoplasm and
+    background (three classes, because two lose pale cytoplasm; Otsu 1979, Liao et al. 2001). The
+    foreground is closed, holes are filled, debris is removed and the edge is moved outwards by
     about 0.4 % of the longer side.
 
     Args:
       image: uint8 [height, width, 3].
 
     Returns:
-      bool [height, width]; all True where nothing can be told apart (an image of one colour).
+      bool [height, width]; all True if nothing can be separated (an image of one colour).
     """
     height, width = image.shape[:2]
     factor = max(1, round(max(height, width) / WORKING_SIDE))
@@ -50,11 +50,11 @@ def foreground(image: np.ndarray) -> np.ndarray:
 
 
 def remove_background(image: np.ndarray, cells: np.ndarray | None = None) -> np.ndarray:
-    """Set everything but the cells to white, as in the paper's masked images.
+    """Set all background pixels to white, as in the paper's masked images.
 
     Args:
       image: uint8 [height, width, 3].
-      cells: bool [height, width]; None finds them by `foreground`.
+      cells: bool [height, width]; None uses `foreground`.
     """
     kept = foreground(image) if cells is None else cells
     return np.where(kept[..., None], image, np.uint8(WHITE))

@@ -6,23 +6,23 @@ import io
 import numpy as np
 from PIL import Image, ImageCms
 
-# A profile that changes no colour by more than this, of 255, is one of sRGB itself: those of
-# different makers differ by rounding.
+# A profile that changes no colour by more than this, of 255, counts as sRGB: the sRGB profiles of
+# several vendors differ by rounding.
 _TOLERANCE = 2
-# Images of fewer colours are masks, or show nothing that could be classified.
+# Images with fewer colours are masks, or contain nothing to classify.
 MIN_COLOURS = 9
 _GREY_MODES = ("1", "L", "LA", "La")
-# Alpha bytes that are all zero are unused ones here: many programs write them so.
+# If all alpha bytes are zero, they are unused: many programs write them so.
 _UNUSED_ALPHA = ("BMP", "DIB")
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """The image in sRGB; what is transparent shows white, as an empty slide does.
+    """Convert an image to sRGB; transparent pixels become white, like an empty slide.
 
     A damaged ICC profile counts as none, and an image without one as sRGB.
 
     Args:
-      image: of a mode that `files.images` accepts.
+      image: an image of a mode that `files.images` accepts.
 
     Returns:
       Mode RGB, without metadata.
@@ -37,7 +37,7 @@ def rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         shown = Image.alpha_composite(white, shown).convert("RGB")
     shown = shown.copy() if shown is image else shown
-    shown.info = {}  # a profile that stays would be applied twice
+    shown.info = {}  # a remaining profile would be applied twice
     return shown
 
 
@@ -49,19 +49,19 @@ def is_plain(image: Image.Image) -> bool:
 
 
 def is_transparent_everywhere(image: Image.Image) -> bool:
-    """Whether nothing of an image shows."""
+    """Whether no pixel of an image is visible."""
     alpha = _parts(image)[1]
     return alpha is not None and alpha.getextrema() == (0, 0)
 
 
 def why_no_picture(image: Image.Image | np.ndarray, min_colours: int = MIN_COLOURS) -> str:
-    """What an image is that shows nothing to classify, such as "has one colour only"; else "".
+    """Return why an image contains nothing to classify, e.g. "has one colour only"; else "".
 
-    The same images are refused of files and of arrays.
+    The rule is the same for files and for arrays.
 
     Args:
-      image: in RGB, or uint8 [H, W, 3].
-      min_colours: how many different colours it needs.
+      image: an RGB image, or uint8 [H, W, 3].
+      min_colours: minimum number of distinct colours.
     """
     if isinstance(image, np.ndarray):
         if not image.size:
@@ -74,7 +74,7 @@ def why_no_picture(image: Image.Image | np.ndarray, min_colours: int = MIN_COLOU
 
 
 def _parts(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours as L, CMYK or RGB, and alpha as L where there is any."""
+    """Return the colours as L, CMYK or RGB, and alpha as L if there is any."""
     grey = image.mode in _GREY_MODES
     if image.has_transparency_data:
         whole = image.convert("LA") if image.mode == "La" else image
@@ -95,7 +95,7 @@ def _transform_of(image: Image.Image, mode: str) -> ImageCms.ImageCmsTransform |
 
 @functools.lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a profile to sRGB; None where it is damaged, not of this mode, or sRGB itself."""
+    """Return the transform from a profile to sRGB; None if damaged, of another mode, or sRGB."""
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),

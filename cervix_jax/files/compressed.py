@@ -1,6 +1,6 @@
 """Files with optional gzip compression, detected by content in reading and by `.gz` in writing.
 
-The name is not reliable in reading, because a browser may unpack a download without renaming it.
+The name is not reliable for reading, because a browser may unpack a download without renaming it.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ _CSV = (".csv.gz", ".csv")
 
 @contextlib.contextmanager
 def opened(path: Path, most: int) -> Iterator[IO[bytes]]:
-    """The content of a file, unpacked where it is compressed.
+    """Yield the content of a file, unpacked if it is compressed.
 
     Args:
       path: the file.
-      most: bytes that it may unpack to.
+      most: maximum number of unpacked bytes.
 
     Raises:
-      InputError: it is compressed and damaged or cut off, or unpacks to more.
+      InputError: it is compressed and damaged or truncated, or exceeds `most`.
       OSError: it cannot be read.
     """
     with path.open("rb") as stream:
@@ -47,7 +47,7 @@ def opened(path: Path, most: int) -> Iterator[IO[bytes]]:
 
 
 class _Bounded(gzip.GzipFile):
-    """A packed file that gives no more than it may: a few bytes can unpack to any number."""
+    """A compressed file with a limit on its unpacked size: a few bytes can unpack to any number."""
 
     def __init__(self, path: Path, stream: IO[bytes], most: int):
         super().__init__(fileobj=stream, mode="rb")
@@ -65,9 +65,9 @@ class _Bounded(gzip.GzipFile):
 
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[IO[str]]:
-    """A text stream, UTF-8, whose file takes the place of `path` where the block ends well.
+    """Yield a UTF-8 text stream whose file replaces `path` when the block ends without error.
 
-    One that ends on `.gz` is compressed, and the same text gives the same bytes.
+    A file that ends in `.gz` is compressed; the same text gives the same bytes.
 
     Raises:
       InputError: see `atomic.replacing`.
@@ -81,6 +81,6 @@ def written(path: Path) -> Iterator[IO[str]]:
 
 
 def stem(path: Path) -> str:
-    """The name of a table without `.csv` or `.csv.gz`."""
+    """Return the name of a table without `.csv` or `.csv.gz`."""
     name = path.name
     return next((name.removesuffix(end) for end in _CSV if name.endswith(end)), name)

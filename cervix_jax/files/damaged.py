@@ -10,14 +10,14 @@ from cervix_jax.files.threads import map_in_order
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_MAX_NAMED = 20  # in one message
+_MAX_NAMED = 20  # files in one message
 
 
 class DamagedFiles(InputError):
     """Files that cannot be used.
 
     Attributes:
-      count: how many.
+      count: number of files.
     """
 
     def __init__(self, errors: list[InputError], way_out: str = "leave them out with skip_damaged"):
@@ -33,12 +33,12 @@ class DamagedFiles(InputError):
         )
 
     def with_way_out(self, way_out: str) -> "DamagedFiles":
-        """The same with other words of how to leave them out."""
+        """Return the same error with another hint on how to skip the files."""
         return DamagedFiles(self._errors, way_out)
 
 
 class Damaged:
-    """Keeps what is wrong with files while the others are worked on.
+    """Collects the errors of files while the others are processed.
 
       damaged = Damaged(skip=False)
       for result in damaged.map(read, paths):
@@ -46,10 +46,10 @@ class Damaged:
       damaged.report()
 
     Attributes:
-      errors: of the files that could not be used so far.
+      errors: errors of the unusable files so far.
 
     Args:
-      skip: whether files that cannot be used are left out.
+      skip: whether unusable files are left out.
     """
 
     def __init__(self, *, skip: bool = False):
@@ -59,11 +59,11 @@ class Damaged:
     def map(
         self, function: Callable[[_Item], _Result], items: Iterable[_Item]
     ) -> Iterator[_Result]:
-        """Results in order, as `map_in_order` gives them, of the items that can be used.
+        """Yield the results of the usable items in order, see `map_in_order`.
 
         Args:
-          function: called by several threads at once; raises InputError of a damaged file.
-          items: taken as they are needed.
+          function: called by several threads at once; raises InputError for a damaged file.
+          items: consumed as needed.
         """
 
         def attempt(item: _Item) -> tuple[_Result | None, InputError | None]:
@@ -76,13 +76,13 @@ class Damaged:
             if error is not None:
                 self.errors.append(error)
             else:
-                yield result  # pyright: ignore[reportReturnType] # of an item without an error
+                yield result  # pyright: ignore[reportReturnType] # an item without an error
 
     def report(self) -> None:
-        """Say which files could not be used.
+        """Report the files that could not be used.
 
         Raises:
-          DamagedFiles: there are any, and they are not to be left out.
+          DamagedFiles: there are such files, and `skip` is False.
         """
         if not self.errors:
             return

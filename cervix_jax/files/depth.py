@@ -13,20 +13,20 @@ _TIFF_MARKS = (b"II", b"MM")
 _BIG_TIFF = 43
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 258, 339
 _KINDS = {2: "signed numbers", 3: "floating-point numbers", 5: "complex numbers"}
-# JPEG's start of frame; C4, C8 and CC are something else.
+# JPEG's start-of-frame markers; C4, C8 and CC are other markers.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 _START_OF_SCAN, _END = 0xDA, 0xD9
 
 
 def why_too_deep(stream: BinaryIO) -> str:
-    """What a file has instead of 8 bits a channel, such as "has 16 bits a channel"; "" for 8.
+    """Return the deviation from 8 bits per channel, e.g. "has 16 bits a channel"; "" for 8.
 
     Args:
-      stream: the file, PNG, JPEG or TIFF; read from its beginning, and left there.
+      stream: the file, PNG, JPEG or TIFF; read from its beginning, and rewound.
 
     Returns:
-      Also "" for other files, such as BMP, which have no more than 8, and for damaged ones.
+      Also "" for other files, such as BMP, which have at most 8, and for damaged ones.
     """
     stream.seek(0)
     try:
@@ -36,9 +36,7 @@ def why_too_deep(stream: BinaryIO) -> str:
         if head.startswith(b"\xff\xd8"):
             return _too_many(_jpeg_precision(stream))
         return _tiff(stream, head) if head[:2] in _TIFF_MARKS else ""
-    except (
-        Exception
-    ):  # Pillow's many types for damaged files; who decodes the file names the damage
+    except Exception:  # Pillow's many types for damaged files; decoding reports the damage
         return ""
     finally:
         stream.seek(0)
@@ -49,7 +47,7 @@ def _too_many(bits: int) -> str:
 
 
 def _jpeg_precision(stream: BinaryIO) -> int:
-    """Bits a channel by the first start of frame; 8 where there is none."""
+    """Return bits per channel from the first start-of-frame marker; 8 if there is none."""
     stream.seek(2)
     while (byte := stream.read(1)) == b"\xff":
         while byte == b"\xff":  # may be repeated

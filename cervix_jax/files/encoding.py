@@ -15,12 +15,12 @@ from cervix_jax.errors import InputError
 from cervix_jax.files import compressed
 from cervix_jax.files.paths import require_file
 
-# Far more than any list of images; what is larger, as it lies there or unpacked, is another file.
+# Far more than any list of images; larger files, packed or unpacked, are something else.
 _MAX_BYTES = 200_000_000
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8 or, with its mark, in UTF-16.
+    """Read a text file in UTF-8 or, with a byte order mark, UTF-16.
 
     Raises:
       InputError: it cannot be read, is too large or is no text.
@@ -35,7 +35,7 @@ def read_text(path: Path) -> str:
 
 
 def encoding_of(path: Path) -> str:
-    """How a text file is encoded, by its mark; raises InputError where it cannot be read."""
+    """Return a text file's encoding by its byte order mark; raises InputError if unreadable."""
     require_file(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -48,10 +48,10 @@ def encoding_of(path: Path) -> str:
 
 
 def text_lines(path: Path, encoding: str) -> Iterator[str]:
-    """The lines of a text file, with their ends as they are.
+    """Yield the lines of a text file with their original line endings.
 
     Raises:
-      InputError: it is compressed and damaged, or larger unpacked than any table.
+      InputError: it is compressed and damaged, or its unpacked size exceeds the limit.
       OSError, UnicodeError: it cannot be read, or is no text of that encoding.
     """
     with (
@@ -62,7 +62,7 @@ def text_lines(path: Path, encoding: str) -> Iterator[str]:
 
 
 def not_text(path: Path, encoding: str, error: UnicodeError) -> InputError:
-    """The error of a file that is no text of its encoding; names the line."""
+    """Return the error for a file that is not text in its encoding; names the line."""
     if encoding == "utf-16":
         return InputError(f"{path}: is no UTF-16 text ({error}); save it as UTF-8.")
     with contextlib.suppress(OSError), compressed.opened(path, _MAX_BYTES) as stream:
@@ -75,7 +75,7 @@ def not_text(path: Path, encoding: str, error: UnicodeError) -> InputError:
 
 
 def _of_other_encoding(path: Path, line: int, text: bytes, error: UnicodeError) -> InputError:
-    """Names the encoding that is likely. It is not read so: nobody could see a wrong guess."""
+    """Return an error that names the likely encoding, which is not applied: it may be wrong."""
     place = getattr(error, "start", 0)
     word = text.decode("cp1252", "replace")
     here = re.search(r"\w*$", word[:place])

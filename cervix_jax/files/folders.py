@@ -12,14 +12,14 @@ from cervix_jax.files.images import SUFFIXES
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-# How many levels below the given folder the class folders may lie.
+# Maximum depth of the class folders below the given folder.
 SEARCH_DEPTH = 4
-# How the names begin of what operating systems, file servers and office programs leave in folders.
+# Prefixes of files that operating systems, file servers and office programs leave in folders.
 LEFTOVERS = (
     ".", "__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information",
     "lost+found", "Thumbs.db", "ehthumbs", "desktop.ini", "Desktop.ini", "~$",
 )  # fmt: skip
-# Suffixes of images that are not read, which people may take for read.
+# Suffixes of images that are not read, although users may expect it.
 _OTHER_IMAGES = frozenset((
     ".apng", ".avif", ".bif", ".cr2", ".czi", ".dcm", ".dicom", ".dng", ".gif", ".heic",
     ".heif", ".ims", ".j2k", ".jp2", ".jpx", ".jxl", ".lif", ".mrxs", ".nd2", ".ndpi", ".nef",
@@ -30,7 +30,7 @@ _MAX_KINDS = 8  # suffixes in a message
 
 
 class Unread:
-    """Files that a folder holds and a command does not read, counted by suffix.
+    """Files in a folder that a command does not read, counted by suffix.
 
     unread = Unread()
     unread.add("cells/a.webp")
@@ -45,17 +45,17 @@ class Unread:
         return self._counts.total()
 
     def add(self, path: str | Path) -> None:
-        """Count a file by the suffix of its name, whatever the case."""
+        """Count a file by its suffix, ignoring case."""
         suffix = os.path.splitext(path)[1].lower()
         self._counts[suffix] += 1
         self._first.setdefault(suffix, str(path))
 
     def counts(self) -> dict[str, int]:
-        """Files by suffix, the most frequent first; "" counts those without one."""
+        """Files by suffix, the most frequent first; "" counts those without a suffix."""
         return dict(sorted(self._counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
     def text(self) -> str:
-        """One line without an end: how many files of which suffix, one of them, what to do."""
+        """Return one line without a full stop: files per suffix, an example, and the remedy."""
         counts = self.counts()
         kinds = [f"{n} {suffix or 'without suffix'}" for suffix, n in counts.items()]
         more = f" and {len(kinds) - _MAX_KINDS} suffixes more" if len(kinds) > _MAX_KINDS else ""
@@ -73,26 +73,26 @@ class Unread:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a system left a file or folder of this name, so that nobody looks for it."""
+    """Whether a file or folder of this name was left by an operating system or program."""
     return name.startswith(LEFTOVERS)
 
 
 def manual_folder(dl_manager: "tfds.download.DownloadManager", name: str, way_out: str) -> Path:
-    """The folder of the images that the user gave.
+    """Return the user's folder of images.
 
     Raises:
-      InputError: it is missing or empty; says so of data set `name` and ends with `way_out`.
+      InputError: it is missing or empty; the message names data set `name` and ends in `way_out`.
     """
     try:
         return Path(dl_manager.manual_dir)
-    except AssertionError as error:  # TFDS's way to say so
+    except AssertionError as error:  # raised by TFDS
         raise InputError(
             f"{name}: the folder of the images is missing or empty; {way_out}"
         ) from error
 
 
 def entries(folder: Path) -> list[Path]:
-    """What people put into a folder, sorted, without what operating systems leave there.
+    """Return the content of a folder, sorted, without files left by operating systems.
 
     Raises:
       InputError: the folder cannot be listed.
@@ -107,7 +107,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, sorted; none where the search may not look into it."""
+    """Return the folders in a folder, sorted; empty if the search must not enter it."""
     if not os.access(folder, os.R_OK | os.X_OK):
         return []
     return [path for path in entries(folder) if path.is_dir()]
@@ -119,12 +119,12 @@ def find_class_folders(
     """Find the folders of the classes, level by level, until every class has one.
 
     Args:
-      root: where to look, at most `SEARCH_DEPTH` levels deep.
-      names: the classes.
-      canonical: gives the class of a folder name, or None.
+      root: where the search starts, at most `SEARCH_DEPTH` levels deep.
+      names: names of the classes.
+      canonical: returns the class of a folder name, or None.
 
     Returns:
-      class -> its folders, not counting one nested in another class folder.
+      class -> its folders, without those nested in another class folder.
     """
     found: dict[str, list[Path]] = {name: [] for name in names}
     level = [root]
@@ -143,10 +143,10 @@ def find_class_folders(
 
 
 def add_once(paths: dict, key: object, path: Path) -> None:
-    """Remember the file of an item.
+    """Record the file of an item.
 
     Raises:
-      InputError: the item has a file already; names both.
+      InputError: the item already has a file; the message names both.
     """
     if key in paths:
         raise InputError(
@@ -158,17 +158,17 @@ def add_once(paths: dict, key: object, path: Path) -> None:
 def check_counts(
     root: Path, kind: str, found: Mapping[str, int], official: Mapping[str, int], *, insist: bool
 ) -> None:
-    """Compare the number of files of every class with the official one.
+    """Compare the number of files of every class with the official number.
 
     Args:
       root: the folder, for the message.
-      kind: what is counted, for the message.
+      kind: the counted items, for the message.
       found: number per class.
-      official: official number per class; the classes of both are the same.
-      insist: refuse every difference, else only classes without any file.
+      official: official number per class, for the same classes.
+      insist: whether every difference is an error; otherwise only classes without files.
 
     Raises:
-      InputError: a number is wrong; names every class.
+      InputError: a number is wrong; the message lists every class.
     """
     wrong = [
         f"{name} has {found.get(name, 0)}, expected {count}"

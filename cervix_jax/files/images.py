@@ -33,17 +33,17 @@ __all__ = [
     "read_rgb", "rgb", "squares_about", "upper_left", "why_no_picture",
 ]  # fmt: skip
 
-# A field has 3 megapixels; a file that claims far more is damaged or hostile.
+# A field has 3 megapixels; a file that claims far more is damaged or malicious.
 MAX_PIXELS = 64_000_000
-# Pillow's plug-ins that may open a file, whatever its name says.
+# Pillow's plug-ins that may open a file, independent of its name.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF")
 SUFFIXES = (".bmp", ".dib", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-# Pillow's modes that have a way to RGB which keeps every colour.
+# Pillow's modes with a conversion to RGB that preserves every colour.
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 # zlib level 1: a third larger than the default, five times as fast.
 _COMPRESS_LEVEL = 1
 _DEEP_MODES = ("I", "F")
-# How an image is turned upright, by its EXIF orientation.
+# The transposition that turns an image upright, by its EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -58,12 +58,11 @@ _Found = TypeVar("_Found")
 
 
 class UnreadableImage(InputError):
-    """An image file that cannot be used: unreadable, no image, truncated, too large, of more than
-    8 bits a channel, of several pages, without pixels, transparent everywhere or almost of one
-    colour.
+    """An unusable image file: unreadable, no image, truncated, too large, of more than 8 bits per
+    channel, of several pages, without pixels, fully transparent or almost of one colour.
 
     Attributes:
-      reason: why, in a line without the name of the file.
+      reason: the reason, in one line without the name of the file.
     """
 
     def __init__(self, name: Path | str, reason: str, way_out: str):
@@ -72,7 +71,7 @@ class UnreadableImage(InputError):
 
 
 def is_image(path: Path | str) -> bool:
-    """Whether a file is read, by the suffix of its name."""
+    """Whether a file is read as an image, by its suffix."""
     return str(path).lower().endswith(SUFFIXES)
 
 
@@ -83,16 +82,16 @@ def read_image(
 
     Args:
       path: the file.
-      max_pixels: more than this many pixels are refused before they are decoded.
-      min_colours: images of fewer colours are refused; 2 where names say that they are no masks,
-        1 for masks.
+      max_pixels: images with more pixels are rejected before decoding.
+      min_colours: images with fewer colours are rejected; 2 if the names show that they are no
+        masks, 1 for masks.
 
     Returns:
-      The decoded image, upright, in its own mode, and the bytes of the file, without metadata where
-      those are damaged.
+      The decoded image, upright, in its own mode, and the bytes of the file, without metadata if
+      these are damaged.
 
     Raises:
-      UnreadableImage: it cannot be used; names the file.
+      UnreadableImage: it cannot be used; the message names the file.
     """
     with _named(path, max_pixels), _file(path) as stream:
         data = stream.read()
@@ -105,11 +104,11 @@ def read_image(
 def decode(data: bytes, name: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode the bytes of an image file completely, upright and in their own mode.
 
-    What is prepared is read by it: an image of few colours, as a crop may be, is no error here.
+    Prepared images are read by this function: an image of few colours, such as a crop, is allowed.
 
     Args:
-      data: the file.
-      name: what to call it in an error.
+      data: the bytes of the file.
+      name: name of the image in an error.
       max_pixels: see `read_image`.
 
     Raises:
@@ -122,7 +121,7 @@ def decode(data: bytes, name: Path | str, *, max_pixels: int = MAX_PIXELS) -> Im
 def read_rgb(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image file to upright sRGB, white where it is transparent.
 
-    `np.asarray` makes uint8 [height, width, 3] of it.
+    `np.asarray` converts the result to uint8 [height, width, 3].
 
     Args:
       path: the file.
@@ -139,19 +138,19 @@ def read_rgb(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def image_size(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height in pixels, upright, by the head of the file; raises as `read_image`."""
+    """Return upright width and height in pixels, from the header; raises as `read_image`."""
     with _named(path, max_pixels), _file(path) as stream:
         return _tolerant(stream, lambda file: _upright_size(_opened(path, file, max_pixels)))[0]
 
 
 def orientation(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> int:
-    """How a file says that it is turned, 1 to 8 as in EXIF; raises as `read_image`."""
+    """Return the orientation of a file, 1 to 8 as in EXIF; raises as `read_image`."""
     with _named(path, max_pixels), _file(path) as stream:
         return _tolerant(stream, lambda file: _orientation(_opened(path, file, max_pixels)))[0]
 
 
 def encoded_size(data: bytes, name: Path | str, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """As `image_size`, of the bytes of a file; arguments and errors are those of `decode`."""
+    """As `image_size`, for the bytes of a file; arguments and errors are those of `decode`."""
     with _named(name, max_pixels):
         return _tolerant(data, lambda file: _upright_size(_opened(name, file, max_pixels)))[0]
 
@@ -169,7 +168,7 @@ def _require_picture(
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 where the metadata are damaged or say nothing."""
+    """Return the EXIF orientation, 1 to 8; 1 if the metadata are damaged or lack it."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow's many types for damaged metadata
@@ -178,19 +177,19 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height in pixels of an opened image as it stands by its EXIF orientation."""
+    """Return width and height in pixels of an opened image after its EXIF orientation."""
     width, height = image.size
     lies = _orientation(image) in (5, 6, 7, 8)
-    # Pillow turns the size of a TIFF itself.
+    # Pillow already reports the rotated size of a TIFF.
     return (height, width) if lies and image.format != "TIFF" else (width, height)
 
 
 @contextlib.contextmanager
 def only_our_checks() -> Iterator[None]:
-    """Turns off what Pillow does besides, in all threads, while the block lasts.
+    """A block in which Pillow's own checks are off, in all threads.
 
-    That is its own limit of pixels, which is fixed while `max_pixels` is not, and its warnings
-    about metadata that do not matter.
+    These are its pixel limit, which is fixed while `max_pixels` is not, and its warnings about
+    irrelevant metadata.
     """
     previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
@@ -209,9 +208,9 @@ def _file(path: Path | str) -> BinaryIO:
 
 
 def _tolerant(source: bytes | BinaryIO, read: Callable[[BinaryIO], _Found]) -> tuple[_Found, bytes]:
-    """What `read` makes of a file, and the file; without metadata where it fails with them.
+    """Return the result of `read` and the file, without metadata if reading fails with them.
 
-    The file is b"" where it was given as a stream and nothing failed.
+    The file is b"" if it was given as a stream and nothing failed.
     """
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     whole = source if isinstance(source, bytes) else b""
@@ -229,7 +228,7 @@ def _tolerant(source: bytes | BinaryIO, read: Callable[[BinaryIO], _Found]) -> t
             except UnreadableImage:
                 raise
             except Exception:
-                continue  # what is wrong with the file itself is raised below
+                continue  # damage of the file itself is raised below
         raise
 
 
@@ -240,9 +239,9 @@ def _decoded(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image
                 name, "holds several images", "save the wanted image as a separate file"
             )
         image.load()
-        # A TIFF is turned when it is loaded, and then says so no more.
+        # A TIFF is rotated when it is loaded, and then no longer has an orientation.
         turn = _TURNS.get(_orientation(image))
-        # The image itself otherwise: it knows the format that `encode` looks at.
+        # Otherwise the image itself: it stores the format that `encode` checks.
         return image if turn is None else image.transpose(turn)
 
 
@@ -269,7 +268,7 @@ def _opened(name: Path | str, stream: BinaryIO, max_pixels: int) -> Image.Image:
 
 
 def _has_pages(image: Image.Image) -> bool:
-    """Whether a PNG or TIFF holds several images; a phone's JPEG holds previews besides."""
+    """Whether a PNG or TIFF holds several images; a phone's JPEG may hold additional previews."""
     if image.format not in ("PNG", "TIFF"):
         return False
     try:
@@ -282,7 +281,7 @@ def _has_pages(image: Image.Image) -> bool:
 
 @contextlib.contextmanager
 def _named(name: Path | str, max_pixels: int) -> Iterator[None]:
-    """Turns whatever goes wrong with a file into one line that names it."""
+    """Convert any error of a file to one line that names the file."""
     try:
         yield
     except UnreadableImage:
@@ -296,7 +295,7 @@ def _named(name: Path | str, max_pixels: int) -> Iterator[None]:
             name, "requires more memory than is available", "cut or shrink it"
         ) from error
     except Exception as error:  # Pillow's plug-ins raise many types for damaged files
-        unknown = isinstance(error, UnidentifiedImageError)  # says no more than that
+        unknown = isinstance(error, UnidentifiedImageError)  # it gives no reason
         said = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UnreadableImage(
             name,
@@ -306,35 +305,35 @@ def _named(name: Path | str, max_pixels: int) -> Iterator[None]:
 
 
 def encode(image: Image.Image, data: bytes) -> bytes:
-    """The file as it is stored: sRGB JPEG and PNG byte for byte, anything else as sRGB PNG.
+    """Return the file to store: sRGB JPEG and PNG byte for byte, anything else as sRGB PNG.
 
     Args:
-      image: from `read_image`; one that was turned counts as anything else.
-      data: its file.
+      image: from `read_image`; a rotated image counts as anything else.
+      data: the bytes of its file.
     """
     kept = image.format in ("JPEG", "PNG") and is_plain(image)
     return data if kept else png(rgb(image))
 
 
 def png(image: Image.Image) -> bytes:
-    """The image as a quickly compressed PNG file."""
+    """Return the image as a fast-compressed PNG file."""
     stream = io.BytesIO()
     image.save(stream, "PNG", compress_level=_COMPRESS_LEVEL)
     return stream.getvalue()
 
 
 def mask_png(mask: np.ndarray) -> bytes:
-    """A boolean mask [height, width] as a PNG file, 1 inside and 0 outside."""
+    """Return a boolean mask [height, width] as a PNG file, 1 inside and 0 outside."""
     return png(Image.fromarray(mask.astype(np.uint8)))
 
 
 def squares_about(pixels: np.ndarray, positions: np.ndarray, side: int) -> Iterator[np.ndarray]:
-    """A square about every position; beyond the border the image is mirrored.
+    """Yield a square around every position; beyond the border the image is mirrored.
 
     Args:
       pixels: uint8 [H, W, 3].
       positions: float [n, 2], x and y in pixels.
-      side: of the squares in pixels.
+      side: side of the squares in pixels.
 
     Yields:
       uint8 [side, side, 3].
@@ -346,5 +345,5 @@ def squares_about(pixels: np.ndarray, positions: np.ndarray, side: int) -> Itera
 
 
 def upper_left(positions: np.ndarray, side: int) -> np.ndarray:
-    """Corners int64 [n, 2], x and y, of the squares about the positions."""
+    """Return the corners int64 [n, 2], x and y, of the squares around the positions."""
     return np.floor(positions).astype(np.int64) - side // 2

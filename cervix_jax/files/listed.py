@@ -10,13 +10,13 @@ from cervix_jax.files.paths import nfc, on_disk
 
 
 class ListedFiles:
-    """Finds the files of one list; every folder is listed once at most.
+    """Finds the files of one list; lists every folder at most once.
 
         files = ListedFiles()
         files.find(root / "a/1.PNG")  # root / "a/1.png", where that alone fits
 
     Attributes:
-      otherwise: names that are written otherwise than their files, as (list, disk).
+      otherwise: names that differ from those of their files, as pairs (list, disk).
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class ListedFiles:
         self._folders: dict[tuple[Path, bool], dict[str, list[str]]] = {}
 
     def find(self, path: Path) -> Path:
-        """The file of a path; the path itself where none, or more than one, fits."""
+        """Return the file of a path; the path itself if no file, or more than one, matches."""
         path = on_disk(path)
         if os.path.isfile(path) or "\0" in str(path):
             return path
@@ -37,7 +37,7 @@ class ListedFiles:
         return path
 
     def several(self, path: Path) -> list[str]:
-        """Names of the files between which `find` cannot choose."""
+        """Return the names of the files between which `find` cannot choose."""
         folder = self._folder(path.parent)
         whole = self._names(folder, False).get(_key(path.name), [])
         stem = [n for n in self._names(folder, True).get(_key(path.name), []) if is_image(n)]

@@ -14,28 +14,28 @@ from cervix_jax.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # no Unix: nothing is locked
+except ImportError:  # not Unix: nothing is locked
     fcntl = None
 
 
 class InUseError(InputError):
-    """Another process holds what was asked for."""
+    """Another process holds the requested lock."""
 
 
 @contextlib.contextmanager
 def held(target: Path | str, name: str) -> Iterator[None]:
-    """A block in which no other process that asks for it too writes to `target`.
+    """A block in which no other process that uses this lock writes to `target`.
 
-    The operating system holds the lock of a file `.<name>.lock` beside the target, and gives it
-    back when the process ends, however it ends; so what a killed process leaves of that file holds
-    nobody up. Where the storage has no locks or cannot be written, nothing is held.
+    The operating system holds the lock on a file `.<name>.lock` beside the target, and releases it
+    when the process ends, in any way; the file that a killed process leaves therefore blocks
+    nobody. If the storage has no locks or is not writable, nothing is locked.
 
     Args:
-      target: a file or folder; need not exist.
-      name: what the user calls it, for the message, such as "--out=maps".
+      target: a file or folder; it need not exist.
+      name: the user's name for it, for the message, such as "--out=maps".
 
     Raises:
-      InUseError: another process holds it; says which, and since when.
+      InUseError: another process holds it; the message names the process and the start time.
     """
     real = Path(os.path.realpath(target))
     made = [place for place in real.parents if not place.exists()]
@@ -48,10 +48,10 @@ def held(target: Path | str, name: str) -> Iterator[None]:
     finally:
         if path is not None and descriptor is not None:
             with contextlib.suppress(OSError):
-                path.unlink()  # before the lock goes, so that nobody else's is removed
+                path.unlink()  # before the release, to keep other processes' files
             os.close(descriptor)
         with contextlib.suppress(OSError):
-            for place in made:  # where nothing was written
+            for place in made:  # folders in which nothing was written
                 place.rmdir()
 
 
@@ -61,7 +61,7 @@ def _take(path: Path, name: str) -> int | None:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError:
-            return None  # a folder that cannot be written; the command says so where it writes
+            return None  # the folder is not writable; the command reports this when it writes
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -80,7 +80,7 @@ def _take(path: Path, name: str) -> int | None:
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": " ".join(sys.orig_argv[1:] if sys.orig_argv else sys.argv)[:300],
     }
-    with contextlib.suppress(OSError):  # a full disk: the lock holds without its text
+    with contextlib.suppress(OSError):  # on a full disk the lock holds without its text
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(holder).encode("utf-8", "backslashreplace"), 0)
     return descriptor

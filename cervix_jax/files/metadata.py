@@ -5,11 +5,11 @@ import zlib
 from collections.abc import Iterator
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-# What changes how pixels look: EXIF orientation, ICC profile. Kept unless that is what is damaged.
+# Metadata that affect the displayed pixels: EXIF orientation, ICC profile. Kept unless damaged.
 _PNG_LOOKS = (b"iCCP", b"eXIf")
 _JPEG_LOOKS = (0xE0, 0xE1, 0xE2)
 _JPEG_ADOBE, _JPEG_COMMENT, _JPEG_START_OF_SCAN = 0xEE, 0xFE, 0xDA
-_JPEG_ADOBE_BYTES = 14  # with the length
+_JPEG_ADOBE_BYTES = 14  # including the length
 _JPEG_APPLICATIONS = range(0xE0, 0xF0)
 _TIFF_ORIENTATION, _TIFF_PROFILE, _TIFF_SHORT = 274, 34675, 3
 # Size, layout and coding of the pixels.
@@ -20,13 +20,13 @@ _TIFF_PIXELS = frozenset((
 
 
 def without_metadata(data: bytes) -> Iterator[bytes]:
-    """The file with ever less metadata: with orientation and profile alone, then without them.
+    """Yield the file with less metadata: first with orientation and profile only, then without.
 
     Args:
       data: the file.
 
     Yields:
-      Nothing for files of other kinds than JPEG, PNG and TIFF, or that are damaged otherwise.
+      Nothing for file types other than JPEG, PNG and TIFF, or for files with other damage.
     """
     bare = _png if data.startswith(_PNG) else _jpeg if data.startswith(b"\xff\xd8") else _tiff
     last = data
@@ -41,13 +41,13 @@ def without_metadata(data: bytes) -> Iterator[bytes]:
 
 
 def _png(data: bytes, keep_looks: bool) -> bytes:
-    """Chunks that PNG calls critical, and the transparency of the pixels."""
+    """Keep the critical PNG chunks and the transparency of the pixels."""
     parts, place = [_PNG], len(_PNG)
     while place + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
         end = place + 12 + length
         whole = end <= len(data) and _crc_fits(data[place + 4 : end])
-        critical = not kind[0] & 32  # a capital
+        critical = not kind[0] & 32  # a capital letter
         if critical or kind == b"tRNS" or (keep_looks and whole and kind in _PNG_LOOKS):
             parts.append(data[place:end])
         place = end
@@ -61,11 +61,11 @@ def _crc_fits(chunk: bytes) -> bool:
 
 
 def _jpeg(data: bytes, keep_looks: bool) -> bytes:
-    """Tables, frame and scans, and Adobe's mark, which says how colours are coded."""
+    """Keep tables, frame and scans, and Adobe's marker, which defines the colour coding."""
     parts, place = [data[:2]], 2
     while True:
         if data[place] != 0xFF:
-            raise ValueError("no marker")  # the next one may be of a thumbnail
+            raise ValueError("no marker")  # the next one may belong to a thumbnail
         while data[place + 1] == 0xFF:
             place += 1
         marker = data[place + 1]
@@ -80,7 +80,7 @@ def _jpeg(data: bytes, keep_looks: bool) -> bytes:
 
 
 def _tiff(data: bytes, keep_looks: bool) -> bytes:
-    """The file with a shorter first directory; not of BigTIFF."""
+    """Return the file with a shorter first directory; not for BigTIFF."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None:
         raise ValueError("no TIFF")

@@ -9,7 +9,7 @@ from cervix_jax.errors import InputError
 
 
 def nfc(text: str) -> str:
-    """The text in Unicode's form NFC, in which equal names are equal.
+    """Return the text in Unicode form NFC, in which equal names compare equal.
 
     macOS writes an umlaut as a letter and a mark (NFD), other systems and spreadsheets as one sign.
     """
@@ -17,13 +17,13 @@ def nfc(text: str) -> str:
 
 
 def on_disk(path: Path | str) -> Path:
-    """The path as it is on disk: where it leads nowhere, one whose names differ by Unicode's form.
+    """Return the path as on disk: if it does not exist, one that differs in Unicode form only.
 
     Args:
-      path: a path, as a list of files or a user writes it.
+      path: a path, as written by a user or in a list of files.
 
     Returns:
-      A path that leads somewhere, or `path` itself where there is none.
+      A path that exists, or `path` itself if there is none.
     """
     path = Path(path)
     if str(path).isascii() or os.path.lexists(path):
@@ -42,16 +42,16 @@ def on_disk(path: Path | str) -> Path:
 
 
 def user_path(text: str | Path, name: str = "") -> Path:
-    """The path of a text in which `~` is a home folder; it need not exist.
+    """Return the path of a text in which `~` is a home folder; it need not exist.
 
     Args:
       text: the path.
-      name: the flag or field that it was given by, for the message.
+      name: the flag or field that gave the path, for the message.
 
     Raises:
-      InputError: it names a user who is not there, is too long, holds a zero byte or is no
-        Unicode; the standard library's questions about a path, such as `is_dir`, would raise
-        other kinds, and so would writing it down.
+      InputError: it names an unknown user, is too long, contains a zero byte or is not valid
+        Unicode. Standard library functions such as `is_dir` would raise other errors, and so
+        would writing the path to a file.
     """
     where = f"{name}={str(text)!r}" if name else f"{str(text)!r}"
     try:
@@ -85,11 +85,11 @@ def require_place_for_folder(path: Path, name: str) -> None:
 
 
 def why_no_file(path: Path | str) -> str:
-    """What a path is instead of a file, for a message; "" where it is one.
+    """Return what a path is instead of a file, for a message; "" if it is a file.
 
-    A pipe would keep its reader waiting forever.
+    Reading a pipe would block forever.
     """
-    if os.path.isfile(path):  # False for every path that cannot be asked
+    if os.path.isfile(path):  # False for every path that cannot be checked
         return ""
     if os.path.lexists(path):
         return "is no file (but a folder, a pipe, a device, or a link that leads nowhere)"

@@ -4,7 +4,8 @@ import errno
 import os
 import re
 
-# What a user can mend: space, quota, permissions, read-only mounts, limits on files and names.
+# Problems that a user can fix: space, quota, permissions, read-only mounts, limits on files and
+# names.
 _STORAGE = {
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO,
     errno.ENAMETOOLONG, errno.ELOOP,
@@ -12,16 +13,16 @@ _STORAGE = {
 
 
 def storage_problem(error: BaseException | None) -> str | None:
-    """What the storage said, if `error` or one that led to it is about storage; else None.
+    """Return the storage's message if `error` or one of its causes is a storage error; else None.
 
     Args:
-      error: what was raised; TensorStore gives its system error as text only.
+      error: the raised error; TensorStore gives its system error as text only.
     """
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         if number is None and (found := re.search(r"os_error_code=.(\d+)", str(error))):
             number = int(found[1])
-        if number is None:  # as ArrayRecord says it
+        if number is None:  # as ArrayRecord reports it
             said = (n for n in _STORAGE if f"failed: {os.strerror(n)}" in str(error))
             number = next(said, None)
         if number in _STORAGE:

@@ -24,18 +24,18 @@ from cervix_jax.files.encoding import encoding_of, not_text, text_lines
 from cervix_jax.files.paths import nfc
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-# Excel's; programs that write it again put it in quotes or fill its row up with separators.
+# Excel's line; programs that rewrite it quote it or pad its row with separators.
 _SEPARATOR_LINE = re.compile(r'("?)sep=([,;\t])\1\2*[ \r\n]*', re.IGNORECASE)
 _MAX_SHOWN = 12  # names in a message
-_MAX_COMMENTS = 1000  # lines before the names
-# Marks without width that web pages, chats and editors leave round a text.
+_MAX_COMMENTS = 1000  # lines before the header
+# Zero-width characters that web pages, chats and editors leave around a text.
 _INVISIBLE = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff" + "".join(
     map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 )
 
 
 class Table:
-    """The rows of a table whose first line names its columns.
+    """The rows of a table whose first line is the header.
 
         table = Table("images.csv", ("path", "label", "group"))
         table.require("path", "label")
@@ -44,13 +44,13 @@ class Table:
 
     Attributes:
       path: the file.
-      columns: the names of its columns; "" where there is none.
-      separator: what stands between its cells.
+      columns: the names of its columns; "" for a column without a name.
+      separator: the separator of its cells.
 
     Args:
       path: the file.
-      known: names that are looked for. They may be written in any case; a column that is written
-        just so counts before one that is not. Other names stay as they are.
+      known: names of the expected columns, in any case; an exact match takes precedence. Other
+        names stay unchanged.
 
     Raises:
       InputError: the file cannot be read, is too large, is no text, or names a column twice.
@@ -63,7 +63,7 @@ class Table:
         folded = {name.casefold() for name in known}
         self._skipped, given = self._before_names(folded)
         self.separator, (self._head, cells) = self._divided(given, folded)
-        if cells and cells[0].startswith("#"):  # the line of names itself, as a comment
+        if cells and cells[0].startswith("#"):  # the header itself, as a comment
             bare = clean(cells[0].lstrip("#"))
             cells = [bare if bare.casefold() in folded else cells[0], *cells[1:]]
         self.columns = _names(cells, known)
@@ -76,12 +76,12 @@ class Table:
             )
 
     def require(self, *names: str) -> None:
-        """Raises InputError unless there are columns of these names."""
+        """Raises InputError unless the table has columns of these names."""
         if missing := [name for name in names if name not in self._place]:
             raise self.without(missing, f"the first line must name {', '.join(names)}.")
 
     def without(self, missing: Sequence[str], mend: str) -> InputError:
-        """The error of a table that lacks columns: names those that were found."""
+        """Return the error of a table that lacks columns; names the columns found."""
         found = [name for name in self.columns if name]
         shown = ", ".join(_shown(name) for name in found[:_MAX_SHOWN]) or "none"
         if "label" in missing and (classes := self._one_hot()):
@@ -96,16 +96,16 @@ class Table:
         )
 
     def __iter__(self) -> Iterator["Row"]:
-        """The rows, each checked to have a cell for every named column.
+        """Yield the rows, each checked to have a cell for every named column.
 
         Raises:
-          InputError: a row cannot be used; names the line.
+          InputError: a row cannot be used; the message names the line.
         """
         named = len(self.columns)
-        while named and not self.columns[named - 1]:  # spreadsheets leave empty columns behind
+        while named and not self.columns[named - 1]:  # spreadsheets leave empty columns
             named -= 1
         with contextlib.closing(self._records(self.separator)) as records:
-            next(records, None)  # the names
+            next(records, None)  # the header
             for line, cells in records:
                 row = Row(self, line, cells)
                 if len(cells) < named or any(cells[len(self.columns) :]):
@@ -118,7 +118,7 @@ class Table:
                 yield row
 
     def _one_hot(self) -> list[str]:
-        """Columns of 0 and 1 that have one 1 a row, as far as the first rows show."""
+        """Return columns of 0 and 1 with exactly one 1 per row, judged by the first rows."""
         truth = {"0": 0, "0.0": 0, "false": 0, "1": 1, "1.0": 1, "true": 1}
         try:
             rows = list(itertools.islice(self, 50))
@@ -133,7 +133,7 @@ class Table:
         return found if len(found) > 1 and set(hot) == {1} else []
 
     def _before_names(self, known: set[str]) -> tuple[int, str]:
-        """How many lines come before that of the names, and the separator that one gives."""
+        """Return the number of lines before the header, and the separator given in one of them."""
         skipped, comments, given, last = 0, 0, "", ""
         with contextlib.closing(self._lines()) as lines:
             for line in itertools.islice(lines, _MAX_COMMENTS):
@@ -146,13 +146,13 @@ class Table:
                 elif line.lstrip(f'" \t{_INVISIBLE}').startswith("#"):
                     comments, last = comments + 1, line
                 else:
-                    # `#path,label`, as programs write it, is no comment but the line of names.
+                    # `#path,label`, as some programs write it, is no comment but the header.
                     if _knows(last, known) and not _knows(line, known):
                         skipped, comments = skipped - 1, comments - 1
                     break
                 skipped += 1
             else:
-                if _knows(last, known):  # a line of names and no rows
+                if _knows(last, known):  # a header without rows
                     skipped, comments = skipped - 1, comments - 1
         if comments:
             lines_are = "1 line of comment is" if comments == 1 else f"{comments} lines are"
@@ -160,7 +160,7 @@ class Table:
         return skipped, given
 
     def _lines(self) -> Generator[str, None, None]:
-        """Lines with their ends, and one line of error for whatever keeps them from being read."""
+        """Yield lines with their endings; any reading error becomes a one-line error."""
         try:
             yield from text_lines(self.path, self._encoding)
         except OSError as error:
@@ -169,7 +169,7 @@ class Table:
             raise not_text(self.path, self._encoding, error) from error
 
     def _records(self, separator: str) -> Generator[tuple[int, list[str]], None, None]:
-        """Rows that are not empty, as stripped cells, each with the number of its last line."""
+        """Yield non-empty rows as stripped cells, each with the number of its last line."""
         with contextlib.closing(self._lines()) as lines:
             for _ in range(self._skipped):
                 next(lines, None)
@@ -186,14 +186,14 @@ class Table:
                 ) from error
 
     def _divided(self, given: str, folded: set[str]) -> tuple[str, tuple[int, list[str]]]:
-        """The separator, and the number and cells of the line of names that it gives."""
+        """Return the separator, and the number and cells of the header that it gives."""
         found: dict[str, tuple[int, list[str]]] = {}
         failure: InputError | None = None
         for separator in given or _SEPARATORS:
             try:
                 with contextlib.closing(self._records(separator)) as records:
                     found[separator] = next(records, (1, []))
-            except InputError as error:  # of another separator the quotes may be right
+            except InputError as error:  # the quotes may be valid with another separator
                 failure = failure or error
         if failure and not found:
             raise failure
@@ -202,7 +202,7 @@ class Table:
             cells = found[separator][1]
             return sum(cell.casefold().lstrip("# ") in folded for cell in cells), len(cells)
 
-        best = max(found, key=fit)  # the first of equals: commas before the others
+        best = max(found, key=fit)  # the first if tied: commas take precedence
         return best, found[best]
 
 
@@ -223,19 +223,19 @@ class Row:
         return self._cells[self._table._place[name]]
 
     def get(self, name: str) -> str:
-        """The text of a cell, "" where there is no such column."""
+        """Return the text of a cell, "" if there is no such column."""
         return self[name] if name in self._table._place else ""
 
     def number(self, name: str, *, least: float | None = None, percent: bool = False) -> float:
-        """The number in a cell; with a decimal comma where the separator is none.
+        """Return the number in a cell; a decimal comma is allowed if it is not the separator.
 
         Args:
-          name: of the column.
-          least: what it must at least be, and finite besides.
-          percent: whether a sign % may follow it, which is then left out: 30 of `30 %`.
+          name: name of the column.
+          least: lower bound; with a bound the number must also be finite.
+          percent: whether a % sign may follow, which is dropped: `30 %` gives 30.
 
         Raises:
-          InputError: it is no such number.
+          InputError: the cell has no such number.
         """
         text = self[name]
         try:
@@ -255,7 +255,7 @@ class Row:
         return value
 
     def _check_decimal(self, name: str, text: str) -> None:
-        # 1,234 is one number to a German and another to an American: a table is by one of them.
+        # 1,234 is one number in German notation and another in American: a table uses one of them.
         mark = "," if "," in text else "." if "." in text else ""
         known = self._table._decimal
         if mark and known and mark != known:
@@ -268,26 +268,26 @@ class Row:
 
 
 def number(text: str, *, decimal_comma: bool = False) -> float:
-    """The number that a text writes, like 3, -0.5, 1e-05, inf or nan.
+    """Parse a number such as 3, -0.5, 1e-05, inf or nan.
 
     Args:
       text: the text.
-      decimal_comma: whether 0,5 is a number, too.
+      decimal_comma: whether 0,5 is accepted, too.
 
     Raises:
-      ValueError: it writes none.
+      ValueError: the text is not a number.
     """
     if decimal_comma and "," in text:
         if "." in text:
             raise ValueError(f"{text!r} has a comma and a point")
         text = text.replace(",", ".")
-    if "_" in text:  # Python's own way to write thousands
+    if "_" in text:  # Python's thousands separator
         raise ValueError(f"{text!r} is no number")
     return float(text)
 
 
 def clean(text: str) -> str:
-    """A text in form NFC, without blanks and invisible characters round it."""
+    """Return a text in form NFC, without surrounding blanks and invisible characters."""
     if text.isascii():
         return text.strip()
     while (less := text.strip().strip(_INVISIBLE)) != text:
@@ -296,7 +296,7 @@ def clean(text: str) -> str:
 
 
 def same_number(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that write one number, like 1 and 1.0, which spreadsheets make of each other."""
+    """Return two names of the same number, like 1 and 1.0, which spreadsheets interchange."""
     seen: dict[float, str] = {}
     for name in dict.fromkeys(names):
         try:
@@ -309,7 +309,7 @@ def same_number(names: Iterable[str]) -> tuple[str, str] | None:
 
 
 def refuse_same_number(names: Iterable[str], where: str | Path) -> None:
-    """Raises InputError where two classes of `where` have one number as their name."""
+    """Raises InputError if two classes of `where` have the same number as their name."""
     if pair := same_number(names):
         raise InputError(
             f"{where}: the classes {pair[0]!r} and {pair[1]!r} are one number; write it alike "
@@ -319,23 +319,23 @@ def refuse_same_number(names: Iterable[str], where: str | Path) -> None:
 
 @functools.cache
 def say_once(line: str) -> None:
-    """Warn of what was taken otherwise than it is written; one that was said is not repeated."""
+    """Warn once per line of text, about values read differently from how they are written."""
     logging.warning("%s", line)
 
 
 def _knows(line: str, known: set[str]) -> bool:
-    """Whether a line has the name of a column that is looked for."""
+    """Whether a line contains the name of an expected column."""
     cells = re.split(r"[,;\t]", line)
     return any(clean(cell.strip('"# \n\r')).casefold() in known for cell in cells)
 
 
 def _names(cells: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The names of the columns; known ones as they are known."""
+    """Return the names of the columns, expected ones in their expected spelling."""
     spelling = {name.casefold(): name for name in known if name not in cells}
     return tuple(spelling.get(cell.casefold(), cell) for cell in cells)
 
 
 def _shown(text: str) -> str:
-    """A text as part of a message of one line."""
+    """Return a text for a message of one line."""
     short = text if len(text) <= 40 else f"{text[:40]}..."
     return short if short.isprintable() else repr(short)[1:-1]

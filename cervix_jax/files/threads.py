@@ -22,9 +22,9 @@ def map_in_order(
 
     Args:
       function: called by several threads at once.
-      items: taken as they are needed.
-      workers: threads; 0 is the number of cores, at most 8.
-      ahead: most items begun before their result is asked for; 0 is four a thread.
+      items: consumed as needed.
+      workers: number of threads; 0 uses the number of cores, at most 8.
+      ahead: maximum number of items started before their result is requested; 0 is four per thread.
     """
     workers = workers or min(8, os.cpu_count() or 1)
     executor = ThreadPoolExecutor(workers)

@@ -11,10 +11,10 @@ from cervix_jax.models.nucleus_detector import MULTIPLE
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
-    """See that every field has a value it may have and fits the others, before any work.
+    """Check, before any work, that every field has a valid value and the fields are compatible.
 
     Raises:
-      InputError: names the field and its value.
+      InputError: a field is invalid; the message gives the field and its value.
     """
     check_fields(config, "config")
     check_values(config)
@@ -41,7 +41,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 
 def batch_unit(config: ml_collections.ConfigDict) -> int:
-    """Images that a batch, and each device's share of it, is a multiple of."""
+    """Return the number of which a batch, and each device's share of it, must be a multiple."""
     return int(config.accumulation_steps * max(config.model.norm_groups, 1))
 
 
@@ -67,10 +67,10 @@ def _check_resolution(wanted: ml_collections.ConfigDict) -> None:
 
 
 def _check_detector(config: ml_collections.ConfigDict) -> None:
-    """See that a network and its data set are both of nuclei or both of images.
+    """Check that a nucleus detector is trained on nuclei and a classifier on images.
 
     Raises:
-      InputError: they are not, or a field is of no use to a detector.
+      InputError: model and data set do not match, or a field does not apply to a detector.
     """
     name, dataset = config.model.name, str(config.data.dataset)
     is_detector = name in DETECTORS

@@ -39,10 +39,10 @@ SUMMARISED = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
 
 
 def members(config: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict]:
-    """The configs of all runs, seed by seed.
+    """Return the configs of all runs, seed by seed.
 
-    The seed of a run decides its weights, batches and augmentation; the division into folds stays
-    that of `split.seed`. The paper's protocols have one split, so only their seeds vary.
+    The seed of a run determines its weights, batches and augmentation; the division into folds
+    keeps the seed `split.seed`. The paper's protocols have one split, so only their seeds vary.
     """
     folds = 1 if config.split.protocol in ONE_SPLIT else config.split.folds
     configs = []
@@ -55,7 +55,7 @@ def members(config: ml_collections.ConfigDict) -> list[ml_collections.ConfigDict
 
 
 def folder_of(folder: Path, member: ml_collections.ConfigDict) -> Path:
-    """Where one of the `members` lies below the workdir of the whole."""
+    """Return the folder of one of the `members` below the common workdir."""
     return folder / f"seed{member.seed}" / f"fold{member.split.fold}"
 
 
@@ -66,19 +66,19 @@ def cross_validate(
     *,
     on_epoch: EpochHook | None = None,
 ) -> dict:
-    """Train and evaluate every fold with every seed; what is done already is not done again.
+    """Train and evaluate every fold with every seed; skips finished runs.
 
     Args:
-      config: with `cross_validation.seeds` of at least 1.
-      folder: the workdir of the whole; made if needed.
-      on_epoch: see `train_and_evaluate`; its values have the `seed` and `fold` of the run.
+      config: a config with `cross_validation.seeds` of at least 1.
+      folder: the common workdir; created if it does not exist.
+      on_epoch: see `train_and_evaluate`; its values contain the `seed` and `fold` of the run.
 
     Returns:
-      What `summary.json` holds, see `summarise`.
+      The content of `summary.json`, see `summarise`.
 
     Raises:
-      InputError, Preempted, NonFiniteLossError: as `train_and_evaluate`; the runs finished so far
-        stay, and the same command goes on with the rest.
+      InputError, Preempted, NonFiniteLossError: as `train_and_evaluate`; finished runs are kept,
+        and the same command continues with the rest.
     """
     folder = user_path(folder, "folder")
     with StopRequest() as stop, alone(folder):
@@ -96,7 +96,7 @@ def _cross_validate(
     config = with_absolute_folders(config)
     configs = members(config)
     if (folder / "config.json").is_file():
-        workdir.claim(folder, config)  # is it the same experiment?
+        workdir.claim(folder, config)  # checks that it is the same experiment
     began = common_identity([folder_of(folder, member) for member in configs])
     data: ExperimentData | None = None
     reports: list[tuple[int, EvaluationReport]] = []
@@ -132,10 +132,10 @@ def _open(
     *,
     progress: bool,
 ) -> ExperimentData:
-    """The images of the runs that are done, so that those to come divide the same ones alike.
+    """Return the images of the finished runs, so that the remaining runs divide them identically.
 
     Raises:
-      InputError: the images, their labels or groups are others now.
+      InputError: the images, their labels or their groups have changed.
     """
     data = open_data(config, mesh, progress=progress)
     if began is None:
@@ -147,13 +147,13 @@ def _open(
             f"{name}: {found.text()}, so the remaining folds would not match the finished ones. "
             "Restore the groups, or give another --workdir."
         )
-    # The names of groups count too: a division draws them in their order.
+    # The names of groups matter too: the division draws them in order of their names.
     same = dataset.described(groups=began.groups)
     return with_batches(config, same, divide(same, config), mesh, progress=progress)
 
 
 def summarise(reports: Sequence[tuple[int, EvaluationReport]]) -> dict:
-    """Means and spreads over runs, and for each seed the accuracy over all folds' test images.
+    """Return means and spreads over runs, and each seed's accuracy over all folds' test images.
 
     Args:
       reports: seed and test report of each run.
@@ -196,7 +196,7 @@ def summarise(reports: Sequence[tuple[int, EvaluationReport]]) -> dict:
 
 
 def table(summary: dict) -> str:
-    """The summary as lines of text."""
+    """Return the summary as lines of text."""
     lines = [f"{summary['dataset']}, protocol {summary['protocol']}", "seed  fold  accuracy     n"]
     lines += [
         f"{run['seed']:4d}  {run['fold']:4d}  {run['accuracy']:8.4f}  {run['n']:4d}"

@@ -16,15 +16,15 @@ Gradient = Callable[..., tuple[jax.Array, Any, jax.Array, Any]]
 
 
 def make_gradient(value_and_grad: Callable, parts: int, group: int, mesh: Mesh) -> Gradient:
-    """Loss, running statistics, logits and gradients of a global batch.
+    """Return the function for loss, running statistics, logits and gradients of a global batch.
 
-    Without groups the devices compute as one, so that every normalisation waits for all of them.
-    With groups each device computes alone on its share of the batch, and what all of them need
-    (loss, gradients and running statistics) is summed once, at the end.
+    Without groups the devices compute jointly, so that every normalisation waits for all of them.
+    With groups each device computes independently on its share of the batch, and the values common
+    to all (loss, gradients and running statistics) are summed once, at the end.
 
     Args:
-      value_and_grad: of a loss `(params, stats, images, targets, dropout, class_weights) ->
-        (loss, (stats, logits))`.
+      value_and_grad: value and gradient of a loss `(params, stats, images, targets, dropout,
+        class_weights) -> (loss, (stats, logits))`.
       parts: number of equal parts in which a batch is computed one after the other. Each part is
         normalised by its own moments, and the running statistics are updated by each part in turn.
         Part i contains every `parts`-th image (or group) from i on, so each device has its share.
@@ -46,15 +46,15 @@ def make_gradient(value_and_grad: Callable, parts: int, group: int, mesh: Mesh) 
         mesh=mesh,
         in_specs=(all_of_it, all_of_it, share, share, all_of_it, all_of_it),
         out_specs=(all_of_it, all_of_it, share, all_of_it),
-        # With the check, the transpose of each use of a parameter would be a sum of its own.
+        # With the check, the transpose of each use of a parameter would be a separate sum.
         check_vma=False,
     )
 
 
 def _mean_over_devices(tree: Any) -> Any:
     if target.platform() != "cpu":
-        # The compilers of TPUs and GPUs combine the sums of all arrays into one or few. One vector
-        # of all would cost them copies, and that of a TPU minutes of compilation.
+        # The compilers for TPU and GPU combine the sums of all arrays into one or a few. A single
+        # vector of all arrays would need copies, and minutes of compilation on a TPU.
         return lax.pmean(tree, distributed.DATA_AXIS)
     vector, restore = ravel_pytree(tree)
     return restore(lax.pmean(vector, distributed.DATA_AXIS))

@@ -1,7 +1,7 @@
-"""A function of the user's own that gets the metrics of every epoch, for trackers of experiments.
+"""A user-defined function that receives the metrics of every epoch, for experiment trackers.
 
-The epochs that it has got are counted in `hook.json` in the folder of the run, so a run that was
-interrupted reports each epoch once, in order.
+`hook.json` in the folder of the run counts the reported epochs, so an interrupted run reports each
+epoch once, in order.
 """
 
 import importlib
@@ -29,14 +29,14 @@ class HookError(Exception):
 
 
 def find_hook(text: str) -> EpochHook | None:
-    """The hook that `--hook` names.
+    """Return the hook of `--hook`.
 
     Args:
-      text: `module:function`, the module in the working directory or installed; or the name of an
-        entry point of the group `cervix_jax.hooks`; "" is none.
+      text: `module:function`, with the module in the working directory or installed; or the name
+        of an entry point of the group `cervix_jax.hooks`; "" means no hook.
 
     Raises:
-      InputError: there is no such hook, or it cannot be called with three arguments.
+      InputError: the hook does not exist, or cannot be called with three arguments.
     """
     if not text:
         return None
@@ -51,10 +51,10 @@ def find_hook(text: str) -> EpochHook | None:
                 f"module:function{offers}."
             )
         return offered
-    sys.path.insert(0, "")  # the command `cervix` does not look in the working directory
+    sys.path.insert(0, "")  # the command `cervix` does not search the working directory
     try:
         hook = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever the user's module raises
+    except Exception as error:  # the user's module may raise anything
         raise InputError(
             f"--hook={text}: cannot be imported ({type(error).__name__}: {error}); give "
             "module:function, with the module in the working directory or installed."
@@ -69,7 +69,7 @@ def find_hook(text: str) -> EpochHook | None:
 
 
 def check_hook(hook: Any) -> None:
-    """See that an object can be called as a hook is.
+    """Check that an object can be called as a hook.
 
     Raises:
       InputError: it cannot.
@@ -89,7 +89,7 @@ class Reporter:
     """Calls a hook once for each epoch of one run, on the first process.
 
     Args:
-      hook: the hook; None calls nothing.
+      hook: the hook; None for no hook.
       folder: the folder of the run.
       config: the config of the run; its seed and fold are added to the values.
     """
@@ -100,9 +100,9 @@ class Reporter:
         self._reported = _last_epoch(self._path) if hook else 0
 
     def report(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Call the hook for the rows of metrics.jsonl whose epochs it has not got.
+        """Call the hook for the rows of metrics.jsonl whose epochs were not reported yet.
 
-        With several processes all call this together.
+        With several processes all must call this together.
 
         Raises:
           HookError: the hook raised an exception.

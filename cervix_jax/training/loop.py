@@ -32,24 +32,24 @@ REPORT_EVERY_STEPS = 10
 
 
 class NonFiniteLossError(Exception):
-    """The loss or a weight became infinite or not a number; no checkpoint after it was written."""
+    """The loss or a weight became infinite or NaN; no later checkpoint was written."""
 
 
 class Loop:
-    """The epochs of one run; `items` is what each checkpoint says beside its arrays.
+    """The epochs of one run: training steps, validation, checkpoints and metrics.
 
     Args:
       config: the run's config.
-      data: its examples.
+      data: the data of the run.
       train_step: from `make_train_step`.
       forward: from `make_forward`.
-      checkpoints: where states go.
-      writer: where metrics go.
+      checkpoints: stores the states.
+      writer: receives the metrics.
       items: JSON items of the checkpoints; `items["history"]` has a row for each epoch so far.
-      inputs: what the steps are given beside the batches.
-      stop: asked after every step and every batch of validation.
-      window: the steps to record.
-      reporter: gets the metrics of every epoch that is saved.
+      inputs: inputs of the steps besides the batches.
+      stop: checked after every step and every batch of validation.
+      window: the steps to profile.
+      reporter: receives the metrics of every saved epoch.
     """
 
     def __init__(
@@ -72,19 +72,19 @@ class Loop:
         self._reporter = reporter
         self._show = distributed.is_main_process()
         self._left_out = 0  # updates that were not finite
-        # The paper's Herlev split has no validation images: then the last checkpoint is taken.
+        # The paper's Herlev split has no validation images; its run uses the last checkpoint.
         self._validates = bool((data.splits == "val").any())
 
     def run(self, state: State, start: int, epoch_steps: int, num_steps: int) -> State:
         """Train from step `start` to `num_steps`, or until validation no longer improves.
 
         Raises:
-          Preempted: the process was asked to stop; the state is saved.
+          Preempted: the process received a stop request; the state is saved.
           NonFiniteLossError: more updates than allowed were not finite.
         """
         config = self._config
         if start % epoch_steps == 0 and len(self._items["history"]) < start // epoch_steps:
-            # The epoch's last step was saved, but the process was stopped while it validated.
+            # The epoch's last step was saved, but the process stopped during its validation.
             state = self._end_epoch(state, start, start // epoch_steps, speed=0.0)
         if self._is_over(start, num_steps):
             return state
@@ -139,10 +139,10 @@ class Loop:
         return state
 
     def _compiled(self, state: State, bar: Bar, step: int) -> tuple[int, float]:
-        """Take the first step, which compiles the network, out of the time that the bar counts.
+        """Run the first step, which compiles the model, outside the time that the bar measures.
 
         Returns:
-          Where and when the measuring of the speed begins.
+          Step and time at which the speed measurement begins.
         """
         jax.block_until_ready(state)
         if self._show:
@@ -154,10 +154,10 @@ class Loop:
         return step, time.monotonic()
 
     def _end_epoch(self, state: State, step: int, epoch: int, speed: float) -> State:
-        """Validate, log and save; gives back the state with its epoch sums at zero.
+        """Validate, log and save; returns the state with its epoch sums at zero.
 
         Raises:
-          Preempted: in the validation, with nothing changed yet.
+          Preempted: during the validation, before any change.
           HookError: after the epoch is saved.
         """
         val = self._validate(state, step) if self._validates else {}
@@ -197,7 +197,7 @@ class Loop:
         self._checkpoints.save(step, state, self._items, metrics)
 
     def _is_over(self, step: int, num_steps: int) -> bool:
-        """Whether all steps are done, or validation has not improved for long enough."""
+        """Whether all steps are done, or validation has stopped improving."""
         patience, metric = self._config.early_stopping_epochs, self._config.checkpoint.best_metric
         if step >= num_steps or not patience or not self._validates:
             return step >= num_steps
@@ -207,7 +207,7 @@ class Loop:
         return bool(values) and len(values) - 1 - int(np.argmax(values)) >= patience
 
     def _check_finite(self, state: State, step: int) -> None:
-        """See that the weights are finite, and few enough updates in a row were left out."""
+        """Check that the weights are finite, and that few consecutive updates were skipped."""
         finite = bool(_finite(state["params"]))
         total, longest = (int(state["nonfinite"][name]) for name in ("total", "longest"))
         since, self._checked = self._checked, step
@@ -231,7 +231,7 @@ def _finite(params: Any) -> jax.Array:
 
 
 def stoppable(forward: Forward, stop: StopRequest, stage: str) -> Forward:
-    """`forward` that raises `Preempted` between two batches where the process is asked to stop."""
+    """Return `forward` that raises `Preempted` between two batches after a stop request."""
 
     def checked(variables, images):
         stop.check(stage)

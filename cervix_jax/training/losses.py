@@ -13,9 +13,9 @@ def class_weights(kind: str, labels: np.ndarray, num_classes: int) -> np.ndarray
     """Weight of each class in the loss.
 
     Args:
-      kind: "none" gives ones; "balanced" gives N / (K * count), K the number of classes that occur
-        among the labels, so that these count the same in all and the mean over the examples is 1. A
-        class without examples has weight 0.
+      kind: "none" gives ones; "balanced" gives N / (K * count), with K the number of classes that
+        occur among the labels, so that these classes have equal total weight and the mean over the
+        examples is 1. A class without examples has weight 0.
       labels: integer labels [N] of the training split.
       num_classes: number of classes.
 
@@ -42,12 +42,12 @@ def cross_entropy(
     Args:
       logits: float32 [..., C].
       targets: float32 [..., C], rows sum to 1 (one-hot, or mixed by mixup or cutmix). A row of
-        zeros counts nothing.
+        zeros contributes no loss.
       weights: float32 [C], weight of each class; an example's weight is its targets' mean weight.
       label_smoothing: share of the target spread evenly over the classes, in [0, 1).
 
     Returns:
-      float32 [...], loss of each example.
+      float32 [...], the loss of each example.
     """
     smooth = optax.smooth_labels(targets, label_smoothing)
     return (targets @ weights) * optax.softmax_cross_entropy(logits, smooth)

@@ -1,4 +1,4 @@
-"""What is summed over an epoch on the device: clu collections."""
+"""Metrics summed over an epoch on the device: clu collections."""
 
 import flax.struct
 import jax
@@ -8,16 +8,16 @@ from clu import metrics
 
 @flax.struct.dataclass
 class LoopMetrics(metrics.Collection):
-    """Loss and accuracy, summed on the device over an epoch; a `mask` leaves examples out."""
+    """Loss and accuracy, summed on the device over an epoch; `mask` excludes examples."""
 
     loss: metrics.Average.from_output("loss")  # pyright: ignore[reportInvalidTypeForm]
     accuracy: metrics.Accuracy
 
 
 def judged(targets: jax.Array, logits: jax.Array) -> jax.Array:
-    """Labels int32 [B, h, w] of targets [B, h, w, C]; where there is none, what was predicted.
+    """Return labels int32 [B, h, w] of targets [B, h, w, C]; the prediction where there is none.
 
-    So places that are not to be judged count as right, and as many of them in every epoch.
+    Positions without a label therefore count as correct, the same number in every epoch.
     """
     known = targets.sum(-1) > 0.5
     return jnp.where(known, targets.argmax(-1), logits.argmax(-1)).astype(jnp.int32)

@@ -1,4 +1,4 @@
-"""Optax transformations from the config; of the model they know the paths of its parameters."""
+"""Optax transformations from the config; they depend on the parameters' paths in the model."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from cervix_jax.models.stages import HEAD, stage_of
 def make_schedule(
     config: ml_collections.ConfigDict, steps_per_epoch: int, num_steps: int
 ) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then constant or a cosine down to a final share.
+    """Return the learning rate by step: linear warm-up, then constant or cosine to a final share.
 
     Args:
       config: the run's config; reads `learning_rate` and `optimizer.{schedule, warmup_epochs,
@@ -42,30 +42,30 @@ def make_schedule(
 
 
 def learning_rates(schedule: optax.Schedule, num_steps: int) -> np.ndarray:
-    """The learning rate of every step of a run, float32 [num_steps]."""
+    """Return the learning rate of every step of a run, float32 [num_steps]."""
     return np.asarray(jax.vmap(schedule)(jnp.arange(num_steps)), np.float32)
 
 
 def decays(params: Any) -> Any:
-    """Mask of the parameters that weight decay applies to: kernels, not biases or norm scales."""
+    """Return the mask of the parameters with weight decay: kernels, not biases or norm scales."""
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
 def stages(params: Any) -> Any:
-    """The stage of each parameter, see `models.stages.stage_of`."""
+    """Return the stage of each parameter, see `models.stages.stage_of`."""
     return jax.tree.map_with_path(lambda path, _: stage_of([entry.key for entry in path]), params)
 
 
 def scale_by_learning_rates(
     layer_decay: float, *, freezes: bool
 ) -> optax.GradientTransformationExtraArgs:
-    """Updates times minus the learning rate of their stage, `learning_rate` an argument of update.
+    """Multiply updates by minus their stage's learning rate; `update` takes `learning_rate`.
 
-    The head has the full rate, each stage below it `layer_decay` times that of the next, down to
-    layer_decay ** 5 for the stem (layer-wise learning rate decay of Clark et al., ELECTRA, ICLR
-    2020, by stages). With `freezes`, everything but the head stands still while the argument
-    `head_only` is true: the gradients still reach Adam's moments, so the rest does not start with
-    a jump, and batch statistics still follow the data, which adapts pretrained ones to its colours.
+    The head has the full rate, and each stage below it `layer_decay` times the rate of the next,
+    down to layer_decay ** 5 for the stem (layer-wise learning rate decay of Clark et al., ELECTRA,
+    ICLR 2020, by stages). With `freezes`, only the head is updated while the argument `head_only`
+    is true. The gradients still update Adam's moments, so the other parameters do not start with a
+    jump, and batch statistics still follow the data, which adapts pretrained ones to its colours.
     """
 
     def scale(updates: Any, state: Any, params: Any = None, **arguments: Any) -> tuple[Any, Any]:
@@ -86,13 +86,13 @@ def scale_by_learning_rates(
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformationExtraArgs:
-    """The optimiser of the config: gradient clipping, then Adam, AdamW or SGD with momentum.
+    """Return the optimiser of the config: gradient clipping, then Adam, AdamW or SGD with momentum.
 
     For "adam", `weight_decay` is added to the gradient (L2 regularisation, as in PyTorch's Adam);
-    for "adamw" it is decoupled (Loshchilov and Hutter, 2019). Last come the learning rates, see
-    `scale_by_learning_rates`. Its `update` takes `learning_rate` and, for
-    `optimizer.freeze_epochs`, `head_only` as arguments, so that one compiled step serves runs
-    that differ in their schedules.
+    for "adamw" it is decoupled (Loshchilov and Hutter, 2019). The learning rates are applied last,
+    see `scale_by_learning_rates`. `update` takes the arguments `learning_rate` and, for
+    `optimizer.freeze_epochs`, `head_only`, so that runs with different schedules share one
+    compiled step.
 
     Args:
       config: the run's config; reads `optimizer`.

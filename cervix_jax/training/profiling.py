@@ -1,4 +1,4 @@
-"""`--profile=10:20`: a window of training steps, recorded for TensorBoard's profile page."""
+"""`--profile=10:20`: profiling of a window of training steps for TensorBoard's profile page."""
 
 import re
 from pathlib import Path
@@ -10,14 +10,14 @@ from cervix_jax.errors import InputError
 
 
 class ProfileWindow:
-    """Records the steps `first` to `last` of a run with `jax.profiler`, in `<workdir>/profile`.
+    """Profiles the steps `first` to `last` of a run with `jax.profiler`, in `<workdir>/profile`.
 
     Args:
-      window: `<first>:<last>`, counted from 1, or "" to record nothing.
-      folder: where the trace goes.
+      window: `<first>:<last>`, counted from 1, or "" for no profile.
+      folder: folder of the trace.
 
     Raises:
-      InputError: the window is not understood.
+      InputError: the window is invalid.
     """
 
     def __init__(self, window: str, folder: Path):
@@ -32,18 +32,18 @@ class ProfileWindow:
             self._first, self._last = int(found[1]), int(found[2])
 
     def before(self, step: int) -> None:
-        """Start to record if `step` is in the window."""
+        """Start the profile if `step` is in the window."""
         if self._first <= step <= self._last and not self._records:
             jax.profiler.start_trace(str(self._folder))
             self._records = True
 
     def after(self, step: int, state: Any) -> None:
-        """Write the trace once `step` is the window's last, when `state` has been computed."""
+        """Write the trace after the window's last step, once `state` has been computed."""
         if step >= self._last:
             self.close(state)
 
     def close(self, state: Any = ()) -> None:
-        """Write what was recorded, if the window is still open."""
+        """Write the trace if the window is still open."""
         if self._records:
             jax.block_until_ready(state)
             jax.profiler.stop_trace()

@@ -69,8 +69,8 @@ def train_and_evaluate(
       profile: training steps to profile, see `ProfileWindow`; "" profiles none.
       on_epoch: called after every epoch as `on_epoch(step, epoch, values)`, on the first process,
         once the epoch is saved. `values` are those of metrics.jsonl (`learning_rate`,
-        `train/loss`, `val/accuracy` and so on), and `seed` and `fold`. A resumed run calls it for
-        the epochs that it has not got, and for each of them once.
+        `train/loss`, `val/accuracy` and so on), and `seed` and `fold`. A resumed run calls it once
+        for each epoch that was not reported yet.
 
     Returns:
       The test report, see `cervix_jax.evaluate.report_file`.
@@ -79,7 +79,7 @@ def train_and_evaluate(
       InputError: an input is invalid, or the folder is not writable.
       Preempted: SIGTERM was received; the progress is saved.
       NonFiniteLossError: the loss or a weight is not finite.
-      HookError: `on_epoch` raised an exception; the run is saved, and the same call goes on.
+      HookError: `on_epoch` raised an exception; the run is saved, and the same call continues it.
     """
     if not isinstance(config, ml_collections.ConfigDict):
         raise InputError(
@@ -139,11 +139,11 @@ def _train_and_evaluate(
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
-    # Only now, with every field of the config looked at, is anything written.
+    # Nothing is written before every field of the config has been checked.
     with _storage_errors(folder), alone(folder):
         with distributed.all_or_none():
             workdir.claim(folder, config)
-            # Not its limit, which is another one at every start.
+            # Not its limit, which differs at every start.
             kept = {"kind": placement.kind, "decoded_bytes": placement.decoded_bytes}
             workdir.write_environment(folder, data.describe(), kept)
             workdir.write_fingerprints(folder, data.dataset)
@@ -160,7 +160,7 @@ def _train_and_evaluate(
             items["history"] = kept_items["history"]
             path = folder / "checkpoints" / str(start)
             if workdir.split_dataset_item(kept_items["dataset"], path)[1] is None:
-                items["dataset"] = kept_items["dataset"]  # begun by a version that recorded less
+                items["dataset"] = kept_items["dataset"]  # from a version that recorded less
             if start >= num_steps:
                 logging.info(
                     "All %d steps are finished; evaluating the best checkpoint.", num_steps
@@ -206,7 +206,7 @@ def _require_same_config(config: ml_collections.ConfigDict) -> None:
     facts = {
         f"config.{name}": repr(value)
         for name, value in workdir.flatten(config.to_dict()).items()
-        if name not in ("data.manual_dir", "data.data_dir")  # hosts may keep these elsewhere
+        if name not in ("data.manual_dir", "data.data_dir")  # hosts may store these elsewhere
     }
     facts |= {"version of cervix_jax": __version__, "version of JAX": jax.__version__}
     distributed.require_same(facts, "Start every process with the same command and versions.")
@@ -227,10 +227,10 @@ def _require_same_data(data: ExperimentData) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """A block in which no other command trains in `folder`; for all processes of a run together.
+    """A block in which no other command trains in `folder`; all processes of a run enter together.
 
     Raises:
-      InputError: another does; says which process.
+      InputError: another command trains there; the message names its process.
     """
     with contextlib.ExitStack() as stack:
         with distributed.all_or_none():
@@ -240,7 +240,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def _storage_errors(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Turns what a full or read-only disk makes libraries raise into one line."""
+    """Convert library errors about a full or read-only disk to one line."""
     return storage_named(
         folder,
         lambda problem: (
@@ -252,12 +252,12 @@ def _storage_errors(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def training_mesh(config: ml_collections.ConfigDict) -> Mesh:
-    """The devices that share each batch: all, or as many as can share it equally.
+    """Return the devices that share each batch: all, or as many as can share it equally.
 
-    The batch is a part of the recipe and stays what it is, whatever the machine.
+    The batch size is part of the recipe and does not depend on the machine.
 
     Raises:
-      InputError: several processes cannot share it.
+      InputError: several processes cannot share the batch.
     """
     unit = batch_unit(config)
     size = config.batch_size // unit

@@ -1,4 +1,4 @@
-"""A run that goes on must go on with the images that it began with."""
+"""Checks that a resumed run uses the images that it began with."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ def resumed_data(
     *,
     progress: bool = False,
 ) -> tuple[ExperimentData, DataIdentity]:
-    """The data of a run that may have begun already, in its order and divided as then.
+    """Return the data of a run, in the original order and splits if the run has already begun.
 
     Args:
       config: the run's config.
       folder: the workdir.
-      data: what the config opens today.
+      data: the data opened now by the config.
       mesh: devices that share each batch.
-      progress: show a bar while decoding.
+      progress: whether to show a bar while decoding.
 
     Returns:
-      The data, which are `data` where nothing differs, and the identity that checkpoints keep.
+      The data, which are `data` if nothing differs, and the identity stored in checkpoints.
 
     Raises:
-      InputError: the run was begun with other images, classes or labels; nothing is written.
+      InputError: the run began with other images, classes or labels; nothing is written.
     """
     kept = read_recorded(folder)
     if kept is None:
@@ -62,7 +62,7 @@ def resumed_data(
 
 
 def _say_copies(data: ExperimentData) -> None:
-    """Say where test images are also among those that the model is made with."""
+    """Report test images that are also among the images that the model is made with."""
     dataset, is_test = data.dataset, data.splits == "test"
     digests = np.asarray(dataset.digests, str)
     copies = is_test & np.isin(digests, digests[~is_test])
@@ -76,10 +76,10 @@ def _say_copies(data: ExperimentData) -> None:
 
 
 def _inherited(config: ml_collections.ConfigDict, data: ExperimentData) -> frozenset[str]:
-    """Digests of the images that made the run which the weights start from.
+    """Return the digests of the images that made the run from which the weights start.
 
-    Says where they are among the test images. Of published weights, and of runs of earlier
-    versions, nothing is known.
+    Reports such images in the test split. Published weights and runs of earlier versions have no
+    record of their images.
     """
     source = config.model.init_from
     folder = user_path(source, "model.init_from") if source else None
@@ -99,10 +99,10 @@ def _inherited(config: ml_collections.ConfigDict, data: ExperimentData) -> froze
 
 
 def common_identity(folders: Sequence[Path]) -> DataIdentity | None:
-    """The identity that runs of one division have, of those that have begun and recorded it.
+    """Return the common identity of the runs of one division that have begun and recorded it.
 
     Raises:
-      InputError: two of them were made with other images, labels or groups.
+      InputError: two of the runs were made with other images, labels or groups.
     """
     first: tuple[Path, DataIdentity] | None = None
     for folder in folders:
@@ -124,10 +124,10 @@ def common_identity(folders: Sequence[Path]) -> DataIdentity | None:
 def require_same_images(
     data: ExperimentData, began: DataIdentity, name: str
 ) -> tuple[Dataset, Differences]:
-    """The images that something began with, in its order, out of the data of today.
+    """Return the original images of an experiment, in their order, from the current data.
 
     Raises:
-      InputError: there are others, or they have other labels or groups.
+      InputError: there are other images, or they have other labels or groups.
     """
     elsewhere = ", or give another --workdir to train on the images as they are now."
     dataset, found = examples_of(began, data.dataset, name=name, hint=elsewhere)

@@ -1,4 +1,4 @@
-"""`model.init_from`: where the weights at the start of training come from, and whether they fit."""
+"""`model.init_from`: the source of the weights at the start of training, and its checks."""
 
 import contextlib
 from collections.abc import Iterator
@@ -31,17 +31,17 @@ CUSTOMARY = {
 def starting_values(
     config: ml_collections.ConfigDict, class_names: tuple[str, ...]
 ) -> dict[str, np.ndarray]:
-    """The weights that `config.model.init_from` names, fitted to the model of the config.
+    """Return the weights of `config.model.init_from`, fitted to the model of the config.
 
     The source is a file, package or hub repository (`models.weights.read.read_state_dict`), or the
-    folder of a run, whose best checkpoint is taken. The classifier stays fresh where the source's
-    has another number of classes (for a run: other class names), and so does attention that the
-    source does not have; everything else must fit.
+    folder of a run, whose best checkpoint is used. The classifier keeps its random weights if the
+    source has another number of classes (for a run: other class names), and so does an attention
+    module that the source lacks; everything else must match.
 
-    Weights belong to the normalisation of their training. It could be folded into the first
-    convolution only if that had no zero padding: a padded zero stands for the mean colour before
-    the change and for another colour after it. So nothing is folded, and a difference is an error
-    where the source's normalisation is known, a warning where it is only customary.
+    Weights depend on the normalisation of their training. It could be folded into the first
+    convolution only without zero padding: a padded zero represents the mean colour before the
+    change and another colour after it. Therefore a difference is an error if the source's
+    normalisation is known, and a warning if it is only customary.
 
     Args:
       config: the run's config; reads `model`.
@@ -51,7 +51,7 @@ def starting_values(
       Arrays by path, for `models.weights.port.assign`; empty where `model.init_from` is "".
 
     Raises:
-      InputError: the source cannot be read, does not fit the model, or expects another
+      InputError: the source cannot be read, does not match the model, or expects another
         normalisation.
     """
     source = config.model.init_from
@@ -78,7 +78,7 @@ def starting_values(
 
 @contextlib.contextmanager
 def _named(source: str) -> Iterator[None]:
-    """Puts the source before what is wrong with it."""
+    """Prefix errors with the source."""
     try:
         yield
     except InputError as error:
@@ -89,7 +89,7 @@ def _check_normalization(
     config: ml_collections.ConfigDict, declared: tuple[str, ...] | None
 ) -> None:
     name, source = config.model.normalization, config.model.init_from
-    # A reference stain changes the images but not what their pixels' values mean.
+    # A reference stain changes the images but not the meaning of their pixel values.
     scaling = scaling_of(name)
     if declared and scaling not in map(scaling_of, declared):
         raise InputError(

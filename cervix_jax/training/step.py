@@ -1,7 +1,7 @@
 """The training state and the jitted step on it: pure functions, no loop and no files.
 
-What differs between the folds and seeds of one experiment is an argument of the step, not a
-constant in it, and the functions that make steps remember what they made. So all runs of an
+Values that differ between the folds and seeds of one experiment are arguments of the step, not
+constants in it, and the functions that create steps cache their results. So all runs of an
 experiment in one process share one compiled program.
 """
 
@@ -52,7 +52,7 @@ class RunInputs:
     class_weights: np.ndarray
 
     def at(self, step: int) -> dict[str, np.ndarray | np.generic]:
-        """The arguments of the step that follows `step` finished ones."""
+        """Return the arguments of the step after `step` finished ones."""
         return {
             "seed": np.uint32(self.seed),
             "learning_rate": self.learning_rates[step],
@@ -70,17 +70,17 @@ def init_state(
     mesh: Mesh,
     start_from: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[nnx.GraphDef, State]:
-    """Static part of the model, and the training state: a nested dict of arrays on every device.
+    """Return the static part of the model and the state, a nested dict of arrays on every device.
 
     The state holds "step", "params", "stats" (BatchNorm), "opt", "metrics" (sums of the epoch so
-    far), "nonfinite" (how often an update was left out, see `make_train_step`), and "ema"
-    {"params", "stats"} where the config asks for it.
+    far), "nonfinite" (number of skipped updates, see `make_train_step`), and "ema"
+    {"params", "stats"} if configured.
 
     Args:
       config: the run's config.
       num_classes: length of the logits.
       mesh: the devices.
-      start_from: parameters and statistics by path that take the place of those drawn, see
+      start_from: parameters and statistics by path that replace the random ones, see
         `start.starting_values`.
     """
     graphdef, init = _make_init(_compiled_part(config), num_classes, mesh, target.platform())
@@ -90,7 +90,7 @@ def init_state(
 def abstract_state(
     config: ml_collections.ConfigDict, num_classes: int, mesh: Mesh
 ) -> tuple[nnx.GraphDef, State]:
-    """As `init_state`, with shapes in place of arrays: for devices that are not there."""
+    """As `init_state`, with shapes instead of arrays, for devices that this machine lacks."""
     graphdef, init = _make_init(_compiled_part(config), num_classes, mesh, target.platform())
     return graphdef, jax.eval_shape(init, np.uint32(0), {})
 
@@ -99,7 +99,7 @@ def abstract_state(
 def _make_init(
     config: ml_collections.FrozenConfigDict, num_classes: int, mesh: Mesh, platform: str
 ):
-    del platform  # the network's forms depend on it, and so its programs are others
+    del platform  # the model's form depends on it, so each platform has its own programs
     optimizer = optim.make_optimizer(config)
 
     def build(seed) -> nnx.Module:
@@ -129,12 +129,12 @@ def _make_init(
 def make_train_step(
     graphdef: nnx.GraphDef, config: ml_collections.ConfigDict, num_classes: int, mesh: Mesh
 ) -> TrainStep:
-    """A jitted `step(state, batch, inputs) -> state`; the old state's memory goes to the new one.
+    """Return a jitted `step(state, batch, inputs) -> state`, which reuses the old state's memory.
 
     Randomness (augmentation, dropout) depends only on the seed and the step, so the same batches
-    give the same run however often it is resumed. An update with a loss or gradient that is not
-    finite is left out: parameters, statistics and metrics stay as they were, and
-    `state["nonfinite"]` counts it ("total", "current" run of such steps, "longest" run).
+    give the same run however often it is resumed. An update with a non-finite loss or gradient is
+    skipped: parameters, statistics and metrics stay unchanged, and `state["nonfinite"]` counts it
+    ("total", "current" run of such steps, "longest" run).
 
     Args:
       graphdef: from `init_state`.
@@ -185,7 +185,7 @@ def _make_train_step(
 
     def step(state: State, batch: Batch, inputs: dict[str, jax.Array]) -> State:
         number, seed = state["step"], inputs["seed"]
-        # The scopes name the parts of a step in profiles and in `cervix_jax.compile`.
+        # The scopes label the parts of a step in profiles and in `cervix_jax.compile`.
         with jax.named_scope("augmentation"):
             images, targets = augment(
                 rng.stream(seed, "augment", number), batch["image"], batch["label"], num_classes
@@ -208,14 +208,14 @@ def _make_train_step(
         now = LoopMetrics.single_from_model_output(loss=loss, logits=logits, labels=labels)
         new = {"params": params, "stats": stats, "opt": opt, "metrics": state["metrics"].merge(now)}
         if config.ema_decay:
-            # Early on a shorter memory, or the first random weights would linger.
+            # A shorter memory early on, so that the random initial weights do not persist.
             share = 1 - jnp.minimum(config.ema_decay, (1.0 + number) / (10.0 + number))
             moved = {"params": params, "stats": stats}
             with jax.named_scope("optimiser"):
                 new["ema"] = optax.incremental_update(moved, state["ema"], share)
         with jax.named_scope("optimiser"):
-            # Whether the new parameters are finite is looked at where they are saved, see `Loop`:
-            # to read all of them in every step takes a third of the optimiser's time on a TPU.
+            # `Loop` checks that the new parameters are finite when it saves them: to read all of
+            # them in every step takes a third of the optimiser's time on a TPU.
             finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(grads))
             old = {name: state[name] for name in new}
             new = jax.tree.map(lambda after, before: jnp.where(finite, after, before), new, old)
@@ -241,14 +241,14 @@ def _count_nonfinite(counts: dict[str, jax.Array], finite: jax.Array) -> dict[st
 
 
 def _compiled_part(config: ml_collections.ConfigDict) -> ml_collections.FrozenConfigDict:
-    """The fields that a step is made of; hashable, so that equal ones share a compiled step."""
+    """Return the config fields compiled into a step; hashable, so equal ones share a step."""
     fields = config.to_dict()
     compiled = {name: fields[name] for name in COMPILED_FIELDS}
-    # How many squares an image holds.
+    # Number of squares in an image.
     compiled["data"] = {"resize": fields["data"]["resize"]}
     return ml_collections.FrozenConfigDict(compiled)
 
 
 def inference_variables(state: State) -> Variables:
-    """The weights to predict with: the moving average where there is one."""
+    """Return the weights for prediction: the moving average if there is one."""
     return state.get("ema") or {"params": state["params"], "stats": state["stats"]}

@@ -1,4 +1,4 @@
-"""Where numbers go during training: `metrics.jsonl` and TensorBoard event files."""
+"""Writers of training metrics: `metrics.jsonl` and TensorBoard event files."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from cervix_jax import distributed
 from cervix_jax.files.atomic import write_text
 
-# tensorboardX imports PyTorch where it finds it, for seconds and for nothing that is used here.
+# tensorboardX imports PyTorch if installed, which takes seconds and is not used here.
 _HIDDEN = "torch" not in sys.modules
 if _HIDDEN:
     sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
@@ -21,28 +21,28 @@ finally:
     if _HIDDEN:
         del sys.modules["torch"]
 
-# Protobuf makes the classes of a file when it is imported, where no type checker sees them.
+# Protobuf creates the classes of a file at import, invisible to type checkers.
 _PROTO: Any = event_pb2
 
 Scalars = dict[str, float]
 
 
 class MetricWriter(Protocol):
-    """What the training loop writes to (method names as in clu.metric_writers)."""
+    """The interface of a metric writer (method names as in clu.metric_writers)."""
 
     def write_scalars(self, step: int, scalars: Scalars) -> None:
         """Write the values of one step."""
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """Write buffered values and close."""
 
 
 class JsonLinesWriter:
-    """One JSON object a line, each with its `step`; the record that tests and plots read.
+    """One JSON object per line, each with its `step`; tests and plots read this file.
 
     Args:
       path: the file.
-      after_step: lines of later steps are dropped, since a resumed run writes them again.
+      after_step: lines of later steps are removed, since a resumed run writes them again.
     """
 
     def __init__(self, path: Path, *, after_step: int):
@@ -51,7 +51,7 @@ class JsonLinesWriter:
         self._file = path.open("a", encoding="utf-8")
 
     def write_scalars(self, step: int, scalars: Scalars) -> None:
-        """Append one line and hand it to the operating system."""
+        """Append one line and flush it to the operating system."""
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         self._file.flush()
 
@@ -63,12 +63,12 @@ class JsonLinesWriter:
 class TensorBoardWriter:
     """Event files, without TensorFlow.
 
-    Each call writes to the file before it returns: a thread would keep what it fails with to
-    itself, and a full disk would fill its queue until the caller hangs.
+    Each call writes to the file before it returns. A background thread would hide its errors, and a
+    full disk would fill its queue until the caller hangs.
 
     Args:
-      folder: where the event files go.
-      after_step: TensorBoard is told to forget later steps of an earlier start.
+      folder: folder of the event files.
+      after_step: TensorBoard discards later steps of an earlier start.
     """
 
     def __init__(self, folder: Path, *, after_step: int):
@@ -95,24 +95,24 @@ class TensorBoardWriter:
 
 
 class MultiWriter:
-    """Hands everything to each of several writers."""
+    """Passes everything to each of several writers."""
 
     def __init__(self, *writers: MetricWriter):
         self._writers = writers
 
     def write_scalars(self, step: int, scalars: Scalars) -> None:
-        """Write to all."""
+        """Write to all writers."""
         for writer in self._writers:
             writer.write_scalars(step, scalars)
 
     def close(self) -> None:
-        """Close all."""
+        """Close all writers."""
         for writer in self._writers:
             writer.close()
 
 
 def make_writer(workdir: Path, *, after_step: int) -> MetricWriter:
-    """The writers of a run that has got to `after_step`; only the first process writes."""
+    """Return the writers of a run at step `after_step`; only the first process writes."""
     if not distributed.is_main_process():
         return MultiWriter()
     return MultiWriter(
@@ -122,7 +122,7 @@ def make_writer(workdir: Path, *, after_step: int) -> MetricWriter:
 
 
 def read_json_lines(path: Path) -> list[dict]:
-    """Rows of a JSON-lines file; a line cut short by a crash is left out, no file is no rows."""
+    """Return the rows of a JSON-lines file; skips a truncated last line; no file gives no rows."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:

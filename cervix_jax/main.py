@@ -4,13 +4,14 @@ r"""Train a network, validate it every epoch, and evaluate the best checkpoint o
   python -m cervix_jax.main --config=configs/rcan.py:sipakmed/single_cell \
       --config.data.manual_dir=/path/to/SIPaKMeD --workdir=runs/rcan
 
-The first example needs no data. Repeating a command resumes its run, or reports that the run is
-finished. The configs are rcan, densenet121, resnet50, ran92, efficientnet_lite0, transfer_herlev
-and nuclei. `configs/NAME.py` selects the packaged config unless the working directory has a file of
-that name. The text after the colon selects the data set. Set any field with
---config.<field>=<value>; --help together with --config lists all fields. Exit code 75 means that
-the run was saved and stopped by SIGTERM, or that another process of the run ended; repeat the
-command to resume.
+The first example trains on drawn images and needs no data set. An epoch is one pass over the
+training images, a checkpoint the saved state of a run. Repeating a command with the same --workdir
+resumes its run, or reports that the run is finished. The configs are rcan, densenet121, resnet50,
+ran92, efficientnet_lite0, transfer_herlev and nuclei. `configs/NAME.py` is read from the working
+directory if it exists there, else from the package. The text after the colon selects the data set.
+Set any field with --config.<field>=<value>; --help together with --config lists all fields. Exit
+code 75 means that the run was saved after SIGTERM, or stopped because another of its processes
+ended; repeat the command with that --workdir to resume.
 """
 
 import datetime
@@ -36,7 +37,7 @@ from cervix_jax.training.loop import NonFiniteLossError
 from cervix_jax.training.run import train_and_evaluate
 
 GROUPS = {
-    "The run": ["config", "workdir", "hook", "profile"],
+    "The run": ["config", "workdir", "hook", "profile", "progress"],
     "Several processes (detected automatically under Slurm, Open MPI and on Cloud TPU)": [
         "distributed", "coordinator_address", "num_processes", "process_id",
     ],
@@ -134,17 +135,17 @@ def define_flags() -> None:
         "hook",
         "",
         "Function that receives the metrics of every epoch, as <module>:<function>, or the name of "
-        "a hook of an installed package.",
+        "an entry point in the group cervix_jax.hooks of an installed package; default none.",
     )
     flags.DEFINE_string(
         "profile",
         "",
-        "Training steps to profile, as <first>:<last>; the TensorBoard profile is written to "
-        "<workdir>/profile.",
+        "Training steps to time, as <first>:<last>; the TensorBoard profile is written to "
+        "<workdir>/profile; default none.",
     )
     flags.DEFINE_enum(
         "distributed", "auto", distributed.MODES,
-        "Connection of several processes: on, off, or auto, which connects them under Slurm and "
+        "Connect the processes of a run (jax.distributed); auto: under Slurm and "
         "Open MPI, on Cloud TPU and if --coordinator_address or JAX_COORDINATOR_ADDRESS is set.",
     )  # fmt: skip
     flags.DEFINE_string(

@@ -63,7 +63,11 @@ def _summary(dataset: catalog.Dataset, seconds: float) -> str:
 
 def define_flags() -> None:
     """Define the flags of this command."""
-    dataset_flags("Data set, e.g. sipakmed/single_cell; required.")
+    dataset_flags(
+        "Data set: sipakmed/single_cell, sipakmed/multi_cell, sipakmed/multi_cell_masked, "
+        "herlev/default, cric/cell, cric/field, cervix_phantom/single_cell, ...; docs/data.md "
+        "describes them; required."
+    )
     flags.DEFINE_string("manual_dir", "", "Folder with the downloaded and unpacked files.")
     flags.DEFINE_string(
         "data_dir", "", "Folder for prepared data sets; default ~/tensorflow_datasets."

@@ -1,6 +1,7 @@
 """Train on Cloud TPU: `python launch/tpu.py up|sync|run|status|logs|down|babysit`.
 
-Requires only `gcloud` and Python. `--dry_run` prints the commands instead of running them. Exit
+`python launch/tpu.py <command> --help` lists the flags of a command. Requires only `gcloud` and
+Python. `--dry_run` prints the commands instead of running them. Exit
 codes: 0 done, 1 failed, 2 invalid input, 130 Ctrl-C (machines and training continue).
 """
 
@@ -105,7 +106,7 @@ class Launch:
         )  # fmt: skip
 
     def status(self) -> int:
-        """Print the state of the request, the machines and the programs, and list other slices."""
+        """Print the state of the request, its hosts and their training; list other slices."""
         print(f"request: {self.queue_state() or 'none'}")
         node = self.node_state()
         print(f"machines: {node or 'none'}")
@@ -116,7 +117,7 @@ class Launch:
         return 0
 
     def logs(self) -> int:
-        """Print the end of one host's log; --follow also prints new lines."""
+        """Print the end of one host's log (default: host 0); --follow also prints new lines."""
         lines = ["tail", "-n", "100", *(["-F"] if self.args.follow else [])]
         command = [*lines, f"{HOME}/worker.log"]
         self.runner.run(self.slice.on_hosts(command, worker=self.args.worker))

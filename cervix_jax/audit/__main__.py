@@ -3,9 +3,11 @@
   python -m cervix_jax.audit --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
   python -m cervix_jax.audit --workdir=runs/rcan
 
-A shortcut is a feature, such as colour or image size, that predicts the class without the cell.
-With `--dataset` the command writes `audit.json`, `baselines.png` and the groups as `images.csv` to
-`--out`. With `--workdir` it writes `audit.json` and `changes.png` to `<workdir>/audit`.
+Leakage means related images in training and test. A shortcut is a feature, such as colour or image
+size, that predicts the class although it does not describe the cell. With `--dataset` the command
+writes `audit.json`, `baselines.png` (accuracy from shortcuts alone) and `images.csv` (the group of
+every image; groups that share an image are merged) to `--out`. With `--workdir` it writes
+`audit.json` and `changes.png` (accuracy on changed images, e.g. grey ones) to `<workdir>/audit`.
 """
 
 from pathlib import Path
@@ -27,9 +29,11 @@ from cervix_jax.errors import InputError
 from cervix_jax.files.paths import require_place_for_folder, user_path
 
 GROUPS = {
-    "What to audit": ["dataset", "workdir", "step", "out"],
+    "What to audit": ["dataset", "workdir", "step"],
+    "Output": ["out", "progress"],
     "Data": ["manual_dir", "data_dir", "class_map", "setting", "check_counts"],
     "Splits of --dataset": ["protocol", "folds", "seed"],
+    "Method": ["trees", "max_distance", "jobs"],
 }
 
 
@@ -93,15 +97,24 @@ def define_flags() -> None:
         "out", "", "Output folder; default: runs/audit-<data set>, or <workdir>/audit."
     )
     flags.DEFINE_enum(
-        "protocol", "cluster", PROTOCOLS, "Split protocol to examine in detail, see docs/data.md."
+        "protocol",
+        "cluster",
+        PROTOCOLS,
+        "Split protocol to examine in detail; docs/data.md describes all. paper: the split by file "
+        "name of Wang et al. 2021 (arXiv 2106.00557).",
     )
     flags.DEFINE_integer("folds", 5, "Number of folds of every protocol.", lower_bound=2)
     flags.DEFINE_integer("seed", 0, "Seed of the splits.", lower_bound=0)
-    flags.DEFINE_integer("trees", TREES, "Number of trees of each random forest.", lower_bound=1)
+    flags.DEFINE_integer(
+        "trees",
+        TREES,
+        "Number of trees of each random forest that predicts the class from shortcuts.",
+        lower_bound=1,
+    )
     flags.DEFINE_integer(
         "max_distance",
         MAX_DISTANCE,
-        "Maximum number of differing bits, of 256, between near duplicates.",
+        "Maximum number of differing bits between the 256-bit image hashes of near duplicates.",
         lower_bound=0,
         upper_bound=HASH_BITS,
     )

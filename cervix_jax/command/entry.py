@@ -45,7 +45,7 @@ def listing() -> str:
             "",
             *rows,
             "",
-            "cervix <command> --help lists the flags of a command. A first run that needs no data:",
+            "cervix <command> --help lists the flags of a command. A first run, on drawn images:",
             "  cervix main --config=configs/rcan.py",
         ]
     )

@@ -8,7 +8,11 @@ flags.disclaim_key_flags()  # flags defined here belong to the command that call
 
 RUN_FLAGS = {
     "workdir": ("", "Folder of the run."),
-    "step": ("best", "Checkpoint to load: best, latest, or a step number."),
+    "step": (
+        "best",
+        "Checkpoint (saved weights) to load: best on the validation images, latest, or a step "
+        "number.",
+    ),
     "manual_dir": ("", "Folder with the raw files; default as in the run's config."),
     "data_dir": ("", "Folder with prepared data; default as in the run's config."),
 }
@@ -41,7 +45,7 @@ def progress_flag() -> None:
             "progress",
             "bar",
             progress.MODES,
-            "Progress on standard error: bars, JSON events (one a line), or none.",
+            "Progress on standard error: bars, JSON events (one per line), or none.",
         )
 
 
@@ -63,7 +67,10 @@ def dataset_flags(text: str, name: str = "dataset") -> None:
     """
     flags.DEFINE_string(name, "", text)
     flags.DEFINE_multi_string(
-        "setting", [], f"Setting of the data set of --{name} as name=value, e.g. confounding=1."
+        "setting",
+        [],
+        f"Setting of the data set that --{name} names, as <name>=<value>, e.g. confounding=1 for "
+        "cervix_phantom; docs/config.md lists all.",
     )
     flags.DEFINE_bool(
         "check_counts",

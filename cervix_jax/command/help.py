@@ -44,7 +44,7 @@ def usage(groups: Mapping[str, Sequence[str]], config: Any = None) -> str:
 def _describe(flag: flags.Flag) -> str:
     boolean = flag.parser is not None and flag.parser.flag_type() == "bool"
     name = f"--[no]{flag.name}" if boolean else f"--{flag.name}"
-    text = " ".join((flag.help or "").split())
+    text = " ".join((flag.help or "").split()).replace("<|", "<", 1)  # an empty choice
     if isinstance(flag, flags.MultiFlag):  # replaces the text that absl appends after a full stop
         text = text.removesuffix(_REPEATED).rstrip(".") + "; may be repeated."
     if flag.default not in (None, "", []) and not boolean:

@@ -1,12 +1,13 @@
-r"""Compile a config's programs for a TPU, without one: memory, cycles, messages and time.
+r"""Estimate memory, time and communication of a config on a TPU, without having a TPU.
 
   python -m cervix_jax.compile --config=configs/rcan.py:sipakmed/single_cell --topology=v5e:2x4 \
       --batch_size=256 --programs=train --out=rcan_v5e.json
 
-The command requires the extra `tpu` (pip install 'cervix_jax[tpu]') but no TPU and no data. It
-reports whether training, evaluation, prediction, integrated gradients and the exported program fit
-into a chip's memory, and estimates their time. docs/accelerators.md explains every line. A large
-model takes minutes per program. Set any field with --config.<field>=<value>.
+The command compiles the config's programs for the TPU. It requires the extra `tpu` (pip install
+'cervix_jax[tpu]') but no TPU and no data. It reports whether training, evaluation, prediction,
+integrated gradients and the exported program fit into a chip's memory, and estimates their time.
+docs/accelerators.md explains every line of the output. A large model takes minutes per program. Set
+any field with --config.<field>=<value>.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from cervix_jax.files.atomic import replacing, write_json
 GROUPS = {
     "Programs": ["config", "programs", "batch_size", "num_classes"],
     "Chips": ["topology"],
-    "Results": ["largest_batch", "out", "texts"],
+    "Results": ["largest_batch", "out", "texts", "progress"],
 }
 
 
@@ -75,11 +76,15 @@ def define_flags() -> None:
     flags.DEFINE_integer("num_classes", 0, "Number of classes; 0 uses that of the data set.")
     flags.DEFINE_enum(
         "largest_batch", "estimate", LARGEST,
-        "Method to find the largest batch that fits: estimated from the first compilation, "
-        "verified with further compilations, or none.",
+        "Method to find the largest batch that fits; estimate: from the first compilation; "
+        "verify: with further compilations.",
     )  # fmt: skip
-    flags.DEFINE_string("out", "", "JSON file for the complete results.")
-    flags.DEFINE_string("texts", "", "Folder for the compiled programs, <program>.hlo.gz.")
+    flags.DEFINE_string("out", "", "JSON file for the complete results; default none.")
+    flags.DEFINE_string(
+        "texts",
+        "",
+        "Folder for the optimised HLO text of each program, <program>.hlo.gz; default none.",
+    )
     flags.mark_flag_as_required("config")
 
 

@@ -91,7 +91,8 @@ FIELDS: dict[str, Setting] = {
         "stretch",
         "Method to make an image square: stretch changes the aspect ratio, crop takes the central "
         "square, pad fills with the border colour, scale resamples to data.microns_per_pixel and "
-        "then crops or fills; two methods joined by + give the model both squares",
+        "then crops or fills; two methods joined by + give the model two "
+        "inputs, whose features are combined",
         choices=_table("data.decode", "RESIZE_MODES"),
     ),
     "data.microns_per_pixel": Setting(
@@ -106,10 +107,11 @@ FIELDS: dict[str, Setting] = {
     ),
     "split.protocol": Setting(
         "cluster",
-        "Method to assign images to train, val and test: paper is the paper's split by file name, "
-        "paper_clusters the same for whole groups, random ignores groups, cluster keeps each group "
-        "in one split, joined also keeps groups together that share an image, block assigns "
-        "contiguous group numbers",
+        "Method to assign images to train, val and test: paper is the split by file name "
+        "of Wang et al. 2021 (arXiv 2106.00557), paper_clusters the same for whole groups, random "
+        "ignores groups, cluster keeps each group (e.g. the cells of one field) in one split, "
+        "joined also keeps groups together that share an image, block gives each split contiguous "
+        "group numbers",
         choices=_table("data.splits", "PROTOCOLS"),
     ),
     "split.fold": Setting(
@@ -124,17 +126,22 @@ FIELDS: dict[str, Setting] = {
     ),
     "cross_validation.seeds": Setting(
         0,
-        "Number of seeds per fold in a cross-validation over all folds, counted from seed; 0 "
-        "trains one fold only",
+        "Number of seeds per fold (seed, seed + 1, ...) in a cross-validation over all folds; 0 "
+        "trains split.fold only",
         0,
         10_000,
     ),
     "model.name": Setting(
-        "", "Model architecture", choices=_table("models", "known_names"), open=True
+        "",
+        "Model architecture; rcan is the residual channel attention network of Wang et al. 2021, "
+        "ran92 the Residual Attention Network-92",
+        choices=_table("models", "known_names"),
+        open=True,
     ),
     "model.attention": Setting(
         "",
-        "Position of the channel attention: none, last_layer (in RCAN's last dense layer), blocks "
+        "Position of the channel attention: none, last_layer (in the last layer of RCAN's last "
+        "dense block), blocks "
         "(after every dense block of RCAN), head (on EfficientNet's last stage); empty "
         "uses the default of the architecture",
         choices=_table("models", "known_attentions"),
@@ -145,7 +152,8 @@ FIELDS: dict[str, Setting] = {
     ),
     "model.init_from": Setting(
         "",
-        "Source of the initial weights: a file, package:<module>, hf:<repository> or the workdir "
+        "Source of the initial weights: a file, package:<installed package of weights>, "
+        "hf:<repository> or the workdir "
         "of a run; empty uses random weights",
     ),
     "model.remat": Setting(
@@ -153,8 +161,8 @@ FIELDS: dict[str, Setting] = {
     ),
     "model.norm_groups": Setting(
         0,
-        "Number of images per batch normalisation group in training (not the number of groups); 0 "
-        "normalises over the whole batch",
+        "Number of images per group of ghost batch normalisation in training (not the number of "
+        "groups); 0 normalises over the whole batch",
         0,
         MANY,
     ),
@@ -167,7 +175,8 @@ FIELDS: dict[str, Setting] = {
     "model.normalization": Setting(
         "imagenet",
         "Normalisation of the input colours, which must match the initial weights; +reinhard first "
-        "shifts the mean and standard deviation of each image's optical density to a reference",
+        "matches the mean and standard deviation of each image's optical density (-log intensity) "
+        "to a reference",
         choices=_table("data.normalization", "normalization_names"),
     ),
     "optimizer.name": Setting("adamw", "Optimiser", choices=OPTIMIZERS),

@@ -4,14 +4,16 @@
   python -m cervix_jax.evaluate --workdir=runs/rcan --split=val --tta
   python -m cervix_jax.evaluate --workdir=runs/rcan --on=hospital_b/
   python -m cervix_jax.evaluate --predictions=predicted.csv --labels=labels.csv
-  python -m cervix_jax.evaluate --predictions=predicted.csv --split_file=sipakmed_cells-block.csv
+  python -m cervix_jax.evaluate --predictions=predicted.csv --split_file=splits.csv
   python -m cervix_jax.evaluate --compare runs/rcan runs/densenet121
   python -m cervix_jax.evaluate --ensemble runs/a runs/b --out=runs/joined
 
-Writes `evaluate/<split>.json`, `<split>_predictions.csv` and pictures. If validation predictions of
-the same weights exist there, it also writes `<split>_decisions.json`. `--on` evaluates a run on
-other images, reports which of them the run was trained or validated on, and writes
-`external/<name>/`. `--compare` compares runs. `--ensemble` evaluates several runs as one.
+The command writes `<split>.json`, `<split>_predictions.csv` and pictures to `<workdir>/evaluate`.
+It reports leakage: related images in training and test. With validation predictions of the same
+checkpoint (`--split=val`) it also writes `<split>_decisions.json`: calibration, conformal sets and
+decision thresholds, measured on the test images. `--on` evaluates a run on other images, reports
+which of them the run was trained or validated on, and writes `external/<name>/`. `--compare`
+compares runs. `--ensemble` evaluates several runs as one.
 """
 
 from pathlib import Path
@@ -40,8 +42,9 @@ from cervix_jax.statistics.outliers import SCORES
 
 SOURCES = ("workdir", "predictions", "compare", "ensemble")
 GROUPS = {
-    "What to evaluate": [*SOURCES, "on", "name", "labels", "split", "step", "out", "excel"],
-    "How": ["tta", "adapt", "aggregate", "outliers", "validation", "split_file"],
+    "What to evaluate": [*SOURCES, "on", "name", "labels", "split", "step"],
+    "How to evaluate": ["tta", "adapt", "aggregate", "outliers", "validation", "split_file"],
+    "Output": ["out", "excel", "progress"],
     "Data": ["class_map", "manual_dir", "data_dir", "setting", "check_counts"],
 }
 
@@ -186,7 +189,7 @@ def define_flags() -> None:
     class_map_flag()
     dataset_flags(
         "With --workdir: labelled images to evaluate the run on: a data set, a folder of class "
-        "folders, a CSV of path, label and group, or a table of predict with --labels.",
+        "folders, a CSV of path, label and group, or a table that `predict` wrote, with --labels.",
         name="on",
     )
     flags.DEFINE_string(
@@ -195,7 +198,11 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "labels", "", "Labels for a table of predictions: a CSV of path, label and optional group."
     )
-    flags.DEFINE_bool("excel", False, "Start CSV files with the byte order mark that Excel needs.")
+    flags.DEFINE_bool(
+        "excel",
+        False,
+        "Start CSV files with a byte order mark, so that Excel shows special characters.",
+    )
     flags.DEFINE_enum("split", "test", SPLITS, "Split to evaluate.")
     flags.DEFINE_bool(
         "tta", False, "Test-time augmentation: average over 8 rotated and mirrored views."
@@ -205,7 +212,7 @@ def define_flags() -> None:
         None,
         list(WAYS),
         "Test-time adaptation: batch normalisation statistics from all evaluated images, or from "
-        "each group.",
+        "each group; default none.",
     )
     flags.DEFINE_string(
         "predictions",
@@ -215,12 +222,14 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "validation",
         "",
-        "With --predictions: CSV of validation predictions to fit temperature and thresholds on.",
+        "With --predictions: CSV of validation predictions, to fit the calibration temperature and "
+        "decision thresholds.",
     )
     flags.DEFINE_string(
         "split_file",
         "",
-        "With --predictions: split file that lists the test images, see docs/benchmark.md.",
+        "With --predictions: split file that lists the test images, e.g. "
+        "benchmarks/splits/sipakmed_cells-block.csv, see docs/benchmark.md.",
     )
     flags.DEFINE_string(
         "compare", None, "Runs, cross-validations or CSV files to compare: --compare A B C."
@@ -228,19 +237,22 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "ensemble",
         None,
-        "Runs to average (same folds, e.g. seeds) and to join over folds: --ensemble A B C.",
+        "Runs to combine: predictions are averaged over runs of the same fold (e.g. seeds) and "
+        "joined over folds: --ensemble A B C.",
     )
     flags.DEFINE_string("out", "", "With --ensemble and --compare: output folder.")
     flags.DEFINE_enum(
         "aggregate",
         None,
         list(RULES),
-        "Also evaluate groups (clusters, slides): rule that combines the images of a group.",
+        "Also evaluate groups of images, e.g. the cells of a field: rule that combines the images "
+        "of a group; default none.",
     )
     flags.DEFINE_string(
         "outliers",
         "",
-        "CSV of this model's predictions on out-of-distribution images, to test their detection.",
+        "CSV of this model's predictions on out-of-distribution images, to measure how well "
+        "confidence and energy detect them.",
     )
 
 

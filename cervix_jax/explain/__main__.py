@@ -1,13 +1,15 @@
-"""Explain a run: attribution maps of the pixels that its predictions depend on, with measures.
+"""Draw attribution maps, the pixels that a run's predictions depend on; measure their quality.
 
   python -m cervix_jax.explain --workdir=runs/rcan
   python -m cervix_jax.explain --workdir=runs/rcan --method=saliency,grad_cam --images=16
 
-The command writes these files to `<workdir>/explain`: `index.html` (a page of the sheets, measures
-and settings), `maps/<method>.npz` (raw, signed maps), `sheets/<method>.png`, `measures.json`,
-`measures.csv` and `figure.png` (the paper's figure). If the model has channel attention, it also
-writes `channel_attention.csv` and `channel_attention.png`. A second call skips finished files. With
-`--dataset`, the command explains images of another data set and measures where the maps lie.
+The command writes these files to `<workdir>/explain`: `index.html` (a page of all the following),
+`maps/<method>.npz` (raw, signed maps), `sheets/<method>.png` (images beside their maps),
+`measures.json`, `measures.csv` and `figure.png` (as in the figure of Wang et al. 2021, arXiv
+2106.00557). If the model weights its channels (channel attention), it also writes
+`channel_attention.csv` and `channel_attention.png`. A second call skips finished files. With
+`--dataset`, the command explains images of another data set and measures the share of the
+attribution on the nuclei. docs/explanations.md describes all methods and measures.
 
 Fields of view and slides, one map for each cell and one for the whole field:
 
@@ -15,7 +17,7 @@ Fields of view and slides, one map for each cell and one for the whole field:
   python -m cervix_jax.explain --workdir=runs/rcan --fields=cervix_phantom/multi_cell
 
 The first command explains cells of the table that `predict --field=cells` wrote. The second command
-measures the share of the relevance on nuclei that experts marked in the fields of a data set.
+measures the share of the attribution on the marked nuclei in the fields of a data set.
 """
 
 from typing import Any, Literal, get_args
@@ -34,7 +36,7 @@ from cervix_jax.runs.run import Run, load_run
 
 KNOWN = "known"
 GROUPS = {
-    "The run": ["workdir", "step", "out", "overwrite", "compare"],
+    "The run": ["workdir", "step", "out", "overwrite", "compare", "progress"],
     "Images": [
         "split", "images", "target", "dataset", "setting", "check_counts", "class_map",
         "manual_dir", "data_dir",
@@ -215,19 +217,27 @@ def define_flags() -> None:
     run_flags(required=True)
     class_map_flag()
     flags.DEFINE_string("out", "", "Folder to write to; default <workdir>/explain.")
-    flags.DEFINE_bool("overwrite", False, "Replace existing results of other settings.")
+    flags.DEFINE_bool("overwrite", False, "Replace existing results made with other flags.")
     flags.DEFINE_string("compare", "", "Folder of a second run to show in figure.png.")
 
-    flags.DEFINE_enum("split", "test", SPLITS, "Split whose images are explained.")
+    flags.DEFINE_enum(
+        "split", "test", SPLITS, "Part of the data (split) whose images are explained."
+    )
     flags.DEFINE_integer("images", 64, "Number of images to explain; 0 means all.", lower_bound=0)
     flags.DEFINE_enum("target", "predicted", get_args(Target), "Class whose score is explained.")
     dataset_flags("Another data set to explain, e.g. herlev/default.")
 
-    flags.DEFINE_string("method", "", "Attribution methods, separated by commas, or all; default "
-                        "all except RISE and variants of other methods.")  # fmt: skip
-    flags.DEFINE_enum("output", "logit", get_args(Output), "Score to explain.")
+    flags.DEFINE_string(
+        "method", "",
+        f"Attribution methods, separated by commas, or all: {', '.join(registry.EXPLANATIONS)}; "
+        "default all except "
+        f"{', '.join(n for n in registry.EXPLANATIONS if n not in registry.QUICK)}.",
+    )  # fmt: skip
+    flags.DEFINE_enum("output", "logit", get_args(Output),
+                      "Score to explain; logit: the class score before softmax.")  # fmt: skip
     flags.DEFINE_enum("baseline", "white", get_args(registry.Baseline),
-                      "Baseline of integrated gradients, occlusion and RISE.")  # fmt: skip
+                      "Baseline, the image without information, of integrated gradients, occlusion "
+                      "and RISE.")  # fmt: skip
     flags.DEFINE_integer(
         "steps",
         default("integrated_gradients", "steps"),
@@ -237,31 +247,35 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "samples",
         default("smooth_grad", "samples"),
-        "Samples of SmoothGrad and of expected gradients for each image.",
+        "Random repetitions of SmoothGrad and expected gradients for each image.",
         lower_bound=1,
     )
     flags.DEFINE_integer(
         "masks", default("rise", "samples"), "Random masks of RISE for each image.", lower_bound=1
     )
     flags.DEFINE_integer("window", 0, "Side of the square that occlusion covers, in pixels of the "
-                         "input; 0 means a quarter of the image.", lower_bound=0)  # fmt: skip
+                         "input; 0 means a quarter of the side.", lower_bound=0)  # fmt: skip
     flags.DEFINE_string(
         "feature_map",
         default("grad_cam", "feature_map"),
-        "Feature map for Grad-CAM and its variants; auto takes the deepest of at least 7 x 7.",
+        "Layer for Grad-CAM and its variants; auto: the deepest with at least 7 x 7 positions.",
     )
     flags.DEFINE_integer("seed", 0, "Random seed of maps and measures.", lower_bound=0)
     flags.DEFINE_integer("batch_size", 32, "Images in one batch.", lower_bound=1)
 
-    flags.DEFINE_bool("measures", True, "Measure the quality of the maps.")
+    flags.DEFINE_bool(
+        "measures", True, "Measure the quality of the maps, e.g. by insertion and deletion."
+    )
     for name, text, least in (
         ("perturbed_images", "Maximum number of images for insertion, deletion, ROAD and "
          "infidelity.", 0),
-        ("repeated_images", "Maximum number of images for sensitivity, parameter randomisation and "
-         "random logit.", 0),
+        ("repeated_images", "Maximum number of images for max-sensitivity, parameter randomisation "
+         "and the random-logit test (map of another class).", 0),
         ("curve_steps", "Steps of the insertion and deletion curves.", 1),
-        ("infidelity_samples", "Random perturbations of each image for infidelity.", 1),
-        ("sensitivity_samples", "Slightly changed copies of each image for sensitivity.", 1),
+        ("infidelity_samples", "Random perturbations of each image for infidelity (error of the "
+         "score change that a map predicts).", 1),
+        ("sensitivity_samples", "Slightly changed copies of each image for max-sensitivity "
+         "(largest change of the map).", 1),
     ):  # fmt: skip
         flags.DEFINE_integer(name, getattr(effort, name), text, lower_bound=least)
     flags.DEFINE_float("nucleus_radius", 12.0, "Radius of the disc around a nucleus that is marked "
@@ -278,21 +292,23 @@ def _define_field_flags() -> None:
     from cervix_jax.explanations.cells import FIELD_CELLS
 
     flags.DEFINE_string("cells", "", "Table of cells that predict --field=cells wrote.")
-    flags.DEFINE_string("cell", "", "Numbers of cells in --cells, separated by commas; default the "
+    flags.DEFINE_string("cell", "", "Cells to explain, by their number in --cells; default the "
                         "16 cells of each field most likely to be abnormal.")  # fmt: skip
-    flags.DEFINE_string("slide", "", "Path or file name of one field in --cells; default all "
-                        "fields.")  # fmt: skip
-    flags.DEFINE_string("fields", "", "Data set of fields with marked nuclei, on which relevance "
-                        "is measured, e.g. cervix_phantom/multi_cell.")  # fmt: skip
+    flags.DEFINE_string("slide", "", "Path or file name of one field or slide in --cells; default "
+                        "all.")  # fmt: skip
+    flags.DEFINE_string("fields", "", "Data set of fields with marked nuclei, on which the share "
+                        "of the attribution is measured, e.g. "
+                        "cervix_phantom/multi_cell.")  # fmt: skip
     flags.DEFINE_string("detector", KNOWN, "Detector of the cells in --fields: known uses the "
-                        "marked nuclei; other values as for predict.")  # fmt: skip
+                        "marked nuclei; nuclei, blobs or a workdir as in predict.")  # fmt: skip
     flags.DEFINE_integer("max_fields", 0, "Maximum number of fields; 0 means all.", lower_bound=0)
     flags.DEFINE_string("class", "", "Class to explain; default the predicted class of each cell, "
                         "and for a field the most severe class found in it.")  # fmt: skip
-    flags.DEFINE_float("mpp", 0.0, "Scale of the fields in micrometres a pixel; 0 means the value "
-                       "in the file or of the data set.", lower_bound=0)  # fmt: skip
+    flags.DEFINE_float("mpp", 0.0, "Pixel size of the fields in micrometres; 0: from the file, "
+                       "else from the data set.", lower_bound=0)  # fmt: skip
     flags.DEFINE_float("crop", 0.0, "Side of the square around each cell, in pixels of the field; "
-                       "0 means the run's field of view.", lower_bound=0)  # fmt: skip
+                       "0: the physical area that the run's training images cover.",
+                       lower_bound=0)  # fmt: skip
     flags.DEFINE_integer("field_cells", FIELD_CELLS, "Maximum number of cells in a field's map, "
                          "most likely abnormal first; 0 means all.", lower_bound=0)  # fmt: skip
 

@@ -2,9 +2,10 @@
 
   python -m cervix_jax.export --workdir=runs/rcan --out=rcan
 
-The folder `--out` then holds the program (`model.stablehlo`, which maps any number of uint8 images
-to probabilities on CPU, CUDA and TPU), `weights.safetensors`, `card.json` and a model card,
-`README.md`. `examples/run_exported.py` runs the program.
+The folder `--out` then holds the program (`model.stablehlo`, which maps uint8 RGB images [N, S, S,
+3] of the run's image_size S to probabilities on CPU, CUDA and TPU), `weights.safetensors`,
+`README.md` (the model card) and `card.json` (classes, input size and other facts for programs).
+`examples/run_exported.py` runs the program.
 """
 
 from pathlib import Path
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> None:
 def define_flags() -> None:
     """Flags of this command."""
     run_flags("workdir", "step")
-    flags.DEFINE_string("out", "", "Output folder; must be new or empty.")
+    flags.DEFINE_string("out", "", "Output folder, new or empty; required.")
 
 
 if __name__ == "__main__":

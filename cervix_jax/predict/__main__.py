@@ -1,26 +1,29 @@
-"""Classify images with a trained run and write classes and probabilities as a table.
+r"""Classify images with the trained model of a run; write a table of class probabilities.
 
   python -m cervix_jax.predict --workdir=runs/rcan cells/ --out=predictions.csv
-  python -m cervix_jax.predict --workdir=runs/rcan field.png --field=window --out=fields.csv
+  python -m cervix_jax.predict --workdir=runs/rcan field.png --field=window --window=200 \
+      --out=fields.csv
 
-IMAGES are files, folders, quoted patterns, or `-` for a list of paths on standard input. The table
-holds for every image the class, the probabilities and two scores that help to flag
-out-of-distribution images, confidence and energy. If the run was evaluated with validation images,
-the table also holds a conformal set: classes that include the true one with a chosen probability.
-`--html` also writes a page with counts, a histogram of the confidence and thumbnails of the most
-and least certain images and of those with the highest energy.
-`--field=window` and `--field=nuclei` predict whole fields of view: each field gets a row, a heat
-map and a GeoJSON file for QuPath. `--field=cells` detects the cells of fields and whole-slide
-images: the table gets a row for each cell, `<out>_fields.csv` a row for each field or slide, and
-each field or slide gets an HTML page and a GeoJSON file:
+The arguments without a flag are image files, folders, wildcard patterns in quotes ('cells/*.png'),
+or `-` for a list of paths on standard input. The table holds for every image the class, the
+probabilities and two scores that flag images unlike the training images (out of distribution): a
+low confidence, or a high energy (minus the log-sum-exp of the logits). If the run's validation
+images were evaluated (`evaluate --split=val`), the table also holds a conformal set: classes that
+include the true one with the probability --coverage. `--html` also writes a page with counts, a
+histogram of the confidence and thumbnails of the most and least certain images and of those with
+the highest energy. `--field=window` and `--field=nuclei` predict whole fields of view (microscope
+images of many cells): each field gets a row, a heat map and a GeoJSON file for QuPath.
+`--field=cells` detects the cells of fields and whole-slide images: the table gets a row for each
+cell, `cells_fields.csv` (for --out=cells.csv) a row for each field or slide, and each field or
+slide gets an HTML page and a GeoJSON file:
 
   python -m cervix_jax.predict --workdir=runs/cells slide.svs --field=cells --out=cells.csv
 
 `--resume` continues a command that was stopped. Only `--overwrite` replaces existing results.
 
 Several machines can share the images: start the command on each, with `--shard=1/16` to `16/16`.
-Slurm, SkyPilot and Kubernetes set the shard without this flag. The machine that finishes last
-writes the table. If none did, this command writes it:
+Under Slurm, SkyPilot and Kubernetes each machine finds its share (shard) without this flag. The
+machine that finishes last writes the table. If no machine wrote it, this command does:
 
   python -m cervix_jax.predict --merge --out=predictions.csv
 """
@@ -50,7 +53,7 @@ from cervix_jax.statistics.aggregation import RULES
 
 GROUPS = {
     "The run": ["workdir", "step", "batch_size"],
-    "Output": ["out", "html", "resume", "overwrite", "strict", "null", "excel"],
+    "Output": ["out", "html", "resume", "overwrite", "strict", "null", "excel", "progress"],
     "Many machines": ["shard", "merge"],
     "Images": [
         "coverage", "calibrated", "group", "aggregate", "overlay", "method", "feature_map",
@@ -121,7 +124,12 @@ def main(argv: list[str]) -> int | None:
 def _merge(images: Sequence[str]) -> Predicted:
     """Write the table of the shards; the shards' own command lines decided its contents."""
     args = flags.FLAGS
-    known = {name for names in GROUPS.values() for name in names} - {"merge", "out", "excel"}
+    known = {name for names in GROUPS.values() for name in names} - {
+        "merge",
+        "out",
+        "excel",
+        "progress",
+    }
     given = [f"--{name}" for name in sorted(known) if args[name].present]
     if given or images:
         raise InputError(
@@ -196,13 +204,21 @@ def define_flags() -> None:
         "html", "",
         "HTML page of the images with counts, a histogram and thumbnails; default none.",
     )  # fmt: skip
-    flags.DEFINE_integer("batch_size", 0, "Images per batch; 0 uses the run's eval_batch_size.")
-    flags.DEFINE_bool("excel", False, "Start CSV files with the byte order mark that Excel needs.")
+    flags.DEFINE_integer(
+        "batch_size", 0, "Images per batch; 0: eval_batch_size of the run's config."
+    )
     flags.DEFINE_bool(
-        "null", False, "Paths on standard input end with a zero byte (as from find -print0)."
+        "excel",
+        False,
+        "Start CSV files with a byte order mark, so that Excel shows special characters.",
+    )
+    flags.DEFINE_bool(
+        "null", False, "Paths on standard input end with zero bytes, as `find -print0` writes them."
     )
     flags.DEFINE_bool("resume", False, "Continue a command that was stopped.")
-    flags.DEFINE_bool("overwrite", False, "Replace an existing table or an unfinished part of one.")
+    flags.DEFINE_bool(
+        "overwrite", False, "Replace an existing table, or the partial table of a stopped command."
+    )
     flags.DEFINE_string(
         "shard",
         AUTO,
@@ -218,7 +234,8 @@ def define_flags() -> None:
     )
     flags.DEFINE_float(
         "mpp", 0.0,
-        "Pixel size of the images in micrometres; 0: from the slide file, else from the run's "
+        "Pixel size of the images in micrometres (microns per pixel); 0: from the slide file, "
+        "else from the run's "
         "data set.",
     )  # fmt: skip
     flags.DEFINE_float(
@@ -229,27 +246,33 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "calibrated",
         False,
-        "Calibrate: divide logits by the temperature fitted on validation images.",
+        "Calibrate probabilities: divide logits (class scores) by the temperature fitted on the "
+        "validation images.",
     )
     flags.DEFINE_string(
         "group",
         "",
-        "Also predict groups of images: 'parent' groups by folder; a regular expression takes the "
-        "group's name from its first (capture group).",
+        "Also predict groups of images: 'parent' groups by folder; a regular expression names the "
+        "group by what its first pair of parentheses matches in the path; default: no groups.",
     )
     flags.DEFINE_enum(
         "aggregate",
         ImageOptions.aggregate,
         list(RULES),
-        "Rule that combines the images of a group.",
+        "Rule that combines the images of a group; noisy_or: probability that at least one image "
+        "has the class, normalised over the classes.",
     )
-    flags.DEFINE_string("overlay", "", "Folder for a PNG of each image with its attribution map.")
+    flags.DEFINE_string(
+        "overlay", "",
+        "Folder for a PNG of each image with its attribution map, the pixels that the prediction "
+        "depends on; default none.",
+    )  # fmt: skip
     flags.DEFINE_enum(
         "method", ImageOptions.method, list(OVERLAY_METHODS), "Attribution method of --overlay."
     )
     flags.DEFINE_string(
         "feature_map", ImageOptions.feature_map,
-        "Layer for Grad-CAM, e.g. stage3; auto: the deepest one of at least 7 x 7.",
+        "Layer for Grad-CAM, e.g. stage3; auto: the deepest with at least 7 x 7 positions.",
     )  # fmt: skip
     flags.DEFINE_enum(
         "field", None, KINDS,
@@ -259,11 +282,13 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "detector",
         SHIPPED,
-        f"Cell detector: {SHIPPED} (shipped network), {BLOBS} (without learning), or the workdir "
-        "of a detector run.",
+        f"Cell detector: {SHIPPED} (shipped network), {BLOBS} (blob filter, no network), or the "
+        "workdir of a detector run.",
     )
     flags.DEFINE_float(
-        "min_nucleus", None, "Minimum score of a nucleus, 0 to 1; default: the detector's own."
+        "min_nucleus",
+        None,
+        "Minimum detection score of a nucleus, 0 to 1; default: the threshold of the detector.",
     )
     flags.DEFINE_integer(
         "window",
@@ -279,34 +304,50 @@ def define_flags() -> None:
         "(0 to 255) are skipped as empty background.",
     )  # fmt: skip
     flags.DEFINE_string(
-        "positions", "", "Positions of nuclei: a table of image, x and y, or CRIC's own file."
+        "positions",
+        "",
+        "Positions of nuclei, needed with --field=nuclei: a table of image, x and y in pixels, or "
+        "classifications.csv or .json of CRIC.",
     )
     flags.DEFINE_integer(
         "positions_width",
         0,
-        "Width in pixels of the fields on which positions were marked; 0: the same as here.",
+        "Width in pixels of the fields on which positions were marked; 0: the width of the "
+        "given images.",
     )
     flags.DEFINE_integer(
         "crop",
         0,
-        "Side of the square crop around a nucleus, in pixels of the field; 0: the run's field of "
-        "view.",
+        "Side of the square crop around a nucleus, in pixels of the field; 0: the physical area "
+        "that the run's training images cover.",
     )
-    flags.DEFINE_list("severity", [], "All classes from harmless to worst, separated by commas.")
-    flags.DEFINE_list("abnormal", [], "Classes that count as abnormal in the heat map.")
+    flags.DEFINE_list(
+        "severity", [],
+        "All classes from normal to most severe, separated by commas; default: the order of the "
+        "known class system or data set.",
+    )  # fmt: skip
+    flags.DEFINE_list(
+        "abnormal", [],
+        "Classes that count as abnormal in the heat map, separated by commas; default: those of "
+        "the known class system or data set.",
+    )  # fmt: skip
     flags.DEFINE_float(
         "min_probability",
         FieldOptions.min_probability,
-        "Minimum probability for a class to count as a field's worst finding.",
+        "Minimum probability for a class to count as the most severe class of a field.",
     )
     flags.DEFINE_enum(
         "heatmap",
         FieldOptions.heatmap,
         HEATMAPS,
-        "Content of heat maps; classes: one map per class.",
+        "Content of heat maps; abnormal: one map of the probability of an abnormal class; classes: "
+        "one map per class; auto: abnormal if the abnormal classes are known, else classes.",
     )
     flags.DEFINE_string(
-        "maps", "", "Folder for heat maps or pages, and GeoJSON; default: named after --out."
+        "maps",
+        "",
+        "Folder for heat maps (HTML pages with --field=cells) and GeoJSON files; default: named "
+        "after --out.",
     )
 
 

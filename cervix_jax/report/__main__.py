@@ -5,13 +5,14 @@
   python -m cervix_jax.report --workdir=runs/rcan --checklists=md
   python -m cervix_jax.report --compare runs/rcan runs/densenet121 --out=compare.html
 
-The file describes the model, its data and their leakage. It shows metrics with confidence
-intervals, and correctly and wrongly classified images with explanation maps as overlays. If
-`explain` or `audit` has run, it includes their tables. It fills in the reporting checklists CLAIM
-2024, TRIPOD+AI and STARD-AI as far as the run stores the answers.
+The file describes the model, its data, and leakage between training and test images. It shows
+metrics with confidence intervals, and a gallery of correctly and wrongly classified images with
+attribution maps as overlays. If `explain` or `audit` has run, it includes their tables. It fills in
+those items of the reporting checklists CLAIM 2024, TRIPOD+AI and STARD-AI that the run's files
+answer.
 
-With `--compare` it shows several runs side by side: metrics, differences of the configs, learning
-curves, and paired differences from the first run.
+With `--compare` it shows several runs side by side: metrics, differences between the configs,
+learning curves, and differences in metrics from the first run on the same images.
 """
 
 from pathlib import Path
@@ -27,7 +28,7 @@ from cervix_jax.report.page import CHECKLIST_FORMATS, checklists_beside, write_p
 
 GROUPS = {
     "What to show": ["workdir", "compare", "split", "external", "cases"],
-    "Output": ["out", "checklists"],
+    "Output": ["out", "checklists", "progress"],
     "Data": ["manual_dir", "data_dir"],
 }
 OF_ONE_RUN = ("external", "cases", "checklists", "manual_dir", "data_dir")
@@ -81,7 +82,9 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "external", "", "External validation (evaluate --on) to show instead of the split, by name."
     )
-    flags.DEFINE_integer("cases", 24, "Images in the gallery; 0 omits the gallery.", lower_bound=0)
+    flags.DEFINE_integer(
+        "cases", 24, "Images in the gallery of attribution maps; 0 omits it.", lower_bound=0
+    )
     flags.DEFINE_enum(
         "checklists", "", ["", *CHECKLIST_FORMATS],
         "Format of a separate file with the reporting checklists, for editing: md or csv; default "

@@ -1,12 +1,14 @@
-r"""Train the paper's networks on local data and print the results beside the paper's.
+r"""Train the networks of Wang et al. (2021) and print the results beside the published ones.
 
   python -m cervix_jax.reproduce --sipakmed=/path/to/SIPaKMeD --herlev=/path/to/Herlev
   python -m cervix_jax.reproduce --dry_run
 
-Writes RESULTS.md, results.json and results.png to `--out` after every run, predictions to
+The paper is arXiv 2106.00557; each row of its table is an experiment. The command writes
+RESULTS.md, results.json and results.png to `--out` after every run, predictions to
 `<out>/predictions` and runs to `<out>/runs`. Finished runs are not repeated. A run that is not
-possible is listed with the reason. Several such commands may share an `--out`, each with its own
-rows or all with the same rows: each run is made by one command, and the tables hold all results.
+possible is listed with the reason. Several commands can run in parallel with the same `--out`, with
+the same or different rows: each run is trained by only one of them, and the tables hold all
+results.
 """
 
 import contextlib
@@ -45,7 +47,7 @@ DEFAULT_PROTOCOLS = ["paper", "paper_clusters", "cluster", "block"]
 GROUPS = {
     "Data and weights": ["sipakmed", "herlev", "cric", "data_dir", "densenet121"],
     "What to run": ["only", "protocols", "seeds", "set", "shortcuts"],
-    "Output": ["out", "note", "dry_run"],
+    "Output": ["out", "note", "dry_run", "progress"],
 }
 # Placeholders in the published command for folders and files of this machine.
 PLACES = {
@@ -162,10 +164,12 @@ def _keep_shortcuts(settings: Settings, experiments: list[Experiment]) -> None:
 def define_flags() -> None:
     """Flags of this command."""
     flags.DEFINE_string("out", "runs/reproduce", "Output folder.")
-    flags.DEFINE_string("sipakmed", "", "Folder of SIPaKMeD; default: the manual folder of TFDS.")
-    flags.DEFINE_string("herlev", "", "Folder of Herlev; default: the manual folder of TFDS.")
-    flags.DEFINE_string("cric", "", "Folder of CRIC; default: the manual folder of TFDS.")
-    flags.DEFINE_string("data_dir", "", "Folder of prepared data sets; default: that of TFDS.")
+    flags.DEFINE_string("sipakmed", "", "Folder of SIPaKMeD; default: <data_dir>/downloads/manual.")
+    flags.DEFINE_string("herlev", "", "Folder of Herlev; default: <data_dir>/downloads/manual.")
+    flags.DEFINE_string("cric", "", "Folder of CRIC; default: <data_dir>/downloads/manual.")
+    flags.DEFINE_string(
+        "data_dir", "", "Folder of prepared data sets; default: ~/tensorflow_datasets."
+    )
     flags.DEFINE_string(
         "densenet121",
         "",
@@ -174,10 +178,12 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "only",
         [],
-        f"Rows to run, of {', '.join(row.id for row in ROWS)}; <row>/<protocol> runs one protocol. "
-        "docs/claims.md explains the rows.",
+        f"Experiments (rows) to run, separated by commas: {', '.join(row.id for row in ROWS)}; "
+        "<row>/<protocol> runs one protocol; docs/claims.md explains the rows; default all.",
     )
-    flags.DEFINE_list("protocols", DEFAULT_PROTOCOLS, "Split protocols to run.")
+    flags.DEFINE_list(
+        "protocols", DEFAULT_PROTOCOLS, "Split protocols to run, separated by commas."
+    )
     flags.register_validator(
         "protocols",
         lambda names: set(names) <= set(PROTOCOLS),
@@ -191,7 +197,11 @@ def define_flags() -> None:
         "data set, --set=cric:data.check_counts=False; or for all runs of the paper's table, "
         "--set=paper:num_epochs=10.",
     )
-    flags.DEFINE_bool("shortcuts", True, "Also compute the shortcut baselines of the audit.")
+    flags.DEFINE_bool(
+        "shortcuts",
+        True,
+        "Also train the shortcut baselines of `audit`, classifiers on e.g. colour.",
+    )
     flags.DEFINE_string(
         "note",
         "",

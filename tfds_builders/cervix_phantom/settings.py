@@ -39,11 +39,13 @@ class PhantomSettings:
     model only part of the classes.
     """
 
-    seed: int = setting(0, "Random seed of the phantom", 0, 2**32 - 1)
-    clusters_per_class: int = setting(60, "Number of fields in each of the five classes", 1, 999)
+    seed: int = setting(0, "Random seed of the drawn images (phantom)", 0, 2**32 - 1)
+    clusters_per_class: int = setting(
+        60, "Number of fields (clusters of cells) in each of the five classes", 1, 999
+    )
     cells_per_cluster: int = setting(5, "Number of cells in each field", 1, 12)
     clusters_per_slide: int = setting(
-        6, "Number of consecutive clusters of a class on one slide", 1, 999
+        6, "Number of consecutive fields of a class on one slide", 1, 999
     )
     overlap: float = setting(
         0.35,
@@ -67,8 +69,8 @@ class PhantomSettings:
     )
     confounding: float = setting(
         0.5,
-        "Share of a class's slides that contain cells of this class only, in a stain of this "
-        "class; 0 makes the stain independent of the class",
+        "Share of each class's slides that contain this class only, in a stain typical of it; the "
+        "other slides mix the classes in one stain; 0 makes the stain independent of the class",
         0.0,
         1.0,
     )

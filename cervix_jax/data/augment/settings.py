@@ -106,9 +106,9 @@ class AugmentSettings:
     )
     stain_vectors: float = setting(
         0.0,
-        "Random change of the two stains estimated from each image: rotation of each stain's "
-        "optical density vector by up to +- this angle in radians, within the stain plane and out "
-        "of it; the same number is also the range of the factor on its amount, 1 +- this value",
+        "Random change of the two stains estimated from each image: each stain's optical density "
+        "vector turns by up to +- stain_vectors radians, within the stain plane and out of it, and "
+        "its amount is multiplied by a factor in 1 +- stain_vectors",
         0,
         1,
     )
@@ -121,8 +121,8 @@ class AugmentSettings:
     )
     hue: float = setting(
         0.0,
-        "Random mixing of the channels' optical densities with six coefficients in +- hue; grey "
-        "stays grey",
+        "Random 3 x 3 mixing of the channels' optical densities: off-diagonal entries in +- hue, "
+        "rows sum to 1, so grey stays grey",
         0,
         0.5,
     )
@@ -141,7 +141,11 @@ class AugmentSettings:
         0.9,
     )
     grey: float = setting(
-        0.0, "Probability that an image becomes grey at its mean optical density", 0, 1
+        0.0,
+        "Probability that an image becomes grey: each pixel takes the mean optical density of its "
+        "channels",
+        0,
+        1,
     )
     blur_sigma: float = setting(
         0.0,

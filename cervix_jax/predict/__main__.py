@@ -8,7 +8,7 @@ The arguments without a flag are image files, folders, wildcard patterns in quot
 or `-` for a list of paths on standard input. The table holds for every image the class, the
 probabilities and two scores that flag images unlike the training images (out of distribution): a
 low confidence, or a high energy (minus the log-sum-exp of the logits). If the run's validation
-images were evaluated (`evaluate --split=val`), the table also holds a conformal set: classes that
+images were evaluated (by `evaluate`), the table also holds a conformal set: classes that
 include the true one with the probability --coverage. `--html` also writes a page with counts, a
 histogram of the confidence and thumbnails of the most and least certain images and of those with
 the highest energy. `--field=window` and `--field=nuclei` predict whole fields of view (microscope

@@ -171,7 +171,8 @@ def test_outliers_are_told_apart(command, tmp_path, capsys):
     found = json.loads((tmp_path / "mine_evaluation" / "mine_outliers.json").read_text())
     assert found["max_softmax"]["estimate"] > 0.9
     assert found["energy"]["why"] == "the logits were not stored"
-    assert "by max_softmax: 0.9" in capsys.readouterr().out
+    strange = tmp_path / "strange.csv"
+    assert f"AUROC of max_softmax for detecting {strange}: 0.9" in capsys.readouterr().out
 
 
 def test_compared_runs(trained, command, tmp_path, capsys):

@@ -99,7 +99,7 @@ def change_class_fewer(cells):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (change_added, r"begun with 36 images, and 12 were added \(NILM/p90/00.png first\)"),
+        (change_added, r"started with 36 images, and 12 were added \(NILM/p90/00.png first\)"),
         (change_removed, r"1 are missing \(HSIL/p10/01.png first\)"),
         (change_replaced, r"1 have other pixels under the same name"),
         (change_relabelled, r"1 have another class"),

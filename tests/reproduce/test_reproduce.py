@@ -125,7 +125,11 @@ def test_what_cannot_be_had_is_left_out_with_the_reason(reproduce, tmp_path, cap
     ("only", "overrides", "message"),
     [
         (["model8"], [], "--only=model8: no such row"),
-        (["model5/blocks"], [], "--only=model5/blocks: model5 has the protocols paper, cluster, block"),
+        (
+            ["model5/blocks"],
+            [],
+            "--only=model5/blocks: model5 has the protocols paper, cluster, block",
+        ),
         (["model5"], ["image_size"], "--set=image_size: cannot be set (write <field>=<value>)"),
         (["model5"], ["image_sise=3"], "--set=image_sise=3: cannot be set"),
         (["model5"], ["image_size=big"], "--set=image_size=big: cannot be set"),

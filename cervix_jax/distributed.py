@@ -29,15 +29,15 @@ def initialize(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Connect the processes of a run through `jax.distributed`; before any use of a device.
+    """Connect the processes of a run through `jax.distributed`; call it before any use of a device.
 
     Missing arguments are taken from the environment variables JAX_COORDINATOR_ADDRESS,
     JAX_NUM_PROCESSES and JAX_PROCESS_ID. On Cloud TPU, under Slurm and under Open MPI, JAX detects
     the remaining values.
 
     Args:
-      mode: "auto" connects where an address is given, under Slurm and Open MPI with several tasks,
-        and on Cloud TPU; "on" connects or fails; "off" is one process.
+      mode: "auto" connects if an address is given, under Slurm and Open MPI with several tasks, and
+        on Cloud TPU; "on" connects or fails; "off" uses one process.
       coordinator_address: host:port of process 0.
       num_processes: number of processes.
       process_id: number of this process, from 0.
@@ -87,11 +87,11 @@ def _number(variable: str, given: int | None) -> int | None:
 
 
 def make_mesh(batch_size: int = 0) -> Mesh:
-    """One axis, "data", over all devices of all processes.
+    """Return a mesh with one axis, "data", over all devices of all processes.
 
     Args:
       batch_size: if given, only as many devices of each process as can share such a batch equally;
-        all where no number of them can.
+        all if no number of them can.
     """
     processes, local = jax.process_count(), jax.local_device_count()
     fitting = [n for n in range(1, local + 1) if batch_size and not batch_size % (n * processes)]
@@ -107,29 +107,29 @@ def make_mesh(batch_size: int = 0) -> Mesh:
 
 
 def filled_up(batch_size: int, mesh: Mesh) -> int:
-    """The next batch size that the devices share equally; for batches that are filled up anyway."""
+    """Return the next batch size that the devices share equally, for batches that are padded."""
     return -(-batch_size // mesh.devices.size) * mesh.devices.size
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device."""
+    """Return the sharding with the whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharded(mesh: Mesh) -> NamedSharding:
-    """The leading (batch) axis split over the devices."""
+    """Return the sharding with the leading (batch) axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
 
 
 def first_of_share(size: int) -> jax.Array | int:
-    """Number in the whole batch of the first of a device's `size` rows; 0 outside `shard_map`."""
+    """Index in the whole batch of the first of a device's `size` rows; 0 outside `shard_map`."""
     if DATA_AXIS in jax.sharding.get_abstract_mesh().manual_axes:
         return size * jax.lax.axis_index(DATA_AXIS)
     return 0
 
 
 def check_divides(field: str, batch_size: int, mesh: Mesh) -> None:
-    """Refuse a batch that the devices cannot share equally.
+    """Raise an error for a batch that the devices cannot share equally.
 
     Raises:
       InputError: `batch_size` is not a positive multiple of the number of devices.
@@ -144,12 +144,12 @@ def check_divides(field: str, batch_size: int, mesh: Mesh) -> None:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes files and shows progress."""
+    """Whether this is the process that writes files and shows progress."""
     return jax.process_index() == 0
 
 
 def wait_for_all(name: str) -> None:
-    """Wait until every process has come to the point of that name."""
+    """Wait until every process has reached the point of that name."""
     multihost_utils.sync_global_devices(name)
 
 
@@ -168,7 +168,7 @@ def meet(mesh: Mesh) -> None:
 
 
 def gather_text(text: str) -> list[str]:
-    """The text of every process, in their order; every process must call it."""
+    """Return the texts of all processes, in their order; every process must call this."""
     if jax.process_count() == 1:
         return [text]
     data = np.frombuffer(text.encode(), np.uint8)
@@ -186,7 +186,7 @@ def all_or_none() -> Iterator[None]:
     Nothing inside it may wait for other processes.
 
     Raises:
-      InputError: another process failed; says which and why.
+      InputError: another process failed; the message names it and the reason.
     """
     own: Exception | None = None
     try:
@@ -209,7 +209,8 @@ def require_same(facts: Mapping[str, str], advice: str) -> None:
       advice: remedy, for the message.
 
     Raises:
-      InputError: names the facts that differ, and the processes that differ from process 0.
+      InputError: the message names the facts that differ, and the processes that differ from
+        process 0.
     """
     own = "\0".join(f"{name}\1{_shorten(value)}" for name, value in sorted(facts.items()))
     first, *others = [

@@ -1,4 +1,4 @@
-"""The settings of JAX that numbers depend on, as every run of this package has them."""
+"""The JAX settings that affect numerical results, with the values of every run of this package."""
 
 import contextlib
 from collections.abc import Iterator
@@ -33,21 +33,21 @@ SETTINGS: dict[str, Any] = {
 
 
 def differing() -> dict[str, Any]:
-    """Names and values of the settings that are not as in `SETTINGS`."""
+    """Return names and values of the settings that differ from `SETTINGS`."""
     found = {}
     for name, wanted in SETTINGS.items():
-        value = getattr(jax.config, name, wanted)  # versions of JAX differ in what they have
-        unset = value is None and wanted == "allow"  # as transfer guards begin
+        value = getattr(jax.config, name, wanted)  # versions of JAX have different settings
+        unset = value is None and wanted == "allow"  # the initial state of transfer guards
         if value != wanted and not unset:
             found[name] = value
     return found
 
 
 def reset() -> list[str]:
-    """Give JAX the values of `SETTINGS` for the rest of the process.
+    """Set JAX to the values of `SETTINGS` for the rest of the process.
 
     Returns:
-      The settings that had another value, as the environment writes them: JAX_ENABLE_X64=True.
+      The settings that had another value, in the form of the environment: JAX_ENABLE_X64=True.
     """
     found = differing()
     for name in found:
@@ -59,7 +59,7 @@ def reset() -> list[str]:
 def as_in_every_run() -> Iterator[None]:
     """A block, or with `@` a function, in which JAX has the values of `SETTINGS`.
 
-    So a caller who works with 64 bits or looks for NaNs gets the numbers that a command gives.
+    A caller who uses 64 bits or checks for NaNs therefore gets the same numbers as a command.
     """
     found = differing()
     with contextlib.ExitStack() as stack:

@@ -1,8 +1,8 @@
-"""The other processes of a run: how to connect to them, and what to do when one is gone.
+"""The other processes of a run: connecting to them, and ending when one of them is lost.
 
-Without a process the others wait for it in their next sum over devices. JAX sees that after a
-while and aborts them, with a page of C++. Here each says one line and ends with a code that means
-"start again" instead.
+If a process is lost, the others wait for it in their next sum over devices. JAX detects this after
+a while and aborts them, with a page of C++ output. Here each prints one line instead and ends with
+an exit code that means "start again".
 """
 
 import contextlib
@@ -18,28 +18,28 @@ from jax._src import distributed as jax_distributed
 
 from cervix_jax import progress
 
-# A process counts as gone when it was silent for so long: a thread of JAX's, which no computation
-# holds up, gives a sign of life in half of that time. JAX's own 100 seconds leave all chips idle.
+# Seconds of silence after which a process counts as lost: a thread of JAX, which no computation
+# blocks, sends a heartbeat in half of that time. JAX's own 100 seconds leave all chips idle.
 HEARTBEAT_SECONDS = 30
-# How long a process that ends waits for the others; they end together, or one has failed.
+# How long an ending process waits for the others; they end together, or one has failed.
 SHUTDOWN_SECONDS = 60
-EXIT_LOST = 75  # the same command goes on (EX_TEMPFAIL), as after SIGTERM
-# What JAX says of a process that went away: in sums on the CPU, on GPUs, and in agreements.
+EXIT_LOST = 75  # the same command continues the run (EX_TEMPFAIL), as after SIGTERM
+# JAX's messages for a lost process: in sums on the CPU, on GPUs, and in agreements.
 _LOSS = re.compile(
     r"gloo|nccl|connection (reset|closed|refused)|socket closed|unavailable|heartbeat|barrier"
     r"|coordination_?service",
     re.IGNORECASE,
 )
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
-_kept: list[Any] = []  # what C++ holds a pointer to
+_kept: list[Any] = []  # objects to which C++ holds a pointer
 _ending = threading.Lock()  # never released: the first thread that takes it ends the process
 
 
 def connect(address: str | None, count: int | None, own: int | None) -> None:
-    """`jax.distributed.initialize` for a run that ends when one of its processes is gone.
+    """Call `jax.distributed.initialize` for a run that ends when one of its processes is lost.
 
     Raises:
-      ValueError, TypeError, RuntimeError: no connection comes about.
+      ValueError, TypeError, RuntimeError: the connection fails.
     """
     with _clients_that_end_the_process():
         jax.distributed.initialize(
@@ -48,15 +48,15 @@ def connect(address: str | None, count: int | None, own: int | None) -> None:
             shutdown_timeout_seconds=SHUTDOWN_SECONDS,
         )  # fmt: skip
     if jax_distributed.global_state.num_processes > 1:
-        with contextlib.suppress(OSError, AttributeError):  # another C++ than Linux has
+        with contextlib.suppress(OSError, AttributeError):  # a C++ library other than on Linux
             _handle_bad_casts()
 
 
 @contextlib.contextmanager
 def ended_with_the_others() -> Iterator[None]:
-    """A block in which what fails for the loss of another process ends this one, with one line.
+    """A block in which an error caused by a lost process ends this process, with one line.
 
-    Any other failure passes through; with several processes it should be raised on all of them.
+    Any other error passes through; with several processes it should be raised on all of them.
     """
     try:
         yield
@@ -67,7 +67,7 @@ def ended_with_the_others() -> Iterator[None]:
 
 
 def _is_loss(error: BaseException | None) -> bool:
-    """Whether JAX raised it, or what it came of, for the loss of a process."""
+    """Whether JAX raised the error, or one of its causes, because a process was lost."""
     if error is None:
         return False
     # JAX raises some of these as ValueError; they too begin with a status in capitals.
@@ -77,11 +77,11 @@ def _is_loss(error: BaseException | None) -> bool:
 
 
 def end_process(*unused: Any) -> None:
-    """Say that another process is gone, and end this one at once.
+    """Report that another process is lost, and end this one immediately.
 
-    Nothing is waited for: neither the others, of whom one is missing, nor a checkpoint that is
-    being written, since the next start does not take one that is not whole. The sum that fails and
-    the heartbeat that is missed come in two threads, often at once; the second waits for the end.
+    The function waits for nothing: neither for the others, one of which is missing, nor for a
+    checkpoint being written, since the next start ignores incomplete checkpoints. The failing sum
+    and the missed heartbeat come in two threads, often at once; the second waits for the end.
     """
     _ending.acquire()
     try:
@@ -102,9 +102,9 @@ def end_process(*unused: Any) -> None:
 
 
 def _silence_others() -> int:
-    """A copy of standard error; whatever else this process prints from now on is dropped.
+    """Return a copy of standard error; all further output of this process is dropped.
 
-    Other threads still run: a bar of progress closes as its loop fails, and C++ logs the loss.
+    Other threads still run: a progress bar closes as its loop fails, and C++ logs the loss.
     """
     own = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -115,9 +115,9 @@ def _silence_others() -> int:
 
 @contextlib.contextmanager
 def _clients_that_end_the_process() -> Iterator[None]:
-    """A block in which a connection that is made calls `end_process` where JAX would abort.
+    """A block in which new connections call `end_process` where JAX would abort.
 
-    The client has an argument for that, and `jax.distributed.initialize` has none.
+    JAX's client has an argument for this, which `jax.distributed.initialize` does not offer.
     """
     library: Any = jax_distributed._jax  # pyright: ignore[reportPrivateImportUsage]
     make = library.get_distributed_runtime_client
@@ -133,10 +133,10 @@ def _clients_that_end_the_process() -> Iterator[None]:
 
 
 def _handle_bad_casts() -> None:
-    """Have `std::bad_cast`, where nothing in C++ catches it, end the process as a loss does.
+    """Make an uncaught `std::bad_cast` in C++ end the process as a loss does.
 
-    Up to jaxlib 0.12 that is how the client's call of `end_process` fails: nanobind cannot hand an
-    `absl::Status` to Python. Any other exception goes where it went before.
+    Up to jaxlib 0.12 the client's call of `end_process` fails in this way: nanobind cannot pass an
+    `absl::Status` to Python. Any other exception is handled as before.
     """
     library = ctypes.CDLL("libstdc++.so.6")
     handler_type = ctypes.CFUNCTYPE(None)

@@ -6,14 +6,14 @@ import jax
 
 
 def stream(seed: int | jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
-    """Key of the stream `name` at `step`.
+    """Return the key of the stream `name` at `step`.
 
-    Streams are independent of each other and of how many keys were drawn before, so a resumed
-    run draws what the uninterrupted one would have drawn.
+    Streams are independent of each other and of the number of earlier draws, so a resumed run draws
+    the same numbers as an uninterrupted one.
 
     Args:
       seed: the run's seed; may be traced.
-      name: what the key is for, e.g. "augment".
+      name: purpose of the key, e.g. "augment".
       step: training step; may be traced.
 
     Returns:

@@ -1,8 +1,8 @@
 """The platform that a program is traced for: "cpu", "gpu" or "tpu".
 
-It decides between forms of one computation that are equal up to rounding, and what a `model.dtype`
-of "auto" is. It is not always the platform of this machine: an exported program runs on all three,
-and `python -m cervix_jax.compile` compiles for a TPU that is not there.
+The platform selects between forms of one computation that are equal up to rounding, and defines
+a `model.dtype` of "auto". It may differ from the platform of this machine: an exported program runs
+on all three, and `python -m cervix_jax.compile` compiles for a TPU without having one.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ _given: contextvars.ContextVar[str | None] = contextvars.ContextVar("given", def
 
 
 def platform() -> str:
-    """The platform that what is traced now will run on; JAX's default backend if none is given."""
+    """Return the platform of the current trace; JAX's default backend if none is set."""
     return _given.get() or jax.default_backend()
 
 
 @contextlib.contextmanager
 def tracing_for(platform: str) -> Iterator[None]:
-    """In the block, functions are traced for that platform, one of `PLATFORMS`.
+    """A block in which functions are traced for that platform, one of `PLATFORMS`.
 
-    JAX does not know of this choice: a jitted function that it has traced before is not traced
-    again because of it. So a jitted function of the package whose form depends on the platform
-    takes `platform()` as a static argument.
+    JAX does not track this choice: it does not trace a jitted function again when the platform
+    changes. So a jitted function of the package whose form depends on the platform takes
+    `platform()` as a static argument.
     """
     token = _given.set(platform)
     try:

@@ -80,11 +80,11 @@ _FACTORIES: dict[str, Callable[..., Classifier]] = {
     "efficientnet_lite2": _efficientnet_lite2,
 }
 
-NAMES: tuple[str, ...] = tuple(_FACTORIES)  # the classifiers that come with this package
-# Networks that find nuclei; their logits are of places in an image.
+NAMES: tuple[str, ...] = tuple(_FACTORIES)  # the classifiers of this package
+# Networks that detect nuclei; their logits belong to positions in an image.
 DETECTORS: tuple[str, ...] = ("nucleus_detector",)
 _FACTORIES["nucleus_detector"] = cast(Any, NucleusDetector)
-_FIXED = ("num_classes", "dtype")  # what `create` gives every factory
+_FIXED = ("num_classes", "dtype")  # arguments that `create` passes to every factory
 
 
 def register(name: str, factory: Callable[..., Classifier]) -> None:
@@ -102,7 +102,7 @@ def register(name: str, factory: Callable[..., Classifier]) -> None:
         rates by stage apply to parts named `stem`, `stage1` to `stage4` and `classifier`.
 
     Raises:
-      InputError: the name is one of `NAMES` or `DETECTORS`, or the factory cannot be called so.
+      InputError: the name is one of `NAMES` or `DETECTORS`, or the factory has another signature.
     """
     if name in (*NAMES, *DETECTORS):
         raise InputError(f"model name {name!r} is taken by this package; choose another.")
@@ -111,7 +111,7 @@ def register(name: str, factory: Callable[..., Classifier]) -> None:
 
 
 def _check_factory(name: str, factory: Callable[..., Classifier]) -> None:
-    """See that a factory can be called as `register` says."""
+    """Check that a factory has the signature that `register` requires."""
     if not callable(factory):
         raise InputError(f"model {name!r}: {factory!r} cannot be called; give its factory.")
     parameters = _parameters(factory)
@@ -127,18 +127,18 @@ def _check_factory(name: str, factory: Callable[..., Classifier]) -> None:
 
 
 def _parameters(factory: Callable) -> list[inspect.Parameter]:
-    # The signature of an NNX module's class says nothing of its own.
+    # The signature of an NNX module class does not show its own parameters.
     called = factory.__init__ if inspect.isclass(factory) else factory
     return list(inspect.signature(called).parameters.values())
 
 
 def known_names() -> tuple[str, ...]:
-    """Names that `create` takes: `NAMES`, those registered, and those of installed packages."""
+    """Names accepted by `create`: `NAMES`, registered names, and those of installed packages."""
     return tuple(dict.fromkeys([*_FACTORIES, *plugins.names(plugins.MODELS)]))
 
 
 def known_attentions() -> tuple[str, ...]:
-    """What the option `attention` may be, of those networks of this package that have it."""
+    """Valid values of the option `attention`, over all models of this package that have it."""
     return tuple(dict.fromkeys([*get_args(densenet.Attention), *get_args(efficientnet.Attention)]))
 
 
@@ -218,7 +218,7 @@ def _match(model: Classifier, weights: str | Path | Mapping[str, Any]) -> port.M
 
 
 def _set_views(name: str, model: Classifier, views: int) -> None:
-    """Let a network see several squares of an image, and its classifier the features of all."""
+    """Make a model process several squares per image; its classifier receives all features."""
     linear = getattr(model, "linear", None)
     own = [key for key, value in vars(model).items() if linear is not None and value is linear]
     if not own:
@@ -241,7 +241,7 @@ def _set_norm_groups(name: str, model: Classifier, images: int, views: int) -> N
                 "cervix_jax.models.layers.BatchNorm there, or norm_groups=0."
             )
         if hasattr(module, "norm_groups"):
-            # Of a normalisation, whose batch holds the squares of all images.
+            # For a normalisation, whose batch contains the squares of all images.
             squares = images * views if isinstance(module, BatchNorm) else images
             cast(Any, module).norm_groups = squares
 

@@ -36,8 +36,8 @@ class ResidualChannelAttentionBlock(nnx.Module):
     """RCAB: `x + attention(conv3x3(relu(conv3x3(x))))`, both convolutions with bias and C wide.
 
     The equations are (12) and (13) of Zhang et al., ECCV 2018; there is no batch normalisation.
-    The second kernel starts at a hundredth of the Kaiming scale, so that the block begins almost
-    as the identity and pretrained features around it survive the first steps.
+    The initial scale of the second kernel is a hundredth of Kaiming's, so that the block begins
+    almost as the identity and pretrained features around it survive the first steps.
 
     Args:
       features: channels C.

@@ -15,12 +15,12 @@ DTYPES = ("auto", "float32", "bfloat16")
 def build_model(
     config: ml_collections.ConfigDict, num_classes: int, seed: int | jax.Array = 0
 ) -> Classifier:
-    """The untrained model of a config, its weights drawn from `seed`.
+    """Create the untrained model of a config, with random weights drawn from `seed`.
 
     Works under `jax.jit` and `nnx.eval_shape`.
 
     Raises:
-      InputError: the model, or an option of it, is unknown.
+      InputError: the model, or one of its options, is unknown.
     """
     options = {"attention": config.model.attention} if config.model.attention else {}
     return models.create(
@@ -31,13 +31,13 @@ def build_model(
         dropout_rate=config.model.dropout,
         remat=config.model.remat,
         norm_groups=config.model.norm_groups,
-        views=config.data.resize.count("+") + 1,  # "stretch+scale" names two squares
+        views=config.data.resize.count("+") + 1,  # "stretch+scale" stands for two squares
         **options,
     )
 
 
 def compute_dtype(name: str) -> jnp.dtype:
-    """The dtype of the model's arithmetic; parameters and statistics are always float32.
+    """Return the dtype of the model's arithmetic; parameters and statistics are always float32.
 
     Args:
       name: "float32", "bfloat16", or "auto" for bfloat16 on accelerators and float32 on the CPU.

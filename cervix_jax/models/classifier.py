@@ -86,7 +86,7 @@ class Classifier(nnx.Module):
         return self.head(out["pre_logits_2d"], rngs=rngs), out
 
     def head(self, pre_logits_2d: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """From the last feature map [B, h, w, c] to float32 logits [B, num_classes]."""
+        """Map the last feature map [B, h, w, c] to float32 logits [B, num_classes]."""
         pooled = self._pooled(pre_logits_2d)
         if self.dropout.rate > 0 and not self.dropout.deterministic:
             if rngs is None:
@@ -98,22 +98,22 @@ class Classifier(nnx.Module):
         return self.linear(pooled)
 
     def _pooled(self, pre_logits_2d: jax.Array) -> jax.Array:
-        """The means over each view, those of one view after those of another."""
+        """Return the means over each view, concatenated in the order of the views."""
         pooled = global_average_pool(apart(pre_logits_2d, self.views))
-        # Of an exported program the batch is a symbol, which `-1` cannot stand beside.
+        # In an exported program the batch size is symbolic and cannot be combined with `-1`.
         return pooled.reshape(pre_logits_2d.shape[0], self.views * pooled.shape[1])
 
     def _drop(self, pooled: jax.Array, rngs: nnx.Rngs) -> jax.Array:
         if not self.norm_groups:
             return self.dropout(pooled, rngs=rngs)
-        # With groups, `shard_map` may show each device its own images alone: their keys come from
+        # With groups, `shard_map` may pass each device only its own images: their keys derive from
         # their numbers in the whole batch, so that they do not depend on the number of devices.
         numbers = distributed.first_of_share(len(pooled)) + jnp.arange(len(pooled))
         keys = jax.vmap(jax.random.fold_in, (None, 0))(rngs.dropout(), numbers)
         return jax.vmap(lambda image, key: self.dropout(image, rngs=key))(pooled, keys)
 
     def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
-        """Every output but `pre_logits`, from images in the compute type.
+        """Compute every output except `pre_logits`, from images in the compute type.
 
         Implementations pass `stem` and the stages through `perturb(name, x)` and continue with
         its result.
@@ -122,7 +122,7 @@ class Classifier(nnx.Module):
 
     @property
     def linear(self) -> Linear:
-        """The last layer, under the name the published weights give it."""
+        """The last layer, under its name in the published weights."""
         raise TypeError(f"{type(self).__name__} defines no linear layer")
 
 
@@ -155,7 +155,7 @@ def apart(images: jax.Array, views: int) -> jax.Array:
 
 
 def _joined(values: jax.Array, views: int) -> jax.Array:
-    """What `apart` undoes, of feature maps [B views, h, w, C]; of [B views, C] means over views."""
+    """Undo `apart` for feature maps [B views, h, w, C]; for [B views, C], average over views."""
     if values.ndim == 2:
         return values.reshape(-1, views, values.shape[1]).mean(1)
     count, height, width, channels = values.shape

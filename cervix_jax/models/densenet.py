@@ -1,4 +1,4 @@
-"""DenseNet-121 (Huang et al., CVPR 2017) with torchvision's names, and RCAN, its attentive form."""
+"""DenseNet-121 (Huang et al., CVPR 2017) with torchvision's names, and RCAN, its attention form."""
 
 from typing import Literal, get_args
 
@@ -47,7 +47,7 @@ class DenseLayer(nnx.Module):
 
 
 class DenseBlock(nnx.Module):
-    """Dense layers, each fed with the concatenation of everything before it.
+    """Dense layers, each of which receives the concatenation of all previous features.
 
     All layers normalise the same features with their own scale and bias, so in training the
     moments of each segment are computed once, when it appears, and shared.
@@ -91,8 +91,8 @@ class DenseBlock(nnx.Module):
 class Transition(nnx.Module):
     """Normalise, halve the size by 2x2 means and the channels by a 1x1 convolution.
 
-    The paper convolves first. Both are linear, so the result is the same, at a quarter of the
-    arithmetic.
+    The paper convolves first. Both operations are linear, so the result is the same, at a quarter
+    of the arithmetic.
     """
 
     def __init__(self, in_features: int, *, dtype: DTypeLike):
@@ -146,15 +146,14 @@ class Features(nnx.Module):
 
 
 class DenseNet(Classifier):
-    """DenseNet-121, or RCAN when `attention` asks for it; `stageN` is the end of dense block N.
+    """DenseNet-121, or RCAN if `attention` is set; `stageN` is the end of dense block N.
 
     RCAN of "Towards Interpretable Attention Networks for Cervical Cancer Analysis"
-    (arXiv 2106.00557) comes in two forms. `"last_layer"` is what the authors' code does: channel
-    attention (see `ChannelAttention`) scales the 32 channels that the last dense layer of block 4
-    makes, before they join the 992 others; 162 parameters. `"blocks"` is what the text describes:
-    a residual channel attention block on all C = 256, 512, 1024, 1024 channels after each dense
-    block and before its transition (or the last normalisation); see
-    `ResidualChannelAttentionBlock`.
+    (arXiv 2106.00557) has two forms. `"last_layer"` follows the authors' code: channel attention
+    (see `ChannelAttention`) scales the 32 channels that the last dense layer of block 4 produces,
+    before they join the 992 others; 162 parameters. `"blocks"` follows the paper's text: a residual
+    channel attention block on all C = 256, 512, 1024, 1024 channels after each dense block and
+    before its transition (or the last normalisation); see `ResidualChannelAttentionBlock`.
 
     Args:
       num_classes: length of the logits.

@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 to Lite2 (TensorFlow TPU's EfficientNet-Lite; Tan and Le, ICML 2019).
 
-The form without squeeze-and-excitation, with ReLU6, an epsilon of 1e-3 in the normalisations and
-TensorFlow's padding 'SAME'. timm, whose names of variables these are, calls the networks
-`tf_efficientnet_lite0` and so on.
+This is the form without squeeze-and-excitation, with ReLU6, an epsilon of 1e-3 in the
+normalisations and TensorFlow's padding 'SAME'. The names of the variables are those of timm, which
+calls the networks `tf_efficientnet_lite0` and so on.
 """
 
 import math
@@ -28,7 +28,7 @@ STEM, HEAD = 32, 1280
 
 
 class Group(NamedTuple):
-    """Blocks of one size: how many, their width, and what the first does to size and depth."""
+    """Blocks of one size: number, width, and the first block's change of size and depth."""
 
     repeats: int
     features: int
@@ -49,10 +49,10 @@ LITE0 = (
 
 
 def scaled(width: float, depth: float) -> tuple[Group, ...]:
-    """The groups of a larger sister of Lite0 (compound scaling, Tan and Le 2019).
+    """Return the groups of a scaled version of Lite0 (compound scaling, Tan and Le 2019).
 
     Args:
-      width: factor of the features, which become multiples of 8 and lose at most a tenth.
+      width: factor of the features, which become multiples of 8 and decrease by at most a tenth.
       depth: factor of the repeats, rounded up; the first and the last group keep one block.
     """
     groups = []
@@ -71,7 +71,7 @@ STAGES = {1: "stage1", 2: "stage2", 4: "stage3", 6: "stage4"}
 
 
 class StemConv(Conv):
-    """3x3 at stride 2, padding 'SAME': an even size has its zeros behind, an odd one all round."""
+    """3x3 at stride 2, padding 'SAME': zeros at the end for an even size, all round for an odd."""
 
     def __init__(self, features: int, *, dtype: DTypeLike):
         super().__init__(3, features, 3, stride=2, init="fan_out", dtype=dtype)
@@ -88,7 +88,7 @@ class StemConv(Conv):
 
 
 class SeparableBlock(nnx.Module):
-    """Depthwise, then 1x1 to the new width without activation; the first block only."""
+    """Depthwise, then 1x1 to the new width without activation; used as the first block only."""
 
     remat = False
 
@@ -132,12 +132,12 @@ class InvertedResidual(nnx.Module):
 
 
 class EfficientNet(Classifier):
-    """EfficientNet-Lite0, or a sister of it, as a classifier.
+    """EfficientNet-Lite0 to Lite2 as a classifier.
 
     `stem` is the activated first convolution, [B, H / 2, W / 2, 32]. `stage1` to `stage4` are the
     ends of `blocks.1`, `blocks.2`, `blocks.4` and `blocks.6`, at 1/4, 1/8, 1/16 and 1/32 of the
-    image with 24, 40, 112 and 320 channels (Lite2: 24, 48, 120 and 352); `stage4` comes after the
-    attention, if there is any. `pre_logits_2d` has the 1280 channels of the activated head
+    image size with 24, 40, 112 and 320 channels (Lite2: 24, 48, 120 and 352); `stage4` comes after
+    the attention, if there is any. `pre_logits_2d` has the 1280 channels of the activated head
     convolution.
 
     Args:
@@ -145,7 +145,7 @@ class EfficientNet(Classifier):
       attention: `"none"`, or `"head"` for a residual channel attention block on the
         channels of `stage4` before the head convolution; it starts almost as the identity
         (see `ResidualChannelAttentionBlock`) and its gates are `attention/stage4`.
-      groups: the blocks; `LITE0`, `LITE1`, `LITE2` or a variation of it with seven groups.
+      groups: the blocks; `LITE0`, `LITE1`, `LITE2` or a variation with seven groups.
       dropout_rate: dropout before the classifier; 0.2 in the original.
       dtype: type of the computation.
     """

@@ -1,9 +1,9 @@
-"""The layers all networks here are made of: convolution, batch normalisation, linear map.
+"""The layers of all networks in this package: convolution, batch normalisation, linear map.
 
-They exist beside `flax.nnx`'s own because of four needs: torch's batch statistics (unbiased
-running variance), sharing batch moments between normalisations of the same features (DenseNet),
-1x1 convolutions as matrix products on the CPU, and parameters drawn all at once. The parameter
-names are Flax's: `kernel`, `bias`, `scale`, and `mean`, `var` for the statistics.
+They replace those of `flax.nnx` for four reasons: torch's batch statistics (unbiased running
+variance), sharing batch moments between normalisations of the same features (DenseNet), 1x1
+convolutions as matrix products on the CPU, and drawing all parameters at once. The parameter names
+are Flax's: `kernel`, `bias`, `scale`, and `mean`, `var` for the statistics.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ Init = Literal["fan_in", "fan_out", "torch"]
 
 
 def _constant(value: float, features: int) -> jax.Array:
-    # Through NumPy: jnp.ones would compile a program for each of a network's many widths.
+    # Through NumPy: jnp.ones would compile a program for each of the many widths of a network.
     return jnp.asarray(np.full(features, value, np.float32))
 
 
 def _undrawn(*shape: int) -> jax.Array:
-    # NumPy's zeros cost no time or memory; `initialise` puts JAX's arrays in their place.
+    # NumPy's zeros cost no time or memory; `initialise` replaces them with JAX arrays.
     return cast(jax.Array, np.zeros(shape, np.float32))
 
 
@@ -51,7 +51,7 @@ class Conv(nnx.Module):
       stride: step in pixels, the same in both directions.
       use_bias: whether to add a bias per output channel.
       init: `"fan_in"` or `"fan_out"`: Kaiming normal, gain sqrt(2); `"torch"`: normal with
-        variance 1 / (3 fan_in), that of torch's default.
+        variance 1 / (3 fan_in), as torch's default.
       init_scale: factor on the drawn kernel.
       dtype: type of the computation; parameters are float32.
     """
@@ -91,7 +91,7 @@ class Conv(nnx.Module):
 
 
 class Linear(nnx.Module):
-    """The classifier: float32 whatever the input, kernel [in, out] and bias [out]."""
+    """The classifier: float32 for any input type, kernel [in, out] and bias [out]."""
 
     def __init__(self, in_features: int, out_features: int):
         self.kernel = nnx.Param(_undrawn(in_features, out_features))
@@ -108,9 +108,9 @@ class Moments:
     """Mean and biased variance per channel, and the number of values behind each.
 
     Attributes:
-      mean: float32 [C], or [B, C] where the moments of an image are those of its group.
+      mean: float32 [C], or [B, C] if each image has the moments of its group.
       var: the same.
-      size: how many values each was taken of.
+      size: number of values that each was computed from.
     """
 
     mean: jax.Array
@@ -130,14 +130,14 @@ _ADAPTATION: contextvars.ContextVar[_Adaptation | None] = contextvars.ContextVar
 
 @contextlib.contextmanager
 def adapting(weights: jax.Array, prior: jax.Array) -> Iterator[None]:
-    """In a network called inside, what normalises by a batch blends in its running statistics.
+    """A block in which batch normalisations blend in their running statistics.
 
-    Every `BatchNorm` in training mode takes `prior` times the running mean and variance and
-    1 - `prior` times those of the batch, biased, normalises by the sums, and keeps them as running
-    statistics. So a call in evaluation mode afterwards gives the same outputs.
+    Every `BatchNorm` in training mode takes `prior` times the running mean and variance plus
+    1 - `prior` times those of the batch, biased, normalises by the sums, and stores them as
+    running statistics. A later call in evaluation mode therefore gives the same outputs.
 
     Args:
-      weights: float32 [B], at which each image counts; 0 for one that only fills the batch.
+      weights: float32 [B], weight of each image; 0 for an image that only pads the batch.
       prior: a number from 0 to 1.
     """
     token = _ADAPTATION.set(_Adaptation(weights, prior))
@@ -148,19 +148,19 @@ def adapting(weights: jax.Array, prior: jax.Array) -> Iterator[None]:
 
 
 def batch_moments(x: jax.Array, group: int = 0) -> Moments:
-    """Moments of [B, H, W, C] over all but the channels, in float32 and in one pass.
+    """Return the moments of [B, H, W, C] over all but the channels, in float32 and in one pass.
 
-    With `group` they are those of each `group` consecutive images, repeated for each of them.
+    With `group` they are computed for each `group` consecutive images, and repeated for each image.
 
-    The variance is the mean square less the squared mean, which loses digits where the mean is many
-    deviations from zero: its relative error is about 1e-7 (mean / deviation)^2, that is 1e-5 at 10
-    deviations and 2e-3 at 100, and it is never below 0. A second pass, or values about one of their
-    own, would be right to 4e-7 at any mean, but takes 0 to 25 % more of a CPU's time for a
-    convolution and its normalisation, forth and back. A trained RCAN has means of at most 3
-    deviations in all of its 121 normalisations.
+    The variance is the mean square minus the squared mean, which loses digits if the mean is many
+    standard deviations from zero: its relative error is about 1e-7 (mean / deviation)^2, that is
+    1e-5 at 10 deviations and 2e-3 at 100, and it is never below 0. A second pass, or values
+    relative to a shift of their own, would be accurate to 4e-7 at any mean, but takes 0 to 25 %
+    more CPU time for a convolution and its normalisation, forward and backward. A trained RCAN has
+    means of at most 3 deviations in all of its 121 normalisations.
 
     Raises:
-      InputError: the batch does not divide into groups.
+      InputError: the batch size is not a multiple of `group`.
     """
     x = x.astype(jnp.float32)
     if adaptation := _ADAPTATION.get():
@@ -174,11 +174,11 @@ def batch_moments(x: jax.Array, group: int = 0) -> Moments:
 
 
 def _weighted_moments(x: jax.Array, weights: jax.Array) -> Moments:
-    # Several views of an image follow each other in the batch.
+    # Several views of an image are consecutive in the batch.
     weights = jnp.repeat(weights, len(x) // len(weights))
     shares = weights / weights.sum()
     within = tuple(range(1, x.ndim - 1))
-    # Two passes: a few programs that run once, so digits come before speed.
+    # Two passes: these few programs run once, so precision matters more than speed.
     mean = jnp.einsum("b,bc->c", shares, x.mean(within), precision="highest")
     square = jnp.square(x - mean).mean(within)
     var = jnp.einsum("b,bc->c", shares, square, precision="highest")
@@ -194,10 +194,10 @@ def _group_moments(x: jax.Array, group: int) -> Moments:
         )
 
     def mean_of_groups(values: jax.Array) -> jax.Array:
-        # Images first: what is as large as `x` keeps its shape, and with it its layout.
+        # Images first: an array as large as `x` keeps its shape and its layout.
         of_images = values.mean(tuple(range(1, values.ndim - 1)))
         of_groups = of_images.reshape(-1, group, channels).mean(1)
-        # Not `jnp.repeat`, which gathers.
+        # Not `jnp.repeat`, which compiles to a gather.
         return jnp.broadcast_to(of_groups[:, None], (images // group, group, channels)).reshape(
             images, channels
         )
@@ -208,7 +208,7 @@ def _group_moments(x: jax.Array, group: int) -> Moments:
 
 
 def concatenate_moments(parts: Sequence[Moments]) -> Moments:
-    """Moments of a concatenation along the channels from those of its parts."""
+    """Return the moments of a concatenation along the channels from those of its parts."""
     mean = jnp.concatenate([p.mean for p in parts], -1)
     return Moments(mean, jnp.concatenate([p.var for p in parts], -1), parts[0].size)
 
@@ -216,14 +216,14 @@ def concatenate_moments(parts: Sequence[Moments]) -> Moments:
 class BatchNorm(nnx.Module):
     """Batch normalisation with torch's conventions; statistics and arithmetic are float32.
 
-    As in torch and unlike `nnx.BatchNorm`, the running variance takes the unbiased estimate
+    As in torch and unlike `nnx.BatchNorm`, the running variance uses the unbiased estimate
     (n - 1), while the batch itself is normalised by the biased one. `train()` and `eval()` of the
-    model choose between batch and running statistics. In a `jax.jit` over several devices the
+    model select batch or running statistics. In a `jax.jit` over several devices the
     batch is the global one.
 
-    Where the attribute `norm_groups` is n > 0, each n consecutive images of the batch are
-    normalised by their own moments (ghost batch normalisation: Hoffer et al., "Train longer,
-    generalize better", NIPS 2017), and the running statistics follow the means over the G groups:
+    If the attribute `norm_groups` is n > 0, each n consecutive images of the batch are normalised
+    by their own moments (ghost batch normalisation: Hoffer et al., "Train longer, generalize
+    better", NIPS 2017), and the running statistics follow the means over the G groups:
 
       mean <- momentum * mean + (1 - momentum) / G * sum_g mean_g
       var <- momentum * var + (1 - momentum) / G * sum_g var_g * m / (m - 1),  m = n H W
@@ -255,13 +255,13 @@ class BatchNorm(nnx.Module):
         self.use_running_average = False
 
     def __call__(self, x: jax.Array, moments: Moments | None = None) -> jax.Array:
-        """Normalise [..., C]; in training `moments` of `x` spare their computation if known."""
+        """Normalise [..., C]; in training, known `moments` of `x` save their computation."""
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
             moments = moments or batch_moments(x, self.norm_groups)
             mean, var = moments.mean, moments.var
-            # `variable[...] = value` would compare shardings, which under a trace costs seconds.
+            # `variable[...] = value` would compare shardings, which takes seconds in a trace.
             if adaptation := _ADAPTATION.get():
                 mean = adaptation.prior * self.mean[...] + (1 - adaptation.prior) * mean
                 var = adaptation.prior * self.var[...] + (1 - adaptation.prior) * var
@@ -271,10 +271,11 @@ class BatchNorm(nnx.Module):
                 unbiased = var * (moments.size / max(moments.size - 1, 1))
                 self.mean.set_value(self._running(self.mean[...], mean))
                 self.var.set_value(self._running(self.var[...], unbiased))
-        # One multiplication and one addition for each value, so that XLA keeps little to undo.
+        # One multiplication and one addition per value, which leaves XLA few operations to
+        # optimise.
         gain = self.scale[...] * lax.rsqrt(var + self.epsilon)
         shift = self.bias[...] - mean * gain
-        if gain.ndim == 2:  # of each image
+        if gain.ndim == 2:  # one per image
             gain, shift = (jnp.expand_dims(v, tuple(range(1, x.ndim - 1))) for v in (gain, shift))
         return (x.astype(jnp.float32) * gain + shift).astype(self.dtype)
 
@@ -288,8 +289,8 @@ Call = TypeVar("Call", bound=Callable)
 
 
 def rematerialised(call: Call) -> Call:
-    """Decorates a block's `__call__`: where its attribute `remat` is true, a backward pass keeps
-    only what went in, and computes what lies inside once more.
+    """Decorate a block's `__call__`: if its attribute `remat` is true, the backward pass stores
+    only the inputs and recomputes everything inside.
     """
 
     @functools.wraps(call)
@@ -302,12 +303,12 @@ def rematerialised(call: Call) -> Call:
 def initialise(model: nnx.Module, key: jax.Array) -> None:
     """Draw every kernel of `model` in place from `key`; biases, scales and statistics stay.
 
-    Kernels of `Linear` are uniform within 1 / sqrt(fan_in), torch's default.
+    Kernels of `Linear` are uniform within 1 / sqrt(fan_in), as torch's default.
     """
     modules = [module for _, module in nnx.iter_modules(model)]
     convs = [module for module in modules if isinstance(module, Conv)]
-    # One draw that is cut up: compiling a draw or a slice each takes XLA seconds. So the cutting
-    # is left to NumPy, unless `key` is being traced.
+    # One draw that is cut into pieces: XLA takes seconds to compile a draw or slice for each. NumPy
+    # does the cutting, unless `key` is traced.
     drawn = jax.random.normal(key, (sum(conv.kernel.size for conv in convs),))
     drawn = drawn if isinstance(drawn, core.Tracer) else np.asarray(drawn)
     start = 0

@@ -10,9 +10,9 @@ from jax.typing import DTypeLike
 from cervix_jax.errors import InputError
 from cervix_jax.models.layers import BatchNorm, Conv
 
-# Pixels of an image to one of the output, in both directions.
+# Pixels of an image per position of the output, in both directions.
 STRIDE = 2
-# Sides of images are multiples of it, as they are halved four times.
+# Image sides must be multiples of this number, because they are halved four times.
 MULTIPLE = 16
 
 
@@ -31,13 +31,13 @@ class ConvBlock(nnx.Module):
 class NucleusDetector(nnx.Module):
     """A U-Net (Ronneberger et al., MICCAI 2015) of 350 thousand parameters, fully convolutional.
 
-    The image is halved four times. From the coarsest level, where a cell is a few pixels, the
-    features are doubled again and added to those of the next level (as in a feature pyramid, Lin et
-    al., CVPR 2017), up to half of the image's size.
+    The image is halved four times. From the coarsest level, where a cell covers a few pixels, the
+    features are upsampled by two and added to those of the next level (as in a feature pyramid, Lin
+    et al., CVPR 2017), up to half of the image's size.
 
     Args:
       num_classes: 2, background and nucleus.
-      dropout_rate: must be 0; every network of this package has the argument.
+      dropout_rate: must be 0; every network of this package has this argument.
       widths: channels of the levels, from the finest.
       dtype: type of the computation; the logits are float32.
     """
@@ -69,17 +69,17 @@ class NucleusDetector(nnx.Module):
     def __call__(
         self, images: jax.Array, *, rngs: nnx.Rngs | None = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Find nuclei in a batch.
+        """Detect nuclei in a batch.
 
         Args:
           images: float [B, H, W, 3], normalised as in training; H and W multiples of `MULTIPLE`.
-          rngs: not used; every network of this package takes them.
+          rngs: not used; every network of this package has this argument.
 
         Returns:
           Logits float32 [B, H / STRIDE, W / STRIDE, num_classes] of background and nucleus, and {}.
 
         Raises:
-          InputError: sides that are no such multiples.
+          InputError: a side is not a multiple of `MULTIPLE`.
         """
         del rngs
         if images.ndim != 4 or any(side % MULTIPLE or not side for side in images.shape[1:3]):
@@ -101,7 +101,7 @@ class NucleusDetector(nnx.Module):
 
 
 def _doubled(x: jax.Array) -> jax.Array:
-    """Each pixel of [B, H, W, C] four times: [B, 2 H, 2 W, C]."""
+    """Repeat each pixel of [B, H, W, C] four times: [B, 2 H, 2 W, C]."""
     batch, height, width, channels = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None], (batch, height, 2, width, 2, channels))
     return x.reshape(batch, 2 * height, 2 * width, channels)

@@ -1,4 +1,4 @@
-"""Residual Attention Network-92 (Wang et al., CVPR 2017) as its public PyTorch version builds it.
+"""Residual Attention Network-92 (Wang et al., CVPR 2017), as in its public PyTorch version.
 
 p = 1 unit before and after trunk and mask, t = 2 units in the trunk, r = 1 unit between pooling
 steps of the mask. The names are those of the public `ResidualAttentionModel_92`.
@@ -21,9 +21,9 @@ from cervix_jax.models.stem import pooled_stem
 class ResidualUnit(nnx.Module):
     """A pre-activation bottleneck; the shortcut is projected where its shape changes.
 
-    The public version allots the projection `conv4` in every unit and leaves it idle where the
-    shape does not change. It is kept (and stays without gradient), because it belongs to the
-    published number of parameters and to published weights.
+    The public version allocates the projection `conv4` in every unit, although it is unused if the
+    shape does not change. It is kept here (and has no gradient), because the published number of
+    parameters and the published weights include it.
     """
 
     remat = False
@@ -49,7 +49,7 @@ class ResidualUnit(nnx.Module):
 
 
 class AttentionModule(nnx.Module):
-    """`(1 + mask) * trunk` between two residual units; the mask looks down `levels` poolings.
+    """`(1 + mask) * trunk` between two residual units; the mask branch pools `levels` times.
 
     Args:
       features: channels, the same throughout.
@@ -63,7 +63,8 @@ class AttentionModule(nnx.Module):
 
         self.first_residual_blocks = unit()
         self.trunk_branches = nnx.List([unit(), unit()])
-        # The deepest level has two units and no skip; its two halves are the way down and up.
+        # The deepest level has two units and no skip connection; its halves are the way down and
+        # up.
         self.down = nnx.List([unit() for _ in range(levels)])
         self.skip = nnx.List([unit() for _ in range(levels - 1)])
         self.up = nnx.List([unit() for _ in range(levels)])
@@ -104,12 +105,12 @@ class MaskHead(nnx.Module):
 
 
 class ResidualAttentionNetwork(Classifier):
-    """Residual Attention Network-92; made for 224 pixels, works from 64 on.
+    """Residual Attention Network-92; designed for 224 pixels, works from 64 pixels on.
 
     `stage1` to `stage3` are the ends of the attention modules of that size, `stage4` the last
-    residual unit. `attention/stage2_1` is the soft mask [B, h, w, C] of the first module there.
-    The final pooling is global, which at 224 pixels is the 7x7 pooling of the original; resizing
-    in the mask goes to the actual size, so any input of at least 64 pixels a side will do.
+    residual unit. `attention/stage2_1` is the soft mask [B, h, w, C] of the first module of stage
+    2. The final pooling is global, which at 224 pixels equals the 7x7 pooling of the original; the
+    mask is resized to the actual size, so any input side of at least 64 pixels is valid.
 
     Args:
       num_classes: length of the logits.
@@ -175,9 +176,9 @@ class ResidualAttentionNetwork(Classifier):
 
 
 def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
-    """Resize [B, h, w, C] to `size`, [H, W], the corner pixels on each other (align_corners).
+    """Resize [B, h, w, C] to `size`, [H, W], with corner pixels aligned (align_corners).
 
-    `jax.image.resize` aligns the corners' outer edges instead, which is another function.
+    `jax.image.resize` aligns the outer edges of the corners instead, which is another function.
     """
     rows, columns = (
         jnp.asarray(_interpolation(source, target), x.dtype)
@@ -187,6 +188,6 @@ def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
 
 
 def _interpolation(source: int, target: int) -> np.ndarray:
-    """The matrix [target, source] of linear interpolation that keeps the first and last point."""
+    """Return the matrix [target, source] of linear interpolation that keeps both end points."""
     position = np.linspace(0, source - 1, target)
     return np.maximum(1 - np.abs(position[:, None] - np.arange(source)), 0)

@@ -75,7 +75,7 @@ class ResNet(Classifier):
         self.fc = Linear(features, num_classes)
 
     def endpoints(self, images: jax.Array, perturb: Perturb) -> Endpoints:
-        """See `Classifier.__call__`; `stage4` and `pre_logits_2d` are the same here."""
+        """See `Classifier.__call__`; `stage4` and `pre_logits_2d` are identical here."""
         x = perturb("stem", pooled_stem(self.conv1, self.bn1, images))
         out = {"stem": x}
         for stage in range(1, 5):

@@ -1,8 +1,9 @@
-"""Convolution of images at stride 2 with their pixels moved into channels, for TPUs.
+"""Convolution of images at stride 2 with pixels moved into channels, for TPUs.
 
-A TPU's matrix unit takes 128 channels at a time, of which an image fills 3. With 2x2 pixels moved
-into 12 channels, the same sums have stride 1 and a kernel of half the side (MLPerf's ResNet-50 does
-so: Kumar et al., "Exploring the limits of Concurrency in ML Training on Google TPUs", MLSys 2021).
+A TPU's matrix unit processes 128 channels at a time, of which an image fills 3. With 2x2 pixels
+moved into 12 channels, the same sums have stride 1 and a kernel of half the side (as in MLPerf's
+ResNet-50: Kumar et al., "Exploring the limits of Concurrency in ML Training on Google TPUs", MLSys
+2021).
 """
 
 import jax
@@ -11,19 +12,19 @@ from jax import lax
 
 
 def conv_by_depth(x: jax.Array, kernel: jax.Array, before: int) -> jax.Array:
-    """Convolve at stride 2, equal up to rounding to XLA's convolution.
+    """Convolve at stride 2; equal to XLA's convolution up to rounding.
 
     Args:
       x: [B, H, W, C].
       kernel: [k, k, C, out].
-      before: rows and columns of zeros above and left of the image; as many follow as
-        ceil(H / 2) x ceil(W / 2) places need.
+      before: rows and columns of zeros above and left of the image; the zeros below and right
+        complete ceil(H / 2) x ceil(W / 2) positions.
 
     Returns:
       [B, ceil(H / 2), ceil(W / 2), out].
     """
     side, _, channels, features = kernel.shape
-    # Zeros in front, so that the kernel begins at the first pixel of two; behind, to even sizes.
+    # Zeros in front, so that the kernel begins at the first pixel of a pair; behind, to even sizes.
     front = before % 2
     behind = (side + front) % 2
     kernel = jnp.pad(kernel, ((front, behind), (front, behind), (0, 0), (0, 0)))

@@ -1,4 +1,4 @@
-"""How deep in its network a variable lies: stem 0, stages 1 to 4, head 5."""
+"""The depth of a variable in its network: stem 0, stages 1 to 4, head 5."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ STEM, HEAD = 0, 5
 _TABLE: list[tuple[re.Pattern, int]] = [
     (re.compile(pattern), stage)
     for pattern, stage in [
-        # The classifier, and attention added to a published network: what has no published weights.
+        # The classifier, and attention added to a published network: parts without published
+        # weights.
         (r"^(fc|classifier)/", HEAD),
         (r"(^|/)(rcab\d?|attention)/", HEAD),
         (r"^(stem|conv1|conv_stem|bn1|features/conv0|features/norm0)/", STEM),
@@ -29,9 +30,9 @@ _TABLE: list[tuple[re.Pattern, int]] = [
 
 
 def stage_of(path: Sequence[str | int]) -> int:
-    """The stage of the variable at `path`, e.g. 2 for `("layer2", 0, "conv1", "kernel")`.
+    """Return the stage of the variable at `path`, e.g. 2 for `("layer2", 0, "conv1", "kernel")`.
 
-    A normalisation or convolution between the last stage and the pooling counts to stage 4. Stage
+    A normalisation or convolution between the last stage and the pooling belongs to stage 4. Stage
     5, the head, is the classifier together with the attention that `rcan` and the EfficientNets
     add to a published architecture. A custom model names its parts `stem`, `stage1` to `stage4` and
     `classifier`.

@@ -11,11 +11,11 @@ from cervix_jax.models.layers import BatchNorm, Conv, Moments, batch_moments
 def pooled_stem(conv: Conv, norm: BatchNorm, images: jax.Array) -> jax.Array:
     """`max_pool(relu(norm(conv(images))))`: [B, H, W, 3] to [B, H / 4, W / 4, C], rounded up.
 
-    On GPU and TPU the pooling comes first, so that a quarter of the values is normalised. Channels
-    that the normalisation mirrors (of a negative scale) are pooled mirrored. So the result is the
-    same to the last bit; a gradient may go to another pixel of a window where several are equal
-    after they were rounded. A TPU's compiler estimates half the cycles for the stem of ResNet-50,
-    forward and backward (docs/accelerators.md).
+    On GPU and TPU the pooling comes first, so that only a quarter of the values is normalised.
+    Channels with a negative normalisation scale are pooled with inverted sign, so the result is
+    identical to the last bit; a gradient may go to another pixel of a window if several are equal
+    after rounding. A TPU's compiler estimates half the cycles for the stem of ResNet-50, forward
+    and backward (docs/accelerators.md).
     """
     if target.platform() == "cpu":
         return max_pool(jax.nn.relu(norm(conv(images))))

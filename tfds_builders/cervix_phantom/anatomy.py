@@ -1,8 +1,8 @@
-"""What is known of the five SIPaKMeD classes in numbers: sizes, colours and drawing habits.
+"""Measured properties of the five SIPaKMeD classes: sizes, colours and drawing parameters.
 
-Areas are those of expert contours in SIPaKMeD (about 55 consecutive cells per class, so a few
-slides only); colours are medians over all 4049 crops. They set where the phantom is centred; they
-are not evidence about a population.
+Areas are those of expert contours in SIPaKMeD (about 55 consecutive cells per class, hence only
+a few slides); colours are medians over all 4049 crops. They define the centre of the phantom's
+distributions; they are not evidence about a population.
 """
 
 import math
@@ -23,7 +23,7 @@ CROP_MARGIN = 0.08
 """Margin of a single-cell crop as a share of its cell's bounding box; one for all classes."""
 
 _DECILES = 2 * 1.2815515655446004  # distance from the 10th to the 90th percentile of N(0, 1)
-_TAIL = 2.0  # areas beyond two standard deviations are drawn at two: no absurd cells
+_TAIL = 2.0  # areas are clipped at two standard deviations, which excludes implausible cells
 _MAX_NUCLEUS_SHARE = (
     0.42  # of the cell area; expert contours reach about .35 at the 90th percentile
 )
@@ -31,19 +31,19 @@ _MAX_NUCLEUS_SHARE = (
 
 @dataclass(frozen=True)
 class ClassAnatomy:
-    """Measured targets of one class, at SIPaKMeD's native scale.
+    """Measured properties of one class, at SIPaKMeD's native scale.
 
     Attributes:
       nucleus_area: 10th, 50th and 90th percentile in native square pixels.
-      cell_area: The same for the whole cell, nucleus included.
+      cell_area: The same percentiles for the whole cell, nucleus included.
       log_area_correlation: Pearson correlation of the two log areas.
       nucleus_rgb: Median colour of nuclei, 0 to 255.
       cytoplasm_rgb: Median colour of the cytoplasm.
       background_rgb: Median colour between the cells.
       focus_spread: Standard deviation of the defocus blur, native pixels.
-      crowding: How much closer than `overlap` asks the cells of a cluster lie.
-      layers: Mean number of cell layers that the measured cytoplasm colour looks through.
-      hue_spread: How widely the slides of the class lie between pink and blue-green.
+      crowding: Decrease of the relative distance between cells of a cluster set by `overlap`.
+      layers: Mean number of cell layers that contribute to the measured cytoplasm colour.
+      hue_spread: Spread of the slides of the class between pink and blue-green.
     """
 
     nucleus_area: tuple[float, float, float]
@@ -123,16 +123,16 @@ ANATOMY = {
 
 
 def folder(class_name: str) -> str:
-    """SIPaKMeD's folder of a class, such as `im_Parabasal`."""
+    """Return SIPaKMeD's folder of a class, such as `im_Parabasal`."""
     return f"im_{class_name}"
 
 
 def sample_areas(rng: np.random.Generator, class_name: str, count: int) -> np.ndarray:
-    """Draws nucleus and cell areas from the class's bivariate log-normal distribution.
+    """Draw nucleus and cell areas from the class's bivariate log-normal distribution.
 
-    Medians and the log-area correlation are the table's; the standard deviation of a log area is
-    ln(p90 / p10) / 2.563. Deviates are clipped at two standard deviations and a nucleus at 42 %
-    of its cell.
+    Medians and the log-area correlation are those of the table; the standard deviation of a log
+    area is ln(p90 / p10) / 2.563. Deviates are clipped at two standard deviations and a nucleus at
+    42 % of its cell.
 
     Returns:
       float64 [count, 2]: nucleus area and cell area in phantom square pixels.
@@ -149,5 +149,5 @@ def sample_areas(rng: np.random.Generator, class_name: str, count: int) -> np.nd
 
 
 def optical_density(rgb: tuple[int, int, int], background: tuple[int, int, int]) -> np.ndarray:
-    """Optical density (natural logarithm, per channel, float64 [3]) of a colour on a background."""
+    """Return a colour's optical density on a background (natural log, per channel, float64 [3])."""
     return -np.log(np.asarray(rgb, float) / np.asarray(background, float))

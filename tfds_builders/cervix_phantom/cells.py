@@ -1,4 +1,4 @@
-"""The drawing of one cell: outline, nuclei, halo and the thickness maps that the stains fill.
+"""The drawing of one cell: outline, nuclei, halo and the thickness maps of the stains.
 
 Each class has a drawing rule, which follows the diagnostic criteria of SIPaKMeD and the cytology
 textbooks. The rules define geometry and relative density only; the slide defines the colours.
@@ -22,7 +22,7 @@ from tfds_builders.cervix_phantom.outline import (
 )
 from tfds_builders.cervix_phantom.texture import band_noise
 
-_PAD = 10  # pixels about the outline, room for the blur
+_PAD = 10  # pixels around the outline, to leave space for the blur
 
 
 @dataclass
@@ -45,12 +45,12 @@ class Cell:
 
     @property
     def half(self) -> int:
-        """Patch pixels on each side of the centre pixel."""
+        """Number of patch pixels on each side of the centre pixel."""
         return self.cell_mask.shape[0] // 2
 
 
 def cell_outline(rng: np.random.Generator, class_name: str, area: float) -> Outline:
-    """The outer contour that the class calls for, with exactly this area (square pixels)."""
+    """Return the outer contour for the class, with exactly this area (square pixels)."""
     if class_name == "Superficial-Intermediate":
         return polygon(rng, area, sides=int(rng.integers(5, 8)), aspect=rng.uniform(1.0, 1.45))
     if class_name == "Koilocytotic":
@@ -67,7 +67,7 @@ def cell_outline(rng: np.random.Generator, class_name: str, area: float) -> Outl
 def draw_cell(
     rng: np.random.Generator, class_name: str, outline: Outline, nucleus_area: float
 ) -> Cell:
-    """Draws the inside of a cell.
+    """Draw the inside of a cell.
 
     Args:
       rng: The cell's own stream.
@@ -83,7 +83,7 @@ def draw_cell(
 
 
 def blurred(cell: Cell, sigma: float) -> Cell:
-    """The same cell out of focus: Gaussian blur of `sigma` pixels; masks stay as they are."""
+    """Return the cell out of focus: Gaussian blur of `sigma` pixels; masks are unchanged."""
     if sigma < 0.2:
         return cell
     return Cell(
@@ -96,14 +96,14 @@ def blurred(cell: Cell, sigma: float) -> Cell:
 
 
 def defocus(rng: np.random.Generator, class_name: str) -> float:
-    """Blur of one cell in phantom pixels, before the `blur` setting multiplies it."""
+    """Return the blur of one cell in phantom pixels, before the factor of the `blur` setting."""
     return abs(rng.normal(0, ANATOMY[class_name].focus_spread)) * PIXEL_SCALE + 0.5
 
 
 def _place(
     rng: np.random.Generator, outline: Outline, low: float, high: float, half: int
 ) -> tuple[float, float]:
-    """A point at `low` to `high` of the outline's radius in a random direction."""
+    """Return a point at `low` to `high` of the outline's radius in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     distance = float(outline.radius_at(angle)) * rng.uniform(low, high)
     return half + distance * np.sin(angle), half + distance * np.cos(angle)
@@ -111,7 +111,7 @@ def _place(
 
 @dataclass(frozen=True)
 class _NuclearHabit:
-    """How a nucleus looks: density, chromatin contrast and grain (pixels), membrane rim."""
+    """The appearance of a nucleus: density, chromatin contrast and grain (pixels), membrane rim."""
 
     density: float
     contrast: float
@@ -127,7 +127,7 @@ def _nucleus(
     centre: tuple[float, float],
     habit: _NuclearHabit,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Density map and coverage of one nucleus, kept 1.5 pixels inside the cell."""
+    """Return density map and coverage of one nucleus, kept 1.5 pixels inside the cell."""
     nuclear_depth = np.minimum(
         depth_in_window(outline, inside.shape, centre, margin=4), inside - 1.5
     )
@@ -160,7 +160,7 @@ def _finish(
     solid = cell_mask & ~nucleus_mask & ~halo_mask
     if solid.any():
         cytoplasm = cytoplasm / cytoplasm[solid].mean()
-    # Half of the cytoplasm lies above and below a nucleus; the rest gives way to it.
+    # Half of the cytoplasm lies above and below a nucleus; the nucleus displaces the rest.
     return Cell(
         cytoplasm=np.maximum(cytoplasm * (1 - 0.5 * cover), 0).astype(np.float32),
         chromatin=chromatin.astype(np.float32),
@@ -184,7 +184,7 @@ def _superficial(
         along = columns * np.cos(angle) + rows * np.sin(angle)
         bend = rng.normal(0, 0.002) * np.square(columns * np.sin(angle) - rows * np.cos(angle))
         beyond = along + bend - outline.radius_at(angle) * rng.uniform(0.55, 0.92)
-        if rng.random() < 0.6:  # a corner folded over: double layer with a crease
+        if rng.random() < 0.6:  # a folded corner: double layer with a crease
             thickness = thickness + 0.55 * soft_step(beyond, 1.5) + 0.3 * ridge(beyond, 0, 1.0)
         else:  # a wrinkle only
             thickness = thickness + rng.uniform(0.25, 0.6) * ridge(beyond, 0, 1.1)
@@ -221,7 +221,7 @@ def _parabasal(
 def _metaplastic(
     rng: np.random.Generator, outline: Outline, inside: np.ndarray, nucleus_area: float
 ) -> Cell:
-    """Round with a distinct dense border, paler centre, vacuoles; the nucleus off centre."""
+    """Round with a distinct dense border, paler centre, vacuoles; the nucleus is off centre."""
     shape, half = inside.shape, inside.shape[0] // 2
     radius = np.sqrt(np.mean(outline.radii**2))
     body = soft_step(inside, 1.0)
@@ -243,7 +243,7 @@ def _metaplastic(
 def _koilocytotic(
     rng: np.random.Generator, outline: Outline, inside: np.ndarray, nucleus_area: float
 ) -> Cell:
-    """A sharp-edged cavity with a condensed rim about one or two dark, irregular nuclei."""
+    """A sharp-edged cavity with a condensed rim around one or two dark, irregular nuclei."""
     shape, half = inside.shape, inside.shape[0] // 2
     count = 2 if rng.random() < 0.35 else 1
     aspect = rng.uniform(1.05, 1.5)
@@ -256,7 +256,7 @@ def _koilocytotic(
         (middle[0] + sign * shift * np.sin(apart), middle[1] + sign * shift * np.cos(apart))
         for sign in (1, -1)[:count]
     ]
-    # The nucleus sits off the middle of its cavity; the cavity never breaks through the border.
+    # The nucleus lies off the centre of its cavity; the cavity never breaks through the border.
     cell_area = np.pi * float(np.mean(outline.radii**2))
     cavity_area = min(
         nucleus_area * rng.uniform(2.2, 3.2) * (1.0 if count == 1 else 1.25), 0.48 * cell_area
@@ -286,7 +286,7 @@ def _dyskeratotic(
     shape, half = inside.shape, inside.shape[0] // 2
     radius = np.sqrt(np.mean(outline.radii**2))
     body = soft_step(inside, 1.8)
-    dome = np.clip(inside / radius, 0, 1)  # a ball, not a flat tile: thicker towards the middle
+    dome = np.clip(inside / radius, 0, 1)  # a dome, not a flat tile: thicker towards the centre
     thickness = 0.72 + 0.55 * np.sqrt(dome) + 0.10 * band_noise(rng, shape, 8)
     nucleus = ellipse(rng, nucleus_area, rng.uniform(1.05, 1.6), wobble=0.05)
     centre = _place(rng, outline, 0.0, 0.22, half)

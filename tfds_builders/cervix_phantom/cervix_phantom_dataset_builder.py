@@ -31,7 +31,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     GROUP_FEATURE = "cluster_id"
 
     def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float:
-        """Of the images, which are drawn at one scale whatever their size."""
+        """Return the resolution of the images, which are drawn at one scale independent of size."""
         del sizes
         return MICRONS_PER_PIXEL
 
@@ -82,7 +82,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _whole(field: Field) -> dict[str, Any]:
-    """The features of a whole field; its masks are unions over the cells."""
+    """Return the features of a whole field; its masks are unions over the cells."""
     union = {
         name: np.logical_or.reduce([cell.in_field(name) for cell in field.cells])
         for name in ("cell_mask", "nucleus_mask", "halo_mask")
@@ -98,7 +98,7 @@ def _whole(field: Field) -> dict[str, Any]:
 
 
 def _crop(field: Field, cell: PlacedCell) -> dict[str, Any]:
-    """The features of a crop about one cell; masks are of this cell, `instance_mask` of all."""
+    """Return the features of a crop around one cell; `instance_mask` includes all cells."""
     window = cell.crop_window(CROP_MARGIN)
     nucleus = cell.in_field("nucleus_mask")[window]
     return {
@@ -112,7 +112,7 @@ def _crop(field: Field, cell: PlacedCell) -> dict[str, Any]:
 
 
 def _png(array: np.ndarray) -> io.BytesIO:
-    """Encodes a uint8 RGB or index image, or a bool mask as 0 and 1."""
+    """Encode a uint8 RGB or index image, or a bool mask as 0 and 1."""
     stream = io.BytesIO()
     Image.fromarray(array.astype(np.uint8)).save(stream, "PNG", compress_level=4)
     stream.seek(0)

@@ -1,4 +1,4 @@
-"""What else lies on a smear: leukocytes, red cells, mucus, specks."""
+"""Debris on a smear: leukocytes, red blood cells, mucus and specks."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from tfds_builders.cervix_phantom.outline import ellipse, fill
 from tfds_builders.cervix_phantom.stains import EOSIN, HAEMATOXYLIN, LIGHT_GREEN, ORANGE_G
 from tfds_builders.cervix_phantom.texture import band_noise
 
-# Expected numbers in one field at `debris` 1, the same for every class.
+# Expected numbers per field at `debris` 1, the same for every class.
 _LEUKOCYTES, _RED_CELLS, _SPECKS = 1.5, 1.0, 6.0
 _MUCUS_CHANCE = 0.35
 
@@ -15,13 +15,13 @@ _MUCUS_CHANCE = 0.35
 def add_debris(
     rng: np.random.Generator, concentration: np.ndarray, nuclear_dyes: np.ndarray, amount: float
 ) -> None:
-    """Adds debris to a field in place.
+    """Add debris to a field in place.
 
     Args:
       rng: The field's debris stream.
       concentration: float32 [4, height, width], dye concentrations.
-      nuclear_dyes: float64 [4], how the slide's nuclei stain; leukocyte nuclei follow.
-      amount: The `debris` setting: multiplies the expected numbers.
+      nuclear_dyes: float64 [4], dye uptake of the slide's nuclei, also used for leukocyte nuclei.
+      amount: The `debris` setting, a factor on the expected numbers.
     """
     shape = concentration.shape[1:]
     if rng.random() < _MUCUS_CHANCE * amount:
@@ -67,7 +67,7 @@ def _leukocyte(
 def _red_cell(
     rng: np.random.Generator, concentration: np.ndarray, centre: tuple[float, float]
 ) -> None:
-    """An erythrocyte: a disc of 7 micrometres, paler in the middle, orange to pink."""
+    """An erythrocyte: a disc of 7 micrometres, paler in the centre, orange to pink."""
     shape = concentration.shape[1:]
     radius = rng.uniform(22, 27) * PIXEL_SCALE
     disc = ellipse(rng, np.pi * radius**2, rng.uniform(1, 1.25), wobble=0.03)
@@ -77,7 +77,7 @@ def _red_cell(
 
 
 def _mucus(rng: np.random.Generator, concentration: np.ndarray) -> None:
-    """Faint strands and a veil: ridged and smooth low-frequency noise."""
+    """Add faint strands and a veil: ridged and smooth low-frequency noise."""
     shape = concentration.shape[1:]
     strands = np.exp(-np.square(band_noise(rng, shape, 90) / 0.25))
     veil = np.clip(band_noise(rng, shape, 150), 0, 2)

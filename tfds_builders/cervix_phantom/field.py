@@ -1,4 +1,4 @@
-"""A field: several cells of one class, heaped, stained, lit and photographed."""
+"""A field of view: clustered cells of one class, stained, illuminated and photographed."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from tfds_builders.cervix_phantom.stains import (
     transmit,
 )
 
-_CANDIDATES = 128  # positions tried for every cell
+_CANDIDATES = 128  # random positions tried per cell
 _SENSOR_NOISE = 1.3  # grey levels, standard deviation at full light
 _BORDER = 2  # pixels between a cell and the edge of the field
 
@@ -32,9 +32,9 @@ class PlacedCell:
     """A cell of a field. Masks are bool arrays in the frame of `window`.
 
     Attributes:
-      number: 1 and up; its value in the field's instance mask.
-      window: Rows and columns of the field that hold the patch.
-      cell_mask: The whole cell, also where others lie over it.
+      number: From 1; its value in the field's instance mask.
+      window: Rows and columns of the field that contain the patch.
+      cell_mask: The whole cell, including parts covered by other cells.
       nucleus_mask: Its nuclei.
       halo_mask: Its perinuclear cavity; empty except for koilocytes.
       overlap: Share of its area that other cells share, 0 to 1.
@@ -48,7 +48,7 @@ class PlacedCell:
     overlap: float
 
     def crop_window(self, margin: float) -> tuple[slice, slice]:
-        """Rows and columns of the field about the cell's bounding box, `margin` of it wider."""
+        """Return rows and columns of the bounding box, with `margin` of its size on each side."""
         window = []
         for axis in (0, 1):
             occupied = np.flatnonzero(self.cell_mask.any(axis=1 - axis)) + self.window[axis].start
@@ -58,7 +58,7 @@ class PlacedCell:
         return window[0], window[1]
 
     def in_field(self, name: str) -> np.ndarray:
-        """The mask called `name` in the frame of the whole field (bool [height, width])."""
+        """Return the mask `name` in the frame of the whole field (bool [height, width])."""
         mask = np.zeros(FIELD_SHAPE, bool)
         mask[self.window] = getattr(self, name)
         return mask
@@ -71,8 +71,8 @@ class Field:
     Attributes:
       image: uint8 [288, 384, 3], RGB.
       instance_mask: uint8 [288, 384]: 0 background, else the number of the topmost cell.
-      cells: In order of number; the last lies on top.
-      slide_id: The slide the field belongs to.
+      cells: In order of number; the last is on top.
+      slide_id: The slide of the field.
     """
 
     image: np.ndarray
@@ -82,12 +82,12 @@ class Field:
 
 
 def render_field(class_index: int, cluster: int, settings: PhantomSettings) -> Field:
-    """Renders one field, whatever others are rendered before it, after it or beside it.
+    """Render one field, independently of all other fields.
 
     Args:
       class_index: Position in `SIPAKMED.names`.
       cluster: Cluster number within the class, 1 and up.
-      settings: The knobs.
+      settings: The phantom's settings.
     """
     class_name = SIPAKMED.names[class_index]
     root = np.random.SeedSequence([settings.seed, class_index, cluster])
@@ -101,7 +101,7 @@ def render_field(class_index: int, cluster: int, settings: PhantomSettings) -> F
 
     concentration = np.zeros((4, *FIELD_SHAPE), np.float32)
     add_debris(dirt, concentration, slide.nucleus, settings.debris)
-    # Every cell's stream is its own: one cell more leaves the others as they were.
+    # Every cell has its own stream: an additional cell leaves the others unchanged.
     looks = cell_streams(slide, cluster, len(outlines), settings)
     streams = zip(drawing.spawn(len(outlines)), looks, strict=True)
     patches = []
@@ -127,11 +127,11 @@ def render_field(class_index: int, cluster: int, settings: PhantomSettings) -> F
 def _arrange(
     rng: np.random.Generator, outlines: list[Outline], wanted: float
 ) -> list[tuple[int, int]]:
-    """Centres (row, column) such that each cell nearly meets its nearest neighbour as wanted.
+    """Return centres (row, column) at which each cell is about `wanted` from its nearest neighbour.
 
-    `wanted` is the distance between neighbours over the sum of their mean radii: 1 touches.
-    Of many random positions inside the field the best is taken, so a crowded field degrades into
-    more overlap and never fails.
+    `wanted` is the distance between neighbours over the sum of their mean radii; at 1 they touch.
+    The best of many random positions inside the field is used, so a crowded field gets more
+    overlap and never fails.
     """
     mean_radius = [float(np.sqrt(np.mean(outline.radii**2))) for outline in outlines]
     placed = np.empty((0, 3))
@@ -156,7 +156,7 @@ def _arrange(
 
 
 def _windows(centre: tuple[int, int], half: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The part of the field that a patch covers, and the part of the patch inside the field."""
+    """Return the part of the field under a patch, and the part of the patch inside the field."""
     outer, inner = [], []
     for middle, size in zip(centre, FIELD_SHAPE, strict=True):
         start, stop = max(middle - half, 0), min(middle + half + 1, size)
@@ -166,10 +166,10 @@ def _windows(centre: tuple[int, int], half: int) -> tuple[tuple[slice, slice], t
 
 
 def _photograph(rng: np.random.Generator, light: np.ndarray) -> np.ndarray:
-    """Light on the sensor, 0 to 1, as uint8 with noise."""
+    """Convert light on the sensor, 0 to 1, to uint8 with noise."""
     image = 255 * light
     noise = rng.standard_normal(image.shape, dtype=np.float32)
-    # Half of the variance is read noise, half follows the light as photons do.
+    # Half of the variance is read noise; the other half is proportional to the light (shot noise).
     image += _SENSOR_NOISE * noise * np.sqrt(0.5 + np.maximum(image, 0) / 510)
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Closed outlines as radius over angle, and how they are filled with an antialiased edge."""
+"""Closed outlines as radius over angle, and their filling with an antialiased edge."""
 
 from dataclasses import dataclass
 
@@ -21,16 +21,16 @@ class Outline:
 
     @property
     def reach(self) -> float:
-        """The largest radius in pixels."""
+        """The maximum radius in pixels."""
         return float(self.radii.max())
 
     def radius_at(self, angle: np.ndarray | float) -> np.ndarray:
-        """Radius in pixels at angles in radians (any real number), in the shape of `angle`."""
+        """Return the radius in pixels at angles in radians (any real number), same shape."""
         closed = np.append(self.radii, self.radii[0])
         return np.interp(np.mod(angle, 2 * np.pi), _CLOSED_ANGLES, closed)
 
     def scaled(self, factor: float) -> "Outline":
-        """The outline with all radii multiplied."""
+        """Return the outline with all radii multiplied by `factor`."""
         return Outline(self.radii * factor)
 
 
@@ -40,12 +40,12 @@ def _with_area(radii: np.ndarray, area: float) -> Outline:
 
 
 def ellipse(rng: np.random.Generator, area: float, aspect: float, wobble: float = 0.0) -> Outline:
-    """A randomly turned ellipse roughened by low-order Fourier terms.
+    """Return a randomly rotated ellipse with roughness from low-order Fourier terms.
 
     Args:
-      rng: Chooses the direction and the roughness.
-      area: Area in square pixels, met exactly.
-      aspect: Long over short axis, 1 or more.
+      rng: Source of the direction and the roughness.
+      area: Area in square pixels, exact.
+      aspect: Ratio of the long to the short axis, at least 1.
       wobble: Root mean square size of the Fourier terms of order 2 to 6, relative to the radius.
     """
     turned = _ANGLES - rng.uniform(0, 2 * np.pi)
@@ -60,16 +60,16 @@ def ellipse(rng: np.random.Generator, area: float, aspect: float, wobble: float 
 def polygon(
     rng: np.random.Generator, area: float, sides: int, aspect: float, sharpness: float = 32.0
 ) -> Outline:
-    """A convex polygon with rounded corners and slightly uneven sides.
+    """Return a convex polygon with rounded corners and slightly uneven sides.
 
-    It is a smooth minimum over half-planes, so it stays star-shaped whatever the draw.
+    It is a smooth minimum over half-planes, so it is star-shaped for every draw.
 
     Args:
-      rng: Chooses the sides.
-      area: Area in square pixels, met exactly.
-      sides: Number of half-planes, 4 or more.
-      aspect: Long over short axis, 1 or more.
-      sharpness: Exponent of the smooth minimum; the larger, the sharper the corners.
+      rng: Source of the sides.
+      area: Area in square pixels, exact.
+      sides: Number of half-planes, at least 4.
+      aspect: Ratio of the long to the short axis, at least 1.
+      sharpness: Exponent of the smooth minimum; larger values give sharper corners.
     """
     normals = (np.arange(sides) + rng.uniform(-0.3, 0.3, sides)) * (2 * np.pi / sides)
     distance = rng.uniform(0.8, 1.15, sides)
@@ -85,7 +85,7 @@ def polygon(
 
 
 def depth(outline: Outline, shape: tuple[int, int], centre: tuple[float, float]) -> np.ndarray:
-    """How far inside the outline each pixel lies, along the ray from the centre.
+    """Return the depth of each pixel inside the outline, along the ray from the centre.
 
     Args:
       outline: The outline.
@@ -105,9 +105,9 @@ def depth(outline: Outline, shape: tuple[int, int], centre: tuple[float, float])
 def fill(
     outline: Outline, shape: tuple[int, int], centre: tuple[float, float], softness: float = 1.0
 ) -> np.ndarray:
-    """Coverage of each pixel, 0 to 1, with an edge `softness` pixels wide (float32 patch).
+    """Return each pixel's coverage, 0 to 1, with an edge `softness` pixels wide (float32 patch).
 
-    Only the window about the outline is computed, so small shapes in large patches are cheap.
+    Only the window around the outline is computed, so small shapes in large patches are cheap.
     """
     return soft_step(depth_in_window(outline, shape, centre, softness), softness)
 
@@ -115,7 +115,7 @@ def fill(
 def depth_in_window(
     outline: Outline, shape: tuple[int, int], centre: tuple[float, float], margin: float
 ) -> np.ndarray:
-    """As `depth`, but pixels farther than `margin` outside the bounding square read -1e6."""
+    """As `depth`, but pixels farther than `margin` outside the bounding square are -1e6."""
     reach = outline.reach + margin + 1
     top, left = (max(int(np.floor(c - reach)), 0) for c in centre)
     bottom = min(int(np.ceil(centre[0] + reach)) + 1, shape[0])
@@ -128,10 +128,10 @@ def depth_in_window(
 
 
 def soft_step(depth_map: np.ndarray, softness: float) -> np.ndarray:
-    """0 outside, 1 inside, linear over `softness` pixels about the edge."""
+    """Return 0 outside and 1 inside, linear over `softness` pixels around the edge."""
     return np.clip(depth_map / max(softness, 1e-3) + 0.5, 0, 1)
 
 
 def ridge(depth_map: np.ndarray, at: float, width: float) -> np.ndarray:
-    """A Gaussian ridge of deviation `width` along the line `at` pixels inside the outline."""
+    """Return a Gaussian ridge of deviation `width` along the line `at` pixels inside."""
     return np.exp(-0.5 * np.square((depth_map - at) / width))

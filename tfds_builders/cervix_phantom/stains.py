@@ -1,8 +1,8 @@
-"""Papanicolaou stains as optical densities, and how a slide takes them.
+"""Papanicolaou stains as optical densities, and the staining of a slide.
 
 Light through the smear obeys Beer-Lambert: I = I0 exp(-sum of dye concentration x dye density), so
 dyes add in optical density and overlapping cells multiply in light. A slide has its own dye
-colours, background and uptake; which palette the uptake is centred on is what `confounding` steers.
+colours, background and uptake; `confounding` controls the palette on which the uptake is centred.
 """
 
 import functools
@@ -31,7 +31,7 @@ DYES = np.array(
 # Streams of the seed; fields use the stream of their class (see field.py).
 _SLIDE_STREAM, _PALETTE_STREAM, _LIGHT_STREAM, _UPTAKE_STREAM = 101, 102, 103, 104
 
-_NUCLEUS_FLOOR = 0.45  # nuclei stay darker than their cytoplasm, however pale the palette
+_NUCLEUS_FLOOR = 0.45  # nuclei stay darker than their cytoplasm, for any palette
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Palette:
     """Typical dye uptake of a class, fitted to its measured colours.
 
     Attributes:
-      nucleus: float64 [4], dye concentrations a nucleus adds to half of its cytoplasm's.
-      cytoplasm: float64 [4].
+      nucleus: float64 [4], dye concentrations of a nucleus, added to half of its cytoplasm's.
+      cytoplasm: float64 [4], dye concentrations of the cytoplasm.
       background: float64 [3], transmitted light between cells, 0 to 1.
       hue_spread: Standard deviation of the tilt between pink and blue-green.
     """
@@ -53,7 +53,7 @@ class Palette:
 
 @functools.cache
 def palette(class_name: str) -> Palette:
-    """The class's measured colours as non-negative dye concentrations."""
+    """Return the class's measured colours as non-negative dye concentrations."""
     anatomy = ANATOMY[class_name]
     cytoplasm = optical_density(anatomy.cytoplasm_rgb, anatomy.background_rgb)
     nucleus = optical_density(anatomy.nucleus_rgb, anatomy.background_rgb)
@@ -67,15 +67,15 @@ def palette(class_name: str) -> Palette:
 
 @dataclass(frozen=True)
 class Slide:
-    """How one slide was stained and lit.
+    """Staining and illumination of one slide.
 
     Attributes:
-      slide_id: Such as `slide_0012`; clusters with the same id share everything below.
+      slide_id: For example `slide_0012`; clusters with the same id share all fields below.
       dyes: float64 [4, 3], optical density of each dye in red, green and blue.
       nucleus: float64 [4], as in `Palette`.
-      cytoplasm: float64 [4].
-      background: float64 [3], 0 to 1.
-      eosinophilia: Share of cells that take eosin in place of light green.
+      cytoplasm: float64 [4], as in `Palette`.
+      background: float64 [3], 0 to 1, as in `Palette`.
+      eosinophilia: Share of cells that take eosin instead of light green.
       number: The number in `slide_id`.
     """
 
@@ -89,25 +89,25 @@ class Slide:
 
 
 def slide_position(cluster: int, settings: PhantomSettings) -> int:
-    """Which of a class's slides, counted from 0, the cluster (counted from 1) lies on."""
+    """Return the position of the cluster's slide (from 0) among the slides of its class."""
     return (cluster - 1) // settings.clusters_per_slide
 
 
 def prepared_apart(position: int, settings: PhantomSettings) -> bool:
     """Whether the slides at this position belong to one class each (see `confounding`)."""
-    # Spread evenly; the rounding keeps 3 x 0.1 and its like from falling short of a whole number.
+    # Spread evenly; the rounding keeps products such as 3 x 0.1 from falling below a whole number.
     share = settings.confounding
     return math.floor(round((position + 1) * share, 9)) > math.floor(round(position * share, 9))
 
 
 def slide_for(class_index: int, cluster: int, settings: PhantomSettings) -> Slide:
-    """The slide a cluster lies on: the same for equal positions, unless prepared apart."""
+    """Return the slide of a cluster: shared at equal positions, unless prepared apart."""
     position = slide_position(cluster, settings)
     apart = prepared_apart(position, settings)
     number = position * (len(SIPAKMED.names) + 1) + (1 + class_index if apart else 0)
     if apart:
         source = SIPAKMED.names[class_index]
-    else:  # every palette equally often among shared slides, in an order that the seed decides
+    else:  # shared slides use every palette equally often, in an order that depends on the seed
         block, place = divmod(position, len(SIPAKMED.names))
         order = np.random.default_rng([settings.seed, _PALETTE_STREAM, block])
         source = SIPAKMED.names[order.permutation(len(SIPAKMED.names))[place]]
@@ -140,7 +140,7 @@ def _stain(number: int, centre: Palette, settings: PhantomSettings) -> Slide:
 
 
 def _tilted(concentration: np.ndarray, tilt: float) -> np.ndarray:
-    """Exchanges part of all dyes for the acid dyes (tilt above 0) or light green (below 0).
+    """Replace part of all dyes by the acid dyes (tilt above 0) or light green (below 0).
 
     The median colour of a class averages pink and blue-green cells to a grey that few cells have.
     """
@@ -156,9 +156,9 @@ def _tilted(concentration: np.ndarray, tilt: float) -> np.ndarray:
 def cell_streams(
     slide: Slide, cluster: int, count: int, settings: PhantomSettings
 ) -> list[np.random.Generator]:
-    """The streams of the cells' uptake and focus, one for each cell of a field.
+    """Return the streams of the cells' uptake and focus, one per cell of a field.
 
-    Like `field_light` they depend on the slide and the cluster number, not on the class.
+    Like `field_light` they depend on the slide and the cluster number, but not on the class.
     """
     root = np.random.default_rng([settings.seed, _UPTAKE_STREAM, slide.number, cluster])
     return root.spawn(count)
@@ -167,7 +167,7 @@ def cell_streams(
 def cell_uptake(
     rng: np.random.Generator, slide: Slide, spread: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nucleus and cytoplasm dye concentrations (float64 [4] each) of one cell of a slide."""
+    """Return nucleus and cytoplasm dye concentrations (float64 [4] each) of a cell of a slide."""
     noise = np.exp(0.18 * spread * rng.standard_normal((2, 4)))
     thickness = np.exp(0.30 * spread * rng.standard_normal())
     cytoplasm = _tilted(
@@ -183,17 +183,17 @@ def cell_uptake(
 def field_light(
     slide: Slide, cluster: int, shape: tuple[int, int], settings: PhantomSettings
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How one field of a slide took the stain and stood in the light.
+    """Return the dye uptake and the illumination of one field of a slide.
 
-    It depends on the slide and on the cluster number, not on the class: on a shared slide the
-    fields of the five classes come in matched fives, so that a field's exact shade, too, is
-    silent about the class.
+    They depend on the slide and the cluster number, but not on the class: on a shared slide the
+    fields of the five classes come in matched sets of five, so that the exact shade of a field
+    carries no information about the class either.
 
     Args:
       slide: The slide.
       cluster: The field's cluster number.
       shape: Height and width of the field.
-      settings: The knobs.
+      settings: The phantom's settings.
 
     Returns:
       float32 [4], dye uptake relative to the slide, and float32 [height, width, 3], light.
@@ -211,7 +211,7 @@ def field_light(
 
 
 def transmit(concentration: np.ndarray, dyes: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Beer-Lambert: the light that passes.
+    """Apply Beer-Lambert: returns the transmitted light.
 
     Args:
       concentration: float32 [4, height, width], dye concentrations.

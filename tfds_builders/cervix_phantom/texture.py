@@ -1,7 +1,7 @@
 """Band-limited noise: chromatin, cytoplasm grain and mucus.
 
-Filtering white noise for every cell would cost more than all the rest, so one periodic tile per
-band is made once, and each use cuts a randomly placed, randomly flipped window out of it.
+Filtering white noise for every cell would cost more than all other steps together, so one periodic
+tile per band is computed once, and each use cuts out a randomly placed, randomly flipped window.
 """
 
 import functools
@@ -14,7 +14,7 @@ _TILE_STREAM = 20210600557  # the tiles are the same for every data set seed
 
 @functools.cache
 def _tile(wavelength: float, octaves: float) -> np.ndarray:
-    """Periodic Gaussian noise about one wavelength (pixels); zero mean, unit deviation."""
+    """Return periodic Gaussian noise around one wavelength (pixels); zero mean, unit deviation."""
     rng = np.random.default_rng([_TILE_STREAM, round(100 * wavelength), round(100 * octaves)])
     spectrum = np.fft.rfft2(rng.standard_normal((_TILE, _TILE)))
     frequency = np.hypot(np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)[None, :])
@@ -28,10 +28,10 @@ def _tile(wavelength: float, octaves: float) -> np.ndarray:
 def band_noise(
     rng: np.random.Generator, shape: tuple[int, int], wavelength: float, octaves: float = 0.7
 ) -> np.ndarray:
-    """A window of band-limited Gaussian noise.
+    """Return a window of band-limited Gaussian noise.
 
     Args:
-      rng: Chooses the window and its flips.
+      rng: Source of the window and its flips.
       shape: Height and width, at most 1024.
       wavelength: Centre of the band in pixels.
       octaves: Standard deviation of the band, in octaves.

@@ -60,7 +60,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return cast(CricConfig, self.builder_config)
 
     def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float | None:
-        """Of the images, by width and height of some; None where the fields have many widths."""
+        """Return the resolution from some image sizes; None if the fields have several widths."""
         cells = self._variant.view == "cell"
         width = self._variant.settings.side if cells else PUBLISHED_WIDTH
         return microns_of_fields(MICRONS_PER_PIXEL, width, sizes)
@@ -95,7 +95,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             complete=self._check_counts,
             damaged=self._damaged,
         )
-        if self._check_counts and not self._damaged.errors:  # else those are named first
+        if self._check_counts and not self._damaged.errors:  # damaged files are reported first
             if len(fields) != NUM_FIELDS:
                 raise InputError(
                     f"{root}: {len(fields)} annotated fields, expected {NUM_FIELDS}; complete the "
@@ -130,7 +130,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _cells(field: Field, pixels: np.ndarray, side: int) -> Examples:
-    """A square of `side` pixels about every nucleus; beyond the border the field is mirrored."""
+    """Cut a square of `side` pixels around every nucleus; the field is mirrored at its border."""
     squares = images.squares_about(pixels, field.positions, side)
     corners = images.upper_left(field.positions, side)
     examples = []

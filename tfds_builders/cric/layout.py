@@ -1,4 +1,4 @@
-"""Finds CRIC's fields and brings the positions of their nuclei to the pixels on disk."""
+"""Finds CRIC's fields and converts the positions of their nuclei to pixels of the files."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from cervix_jax.files.damaged import Damaged
 from cervix_jax.files.threads import map_in_order
 
 _ANNOTATIONS = ("classifications.csv", "classifications.json")
-# Positions in pixels of the published fields leave a copy of 1280 px in 2.7 % of all cells; fewer
-# than this share outside are errors of single rows instead.
+# If positions in pixels of the published fields are applied to a copy of 1280 px, 2.7 % of all
+# cells lie outside. A smaller share outside indicates errors in single rows.
 _MIN_SHARE_OUTSIDE = 0.005
 
 
@@ -24,9 +24,9 @@ class Field:
     """One field with its nuclei.
 
     Attributes:
-      path: the image.
-      size: its width and height in pixels.
-      nuclei: its annotations, in the order of the file; at least one.
+      path: file of the image.
+      size: width and height of the image in pixels.
+      nuclei: its annotations, in file order; at least one.
       positions: float32 [n, 2], x and y of the nuclei in pixels of the image.
       labels: int64 [n], indices into `CRIC.names`.
     """
@@ -39,25 +39,25 @@ class Field:
 
     @property
     def image_id(self) -> str:
-        """Name of the image without its suffix, which copies change."""
+        """Name of the image without its suffix, which differs between copies."""
         return self.path.stem
 
 
 def find_fields(
     root: Path, *, positions_width: int = 0, complete: bool = True, damaged: Damaged | None = None
 ) -> list[Field]:
-    """The annotated fields below `root`, sorted by name.
+    """Find the annotated fields below `root`, sorted by name.
 
     Args:
-      root: folder with classifications.csv or classifications.json (the CSV counts where both
-        are there) and the fields, here or in folders below.
-      positions_width: width of the fields that the positions are given in, 0 finds out.
-      complete: refuse annotations of fields that are not there, else leave them out.
-      damaged: keeps the errors of fields that cannot be read, which are left out; None raises the
-        first.
+      root: folder with classifications.csv or classifications.json (the CSV takes precedence) and
+        the fields, in this folder or below.
+      positions_width: width of the fields in which the positions are given; 0 detects it.
+      complete: whether annotations of missing fields are an error; otherwise they are skipped.
+      damaged: collects the errors of unreadable fields, which are skipped; None raises the first
+        error.
 
     Raises:
-      InputError: files are missing, unreadable or there twice, or an annotation is wrong.
+      InputError: files are missing, unreadable or duplicated, or an annotation is wrong.
     """
     found, annotations = _files(root)
     nuclei: dict[str, list[Nucleus]] = {}
@@ -88,7 +88,7 @@ def find_fields(
 
 
 def _files(root: Path) -> tuple[dict[str, Path], Path]:
-    """Image files by name without suffix, and the file of the annotations."""
+    """Return image files by name without suffix, and the file of the annotations."""
     found: dict[str, Path] = {}
     annotations: dict[str, Path] = {}
     unread = folders.Unread()
@@ -127,7 +127,7 @@ def _report(found: dict, nuclei: dict, absent: list[Nucleus]) -> None:
 
 
 def _detect_frame(fields: Sequence[tuple[tuple[int, int], list[Nucleus]]]) -> int:
-    """Width of the frame of the positions; 0 where it is every image's own."""
+    """Return the width of the positions' frame; 0 if it is each image's own."""
     resized = [(size, cells) for size, cells in fields if size[0] != PUBLISHED_WIDTH]
     if not resized:
         return 0  # both frames are the same

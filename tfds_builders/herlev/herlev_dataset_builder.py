@@ -45,7 +45,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         tfds.core.BuilderConfig(name="default", description="917 single cells in seven classes.")
     ]
     GROUP_FEATURE = "slide_id"
-    # Shares of train and validation in arXiv 2106.00557; the rest is test.
+    # Ratios of train and validation in arXiv 2106.00557; the rest is test.
     PAPER_RATIOS = (0.2, 0.0)
     OFFICIAL_COUNTS: ClassVar = {"default": dict(zip(HERLEV.names, CELL_COUNTS, strict=True))}
 
@@ -55,7 +55,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self._damaged = Damaged(skip=skip_damaged)
 
     def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float | None:
-        """Of the images, by width and height of some of them; None of copies of one size."""
+        """Return the resolution from some image sizes; None for copies resized to one size."""
         return microns_of_crops(MICRONS_PER_PIXEL, sizes)
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -1,4 +1,4 @@
-"""Finds the images and segmentations of Herlev in every layout that people have on disk."""
+"""Finds the images and segmentations of Herlev in all common folder layouts."""
 
 import dataclasses
 import re
@@ -11,7 +11,7 @@ from cervix_jax.data.classes import HERLEV
 from cervix_jax.errors import InputError
 from cervix_jax.files import folders, images
 
-# Parts of a folder name that identify the class; the first match decides.
+# Parts of a folder name that identify the class; the first match determines it.
 _SPELLINGS = (
     (r"carcinoma_?(in_?situ)?|(carcinoma_)?cis", "carcinoma_in_situ"),
     (r"(light|mild)_dysplas(tic|ia|ias)", "light_dysplastic"),
@@ -23,7 +23,7 @@ _SPELLINGS = (
 )
 _IMAGE = re.compile(r"(\d+)-(\d+)-(\d+)")
 _MASK = re.compile(r"(\d+-\d+-\d+)-d")
-# The archive's folder of the 917; the older, smaller set may lie beside it.
+# The archive's folder of the 917 images; the older, smaller set may be beside it.
 _NEW_FOLDER = "new database pictures"
 
 
@@ -36,7 +36,7 @@ class Item:
       filename: `<class>/<file>`, the same in every layout.
       label: index into `HERLEV.names`.
       slide_id: first number of the name.
-      mask: file of the segmentation, where there is one.
+      mask: file of the segmentation, if there is one.
     """
 
     path: Path
@@ -52,16 +52,16 @@ class Item:
 
 
 def class_of(folder_name: str) -> str | None:
-    """The class that a folder name means, e.g. of "Mild dysplasia"; None where it means none."""
+    """Return the class of a folder name such as "Mild dysplasia"; None if it is no class."""
     words = re.sub(r"[^a-z]+", "_", folder_name.casefold()).strip("_")
     return next((name for spelling, name in _SPELLINGS if re.fullmatch(spelling, words)), None)
 
 
 def find_items(root: Path) -> list[Item]:
-    """All images below `root`, sorted by class and name.
+    """Find all images below `root`, sorted by class and name.
 
     Raises:
-      InputError: a class folder is missing, or an image or segmentation is there twice.
+      InputError: a class folder is missing, or an image or segmentation occurs twice.
     """
     found = folders.find_class_folders(_start(root), HERLEV.names, class_of)
     missing = [name for name in HERLEV.names if not found[name]]
@@ -125,7 +125,7 @@ def _report(strange: list[Path], orphans: list[str]) -> None:
 
 
 def _start(root: Path) -> Path:
-    """The folder of the 917 images if its name identifies it, else `root`."""
+    """Return the folder of the 917 images if its name identifies it, else `root`."""
     level = [root]
     for _ in range(folders.SEARCH_DEPTH):
         for folder in level:
@@ -136,7 +136,7 @@ def _start(root: Path) -> Path:
 
 
 def _files(folder: Path, name: str) -> Iterator[Path]:
-    """Files of a class folder, also of one of the same class nested in it."""
+    """Yield the files of a class folder, including one of the same class nested in it."""
     for path in folders.entries(folder):
         if not path.is_dir():
             yield path

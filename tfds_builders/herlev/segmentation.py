@@ -7,7 +7,7 @@ import numpy as np
 from cervix_jax.errors import InputError
 from cervix_jax.files import images
 
-# Index -> colour in the official files, by which copies that lost the palette are read too.
+# Index -> colour in the official files; it also decodes copies that lost the palette.
 PALETTE = (
     (0, 0, 0),  # not labelled
     (128, 128, 128),  # other or unknown
@@ -19,10 +19,10 @@ NUCLEUS, CYTOPLASM = 2, 3
 
 
 def read_segmentation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Nucleus and cytoplasm of a segmentation.
+    """Read nucleus and cytoplasm of a segmentation.
 
-    Where every pixel has one of the official colours the colours count, so that a palette in
-    another order or an RGB copy is read aright; otherwise the indices do.
+    If every pixel has one of the official colours, the colours define the labels, so that a palette
+    in another order or an RGB copy is read correctly; otherwise the indices do.
 
     Args:
       path: the file `<id>-d.bmp`.
@@ -32,7 +32,7 @@ def read_segmentation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np
       nucleus bool [height, width], cytoplasm bool [height, width], disjoint.
 
     Raises:
-      InputError: the file is no such segmentation of an image of that size.
+      InputError: the file is not such a segmentation of an image of that size.
     """
     image, _ = images.read_image(path, min_colours=1)
     if image.size != size:

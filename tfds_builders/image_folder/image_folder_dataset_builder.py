@@ -79,7 +79,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return cast(ImageFolderConfig, self.builder_config)
 
     def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float | None:
-        """Of the images, as the setting says; None where it does not."""
+        """Return the resolution of the images from the settings; None if it is not set."""
         del sizes
         return self._variant.microns_per_pixel or None
 
@@ -88,7 +88,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(None, None, 3), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(),  # named when prepared or restored
+                    "label": tfds.features.ClassLabel(),  # named during preparation or loading
                     "filename": tfds.features.Text(),
                     "group_id": tfds.features.Text(),
                 }
@@ -99,7 +99,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     @staticmethod
     def list_folder(root: Path, **settings: Any) -> Listing:
-        """The images of a folder without preparing them; settings as for `layout.find_items`."""
+        """List the images of a folder without preparation; settings as for `layout.find_items`."""
         return find_items(root, **settings)
 
     def _listing(self, root: Path, *, report: bool = False) -> Listing:
@@ -108,11 +108,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     @property
     def _prepared(self) -> dict[str, Any]:
-        """What is recorded of the prepared data; empty where there are none."""
+        """Return the record of the prepared data; empty if there are none."""
         return dict(cast(tfds.core.MetadataDict, self.info.metadata))
 
     def _check_prepared(self) -> None:
-        """See that data prepared under this name were prepared in this way."""
+        """Check that data prepared under this name were prepared with these settings."""
         prepared = self._prepared
         if self._variant.folder and prepared.get("settings", self._variant.settings) != (
             self._variant.settings
@@ -123,18 +123,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
 
     def judge_change(self, folder: Path, before: SourceFiles | None) -> str:
-        """What a change of the files means for the prepared data.
+        """Interpret a change of the files for the prepared data.
 
         Args:
-          folder: the folder as it is now.
-          before: what is remembered of its files; None of data that an earlier version prepared.
+          folder: the folder in its current state.
+          before: record of its files; None for data that an earlier version prepared.
 
         Returns:
-          The change in words; "" where the same images have the same classes and groups.
+          A description of the change; "" if the same images have the same classes and groups.
 
         Raises:
-          InputError: the data are of another folder, or the list of images is not what it was: it
-            must not be passed over, since it holds classes and groups.
+          InputError: the data are of another folder, or the list of images has changed: it defines
+            classes and groups and therefore cannot be ignored.
         """
         prepared, where = self._prepared, f"image_folder: the data in {self.data_dir}"
         root = str(self.data_dir_root)
@@ -158,7 +158,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
         path = folder / (self._variant.csv or DEFAULT_CSV)
         then, now = self._list_then(prepared, path), _list_digest(path)
-        # Where list and images are gone there is nothing that the prepared data should be instead.
+        # If both list and images are gone, nothing contradicts the prepared data.
         if then != now and (now or listing is not None):
             what = "has appeared" if not then else "has changed" if now else "is gone"
             raise InputError(
@@ -170,10 +170,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return said or "other images, classes or groups"
 
     def _list_then(self, prepared: dict[str, Any], path: Path) -> str:
-        """Digest of the list of images when the data were prepared; "" where there was none."""
+        """Return the digest of the image list at preparation; "" if there was none."""
         if "list" in prepared:
             return prepared["list"]
-        # Of data that an earlier version prepared only the time is known.
+        # For data that an earlier version prepared only the time is recorded.
         made = (Path(self.data_dir) / "dataset_info.json").stat().st_mtime
         return "" if path.is_file() and path.stat().st_mtime > made else _list_digest(path)
 
@@ -229,7 +229,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _example(item: Item) -> tuple[Item, dict[str, Any], bytes]:
-    """The example of an item and the digest of its file."""
+    """Return the example of an item and the digest of its file."""
     image, data = images.read_image(item.path)
     example = {
         "image": images.encode(image, data),
@@ -241,12 +241,12 @@ def _example(item: Item) -> tuple[Item, dict[str, Any], bytes]:
 
 
 def _list_digest(path: Path) -> str:
-    """Digest of a list of images; "" where there is none."""
+    """Return the digest of a list of images; "" if there is none."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _digest(listing: Listing) -> str:
-    """Digest of a folder's content: names, classes, groups and sizes of files."""
+    """Return the digest of a folder's content: names, classes, groups and sizes of files."""
     total = hashlib.sha256(repr(listing.class_names).encode())
     for item in listing.items:
         entry = (item.filename, item.label, item.group, item.path.stat().st_size)

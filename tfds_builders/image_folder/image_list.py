@@ -1,4 +1,4 @@
-"""Images that a table lists, with class and group."""
+"""Images listed in a table, with class and group."""
 
 import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -16,19 +16,19 @@ from cervix_jax.files.paths import nfc, on_disk
 def find_listed(
     root: Path, csv: str, *, has_pattern: bool, report: bool = True
 ) -> list[tuple[Path, str, str, str]]:
-    """The images that a table lists.
+    """Find the images listed in a table.
 
     Args:
-      root: the folder that the paths of the table are relative to.
+      root: folder to which the paths of the table are relative.
       csv: the table, below the folder.
-      has_pattern: whether a pattern gives the groups, so that the table must not.
-      report: whether to warn of images that it does not list.
+      has_pattern: whether a pattern defines the groups, so that the table must not.
+      report: whether to warn about images that the table does not list.
 
     Returns:
-      Path of each image, its name below the folder, its class and its group, "" where unknown.
+      Path of each image, its name below the folder, its class and its group, "" if unknown.
 
     Raises:
-      InputError: the table or a line of it cannot be used; names the line.
+      InputError: the table or one of its lines cannot be used; the message names the line.
     """
     path = on_disk(_inside(root, csv, "image_folder setting csv"))
     if not os.path.isfile(path):
@@ -76,7 +76,7 @@ def find_listed(
 
 
 def _report(root: Path, csv: Path, listed: set[Path]) -> None:
-    """Warns of images beside those that are listed."""
+    """Warn about images beside the listed ones."""
     others = []
     for folder, inner, names in os.walk(root):
         inner[:] = sorted(name for name in inner if not is_leftover(name))
@@ -93,7 +93,7 @@ def _report(root: Path, csv: Path, listed: set[Path]) -> None:
 
 
 def _below(root: Path, name: str) -> str:
-    """An absolute path that lies in `root`, as one below it; other names as they are."""
+    """Return an absolute path inside `root` as a relative one; other names unchanged."""
     path = Path(name)
     if not path.is_absolute() or "\0" in name:
         return name
@@ -108,8 +108,8 @@ def _below(root: Path, name: str) -> str:
 
 
 def _inside(root: Path, name: str, where: str) -> Path:
-    """The path `name` below `root`, whatever separators it is written with."""
-    parts = PureWindowsPath(name)  # understands / and \\
+    """Return the path `name` below `root`, with any path separator."""
+    parts = PureWindowsPath(name)  # accepts / and \\
     clean = PurePosixPath(*parts.parts) if parts.parts and not parts.anchor else None
     if clean is None or ".." in clean.parts or "\0" in name:
         raise InputError(

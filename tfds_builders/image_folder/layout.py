@@ -1,4 +1,4 @@
-"""Lists the images of a folder with class and group, and finds the usual mistakes."""
+"""Lists the images of a folder with class and group, and detects common mistakes."""
 
 import dataclasses
 import re
@@ -20,7 +20,7 @@ DEFAULT_CSV = "images.csv"
 class Item:
     """One image: file, path below the folder with "/", class number and group.
 
-    Names are in Unicode's form NFC, whatever the form on disk.
+    Names are in Unicode form NFC, independent of the form on disk.
     """
 
     path: Path
@@ -49,18 +49,18 @@ def find_items(
     fewest_classes: int = 2,
     report: bool = True,
 ) -> Listing:
-    """All images of a folder.
+    """Find all images of a folder.
 
     Args:
       root: the folder.
-      csv: file below it with columns path, label and perhaps group; "" takes `images.csv` where
-        there is one, else the classes are the folders in `root`.
+      csv: file below it with columns path, label and optionally group; "" uses `images.csv` if it
+        exists, otherwise the class folders in `root`.
       group_pattern: see `settings.ImageFolderConfig`.
-      fewest_classes: 1 for images that a trained network is only tried on.
-      report: whether to warn of what is left out.
+      fewest_classes: minimum number of classes; 1 for images on which a model is only evaluated.
+      report: whether to warn about files that are left out.
 
     Raises:
-      InputError: the folder holds one of the usual mistakes; names it.
+      InputError: the folder contains a common mistake, which the message names.
     """
     pattern = compile_pattern(group_pattern)
     if csv or (root / DEFAULT_CSV).is_file():
@@ -99,7 +99,7 @@ def _is_unicode(name: str) -> bool:
 
 
 def _refuse_equal_names(found: list[_Found]) -> None:
-    """Names may differ on disk by their form in Unicode alone."""
+    """Raise an error for names that differ on disk only in Unicode form."""
     seen: dict[str, Path] = {}
     for path, name, _, _ in found:
         folders.add_once(seen, name, path)
@@ -124,7 +124,7 @@ def _class_names(labels: Sequence[str], root: Path, fewest: int) -> tuple[str, .
 
 
 def _natural(name: str) -> tuple:
-    """Sort key by which "grade 9" comes before "grade 10", whatever the case."""
+    """Sort key by which "grade 9" comes before "grade 10", ignoring case."""
     parts = re.split(r"(\d+)", name.casefold())
     return tuple(int(part) if odd % 2 else part for odd, part in enumerate(parts)), name
 

@@ -1,4 +1,4 @@
-"""Folders that divide images into train, test and so on, which are no classes."""
+"""Folders that divide images into train, test and so on, and therefore are no classes."""
 
 import re
 from pathlib import Path
@@ -8,14 +8,14 @@ from cervix_jax.files.images import is_image
 from cervix_jax.files.paths import nfc
 
 _TRAIN, _TEST, _FOLD = "train", "test", "fold"
-# "train" also stands for validation: no class is called so, while a class may be called "test".
+# "train" also covers validation: no class has such a name, while a class may be named "test".
 _KINDS = {
     **dict.fromkeys(("train", "training", "trn", "trainval"), _TRAIN),
     **dict.fromkeys(("val", "valid", "validate", "validation", "development"), _TRAIN),
     **dict.fromkeys(("test", "testing", "tst", "dev", "holdout", "eval", "evaluation"), _TEST),
     **dict.fromkeys(("fold", "split", "cv"), _FOLD),
 }
-# Words that archives add to them.
+# Words that archives add to these names.
 _FILLING = frozenset(
     ("aug", "augmented", "cell", "cells", "crop", "cropped", "crops", "data", "dataset", "files",
      "folder", "images", "image", "img", "imgs", "labeled", "labelled", "new", "original", "part",
@@ -27,7 +27,7 @@ _JOINED = re.compile(r"(.+?)(?:data|dataset|images?|imgs?|sets?)")
 
 
 def kind_of(name: str) -> str:
-    """What part of a division a folder's name means: "train", "test" or "fold"; "" for a class."""
+    """Return the part that a folder name means: "train", "test" or "fold"; "" for a class."""
     words = [word.casefold() for word in _WORD.findall(name)]
     if "".join(words) != re.sub(r"[\W_]", "", name).casefold():
         return ""  # letters of other alphabets
@@ -45,10 +45,10 @@ def kind_of(name: str) -> str:
 
 
 def parts_of(inner: list[Path]) -> list[Path]:
-    """Those of the folders in a folder that divide its images; none where they are classes.
+    """Return the subfolders that divide the images of a folder; empty if they are classes.
 
-    Two folders named so, or one: of training or validation with folders in it, or with folders of
-    the names of those beside it.
+    They are at least two folders with such names, or one: for training or validation with folders
+    in it, or with folders named like those beside it.
     """
     named = [folder for folder in inner if kind_of(folder.name)]
     if len(named) != 1:
@@ -60,7 +60,7 @@ def parts_of(inner: list[Path]) -> list[Path]:
 
 
 def inside(part: Path) -> Path:
-    """The folder of the class folders of a part: archives often pack a part into itself."""
+    """Return the folder of a part's class folders: archives often nest a part in itself."""
     below = folders.subfolders(part)
     while len(below) == 1 and _only_names_a_part(below[0].name) and not _has_images(part):
         part = below[0]

@@ -131,7 +131,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str] | None:
         return None
     known = ", ".join(GROUP_PATTERNS)
     try:
-        compiled = re.compile(nfc(GROUP_PATTERNS.get(pattern, pattern)))  # as names are
+        compiled = re.compile(nfc(GROUP_PATTERNS.get(pattern, pattern)))  # NFC, like the names
     except re.error as error:
         raise InputError(
             f"{_OWNER}group_pattern={pattern!r} is not a regular expression ({error}); "
@@ -167,7 +167,7 @@ def the_one_prepared(config: ImageFolderConfig, data_dir: Any, version: str) -> 
             if metadata["settings"] == config.settings:
                 found[path.parents[1].name] = metadata["folder"]
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # another kind, or damaged: the error is raised when it is opened
+            continue  # another kind, or damaged: opening it raises the error
     if len(found) > 1:
         raise InputError(
             f"image_folder: {root} contains the data of {len(found)} folders; give one of them: "

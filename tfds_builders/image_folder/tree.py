@@ -25,14 +25,14 @@ _MASK_STEM = re.compile(rf"(.+)[-_ .](?:d|{'|'.join(_MASK_WORDS)})", re.IGNORECA
 
 @dataclasses.dataclass
 class LeftOut:
-    """What a folder holds besides the images of its classes.
+    """Content of a folder besides the images of its classes.
 
     Attributes:
-      parts: folders that divide the images, which are joined.
+      parts: folders that divide the images, which are merged.
       strays: folders beside them that are no classes.
-      loose: images in no class folder.
+      loose: images outside class folders.
       masks: files and folders of masks, by their names.
-      unread: files that are no images, or of a format that is not read.
+      unread: files that are no images, or in a format that is not read.
     """
 
     parts: list[Path] = dataclasses.field(default_factory=list)
@@ -42,7 +42,7 @@ class LeftOut:
     unread: folders.Unread = dataclasses.field(default_factory=folders.Unread)
 
     def add_files(self, folder: Path) -> None:
-        """The files that lie in a folder that is no class."""
+        """Record the files in a folder that is no class."""
         for path in folders.entries(folder):
             if path.is_dir():
                 continue
@@ -52,7 +52,7 @@ class LeftOut:
                 self.unread.add(path)
 
     def report(self, root: Path) -> None:
-        """Warns of each kind, with its number and an example."""
+        """Warn about each kind, with its number and an example."""
         if self.parts:
             logging.warning(
                 "image_folder: %s is divided into %s; they are merged, and split.protocol "
@@ -85,16 +85,16 @@ class LeftOut:
 
 
 def find_tree(root: Path) -> tuple[list[tuple[Path, str]], LeftOut]:
-    """The images of the class folders of a tree.
+    """Find the images of the class folders of a tree.
 
     Args:
-      root: the folder; the class folders may lie deeper, in one folder or in parts of a division.
+      root: the folder; the class folders may be deeper, in one folder or in parts of a division.
 
     Returns:
-      The files with their classes, and what was left out.
+      The files with their classes, and the files left out.
 
     Raises:
-      InputError: the folder holds one of the usual mistakes; names it.
+      InputError: the folder contains a common mistake, which the message names.
     """
     left_out = LeftOut()
     top = _unwrap(root, left_out)
@@ -139,7 +139,7 @@ def _has_images(folder: Path) -> bool:
 
 
 def _unwrap(root: Path, left_out: LeftOut) -> Path:
-    """The folder of the class folders: archives often pack it into another."""
+    """Return the parent of the class folders: archives often nest it in another folder."""
     top = root
     for _ in range(_MAX_DEPTH):
         left_out.add_files(top)
@@ -153,7 +153,7 @@ def _unwrap(root: Path, left_out: LeftOut) -> Path:
 
 
 def _class_folders(top: Path, left_out: LeftOut, depth: int = 0) -> Iterator[Path]:
-    """The folders of the classes; in a tree of train and test, those below either."""
+    """Yield the class folders; in a tree of train and test, those below either."""
     inner = []
     for folder in folders.subfolders(top):
         if folder.name.casefold() in _MASK_FOLDERS:
@@ -176,7 +176,7 @@ def _class_folders(top: Path, left_out: LeftOut, depth: int = 0) -> Iterator[Pat
     for folder in inner:
         if folder in parts:
             continue
-        if nfc(folder.name) in names:  # what lies beside "test" is for training
+        if nfc(folder.name) in names:  # folders beside "test" hold training images
             yield folder
         else:
             left_out.strays.append(folder)
@@ -203,7 +203,7 @@ def _walk(
 
 
 def _without_masks(pictures: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Images, and files whose name says that they are the mask of one of them."""
+    """Return the images, and the files whose names mark them as masks of these images."""
     stems = {(path.parent, path.stem.casefold()) for path in pictures}
     kept: list[Path] = []
     masks: list[Path] = []
@@ -215,7 +215,7 @@ def _without_masks(pictures: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _refuse_nested_copies(pictures: list[Path], name: str) -> None:
-    """A class folder nested in itself holds every image twice where it was unpacked twice."""
+    """Raise an error for a class folder nested in itself, which holds every image twice."""
     seen: dict[tuple, Path] = {}
     for path in pictures:
         parts = [nfc(part) for part in path.parts]

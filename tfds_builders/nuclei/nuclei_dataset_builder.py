@@ -1,4 +1,4 @@
-"""TFDS builder of tiles with marked nuclei, which nucleus detectors are trained on."""
+"""TFDS builder of tiles with marked nuclei, for the training of nucleus detectors."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,7 +50,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return cast(NucleiConfig, self.builder_config)
 
     def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float:
-        """Of the tiles, as the setting says."""
+        """Return the resolution of the tiles, as set."""
         del sizes
         return self._variant.settings.microns_per_pixel
 

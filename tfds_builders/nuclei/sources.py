@@ -27,14 +27,14 @@ SOURCES = ("cric", "sipakmed", "phantom")
 
 @dataclasses.dataclass(frozen=True)
 class MarkedField:
-    """A field whose nuclei are marked, all or some of them.
+    """A field with marks on all or some of its nuclei.
 
     Attributes:
       source: one of `SOURCES`.
       field_id: unique name.
-      microns_per_pixel: of the image.
-      read: gives the image, RGB, and float64 [n, 2], x and y of the centres in its pixels.
-      path: the file, or None where the field is drawn.
+      microns_per_pixel: resolution of the image.
+      read: returns the image, RGB, and float64 [n, 2], x and y of the centres in its pixels.
+      path: the file, or None if the field is drawn.
     """
 
     source: str
@@ -45,7 +45,7 @@ class MarkedField:
 
 
 def real_fields(root: Path) -> list[MarkedField]:
-    """Fields of CRIC and SIPaKMeD in a folder, or in the folders of a folder.
+    """Find the fields of CRIC and SIPaKMeD in a folder, or in its subfolders.
 
     Raises:
       InputError: there are none, or an annotation is wrong.
@@ -99,7 +99,7 @@ def _sipakmed(folder: Path) -> list[MarkedField]:
 def _with_contours(path: Path, contours: list[Path]) -> tuple[Image.Image, np.ndarray]:
     image = _upright(path)
     corners = [read_contour(each, (image.height, image.width)) for each in contours]
-    # The middle of the box: a contour's points are not evenly spaced.
+    # The centre of the bounding box, because a contour's points are not evenly spaced.
     return image, np.stack([(c.min(0) + c.max(0)) / 2 for c in corners])
 
 
@@ -108,7 +108,7 @@ def _upright(path: Path) -> Image.Image:
 
 
 def phantom_fields(per_class: int) -> Iterator[MarkedField]:
-    """Drawn fields; every nucleus of theirs is known, also where two are in a cell."""
+    """Yield drawn fields; all their nuclei are marked, also two nuclei in one cell."""
     settings = PhantomSettings()
     for label, name in enumerate(SIPAKMED.names):
         for cluster in range(1, per_class + 1):

@@ -1,4 +1,4 @@
-"""Cuts a field into square tiles of one resolution, each with the nuclei that are its own."""
+"""Cuts a field into square tiles of one resolution, each with the nuclei in its core."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from cervix_jax.data.nucleus_maps import UNJUDGED, draw_map
 class Tile:
     """A square piece of a field.
 
-    Neighbouring tiles overlap; each place of the field is in the core of one tile.
+    Neighbouring tiles overlap; each position of the field is in the core of exactly one tile.
 
     Attributes:
-      image: uint8 [side, side, 3]; mirrored beyond the end of a smaller field.
+      image: uint8 [side, side, 3]; mirrored beyond the border of a smaller field.
       nucleus_map: uint8 [side, side], see `data.nucleus_maps`.
-      offset: int [2], x and y of its first pixel in the field.
-      core: int [4], left, top, right and bottom in its own pixels.
-      nuclei: float32 [n, 2], x and y of the marked nuclei in its core, in its own pixels.
+      offset: int [2], x and y of the tile's first pixel in the field.
+      core: int [4], left, top, right and bottom in pixels of the tile.
+      nuclei: float32 [n, 2], x and y of the marked nuclei in the core, in pixels of the tile.
     """
 
     image: np.ndarray
@@ -39,15 +39,15 @@ def cut_tiles(
     side: int,
     radius: float,
 ) -> Iterator[Tile]:
-    """The tiles of a field, row by row.
+    """Yield the tiles of a field, row by row.
 
     Args:
       image: the field, RGB.
       centres: float [n, 2], x and y of its marked nuclei in its pixels.
-      microns: micrometres a pixel of the field.
-      wanted: micrometres a pixel of the tiles.
-      side: of the tiles in pixels.
-      radius: of the discs about the centres, in micrometres.
+      microns: resolution of the field in micrometres per pixel.
+      wanted: resolution of the tiles in micrometres per pixel.
+      side: side of the tiles in pixels.
+      radius: radius of the discs around the centres, in micrometres.
     """
     scale = microns / wanted
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
@@ -78,6 +78,6 @@ def _starts(length: int, side: int) -> np.ndarray:
 
 
 def _cores(starts: np.ndarray, side: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the cores of tiles begin and end: in the middle of their overlaps."""
+    """Return start and end of the tiles' cores: the midpoints of their overlaps."""
     middles = (starts[1:] + starts[:-1] + side) // 2
     return np.concatenate([[0], middles]), np.concatenate([middles, [end]])

@@ -10,18 +10,18 @@ from skimage.draw import polygon2mask
 from cervix_jax.errors import InputError
 from cervix_jax.files.paths import require_file
 
-# A contour has a few dozen points; anything of this size is another file, and filling it would
-# take the product of points and pixels.
+# A contour has a few dozen points. A file of this size is something else, and filling it would take
+# time proportional to the product of points and pixels.
 MAX_BYTES = 1_000_000
 MAX_POINTS = 5_000
-# Contours may leave the image a little where the crop cuts the cell; by more than this share of
-# the longer side they belong to another image.
+# Contours may exceed the image slightly where the crop cuts the cell. If they exceed it by more
+# than this share of the longer side, they belong to another image.
 MAX_OVERHANG = 0.25
 _SEPARATORS = re.compile(r"[,;\s]+")
 
 
 def read_contour(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """Points of a contour file: one "x,y" or "x y" per line, in pixels, origin top left.
+    """Read the points of a contour file: one "x,y" or "x y" per line, in pixels, origin top left.
 
     Args:
       path: the .dat file.
@@ -31,7 +31,8 @@ def read_contour(path: Path, shape: tuple[int, int]) -> np.ndarray:
       float64 [N, 2] with N >= 3, columns x and y; the polygon is not closed.
 
     Raises:
-      InputError: the file is no contour of such an image; names the file and the line.
+      InputError: the file is not a contour of such an image; the message names the file and the
+        line.
     """
     require_file(path)
     try:

@@ -1,4 +1,4 @@
-"""Finds the images and contour files of SIPaKMeD in every layout that people have on disk."""
+"""Finds the images and contour files of SIPaKMeD in all common folder layouts."""
 
 import dataclasses
 import re
@@ -32,7 +32,7 @@ class Item:
       path: the file.
       filename: `im_<class>/<file>`, the same in every layout.
       label: index into `SIPAKMED.names`.
-      cluster_id: `im_<class>/<NNN>`, the field that the image is or was cut from.
+      cluster_id: `im_<class>/<NNN>`, the field itself or the field that the crop is from.
       contours: contour files per cell; one cell for a crop, all cells for a field.
     """
 
@@ -49,10 +49,10 @@ class Item:
 
 
 def find_items(root: Path, *, crops: bool) -> list[Item]:
-    """All single cells (`crops`) or all fields below `root`, sorted by class and number.
+    """Find all single cells (`crops`) or all fields below `root`, sorted by class and number.
 
     Raises:
-      InputError: a class folder is missing, or an image or contour file is there twice.
+      InputError: a class folder is missing, or an image or contour file occurs twice.
     """
     canonical = {name.casefold(): name for name in CLASS_FOLDERS}
     found = folders.find_class_folders(
@@ -79,7 +79,7 @@ def _missing_message(root: Path, missing: list[str], found: list[str]) -> str:
 
 
 def _files(folder: Path, name: str) -> Iterator[tuple[Path, bool]]:
-    """Files of a class folder, nested or not, and whether each lies in its CROPPED."""
+    """Yield the files of a class folder, nested or not, and whether each is in its CROPPED."""
     for path in folders.entries(folder):
         if not path.is_dir():
             yield path, False

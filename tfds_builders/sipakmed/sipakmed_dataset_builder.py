@@ -30,11 +30,11 @@ and no size of a pixel. The crops of superficial and intermediate cells have a m
 
 @dataclasses.dataclass(kw_only=True)
 class SipakmedConfig(tfds.core.BuilderConfig):
-    """Which images of SIPaKMeD.
+    """The selection of SIPaKMeD's images.
 
     Attributes:
-      crops: single cells, else whole fields.
-      masked: set everything but the cells to white.
+      crops: whether to use single cells instead of whole fields.
+      masked: whether to set everything except the cells to white.
     """
 
     crops: bool = False
@@ -93,7 +93,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return cast(SipakmedConfig, self.builder_config)
 
     def microns_per_pixel(self, sizes: Sequence[tuple[int, int]]) -> float | None:
-        """Of the images, by width and height of some of them; None of copies of one size."""
+        """Return the resolution from some image sizes; None for copies resized to one size."""
         if self._variant.crops:
             return microns_of_crops(MICRONS_PER_PIXEL, sizes)
         return microns_of_fields(MICRONS_PER_PIXEL, FIELD_WIDTH, sizes)
@@ -160,7 +160,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
 
     def _example(self, item: Item) -> tuple[Item, dict[str, Any], int]:
-        """The example of an item, and how many nucleus pixels had to be clipped."""
+        """Return the example of an item, and the number of nucleus pixels that were clipped."""
         image, data = images.read_image(item.path, min_colours=2)
         shape = (image.height, image.width)
         has_masks = bool(item.contours) and all(len(paths) == 2 for paths in item.contours)

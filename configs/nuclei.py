@@ -1,6 +1,6 @@
 r"""A nucleus detector: where nuclei are in a field, for `predict --field=cells`.
 
-On the phantom, with no data at all (some minutes on two CPU cores):
+On the phantom, without data files (some minutes on two CPU cores):
 
   python -m cervix_jax.main --config=configs/nuclei.py --workdir=runs/nuclei
 

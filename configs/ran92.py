@@ -1,6 +1,6 @@
 r"""Residual Attention Network-92 (Wang et al., CVPR 2017), the paper's model 1.
 
-With no data at all, on the embedded phantom:
+Without data files, on the embedded phantom:
 
   python -m cervix_jax.main --config=configs/ran92.py
 

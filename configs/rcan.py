@@ -1,6 +1,6 @@
 r"""RCAN: DenseNet-121 with residual channel attention, the paper's own network.
 
-With no data at all, on the embedded phantom (a few minutes on two CPU cores):
+Without data files, on the embedded phantom (a few minutes on two CPU cores):
 
   python -m cervix_jax.main --config=configs/rcan.py
 
@@ -23,7 +23,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.model.name = "rcan"
     config.model.attention = "last_layer"
     dataset, recipe = parse_arg(arg)
-    # The paper's 0.5 wants more steps than the few minutes on the phantom have.
+    # The paper's 0.5 requires more steps than the short run on the phantom has.
     quick = recipe == "default" and dataset.startswith("cervix_phantom/")
     config.model.dropout = 0.2 if quick else 0.5
     return config

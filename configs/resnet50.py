@@ -1,6 +1,6 @@
 r"""ResNet-50, the paper's baselines 1 to 3, trained from scratch.
 
-With no data at all, on the embedded phantom:
+Without data files, on the embedded phantom:
 
   python -m cervix_jax.main --config=configs/resnet50.py
 

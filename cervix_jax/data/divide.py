@@ -29,9 +29,9 @@ def split_dataset(
     Args:
       dataset: the prepared data set.
       protocol: see `assign_splits`, as `fold`, `folds` and `seed`.
-      fold: see there.
-      folds: see there.
-      seed: see there.
+      fold: see `assign_splits`.
+      folds: see `assign_splits`.
+      seed: see `assign_splits`.
       refit: whether to train on the validation examples too, which leaves none for model selection.
 
     Returns:

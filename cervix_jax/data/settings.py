@@ -42,7 +42,7 @@ class Setting:
         return type(self.default)
 
     def known(self) -> tuple[str, ...]:
-        """The choices; empty where there is no list of them."""
+        """The choices; empty if there is no list of them."""
         return tuple(self.choices() if callable(self.choices) else self.choices)
 
     def limits(self) -> str:

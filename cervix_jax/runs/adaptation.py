@@ -44,21 +44,22 @@ def adapted_variables(
 
       (PRIOR * of training + n * of the images) / (PRIOR + n),
 
-    those of the images being taken behind the layers before, which already use theirs. More than
-    `PART` images are divided into equal parts, and the means over the parts are taken; which image
-    is in which depends on the pixels alone, so the order of the images does not matter.
+    where the statistics of the images are computed after the preceding layers, which already use
+    adapted statistics. More than `PART` images are divided into equal parts, and the statistics are
+    averaged over the parts. The part of an image depends on its pixels only, so the order of the
+    images does not matter.
 
     Args:
       graphdef: static part of the model.
       normalization: see `cervix_jax.data.normalization`.
       variables: {"params", "stats"}.
-      images: uint8 [N, S, S, 3], at least one, as the network sees them.
+      images: uint8 [N, S, S, 3], at least one, at the model's input size.
 
     Returns:
       {"params", "stats"}; the parameters are those given.
 
     Raises:
-      InputError: there are no images, or the network has normalisations of another kind.
+      InputError: there are no images, or the model has normalisations of another kind.
     """
     if not len(images):
         raise InputError("batch statistics need at least one image; give some.")
@@ -79,14 +80,14 @@ def adapted_variables(
 
 
 def adapted(run: Run, images: Images, *, mpp: float | None = None) -> Run:
-    """The run with batch statistics of some images, of one slide for example.
+    """Return the run with batch statistics of some images, for example of one slide.
 
       adapted(run, images).predict(images)
 
     Args:
       run: any run of a classifier.
       images: as for `Run.preprocess`; at least one.
-      mpp: see there.
+      mpp: as for `Run.preprocess`.
 
     Raises:
       InputError: see `Run.squares` and `adapted_variables`.
@@ -107,19 +108,19 @@ def predict_adapted(
     groups: np.ndarray,
     labels: np.ndarray,
 ) -> Predictions:
-    """As `inference.predict_split`, with statistics of the examples themselves.
+    """As `inference.predict_split`, with batch statistics of the examples themselves.
 
     Args:
-      way: of `WAYS`.
-      forward: from `make_forward`, perhaps over symmetries; the statistics are of images as they
-        are.
+      way: one of `WAYS`.
+      forward: from `make_forward`, optionally over symmetries; the statistics are those of the
+        images without symmetries.
       graphdef: static part of the model.
       normalization: see `cervix_jax.data.normalization`.
       variables: {"params", "stats"}.
-      pipeline: where the images come from.
+      pipeline: the source of the images.
       indices: int [N].
-      groups: [N], of the examples.
-      labels: int [N], only passed on.
+      groups: [N], groups of the examples.
+      labels: int [N], passed to the result.
 
     Raises:
       InputError: there are several devices or processes; see also `adapted_variables`.
@@ -152,7 +153,7 @@ def predict_adapted(
 
 @functools.lru_cache(maxsize=8)
 def _statistics(graphdef: nnx.GraphDef, normalization: str, platform: str) -> Statistics:
-    del platform  # the network's forms depend on it, and so its program is another
+    del platform  # the model's form depends on it, so each platform has its own program
 
     @jax.jit
     def statistics(
@@ -176,7 +177,7 @@ def _statistics(graphdef: nnx.GraphDef, normalization: str, platform: str) -> St
 
 
 def _filled_up(count: int) -> int:
-    """A power of two: groups of many sizes share a few programs."""
+    """Return the next power of two, so that groups of many sizes share a few programs."""
     return 1 << (count - 1).bit_length()
 
 

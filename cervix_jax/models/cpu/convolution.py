@@ -1,6 +1,6 @@
-"""Forms of convolution that XLA runs faster on the CPU; the results are the same.
+"""Forms of convolution that XLA computes faster on the CPU; the results are the same.
 
-To fewer rows or columns than the kernel has, XLA does not convolve by its fast routine, and takes
+If the image has fewer rows or columns than the kernel, XLA does not use its fast routine and takes
 5 to 60 times as long as a matrix product of the patches. The gradients of a 1x1 convolution take
 1.4 to 2.9 times as long as those of a matrix product (benchmarks/README.md, jaxlib 0.12).
 """
@@ -14,7 +14,7 @@ from jax import lax
 
 
 def conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """XLA's convolution, NHWC and HWIO, with zero padding of half the kernel's side."""
+    """XLA's convolution, NHWC and HWIO, with zero padding of half the kernel size."""
     pad = kernel.shape[0] // 2
     return lax.conv_general_dilated(
         x,
@@ -26,7 +26,7 @@ def conv(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def conv_fastest(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The same as `conv`, in the form that is fastest on the CPU for these sizes."""
+    """Same as `conv`, in the form that is fastest on the CPU for these sizes."""
     side = kernel.shape[0]
     height, width = x.shape[1:3]
     if side == 1:
@@ -37,7 +37,7 @@ def conv_fastest(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def conv_by_point(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The same as `conv` for a 1x1 kernel: a matrix product."""
+    """Same as `conv` for a 1x1 kernel, as a matrix product."""
     if stride > 1:
         x = x[:, ::stride, ::stride]
     # Two axes, because the kernel's gradient is up to 1.5 times faster than with four.
@@ -46,7 +46,7 @@ def conv_by_point(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def conv_by_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The same as `conv`: a matrix product of all patches, for images of few pixels."""
+    """Same as `conv`, as a matrix product of all patches; for images of few pixels."""
     side, pad = kernel.shape[0], kernel.shape[0] // 2
     rows, columns = (-(-size // stride) for size in x.shape[1:3])
     bordered = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
@@ -58,14 +58,14 @@ def conv_by_patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 def shifts(
     bordered: jax.Array, side: int, stride: int, rows: int, columns: int
 ) -> Iterator[jax.Array]:
-    """The pixels under each place of a square window, row by row, as images [B, rows, columns, C].
+    """Yield the pixels under each position of a square window as images [B, rows, columns, C].
 
     Args:
-      bordered: [B, H, W, C], with what lies beyond the border.
-      side: of the window.
-      stride: of the window.
-      rows: how often it fits from top to bottom.
-      columns: and from left to right.
+      bordered: [B, H, W, C], including the border.
+      side: side of the window.
+      stride: stride of the window.
+      rows: number of window positions from top to bottom.
+      columns: number of window positions from left to right.
     """
     for i, j in np.ndindex(side, side):
         down = slice(i, i + (rows - 1) * stride + 1, stride)

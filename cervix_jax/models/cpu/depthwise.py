@@ -2,9 +2,9 @@
 
 On the CPU, XLA's grouped convolution is 10 to 30 times slower than a sum over the k x k shifts of
 the image, each times one number per channel, which XLA fuses into one pass. The gradients have
-their own rules: XLA does not vectorise the sums over all pixels that automatic differentiation asks
-for (row by row they are 2 to 13 times faster), and it adds up k x k padded images where one will
-do. Together they nearly double the speed of a training step.
+their own rules: XLA does not vectorise the sums over all pixels that automatic differentiation
+needs (row by row they are 2 to 13 times faster), and it adds up k x k padded images where one is
+enough. Together the two changes nearly double the speed of a training step.
 """
 
 import functools
@@ -22,10 +22,10 @@ from cervix_jax.models.layers import Conv
 
 
 def same_padding(size: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after an axis of `size` under TensorFlow's rule 'SAME'.
+    """Return the zeros before and after an axis of `size` under TensorFlow's rule 'SAME'.
 
-    The output has ceil(size / stride) places. Where the number of zeros is odd, the last one is
-    behind, so at stride 2 an even and an odd size are padded differently.
+    The output has ceil(size / stride) positions. If the number of zeros is odd, the extra one comes
+    after the axis, so at stride 2 an even and an odd size are padded differently.
     """
     total = max((-(-size // stride) - 1) * stride + kernel_size - size, 0)
     return total // 2, total - total // 2
@@ -45,7 +45,7 @@ def depthwise_grouped(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def depthwise_shifted(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The same as `depthwise_grouped`, as a sum of shifted products."""
+    """Same as `depthwise_grouped`, as a sum of shifted products."""
     return _sum_of_products(x, kernel, stride)
 
 
@@ -82,7 +82,7 @@ def _backward(stride: int, residuals: tuple[jax.Array, jax.Array], gradient: jax
 def _image_gradient(
     shape: tuple[int, ...], kernel: jax.Array, gradient: jax.Array, stride: int
 ) -> jax.Array:
-    """The transposed convolution: gradients `stride` apart, under the kernel turned by 180°."""
+    """Transposed convolution: gradients `stride` apart, under the kernel turned by 180°."""
     side, (height, width) = kernel.shape[0], shape[1:3]
     pads = [(0, 0, 0)]
     for size, given in zip((height, width), gradient.shape[1:3], strict=True):
@@ -94,10 +94,10 @@ def _image_gradient(
 
 
 def _kernel_gradient(x: jax.Array, gradient: jax.Array, side: int, stride: int) -> jax.Array:
-    """Sums of image times gradient at each shift, float32 [k, k, C].
+    """Return the sums of image times gradient at each shift, float32 [k, k, C].
 
-    A loop over images and rows adds products to one accumulator [W, C] for each shift, which stays
-    in the cache; only these are summed at the end. Each device loops over its own images.
+    A loop over images and rows adds products to one accumulator [W, C] per shift, which stays in
+    the cache; only the accumulators are summed at the end. Each device loops over its own images.
     """
     batch, height, width, channels = gradient.shape
     devices = math.gcd(batch, jax.device_count())

@@ -1,4 +1,4 @@
-"""Names of published weights: how PyTorch, timm and the papers' code call what is here.
+"""Names of published weights in PyTorch, timm and the papers' code, and their translation.
 
 A variable's torch name is its path here, joined by dots, with `weight` for kernels and scales and
 `running_mean` and `running_var` for the statistics. These are the names of torchvision's (and
@@ -10,22 +10,22 @@ import re
 from collections.abc import Iterable, Sequence
 
 _LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-# Blocks a group: of EfficientNet-Lite0, and of Lite1 and Lite2.
+# Blocks per group: of EfficientNet-Lite0, and of Lite1 and Lite2.
 _LITE_REPEATS = [(1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1)]
 
 
 def torch_name(path: Sequence[object]) -> str:
-    """The torch name of a variable: `fc/kernel` is `fc.weight`, `bn1/mean` `bn1.running_mean`."""
+    """Return a variable's torch name: `fc/kernel` is `fc.weight`, `bn1/mean` `bn1.running_mean`."""
     *parents, leaf = map(str, path)
     return ".".join([*parents, _LEAVES.get(leaf, leaf)])
 
 
 def canonical_names(names: Iterable[str]) -> dict[str, str]:
-    """Translate older and the public code's spellings of torch names to those used here.
+    """Translate names of older torch versions and of public code to the torch names used here.
 
     Args:
-      names: all names of a state dict. That of a block of an EfficientNet is its number in one
-        row, which is another place in a network of another depth.
+      names: all names of a state dict. A block of an EfficientNet is numbered consecutively over
+        all groups, so its position depends on the depth of the network.
     """
     names = list(names)
     numbers = [int(found[1]) for name in names if (found := _LITE_BLOCK.match(name))]
@@ -40,12 +40,12 @@ def canonical_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def canonical_name(name: str) -> str:
-    """`canonical_names` of one name; blocks count as those of EfficientNet-Lite0 below 16."""
+    """`canonical_names` of one name; block numbers below 16 count as in EfficientNet-Lite0."""
     return canonical_names([name])[name]
 
 
 def _mask_aliases(module: str, levels: int) -> list[tuple[str, str]]:
-    """RAN-92 numbers the units of a mask by order of execution; here they go by level."""
+    """RAN-92 numbers the units of a mask by order of execution; this package numbers by level."""
     start = rf"^({module}(?:_\d)?)\."
     block = start + r"softmax{}_blocks\."
     pairs = [(block.format(level), f"down.{level - 1}.") for level in range(1, levels)]
@@ -66,7 +66,7 @@ def _mask_aliases(module: str, levels: int) -> list[tuple[str, str]]:
 
 
 def _lite_aliases(repeats: Sequence[int]) -> list[tuple[str, str]]:
-    """`efficientnet_lite_pytorch` counts all blocks in one row, and its layers from zero."""
+    """`efficientnet_lite_pytorch` numbers all blocks consecutively, and its layers from zero."""
     expanding = {
         "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
         "_project_conv": "conv_pwl", "_bn2": "bn3",

@@ -24,11 +24,11 @@ _ADDED_ATTENTION = re.compile(r"(^|\.)(attention|rcab\d?)\.")
 
 
 class Match(NamedTuple):
-    """Which weights go where.
+    """The assignment of weights to variables.
 
     Attributes:
-      values: arrays in our axis order by the path of the variable, e.g. `fc/kernel`.
-      kept: torch names of the variables that have no weights and keep their drawn values.
+      values: arrays in this package's axis order by the path of the variable, e.g. `fc/kernel`.
+      kept: torch names of the variables without weights, which keep their random values.
     """
 
     values: dict[str, np.ndarray]
@@ -41,20 +41,20 @@ def load_torch_state_dict(
     """Set every parameter and statistic of `model` from a torch state dict, in place.
 
     Args:
-      model: made by `models.create`; unchanged when an error is raised.
+      model: created by `models.create`; unchanged if an error is raised.
       state_dict: arrays by torch's names, in torch's axis orders. `num_batches_tracked` is
         ignored; a leading `module.` (DataParallel), `norm.1` for `norm1` in DenseNet, and the
-        names of the public RCAN, RAN-92 and EfficientNet-Lite code are understood.
-      replace_head: True for transfer to other classes: the classifier keeps its drawn values,
-        and so does attention that was added to the published network when the file has none.
-        "if_needed" does this too, but takes the file's classifier where its shape fits.
+        names of the public RCAN, RAN-92 and EfficientNet-Lite code are recognised.
+      replace_head: True for transfer to other classes: the classifier keeps its random values,
+        and so does attention added to the published network if the file has none.
+        "if_needed" does this too, but uses the file's classifier if its shape fits.
 
     Returns:
-      What was set, and what was kept.
+      The variables that were set, and those that were kept.
 
     Raises:
-      InputError: names missing or unexpected, shapes that differ, or values that are not finite
-        numbers; all in one message.
+      InputError: names are missing or unexpected, shapes differ, or values are not finite numbers;
+        one message lists all problems.
     """
     match = match_state_dict(model, state_dict, replace_head=replace_head)
     assign(model, match.values)
@@ -64,7 +64,7 @@ def load_torch_state_dict(
 def match_state_dict(
     model: Classifier, state_dict: Mapping[str, np.ndarray], *, replace_head: ReplaceHead = False
 ) -> Match:
-    """As `load_torch_state_dict`, but sets nothing; `model` may be abstract."""
+    """As `load_torch_state_dict`, but without setting anything; `model` may be abstract."""
     names = canonical_names(state_dict)
     given = {
         names[name]: _to_our_axes(value)
@@ -80,7 +80,7 @@ def match_variables(
     """As `match_state_dict`, for {"params", "stats"} of another model of this package.
 
     Args:
-      model: may be abstract.
+      model: the model; may be abstract.
       variables: nested dicts of arrays.
       replace_head: see `load_torch_state_dict`.
 
@@ -156,7 +156,7 @@ def _joined(path: Sequence[object]) -> str:
 
 
 def _key(part: Any) -> str:
-    """The name behind one of JAX's path entries."""
+    """Return the name in one of JAX's path entries."""
     return str(getattr(part, "key", getattr(part, "idx", part)))
 
 

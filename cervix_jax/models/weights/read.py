@@ -29,7 +29,7 @@ _INSTALL = "run pip install 'cervix_jax[pretrained]'"
 
 
 def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
-    """Read weights; nothing that is stored in them is ever run.
+    """Read weights; no code stored in them is executed.
 
     Args:
       source: one of
@@ -41,12 +41,12 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
         `hf:<owner>/<repo>` or `hf:<owner>/<repo>:<file>`, downloaded or from its cache.
 
     Returns:
-      Arrays by name, without a prefix such as `module.` or `model.` where all names share one;
-      axes as stored. They may be read-only.
+      Arrays by name, without a common prefix such as `module.` or `model.`; axes as stored. They
+      may be read-only.
 
     Raises:
-      InputError: the source is not understood, absent, damaged or unsafe, or a package that
-        reads it is not installed.
+      InputError: the source is not understood, absent, damaged or unsafe, or a package required
+        to read it is not installed.
     """
     source = str(source)
     kind, _, rest = source.partition(":")
@@ -68,7 +68,7 @@ def read_state_dict(source: str | Path) -> dict[str, np.ndarray]:
 
 
 def _state_dict(tree: Any, source: str) -> dict[str, np.ndarray]:
-    """The arrays of the innermost dict that is known to hold a state dict."""
+    """Return the arrays of the innermost dict that is known to hold a state dict."""
     for _ in range(3):
         if not isinstance(tree, Mapping):
             break
@@ -88,7 +88,7 @@ def _state_dict(tree: Any, source: str) -> dict[str, np.ndarray]:
 
 
 def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without what DataParallel, torch.compile and training frameworks put before every name."""
+    """Remove the common prefix of DataParallel, torch.compile and training frameworks."""
     start = 0
     while prefix := next(
         (p for p in _PREFIXES if all(name.startswith(p, start) for name in arrays)), ""
@@ -99,7 +99,7 @@ def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        # NumPy leaves a file that it opened itself open when it is damaged.
+        # NumPy does not close a file that it opened itself if the file is damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             size = sum(member.file_size for member in archive.zip.infolist())
             if size > MAX_BYTES:
@@ -110,7 +110,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except InputError:
         raise
-    except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
+    except Exception as error:  # NumPy and zipfile raise many types for a damaged file
         raise InputError(
             f"{path}: is damaged or not an .npz file of plain arrays ({error}); save it again with "
             "numpy.savez."
@@ -124,7 +124,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: needs the package safetensors; {_INSTALL}") from error
     try:
         return safetensors.numpy.load_file(path)
-    except Exception as error:  # its own error is not exported by all versions
+    except Exception as error:  # its own error type is not exported by all versions
         raise InputError(
             f"{path}: is damaged or not a .safetensors file ({error}); download or copy it again."
         ) from error
@@ -136,7 +136,7 @@ def _package_file(name: str) -> Path:
             f"package:{name}: is not a known package of weights; "
             f"give package:{' or package:'.join(PACKAGES)}."
         )
-    # Found, not imported: only its file is wanted.
+    # Located without import, since only its file is needed.
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise InputError(f"package:{name}: is not installed; {_INSTALL}")
@@ -157,12 +157,12 @@ def _hub_file(rest: str) -> Path:
     for candidate in [file] if file else HUB_FILES:
         try:
             return Path(huggingface_hub.hf_hub_download(repo, candidate))
-        except errors.LocalEntryNotFoundError as error:  # neither online nor downloaded before
+        except errors.LocalEntryNotFoundError as error:  # offline, and not downloaded before
             failure = error
             break
         except errors.EntryNotFoundError as error:
             failure = error
-        except Exception as error:  # a wrong name, no permission, a broken connection
+        except Exception as error:  # a wrong name, no permission, a failed connection
             failure = error
             break
     told = str(failure).strip().partition("\n")[0]

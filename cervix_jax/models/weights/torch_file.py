@@ -16,17 +16,17 @@ Data = Callable[[Storage], bytes | memoryview]
 
 
 def read_torch_file(path: Path | str) -> Any:
-    """Read a file of `torch.save`; no code in it is run (see `torch_pickle`).
+    """Read a file of `torch.save`; no code in it is executed (see `torch_pickle`).
 
     Args:
       path: the file.
 
     Returns:
-      What was saved: dicts, lists, tuples, strings and numbers; a tensor that is the value of a
-      dict, at any depth, comes as a read-only array in the tensor's own axis order.
+      The saved value: dicts, lists, tuples, strings and numbers; a tensor that is the value of a
+      dict, at any depth, becomes a read-only array in the tensor's own axis order.
 
     Raises:
-      InputError: it is no such file, it is damaged, or it asks for objects other than tensors
+      InputError: it is not such a file, it is damaged, or it requires objects other than tensors
         and containers.
     """
     path = Path(path)
@@ -42,7 +42,7 @@ def read_torch_file(path: Path | str) -> Any:
         raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); check the path."
         ) from error
-    except Exception as error:  # Damage surfaces in as many kinds as there are things to damage.
+    except Exception as error:  # Damaged files raise many types.
         raise InputError(
             f"{path}: is damaged or was not written by torch.save "
             f"({error or type(error).__name__}); download or copy it again."
@@ -94,7 +94,7 @@ def _read_stream(file: BinaryIO) -> Any:
 
 
 def _with_arrays(tree: Any, data: Data, done: dict[int, Any]) -> Any:
-    """`tree` with arrays for tensors; what it holds twice is made once, and cycles are refused."""
+    """Return `tree` with arrays for tensors; shared objects are converted once, cycles rejected."""
     if not isinstance(tree, dict | TensorView):
         return tree
     if id(tree) not in done:

@@ -1,8 +1,9 @@
-"""The pickles in PyTorch's files, without running anything that is written in them.
+"""The pickles in PyTorch's files, read without executing their code.
 
-`torch.save` writes a pickle, and unpickling runs whatever code the file names. Here the pickle's
-opcodes are interpreted by a machine that can build containers, numbers, strings and descriptions of
-tensors; a file that asks for anything else is refused with the name of what it asked for.
+`torch.save` writes a pickle, and unpickling executes any code that the file names. Here the
+pickle's opcodes are interpreted by a machine that can build containers, numbers, strings and
+descriptions of tensors only; a file that requires anything else is rejected with the name of the
+required object.
 """
 
 import dataclasses
@@ -48,10 +49,10 @@ class TensorView:
     strides: tuple[int, ...]
 
     def read(self, data: bytes | memoryview) -> np.ndarray:
-        """The tensor as a read-only view of the bytes of its storage.
+        """Return the tensor as a read-only view of the bytes of its storage.
 
         Raises:
-          ValueError: it reaches beyond its storage.
+          ValueError: the tensor extends beyond its storage.
         """
         dtype = self.storage.dtype
         strides = tuple(stride * dtype.itemsize for stride in self.strides)
@@ -60,7 +61,7 @@ class TensorView:
 
 
 class _Mark:
-    """Where a list of items on the stack begins."""
+    """Marks the beginning of a list of items on the stack."""
 
 
 _MARK = _Mark()
@@ -68,28 +69,28 @@ _MARK = _Mark()
 
 @dataclasses.dataclass(frozen=True)
 class _Global:
-    """Something importable that the file names; nothing is imported for it."""
+    """An importable object that the file names; it is never imported."""
 
     name: str
 
 
 def interpret(file: IO[bytes], storages: dict[str, Storage] | None = None) -> Any:
-    """Build one pickled object from `file`, which is left behind its end.
+    """Build one pickled object from `file`, which is left positioned after its end.
 
     Args:
       file: a binary file at the start of a pickle.
-      storages: gets every storage that the pickle mentions, by key.
+      storages: receives every storage in the pickle, by key.
 
     Returns:
       Dicts, lists, tuples, strings and numbers, with `TensorView` for tensors.
 
     Raises:
-      InputError: the pickle needs code, or an opcode that `torch.save` does not write.
-      ValueError, IndexError and others: it is damaged.
+      InputError: the pickle requires code, or an opcode that `torch.save` does not write.
+      ValueError, IndexError and others: the pickle is damaged.
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    # The argument's type is that of its opcode, which Python's own types leave open.
+    # The argument has the type of its opcode, which Python's type hints leave open.
     operations: Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(file)
     for opcode, argument, _ in operations:
         name = opcode.name
@@ -133,7 +134,7 @@ def _storage_type(full: str) -> Any:
 
 
 def _rebuild_tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_: Any):
-    # Behind the strides come requires_grad, hooks and metadata, which do not concern the numbers.
+    # After the strides come requires_grad, hooks and metadata, which do not affect the numbers.
     if not isinstance(storage, Storage):
         raise ValueError("a tensor without storage")
     return TensorView(storage, offset, tuple(shape), tuple(strides))
@@ -167,7 +168,7 @@ def _reduce(stack: list[Any]) -> None:
 
 
 def _build(stack: list[Any]) -> None:
-    # The state of an OrderedDict: the versions of modules that torch notes beside a state dict.
+    # The state of an OrderedDict: the versions of modules that torch stores beside a state dict.
     stack.pop()
     if not isinstance(stack[-1], dict):
         raise ValueError("state for something that has none")
@@ -179,7 +180,7 @@ def _stack_global(stack: list[Any]) -> None:
 
 
 def _pop_to_mark(stack: list[Any]) -> list[Any]:
-    # From the top: from the bottom a hostile file could make each list cost the whole stack.
+    # From the top: from the bottom a malicious file could make each list cost the whole stack.
     start = next((n for n in reversed(range(len(stack))) if stack[n] is _MARK), None)
     if start is None:
         raise ValueError("a list that does not begin")

@@ -81,8 +81,8 @@ def check_number(name: str, value: Any, least: float, most: float = math.inf) ->
 def shell_command(name: str, *arguments: object, **flags: object) -> str:
     """A command of this package as a user types it, for a hint; quoted where a shell asks for it.
 
-      shell_command("evaluate", workdir="my runs/a", tta=True)
-      # python -m cervix_jax.evaluate --workdir='my runs/a' --tta
+        shell_command("evaluate", workdir="my runs/a", tta=True)
+        # python -m cervix_jax.evaluate --workdir='my runs/a' --tta
 
     Args:
       name: of the command.

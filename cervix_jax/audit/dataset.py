@@ -42,7 +42,7 @@ def audit_dataset(
 ) -> dict:
     """Audit a data set under the protocols "random", "cluster" and "block".
 
-      audit_dataset(data.load("sipakmed/single_cell", manual_dir="SIPaKMeD"))["reading"]
+        audit_dataset(data.load("sipakmed/single_cell", manual_dir="SIPaKMeD"))["reading"]
 
     If groups share an image, "joined" is added: "cluster" with such groups merged.
 

@@ -44,7 +44,7 @@ def audit_run(
 ) -> dict[str, Any]:
     """Accuracy of a run on changed images.
 
-      audit_run("runs/rcan")["changes"]["grey"]["accuracy"]
+        audit_run("runs/rcan")["changes"]["grey"]["accuracy"]
 
     Args:
       run: a trained run, or its folder.

@@ -22,8 +22,8 @@ RUN_FLAGS = {
 def run_flags(*names: str, required: bool = False) -> None:
     """Define `--workdir`, `--step`, `--manual_dir` and `--data_dir`.
 
-      run_flags(required=True)         # all four; --workdir must be given
-      run_flags("workdir", "step")     # for a command that reads no data
+        run_flags(required=True)         # all four; --workdir must be given
+        run_flags("workdir", "step")     # for a command that reads no data
 
     Args:
       *names: the flags to define; all four if empty.

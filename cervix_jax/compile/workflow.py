@@ -42,7 +42,7 @@ def compile_config(
 ) -> dict[str, Any]:
     """Compile the programs of a config for a slice of TPUs; runs nothing and reads no data.
 
-      compile_config(base_config("sipakmed/single_cell"), "v5e:2x4", batch_size=256)
+        compile_config(base_config("sipakmed/single_cell"), "v5e:2x4", batch_size=256)
 
     Args:
       config: config of a run.

@@ -19,7 +19,7 @@ def match_classes(
 ) -> np.ndarray:
     """Return the label in the run for every class of a data set.
 
-      match_classes(("HSIL", "NILM"), ("NILM", "high"), {"HSIL": "high"})     # array([1, 0])
+        match_classes(("HSIL", "NILM"), ("NILM", "high"), {"HSIL": "high"})     # array([1, 0])
 
     Names are compared in Unicode form NFC, since some file systems store folder names in another
     form. A data set may lack classes of the run; it must not have classes that the run lacks.

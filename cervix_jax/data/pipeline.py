@@ -31,9 +31,9 @@ Batch = dict[str, jax.Array]
 class Pipeline:
     """Batches of one data set on one mesh.
 
-      pipeline = Pipeline(load("cervix_phantom/single_cell"), image_size=64)
-      batches = pipeline.train_batches(np.arange(100), batch_size=8, seed=0)
-      next(batches)["image"]           # uint8 [8, 64, 64, 3] on the devices
+        pipeline = Pipeline(load("cervix_phantom/single_cell"), image_size=64)
+        batches = pipeline.train_batches(np.arange(100), batch_size=8, seed=0)
+        next(batches)["image"]           # uint8 [8, 64, 64, 3] on the devices
 
     If `resize` makes two squares side by side, images are [S, 2 S, 3] instead of [S, S, 3].
 

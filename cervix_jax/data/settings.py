@@ -121,9 +121,9 @@ def setting(
 
     For example:
 
-      @dataclasses.dataclass(frozen=True)
-      class CricSettings:
-        side: int = setting(100, "Side of the squares in pixels", 8, 1376)
+        @dataclasses.dataclass(frozen=True)
+        class CricSettings:
+          side: int = setting(100, "Side of the squares in pixels", 8, 1376)
 
     Args:
       default: see `Setting`.

@@ -36,9 +36,9 @@ _ROUNDED = 8 * MULTIPLE
 class Detector:
     """Finds the centres of nuclei.
 
-      detector = load_detector("nuclei")
-      found = detector(tile)                 # uint8 [H, W, 3] at detector.microns_per_pixel
-      found.positions, found.scores          # float64 [n, 2] and [n]
+        detector = load_detector("nuclei")
+        found = detector(tile)                 # uint8 [H, W, 3] at detector.microns_per_pixel
+        found.positions, found.scores          # float64 [n, 2] and [n]
 
     Attributes:
       name: the name or folder given.

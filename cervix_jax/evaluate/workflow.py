@@ -44,7 +44,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Predict and evaluate a split of the run's data.
 
-      report = evaluate_run("runs/rcan", "test")
+        report = evaluate_run("runs/rcan", "test")
 
     Writes `<split>.json`, `<split>_predictions.csv` and pictures. Before a test split, an existing
     validation split is evaluated too; thresholds and calibration fitted on it go to
@@ -147,7 +147,7 @@ def compare_runs(
 ) -> Comparison:
     """Compare two runs, cross-validations or files of predictions on the same images.
 
-      print(compare_runs("runs/rcan", "runs/densenet121").text())
+        print(compare_runs("runs/rcan", "runs/densenet121").text())
 
     Args:
       first: run A.
@@ -176,7 +176,7 @@ def tabulate_runs(
 ) -> RunsTable:
     """Make a table of several runs, and compare each with the first on the same images.
 
-      tabulate_runs(["runs/a", "runs/b", "runs/c"], out="runs/compared")
+        tabulate_runs(["runs/a", "runs/b", "runs/c"], out="runs/compared")
 
     Args:
       paths: runs, cross-validations or files of predictions.

@@ -170,7 +170,7 @@ class FeatureMap(NamedTuple):
 def find_feature_map(fn: LogitsFn, shape: tuple[int, ...], feature_map: str = AUTO) -> FeatureMap:
     """The feature map of this name, or the default feature map for class activation maps.
 
-      find_feature_map(run.features_fn, (64, 64, 3))   # FeatureMap("stage2", 8, 8) of RCAN
+        find_feature_map(run.features_fn, (64, 64, 3))   # FeatureMap("stage2", 8, 8) of RCAN
 
     "auto" takes the deepest feature map with a grid of at least 7 x 7, the size of the last stage
     of common networks at 224 pixels. That is the coarsest such grid, and the last stage among equal

@@ -62,9 +62,9 @@ def explain_cells(
 ) -> Iterator[CellMaps]:
     """Explain cells of a field or slide; one batch of cells is in memory at a time.
 
-      with open_slide("field.png", mpp=0.25) as slide:
-          for cells in explain_cells(run, slide, positions, method="grad_cam"):
-              cells.maps, cells.boxes
+        with open_slide("field.png", mpp=0.25) as slide:
+            for cells in explain_cells(run, slide, positions, method="grad_cam"):
+                cells.maps, cells.boxes
 
     Args:
       run: a run that classifies cells.

@@ -99,8 +99,8 @@ def explain_fields(
 ) -> dict[str, Any]:
     """Explain selected cells of fields and slides, and each field as a whole.
 
-      python -m cervix_jax.predict field.png --workdir=RUN --field=cells --out=cells.csv
-      explain_fields("RUN", "cells.csv", options=FieldOptions(numbers=[12, 57]))
+        python -m cervix_jax.predict field.png --workdir=RUN --field=cells --out=cells.csv
+        explain_fields("RUN", "cells.csv", options=FieldOptions(numbers=[12, 57]))
 
     For each field and method the function writes a sheet of the selected cells, their raw maps
     (`.npz`: `maps`, `boxes` in level-0 pixels, `cells`, `targets`), the field in grey with its map

@@ -68,7 +68,7 @@ class ExportedModel:
 def export_run(run: Run | str | Path, out: str | Path) -> dict[str, Any]:
     """Write the export folder `out`.
 
-      export_run("runs/rcan", "rcan")
+        export_run("runs/rcan", "rcan")
 
     The exported program is compared with `run` on random images before the folder gets its name. A
     run with a workdir adds its `evaluate/test.json` to the cards, if it is of the same step, and

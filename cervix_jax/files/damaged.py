@@ -40,10 +40,10 @@ class DamagedFiles(InputError):
 class Damaged:
     """Collects the errors of files while the others are processed.
 
-      damaged = Damaged(skip=False)
-      for result in damaged.map(read, paths):
-        ...
-      damaged.report()
+        damaged = Damaged(skip=False)
+        for result in damaged.map(read, paths):
+          ...
+        damaged.report()
 
     Attributes:
       errors: errors of the unusable files so far.

@@ -156,9 +156,9 @@ def create(
 ) -> Classifier:
     """Create a model in training mode, with random or given weights.
 
-      create("rcan", num_classes=5, rngs=nnx.Rngs(0))
-      create("densenet121", num_classes=5, weights="densenet121-a639ec97.pth")
-      create("rcan", num_classes=5, weights=load_run("runs/rcan").variables)
+        create("rcan", num_classes=5, rngs=nnx.Rngs(0))
+        create("densenet121", num_classes=5, weights="densenet121-a639ec97.pth")
+        create("rcan", num_classes=5, weights=load_run("runs/rcan").variables)
 
     Without `weights` the function works under `jax.jit` and `nnx.eval_shape`.
 

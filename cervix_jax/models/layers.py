@@ -225,8 +225,8 @@ class BatchNorm(nnx.Module):
     by their own moments (ghost batch normalisation: Hoffer et al., "Train longer, generalize
     better", NIPS 2017), and the running statistics follow the means over the G groups:
 
-      mean <- momentum * mean + (1 - momentum) / G * sum_g mean_g
-      var <- momentum * var + (1 - momentum) / G * sum_g var_g * m / (m - 1),  m = n H W
+        mean <- momentum * mean + (1 - momentum) / G * sum_g mean_g
+        var <- momentum * var + (1 - momentum) / G * sum_g var_g * m / (m - 1),  m = n H W
 
     Args:
       features: channels.

@@ -105,7 +105,7 @@ def finish(table: Table) -> Predicted:
 def merge_shards(out: str | Path) -> Predicted:
     """Write the table from the parts of all shards beside it, and remove the parts.
 
-      merge_shards("predicted.csv")
+        merge_shards("predicted.csv")
 
     Args:
       out: the table.

@@ -94,8 +94,8 @@ def predict_images(
 ) -> Predicted:
     """Predict image files into a table with one row per image, in constant memory.
 
-      predict_images("runs/rcan", ["cells/", "more/*.png"], out="predicted.csv")
-      predict_images(run, "fields/", out="fields.csv", field="window", window=128)
+        predict_images("runs/rcan", ["cells/", "more/*.png"], out="predicted.csv")
+        predict_images(run, "fields/", out="fields.csv", field="window", window=128)
 
     The table gets its name when it is complete. After a stop, also by Ctrl-C, SIGTERM or a kill,
     `resume` continues the work and gives the same bytes.

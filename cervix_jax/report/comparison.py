@@ -35,7 +35,7 @@ def write_comparison(
 ) -> Path:
     """Write the page of several evaluated runs.
 
-      write_comparison(["runs/a", "runs/b"], out="compare.html")
+        write_comparison(["runs/a", "runs/b"], out="compare.html")
 
     Args:
       paths: runs, cross-validations or files of predictions, two or more.

@@ -45,7 +45,7 @@ def write_page(
 ) -> Path:
     """Write the page of an evaluated run.
 
-      write_page("runs/rcan")   # runs/rcan/report.html
+        write_page("runs/rcan")   # runs/rcan/report.html
 
     Args:
       workdir: the run's folder.

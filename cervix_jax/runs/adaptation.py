@@ -42,7 +42,7 @@ def adapted_variables(
 
     With n images the mean and variance of every layer become
 
-      (PRIOR * of training + n * of the images) / (PRIOR + n),
+        (PRIOR * of training + n * of the images) / (PRIOR + n),
 
     where the statistics of the images are computed after the preceding layers, which already use
     adapted statistics. More than `PART` images are divided into equal parts, and the statistics are
@@ -82,7 +82,7 @@ def adapted_variables(
 def adapted(run: Run, images: Images, *, mpp: float | None = None) -> Run:
     """Return the run with batch statistics of some images, for example of one slide.
 
-      adapted(run, images).predict(images)
+        adapted(run, images).predict(images)
 
     Args:
       run: any run of a classifier.

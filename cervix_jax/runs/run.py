@@ -44,10 +44,10 @@ from cervix_jax.runs.squares import make_squares
 class Run:
     """A trained model with its config, its weights and the preprocessing of its images.
 
-      run = load_run("runs/rcan")
-      run.predict(images)                      # uint8 images of any sizes -> probabilities
-      data = run.open_data()
-      run.logits(data.pipeline.images(data.indices("test")[:8]))
+        run = load_run("runs/rcan")
+        run.predict(images)                      # uint8 images of any sizes -> probabilities
+        data = run.open_data()
+        run.logits(data.pipeline.images(data.indices("test")[:8]))
 
     Attributes:
       model: the Flax NNX module in evaluation mode; `model(images) -> (logits, out)`.
@@ -221,7 +221,7 @@ class Run:
     ) -> dict[str, np.ndarray]:
         """Intermediate features of the model.
 
-          run.features(images, names=["pre_logits"])["pre_logits"]   # float32 [N, D]
+            run.features(images, names=["pre_logits"])["pre_logits"]   # float32 [N, D]
 
         Args:
           images: as for `preprocess`.

@@ -54,9 +54,9 @@ def train_and_evaluate(
 ) -> dict:
     """Train a model, validate it each epoch, and evaluate the best checkpoint on the test split.
 
-      config = base_config("sipakmed/single_cell")      # of cervix_jax.config.base
-      config.data.manual_dir = "SIPaKMeD"
-      report = train_and_evaluate(config, "runs/rcan")
+        config = base_config("sipakmed/single_cell")      # of cervix_jax.config.base
+        config.data.manual_dir = "SIPaKMeD"
+        report = train_and_evaluate(config, "runs/rcan")
 
     Without validation examples (as in the paper's split of Herlev) the last checkpoint is
     evaluated. Training resumes from the newest checkpoint in `folder`; a finished run is only

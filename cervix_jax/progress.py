@@ -139,16 +139,16 @@ class Bar(tqdm):
             kwargs |= {"file": io.StringIO(), "mininterval": MIN_INTERVAL}
         super().__init__(*args, **kwargs)
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:
         """Draw the bar, or write an event at most every `MIN_INTERVAL` seconds."""
-        if not in_json():
-            super().display(msg, pos)
-            return
+        if not in_json():  # `close` returns the cursor only if this says that it drew
+            return super().display(msg, pos)
         phase, now = str(self.desc).rstrip(": "), time.monotonic()
         changed = phase != self._last[0]
         if not self._closing and (changed or now - self._last[1] >= MIN_INTERVAL):
             self._last = phase, now
             self._report("progress", phase)
+        return None
 
     def close(self) -> None:
         """End the bar; its last event is `phase_end`."""

@@ -1,5 +1,6 @@
 """`--progress`: every line of standard error is one event, whatever becomes of the command."""
 
+import io
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from cervix_jax.progress import Bar
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
@@ -127,6 +130,13 @@ def test_bars_are_drawn_unless_they_are_not_wanted(program):
     assert "counting" not in silent
     assert "left out: a.png" in silent
     assert "bar|json|none" in program("--progress=xml", code=2).stderr
+
+
+def test_a_closed_bar_leaves_the_cursor_at_the_start_of_its_line():
+    drawn = io.StringIO()
+    for _ in Bar(range(3), desc="counting", leave=False, file=drawn):
+        pass
+    assert drawn.getvalue().endswith(" \r")
 
 
 @pytest.mark.slow

@@ -292,7 +292,7 @@ CASES = [
         "a comparison of one",
         "evaluate",
         ("--compare", "{tmp}/p.csv"),
-        ("takes two", "not 1"),
+        ("needs two", "not 1"),
         lambda tmp: write(tmp / "p.csv", TABLE),
     ),
     Case(
@@ -309,7 +309,7 @@ CASES = [
         "a comparison of other labels",
         "evaluate",
         ("--compare", "{tmp}/p.csv", "{tmp}/q.csv"),
-        ("{tmp}/q.csv", "differently"),
+        ("{tmp}/q.csv", "the labels of 1 images differ"),
         lambda tmp: [
             write(tmp / "p.csv", TABLE),
             write(tmp / "q.csv", TABLE.replace("g3,b", "g3,a")),

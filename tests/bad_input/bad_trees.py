@@ -120,7 +120,7 @@ CASES = [
         lambda raw: shutil.copytree(raw / "A", raw / "A/A"),
         "A/1.png",
         "A/A/1.png",
-        "twice",
+        "are duplicates",
     ),
     _refused(
         "a class in another class",
@@ -208,7 +208,7 @@ CASES = [
         "SIPaKMeD nested, with both copies",
         lambda raw: shutil.copytree(raw / "im_Parabasal", raw / "im_Parabasal/im_Parabasal"),
         "im_Parabasal/CROPPED/001_01.bmp",
-        "twice",
+        "are duplicates",
         args=SIPAKMED,
         make=sipakmed_tree,
     ),

@@ -83,9 +83,14 @@ def find(name: str) -> tuple[Builder, str]:
     """Return the builder class and the config name of `<builder>/<config>`.
 
     Raises:
-      InputError: the builder does not exist, or has no such config.
+      InputError: the name is not a text, the builder does not exist, or it has no such config.
     """
-    short, _, config = str(name).partition("/")
+    if not isinstance(name, str):
+        raise InputError(
+            f"the data set is given as {type(name).__name__}; give its name, such as "
+            "'cervix_phantom/single_cell'."
+        )
+    short, _, config = name.partition("/")
     try:
         builder_cls = builder_class(short)
     except InputError as error:

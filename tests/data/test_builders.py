@@ -266,3 +266,8 @@ def test_the_builder_of_the_page_on_extending_works(tmp_path):
     assert dataset.class_counts == {"NILM": 2, "LSIL": 2, "HSIL": 2}
     assert set(dataset.groups) == {"slide0", "slide1"}
     assert "HSIL/slide1_a.png" in dataset.filenames
+
+
+def test_a_data_set_in_the_place_of_its_name_is_refused_in_one_line():
+    with pytest.raises(InputError, match=r"^the data set is given as dict; give its name"):
+        catalog.load({"cells": 1})  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Rules that predict the worst lesion of a field from its cells, fitted across folds.
+"""Rules that predict the worst finding of a field from its cells, fitted across folds.
 
 The docstring of `fields_or_cells.py` describes the rules; that script compares them with models of
 whole fields.

@@ -1,4 +1,4 @@
-r"""The worst lesion of a field, predicted from the whole field or from its cells.
+r"""The worst finding of a field, predicted from the whole field or from its cells.
 
   python benchmarks/fields_or_cells.py --cells=runs/cric_cell \
       --fields=resnet50=runs/cric_field_resnet50 --fields=rcan=runs/cric_field_rcan \

@@ -1,4 +1,4 @@
-"""Summary of the cells of a field or slide in one row: counts, share, worst lesion, class.
+"""Summary of the cells of a field or slide in one row: counts, share, worst finding, class.
 
     row = summarise("a.svs", size=(40_000, 30_000), mpp=0.25, probabilities=p, severity=order)
     rows = suspicious(p, order)     # indices of the cells to look at first
@@ -60,7 +60,7 @@ def summarise(
     The class of the slide comes from a rule for images that share a class. Most cells of most
     abnormal slides are normal. Therefore "mean", "mean_log_probability" and "vote" call such a
     slide normal, and "noisy_or" gives equal probabilities once there are many cells of each kind.
-    The worst lesion and the abnormal share answer the clinical question better.
+    The worst finding and the abnormal share answer the clinical question better.
 
     Args:
       path: path of the field or slide for the table.
@@ -74,7 +74,7 @@ def summarise(
 
     Returns:
       `columns(severity)` to their values. Without cells, shares and probabilities are None; if no
-      class reaches `min_probability`, the worst lesion is None.
+      class reaches `min_probability`, the worst finding is None.
 
     Raises:
       InputError: the rule or `min_probability` is invalid.

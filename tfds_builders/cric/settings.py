@@ -55,7 +55,7 @@ class CricConfig(tfds.core.BuilderConfig):
 
 BASE_CONFIGS = {
     "field": CricConfig(
-        name="field", description="400 fields, labelled with the worst lesion.", view="field"
+        name="field", description="400 fields, labelled with the worst finding.", view="field"
     ),
     "cell": CricConfig(name="cell", description="11,534 squares, each around a nucleus."),
 }

@@ -5,13 +5,14 @@ r"""Train a network, validate it every epoch, and evaluate the best checkpoint o
       --config.data.manual_dir=/path/to/SIPaKMeD --workdir=runs/rcan
 
 The first example trains on drawn images and needs no data set. An epoch is one pass over the
-training images, a checkpoint the saved state of a run. Repeating a command with the same --workdir
-resumes its run, or reports that the run is finished. The configs are rcan, densenet121, resnet50,
-ran92, efficientnet_lite0, transfer_herlev and nuclei. `configs/NAME.py` is read from the working
-directory if it exists there, else from the package. The text after the colon selects the data set.
-Set any field with --config.<field>=<value>; --help together with --config lists all fields. Exit
-code 75 means that the run was saved after SIGTERM, or stopped because another of its processes
-ended; repeat the command with that --workdir to resume.
+training images, a checkpoint the saved weights and optimiser state. Repeating a command with the
+same --workdir resumes its run, or reports that the run is finished. The configs are rcan,
+densenet121, resnet50, ran92, efficientnet_lite0, transfer_herlev and nuclei. `configs/NAME.py` is
+read from the working directory if it exists there, else from the package. The text after the colon
+selects the data set. Set any field of the config with --config.<field>=<value>; --help together
+with --config lists all fields. Exit code 75 means that the run was saved after SIGTERM (a request
+to stop), or stopped because another process of the same run ended; repeat the command with that
+--workdir to resume.
 """
 
 import datetime
@@ -140,8 +141,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "profile",
         "",
-        "Training steps to time, as <first>:<last>; the TensorBoard profile is written to "
-        "<workdir>/profile; default none.",
+        "Training steps to time, as <first>:<last>; the times (a TensorBoard profile) are written "
+        "to <workdir>/profile; default none.",
     )
     flags.DEFINE_enum(
         "distributed", "auto", distributed.MODES,

@@ -75,7 +75,7 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "skip_damaged",
         False,
-        "Leave out unreadable files. Otherwise all of them are listed and nothing is prepared.",
+        "Leave out unreadable files. Otherwise the command lists all unreadable files and stops.",
     )
     flags.DEFINE_boolean(
         "instructions",

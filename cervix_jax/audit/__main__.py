@@ -3,11 +3,13 @@
   python -m cervix_jax.audit --dataset=sipakmed/single_cell --manual_dir=/path/to/SIPaKMeD
   python -m cervix_jax.audit --workdir=runs/rcan
 
-Leakage means related images in training and test. A shortcut is a feature, such as colour or image
-size, that predicts the class although it does not describe the cell. With `--dataset` the command
-writes `audit.json`, `baselines.png` (accuracy from shortcuts alone) and `images.csv` (the group of
-every image; groups that share an image are merged) to `--out`. With `--workdir` it writes
-`audit.json` and `changes.png` (accuracy on changed images, e.g. grey ones) to `<workdir>/audit`.
+Leakage means that test images come from a group (field, slide or patient) that also has images in
+the training or validation data. A shortcut is an image cue, such as colour or image size, that
+predicts the class although it does not describe the cell. With `--dataset` the command writes
+`audit.json`, `baselines.png` (accuracy from shortcuts alone) and `images.csv` (the group of every
+image; groups that share an image or a near duplicate are merged) to `--out`. With `--workdir` it
+writes `audit.json` and `changes.png` (accuracy on changed images, e.g. grey ones) to
+`<workdir>/audit`.
 """
 
 from pathlib import Path
@@ -108,7 +110,8 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "trees",
         TREES,
-        "Number of trees of each random forest that predicts the class from shortcuts.",
+        "Number of decision trees of each random forest, a classifier that predicts the class from "
+        "shortcuts.",
         lower_bound=1,
     )
     flags.DEFINE_integer(

@@ -10,7 +10,7 @@ RUN_FLAGS = {
     "workdir": ("", "Folder of the run."),
     "step": (
         "best",
-        "Checkpoint (saved weights) to load: best on the validation images, latest, or a step "
+        "Checkpoint whose weights are loaded: best on the validation images, latest, or a step "
         "number.",
     ),
     "manual_dir": ("", "Folder with the raw files; default as in the run's config."),

@@ -9,11 +9,12 @@
   python -m cervix_jax.evaluate --ensemble runs/a runs/b --out=runs/joined
 
 The command writes `<split>.json`, `<split>_predictions.csv` and pictures to `<workdir>/evaluate`.
-It reports leakage: related images in training and test. With validation predictions of the same
-checkpoint (`--split=val`) it also writes `<split>_decisions.json`: calibration, conformal sets and
-decision thresholds, measured on the test images. `--on` evaluates a run on other images, reports
-which of them the run was trained or validated on, and writes `external/<name>/`. `--compare`
-compares runs. `--ensemble` evaluates several runs as one.
+It reports leakage: the share of images whose group (field, slide, patient) also occurs in the
+training or validation images. For a test split, it also evaluates the validation images if that is
+not yet done, and writes `test_decisions.json`: calibration, conformal sets and decision thresholds,
+fitted on the validation images and measured on the test images. `--on` evaluates a run on other
+images, reports which of them the run was trained or validated on, and writes `external/<name>/`.
+`--compare` compares runs. `--ensemble` evaluates several runs as one.
 """
 
 from pathlib import Path
@@ -211,8 +212,8 @@ def define_flags() -> None:
         "adapt",
         None,
         list(WAYS),
-        "Test-time adaptation: batch normalisation statistics from all evaluated images, or from "
-        "each group; default none.",
+        "Adaptation to the stain of the evaluated images: batch normalisation statistics from all "
+        "of them, or from each group; default none.",
     )
     flags.DEFINE_string(
         "predictions",
@@ -237,8 +238,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "ensemble",
         None,
-        "Runs to combine: predictions are averaged over runs of the same fold (e.g. seeds) and "
-        "joined over folds: --ensemble A B C.",
+        "Runs to combine: predictions are averaged over runs of the same fold (e.g. seeds), and "
+        "the test images of all folds are pooled in one table: --ensemble A B C.",
     )
     flags.DEFINE_string("out", "", "With --ensemble and --compare: output folder.")
     flags.DEFINE_enum(

@@ -1,15 +1,16 @@
-"""Draw attribution maps, the pixels that a run's predictions depend on; measure their quality.
+"""Draw attribution maps of the images of a run, and measure the quality of the maps.
 
   python -m cervix_jax.explain --workdir=runs/rcan
   python -m cervix_jax.explain --workdir=runs/rcan --method=saliency,grad_cam --images=16
 
-The command writes these files to `<workdir>/explain`: `index.html` (a page of all the following),
-`maps/<method>.npz` (raw, signed maps), `sheets/<method>.png` (images beside their maps),
-`measures.json`, `measures.csv` and `figure.png` (as in the figure of Wang et al. 2021, arXiv
+An attribution map gives each pixel a number: how much the pixel raises or lowers the score of a
+class. The command writes these files to `<workdir>/explain`: `index.html` (a page of all the
+following), `maps/<method>.npz` (raw, signed maps), `sheets/<method>.png` (images beside their
+maps), `measures.json`, `measures.csv` and `figure.png` (as in the figure of Wang et al. 2021, arXiv
 2106.00557). If the model weights its channels (channel attention), it also writes
-`channel_attention.csv` and `channel_attention.png`. A second call skips finished files. With
-`--dataset`, the command explains images of another data set and measures the share of the
-attribution on the nuclei. docs/explanations.md describes all methods and measures.
+`channel_attention.csv` and `channel_attention.png`. If the command is repeated, it skips finished
+files. With `--dataset`, the command explains images of another data set and measures the share of
+the attribution on the nuclei. docs/explanations.md describes all methods and measures.
 
 Fields of view and slides, one map for each cell and one for the whole field:
 
@@ -207,6 +208,7 @@ def _load_dataset(args: flags.FlagValues, name: str) -> catalog.Dataset:
 
 def define_flags() -> None:
     """Flags of this command."""
+    from cervix_jax.explanations.cells import DEFAULT_METHOD
     from cervix_jax.explanations.measuring import Effort
     from cervix_jax.explanations.selection import Target
 
@@ -231,7 +233,8 @@ def define_flags() -> None:
         "method", "",
         f"Attribution methods, separated by commas, or all: {', '.join(registry.EXPLANATIONS)}; "
         "default all except "
-        f"{', '.join(n for n in registry.EXPLANATIONS if n not in registry.QUICK)}.",
+        f"{', '.join(n for n in registry.EXPLANATIONS if n not in registry.QUICK)}; with --cells "
+        f"or --fields default {DEFAULT_METHOD}.",
     )  # fmt: skip
     flags.DEFINE_enum("output", "logit", get_args(Output),
                       "Score to explain; logit: the class score before softmax.")  # fmt: skip
@@ -272,8 +275,8 @@ def define_flags() -> None:
         ("repeated_images", "Maximum number of images for max-sensitivity, parameter randomisation "
          "and the random-logit test (map of another class).", 0),
         ("curve_steps", "Steps of the insertion and deletion curves.", 1),
-        ("infidelity_samples", "Random perturbations of each image for infidelity (error of the "
-         "score change that a map predicts).", 1),
+        ("infidelity_samples", "Random perturbations of each image for infidelity (share of the "
+         "score change that the map does not explain).", 1),
         ("sensitivity_samples", "Slightly changed copies of each image for max-sensitivity "
          "(largest change of the map).", 1),
     ):  # fmt: skip
@@ -303,7 +306,7 @@ def _define_field_flags() -> None:
                         "marked nuclei; nuclei, blobs or a workdir as in predict.")  # fmt: skip
     flags.DEFINE_integer("max_fields", 0, "Maximum number of fields; 0 means all.", lower_bound=0)
     flags.DEFINE_string("class", "", "Class to explain; default the predicted class of each cell, "
-                        "and for a field the most severe class found in it.")  # fmt: skip
+                        "and for a field its worst finding.")  # fmt: skip
     flags.DEFINE_float("mpp", 0.0, "Pixel size of the fields in micrometres; 0: from the file, "
                        "else from the data set.", lower_bound=0)  # fmt: skip
     flags.DEFINE_float("crop", 0.0, "Side of the square around each cell, in pixels of the field; "

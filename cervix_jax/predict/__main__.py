@@ -205,7 +205,9 @@ def define_flags() -> None:
         "HTML page of the images with counts, a histogram and thumbnails; default none.",
     )  # fmt: skip
     flags.DEFINE_integer(
-        "batch_size", 0, "Images per batch; 0: eval_batch_size of the run's config."
+        "batch_size",
+        0,
+        "Number of images classified together; 0: eval_batch_size of the run's config.",
     )
     flags.DEFINE_bool(
         "excel",
@@ -213,7 +215,10 @@ def define_flags() -> None:
         "Start CSV files with a byte order mark, so that Excel shows special characters.",
     )
     flags.DEFINE_bool(
-        "null", False, "Paths on standard input end with zero bytes, as `find -print0` writes them."
+        "null",
+        False,
+        "Paths on standard input are separated by zero bytes, as `find -print0` writes them, not "
+        "by line ends.",
     )
     flags.DEFINE_bool("resume", False, "Continue a command that was stopped.")
     flags.DEFINE_bool(
@@ -252,8 +257,9 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "group",
         "",
-        "Also predict groups of images: 'parent' groups by folder; a regular expression names the "
-        "group by what its first pair of parentheses matches in the path; default: no groups.",
+        "Also predict groups of images: 'parent' groups by folder; a regular expression, e.g. "
+        "'slide([0-9]+)', names the group by the part of the path that its first pair of "
+        "parentheses matches; default: no groups.",
     )
     flags.DEFINE_enum(
         "aggregate",
@@ -264,8 +270,8 @@ def define_flags() -> None:
     )
     flags.DEFINE_string(
         "overlay", "",
-        "Folder for a PNG of each image with its attribution map, the pixels that the prediction "
-        "depends on; default none.",
+        "Folder for a PNG of each image with its attribution map (how much each pixel raises or "
+        "lowers the score of the class); default none.",
     )  # fmt: skip
     flags.DEFINE_enum(
         "method", ImageOptions.method, list(OVERLAY_METHODS), "Attribution method of --overlay."
@@ -328,13 +334,14 @@ def define_flags() -> None:
     )  # fmt: skip
     flags.DEFINE_list(
         "abnormal", [],
-        "Classes that count as abnormal in the heat map, separated by commas; default: those of "
-        "the known class system or data set.",
+        "Classes that count as abnormal in heat maps, in the abnormal share of cells and in the "
+        "choice of suspicious cells, separated by commas; default: those of the known class "
+        "system or data set.",
     )  # fmt: skip
     flags.DEFINE_float(
         "min_probability",
         FieldOptions.min_probability,
-        "Minimum probability for a class to count as the most severe class of a field.",
+        "Minimum probability for a class to count as a field's worst finding.",
     )
     flags.DEFINE_enum(
         "heatmap",

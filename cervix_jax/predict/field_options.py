@@ -43,7 +43,8 @@ class FieldOptions:
       detector: detector of nuclei, see `detect.detector.load_detector`.
       min_nucleus: minimum score of a nucleus, 0 to 1; None uses the detector's own.
       severity: all classes from harmless to worst; () uses the known order.
-      abnormal: classes that count as abnormal in the heat map; () uses the known ones.
+      abnormal: classes that count as abnormal in heat maps, in the abnormal share of cells and in
+        the choice of suspicious cells; () uses the known ones.
       min_probability: minimum probability for a class to count as a field's worst finding.
       heatmap: one of `HEATMAPS`; "classes" draws one map per class.
       maps: folder for heat maps or pages, and GeoJSON.

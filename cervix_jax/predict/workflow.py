@@ -132,7 +132,8 @@ def predict_images(
       detector: detector of nuclei.
       min_nucleus: minimum score of a nucleus.
       severity: all classes from harmless to worst.
-      abnormal: classes that count as abnormal in the heat map.
+      abnormal: classes that count as abnormal in heat maps, in the abnormal share of cells and in
+        the choice of suspicious cells.
       min_probability: minimum probability for a class to count as a field's worst finding.
       heatmap: content of heat maps.
       maps: folder for heat maps and GeoJSON; by default named after the table.

@@ -64,7 +64,7 @@ def test_metrics_are_those_of_the_evaluation(card, text, trained):
 
 def test_protocol_leakage_and_warning_are_said(card, text):
     assert "Split protocol `cluster`, fold 0 of 4" in text
-    assert f"leakage: {card['data']['leakage']:.1%}" in text
+    assert f"Leakage: {card['data']['leakage']:.1%}** of the test images" in text
     assert text.count("Research use only; not for clinical use.") >= 2
     assert front_matter(text)["pipeline_tag"] == "image-classification"
 

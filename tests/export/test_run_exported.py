@@ -75,7 +75,7 @@ def spoil(folder: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("tampered", r"weights\.safetensors: is not the exported file"),
+        ("tampered", r"weights\.safetensors differs from the exported file"),
         ("model.stablehlo", r"No such file or directory: '.*model\.stablehlo'"),
         ("card.json", r"No such file or directory: '.*card\.json'"),
         ("no card", "sha256"),

@@ -207,7 +207,7 @@ def test_damaged_newest_checkpoint_is_named_and_the_run_ends_the_same(reference,
     damage(largest, "flip")
     output = finish(start(tmp_path / "run", data))
     assert f"{newest} cannot be read" in output
-    assert "going on from step 9" in output
+    assert "resuming from step 9" in output
     assert_same_run(tmp_path / "run", reference)
 
 

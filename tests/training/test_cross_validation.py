@@ -49,9 +49,9 @@ def test_the_same_command_does_only_what_is_missing(crossed, monkeypatch):
     config, folder, summary, _ = crossed
     asked = []
 
-    def train(config, folder, data):
+    def train(config, folder, data, *, on_epoch):
         asked.append(folder.name)
-        return train_and_evaluate(config, folder, data)
+        return train_and_evaluate(config, folder, data, on_epoch=on_epoch)
 
     monkeypatch.setattr(cross_validation, "train_and_evaluate", train)
     (folder / "seed0/fold2/evaluate/test.json").unlink()

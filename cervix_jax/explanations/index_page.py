@@ -1,16 +1,16 @@
 """HTML page of an explained run: sheets, measures with intervals, settings, and how to read it."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from cervix_jax import __version__
 from cervix_jax.explain.registry import METHODS
 from cervix_jax.explanations import summary
-from cervix_jax.figures.html import encoded_uri, template
+from cervix_jax.figures.html import data_uri, template
 from cervix_jax.files.atomic import write_text
 
 FILE = "index.html"
@@ -98,9 +98,7 @@ def _preview(path: Path) -> str:
     with Image.open(path) as picture:
         small = picture.convert("RGB")
     small.thumbnail(PREVIEW)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=QUALITY)
-    return encoded_uri(buffer.getvalue(), "JPEG")
+    return data_uri(np.asarray(small), "JPEG", QUALITY)
 
 
 def _settings(report: Mapping[str, Any]) -> list[tuple[str, str]]:

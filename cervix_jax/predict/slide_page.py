@@ -22,6 +22,12 @@ from cervix_jax.predict.severity import Severity
 _FINEST = 65535  # integer that stands for probability 1 in the page
 _UNKNOWN_RADIUS = 6.0  # of a nucleus in pixels of the overview, if the pixel size is unknown
 _THUMBNAIL_QUALITY = 85
+SECTIONS = (
+    ("summary", "Summary"),
+    ("overview", "Overview"),
+    ("suspicious", "Most suspicious cells"),
+    ("making", "Provenance"),
+)
 Column = Sequence[Any] | np.ndarray  # numbers, texts, or sets of texts
 
 
@@ -87,6 +93,7 @@ def write_page(
     }
     text = template("cervix_jax.predict", "slide_page.html.j2").render(
         title=title,
+        sections=SECTIONS,
         size=_size(summary),
         sentences=sentences(summary, severity),
         classes=_classes(summary, severity),

@@ -62,6 +62,7 @@ def render(table: RunsTable, names: Sequence[str]) -> str:
       names: of the runs, as the page calls them.
     """
     called = dict(zip((run.name for run in table.runs), names, strict=True))
+    histories = {name: _history(run) for name, run in zip(names, table.runs, strict=True)}
     return template("cervix_jax.report", "comparison.html.j2").render(
         title=f"Comparison of {len(table.runs)} runs",
         sections=SECTIONS,
@@ -73,8 +74,8 @@ def render(table: RunsTable, names: Sequence[str]) -> str:
             (field, ["not known" if value is None else str(value) for value in values])
             for field, values in table.differences.items()
         ],
-        pictures=_pictures(table.runs, names),
-        without_curves=[called[run.name] for run in table.runs if not _history(run)],
+        pictures=_pictures(dict(zip(names, table.runs, strict=True)), histories),
+        without_curves=[name for name, history in histories.items() if not history],
         comparisons=[
             _compared(called.get(first, first), called.get(second, second), found)
             for first, second, found in table.comparisons
@@ -132,7 +133,9 @@ def _history(run: Evaluated) -> list[dict[str, Any]]:
     return [row for row in rows if "epoch" in row]
 
 
-def _pictures(runs: Sequence[Evaluated], names: Sequence[str]) -> dict[str, str]:
+def _pictures(
+    runs: Mapping[str, Evaluated], histories: Mapping[str, list[dict[str, Any]]]
+) -> dict[str, str]:
     """Figures as data URIs: `intervals` and, where any run has them, `curves`."""
     lines = {
         name: {
@@ -142,9 +145,8 @@ def _pictures(runs: Sequence[Evaluated], names: Sequence[str]) -> dict[str, str]
             and found.estimate is not None
             and found.interval_by_group is not None
         }
-        for name, run in zip(names, runs, strict=True)
+        for name, run in runs.items()
     }
-    histories = {name: _history(run) for name, run in zip(names, runs, strict=True)}
     pictures = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"

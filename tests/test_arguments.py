@@ -55,7 +55,7 @@ CASES = [
     (train_and_evaluate, {"config": None, "folder": "x"}, "config is a NoneType"),
     (data.load, {"name": "sipakmet/single_cell"}, "did you mean 'sipakmed'"),
     (data.load, {"name": "sipakmed"}, "a config is missing"),
-    (data.load, {"name": None}, "there is no builder"),
+    (data.load, {"name": None}, "the data set is given as NoneType; give its name"),
 ]  # fmt: skip
 
 

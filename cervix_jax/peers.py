@@ -87,10 +87,10 @@ def end_process(*unused: Any) -> None:
     try:
         state = jax_distributed.global_state
         message = (
-            f"process {state.process_id} of {state.num_processes} ends, since another "
-            "process of the run is gone or cannot be reached; what that one printed says why. The "
-            "last checkpoint is kept: start all processes again, as many as you like, with the "
-            "same command and --workdir."
+            f"process {state.process_id} of {state.num_processes} ends, because another process of "
+            "the run ended or is unreachable; the output of that process gives the cause. The last "
+            "checkpoint is kept: start the processes again, in any number, with the same command "
+            "and --workdir."
         )
         text = f"\nerror: {message}\n"
         if progress.in_json():

@@ -91,5 +91,5 @@ def test_a_process_ends_with_one_line(program):
     )  # fmt: skip
     assert done.returncode == peers.EXIT_LOST
     line = error_line(done.stdout)
-    assert line.startswith("error: process 0 of 4 ends, since another process of the run is gone")
+    assert line.startswith("error: process 0 of 4 ends, because another process of the run ended")
     assert done.stdout.endswith(f"{line}\n")

@@ -56,8 +56,8 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "estimated time",
             f"{_ms(seconds['total'])} = {_ms(seconds['compute'])} of cycles + "
-            f"{_ms(seconds['messages'])} of messages + {_ms(seconds['without_estimate'])} for what "
-            "has no estimate",
+            f"{_ms(seconds['messages'])} of messages + {_ms(seconds['without_estimate'])} for "
+            "operations without an estimate",
         ),
         (
             "that is",

@@ -47,10 +47,10 @@ def match_classes(
     for run_name, given in (class_map or {}).items():
         names = [given] if isinstance(given, str) else list(given)
         if nfc(run_name) not in own:
-            raise InputError(f"{_flag(run_name, names[0])}: {run_name!r} is no class; {both}.")
+            raise InputError(f"{_flag(run_name, names[0])}: {run_name!r} is not a class; {both}.")
         for name in names:
             if nfc(name) not in theirs:
-                raise InputError(f"{_flag(run_name, name)}: {name!r} is no class; {both}.")
+                raise InputError(f"{_flag(run_name, name)}: {name!r} is not a class; {both}.")
             label = own[nfc(run_name)]
             if mapped.setdefault(nfc(name), label) != label:
                 raise InputError(
@@ -66,10 +66,10 @@ def match_classes(
         hint = " ".join(_flag(a, b) for a, b in zip(likely, unknown, strict=True))
         new = "is" if len(unknown) == 1 else "are"
         how = (
-            f"If {'it has' if len(unknown) == 1 else 'they have'} only another name there, say "
-            f"which, as in {hint}."
+            f"If only the {'name differs' if len(unknown) == 1 else 'names differ'}, map the "
+            f"{'class' if len(unknown) == 1 else 'classes'}, as in {hint}."
             if left
-            else f"Leave {'its' if len(unknown) == 1 else 'their'} images out, or count them as a "
+            else f"Leave {'its' if len(unknown) == 1 else 'their'} images out, or map them to a "
             f"class of the run, as in {hint}."
         )
         raise InputError(f"{both}; {', '.join(unknown)} {new} unknown to the run. {how}")

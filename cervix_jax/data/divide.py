@@ -116,8 +116,8 @@ def absences(
         absent = [class_names[label] for label in present if label not in inside]
         if inside and absent:
             texts.append(
-                f"{where}: no {split} image of class {', '.join(absent)}; there are no figures "
-                "of it there."
+                f"{where}: no {split} image of class {', '.join(absent)}; its {split} metrics "
+                "are undefined."
             )
     if protocol not in ONE_SPLIT:
         what = "images" if protocol == "random" else "groups"
@@ -129,7 +129,7 @@ def absences(
         if few:
             texts.append(
                 f"split.protocol={protocol}, split.folds={folds}: {', '.join(few)} cannot be in "
-                f"the test part of every fold; more {what} of it, or fewer folds, would mend that."
+                f"the test split of every fold; add {what} of the class, or use fewer folds."
             )
     return texts
 

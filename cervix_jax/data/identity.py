@@ -146,11 +146,11 @@ class DataIdentity:
             given["labels"] = np.asarray(given["labels"], np.int64)
             given["splits"] = np.asarray(given["splits"], str)
         except TypeError as error:
-            raise ValueError(f"its examples are not as they were written ({error})") from error
+            raise ValueError(f"its examples have another format ({error})") from error
         found = cls(**given)
         columns = (found.digests, found.labels, found.groups, found.splits)
         if {len(column) for column in columns} != {len(found.filenames)}:
-            raise ValueError("its examples have columns of several lengths")
+            raise ValueError("the columns of its examples differ in length")
         return found
 
     def moved_to(self, other: "DataIdentity") -> "DataIdentity":
@@ -261,11 +261,11 @@ class Differences:
         """The differences as text: "2 are missing (a.png first), 40 were added (b.png first)"."""
         said = (
             ("missing", "are missing"),
-            ("changed", "have other pixels under the same name"),
+            ("changed", "have the same name but different pixels"),
             ("relabelled", "have another class"),
             ("classes", "classes are unknown to the run"),
             ("added", "were added"),
-            ("regrouped", "are in groups with other images than then"),
+            ("regrouped", "are grouped differently"),
             ("moved", "have another name"),
         )
         found = [(getattr(self, name), words) for name, words in said]

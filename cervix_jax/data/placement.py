@@ -66,9 +66,9 @@ def require_room(decoded_bytes: int, mesh: Mesh) -> None:
     room = room_on(mesh, copies=1)
     if decoded_bytes > MOST * room.size:
         raise InputError(
-            f"data.placement=device: the decoded images take {_gib(decoded_bytes)}, and at most "
-            f"{MOST:.0%} of the {_gib(room.size)} {room.where} can be theirs; use "
-            "data.placement=auto or host, or a smaller image_size."
+            f"data.placement=device: the decoded images take {_gib(decoded_bytes)}, more than "
+            f"{MOST:.0%} of the {_gib(room.size)} {room.where}; use data.placement=auto or host, "
+            "or a smaller image_size."
         )
 
 

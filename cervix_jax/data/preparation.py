@@ -162,7 +162,7 @@ def check_files(
     if manual_dir.path and manual_dir.problem:
         log = logging.info if recorded == str(manual_dir.path.resolve()) else logging.warning
         log(
-            "manual_dir=%s %s; the data of %s in %s, prepared from %s, are complete without.",
+            "manual_dir=%s %s; the data of %s in %s, prepared from %s, are complete and are used.",
             manual_dir.path, manual_dir.problem, name, path, recorded or "files not recorded",
         )  # fmt: skip
         return
@@ -182,7 +182,7 @@ def check_files(
         )  # fmt: skip
     if change:
         logging.warning(
-            "%s: the prepared data in %s are older than the files in %s (%s) and are used as they "
-            "are; %s.",
+            "%s: the prepared data in %s are older than the files in %s (%s) and are used "
+            "unchanged; %s.",
             name, path, now, change, anew,
         )  # fmt: skip

@@ -119,8 +119,8 @@ def unknown_resolution(what: str) -> InputError:
             "--setting=microns_per_pixel=0.25 beside --on"
         )
     return InputError(
-        f"{what}: nobody says how many micrometres a pixel of its images measures, which "
-        f"data.resize=scale needs; {mend}."
+        f"{what}: the pixel size of its images in micrometres is unknown, and "
+        f"data.resize=scale needs it; {mend}."
     )
 
 

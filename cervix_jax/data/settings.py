@@ -145,7 +145,7 @@ def settings_of(kind: type) -> dict[str, Setting]:
     fields = dataclasses.fields(kind)
     plain = [field.name for field in fields if "setting" not in field.metadata]
     if plain:
-        raise TypeError(f"{kind.__name__}.{plain[0]} does not say what it may be: use setting().")
+        raise TypeError(f"{kind.__name__}.{plain[0]} has no limits; define it with setting().")
     return {field.name: field.metadata["setting"] for field in fields}
 
 

@@ -75,11 +75,13 @@ class SourceFiles:
             compared for the same folder only, since copies are newer.
         """
         if (self.count, self.size) != (now.count, now.size):
-            return f"{now.count} files of {now.size:,} bytes, then {self.count} of {self.size:,}"
+            return (
+                f"now {now.count} files of {now.size:,} bytes, before {self.count} of {self.size:,}"
+            )
         if self.digest != now.digest:
-            return f"{now.count} files as then, but with other names, sizes or tables"
+            return f"still {now.count} files, but with other names, sizes or tables"
         if self.folder == now.folder and now.newest > self.newest:
-            return "files written since under the same names"
+            return "files of the same names, written later"
         return ""
 
 

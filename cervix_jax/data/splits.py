@@ -128,7 +128,9 @@ def _paper(labels: np.ndarray, ratios: tuple[float, float]) -> np.ndarray:
     """Split as split-folders does: shuffle each class with one seed, then cut at the floors."""
     train, val = ratios
     if min(ratios) < 0 or not 0 < train < 1 or train + val >= 1:
-        raise InputError(f"ratios={ratios}: give shares of train and validation that leave a test.")
+        raise InputError(
+            f"ratios={ratios}: give shares of train and validation whose sum is below 1."
+        )
     splits = np.full(len(labels), "test", dtype="<U5")
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label).tolist()

@@ -199,7 +199,7 @@ def _write(
 ) -> dict[str, Any]:
     table = tried.table
     if tried.prints is None:
-        where = f"some images that {tried.title} names do not exist here, so none can be "
+        where = f"some images of {tried.title} do not exist on this machine, so none can be "
         seen = unknown(f"unknown: {where}compared with those of the run", len(table.filenames))
     else:
         same = (

@@ -89,7 +89,7 @@ def check_tested(
             )
     if same:
         say_once(
-            f"{len(same)} of the images have copies among the training images of every run here "
+            f"{len(same)} of the images have copies among the training images of every run "
             f"({min(pixels[digest] for digest in same)} first), so the results of all runs are too "
             "optimistic."
         )

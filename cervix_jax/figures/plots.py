@@ -159,7 +159,7 @@ def decision_curves(curves: Mapping[str, Mapping[str, Any]], title: str, path: P
     axes.axhline(0, color="black", linestyle="--", linewidth=1, label="treat none")
     room = max(share, 0.02)
     axes.set(
-        xlabel="threshold probability of abnormal", ylabel="net benefit, lesions an image",
+        xlabel="threshold probability of abnormal", ylabel="net benefit, lesions per image",
         xlim=(0, 1), ylim=(-0.25 * room, 1.1 * room),
     )  # fmt: skip
     axes.grid(alpha=0.3)

@@ -33,7 +33,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         )
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose a folder that can."
+            f"{path}: cannot be written ({error.strerror or error}); choose a writable folder."
         ) from error
     os.close(handle)
     temporary = Path(name)
@@ -62,7 +62,7 @@ def new_folder(path: Path | str) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); choose a folder that can."
+            f"{path}: cannot be written ({error.strerror or error}); choose a writable folder."
         ) from error
     try:
         with storage_named(path):
@@ -93,8 +93,8 @@ def storage_named(path: Path, message: Callable[[str], str] | None = None) -> It
         if problem is None:
             raise
         line = (
-            f"{path}: cannot be written ({problem}); what was there is as it was. Make space, or "
-            "choose another place."
+            f"{path}: cannot be written ({problem}); existing content is unchanged. Free some "
+            "space, or choose another place."
         )
         raise InputError(message(problem) if message else line) from error
 

@@ -58,7 +58,8 @@ class _Bounded(gzip.GzipFile):
         self._given += len(data)
         if self._given > self._most:
             raise InputError(
-                f"{self._path}: larger than {self._most:,} bytes unpacked; it is another file."
+                f"{self._path}: larger than {self._most:,} bytes unpacked, so it is not the "
+                "expected file."
             )
         return data
 

@@ -39,7 +39,9 @@ def encoding_of(path: Path) -> str:
     require_file(path)
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: larger than {_MAX_BYTES:,} bytes; it is another file.")
+            raise InputError(
+                f"{path}: larger than {_MAX_BYTES:,} bytes, so it is not the expected file."
+            )
         with compressed.opened(path, _MAX_BYTES) as stream:
             mark = stream.read(2)
     except OSError as error:
@@ -64,14 +66,14 @@ def text_lines(path: Path, encoding: str) -> Iterator[str]:
 def not_text(path: Path, encoding: str, error: UnicodeError) -> InputError:
     """Return the error for a file that is not text in its encoding; names the line."""
     if encoding == "utf-16":
-        return InputError(f"{path}: is no UTF-16 text ({error}); save it as UTF-8.")
+        return InputError(f"{path}: is not UTF-16 text ({error}); save it as UTF-8.")
     with contextlib.suppress(OSError), compressed.opened(path, _MAX_BYTES) as stream:
         for line, text in enumerate(stream, 1):
             try:
                 text.decode()
             except UnicodeDecodeError as here:
                 return _of_other_encoding(path, line, text, here)
-    return InputError(f"{path}: is no UTF-8 text ({error}); save it as UTF-8.")
+    return InputError(f"{path}: is not UTF-8 text ({error}); save it as UTF-8.")
 
 
 def _of_other_encoding(path: Path, line: int, text: bytes, error: UnicodeError) -> InputError:
@@ -82,9 +84,9 @@ def _of_other_encoding(path: Path, line: int, text: bytes, error: UnicodeError) 
     after = re.match(r"\w*", word[place:])
     found = (here[0] if here else "") + (after[0] if after else "")
     if not word[place].isalpha():
-        return InputError(f"{path}, line {line}: is no UTF-8 text ({error}); save it as UTF-8.")
+        return InputError(f"{path}, line {line}: is not UTF-8 text ({error}); save it as UTF-8.")
     return InputError(
-        f"{path}, line {line}: is no UTF-8 text, but probably Windows-1252 (Latin 1): "
+        f"{path}, line {line}: is not UTF-8 text, but probably Windows-1252 (Latin 1): "
         f"{found[:40]!r} there; save it as UTF-8: in a spreadsheet as 'CSV UTF-8', else "
         f"{shlex.join(['iconv', '-f', 'WINDOWS-1252', '-t', 'UTF-8', str(path)])} > new.csv"
     )

@@ -58,7 +58,7 @@ class Unread:
         """Return one line without a full stop: files per suffix, an example, and the remedy."""
         counts = self.counts()
         kinds = [f"{n} {suffix or 'without suffix'}" for suffix, n in counts.items()]
-        more = f" and {len(kinds) - _MAX_KINDS} suffixes more" if len(kinds) > _MAX_KINDS else ""
+        more = f" and {len(kinds) - _MAX_KINDS} more suffixes" if len(kinds) > _MAX_KINDS else ""
         pictures = [suffix for suffix in counts if suffix in _OTHER_IMAGES]
         example = self._first[(pictures or list(counts))[0]] if counts else ""
         files = "1 file is" if len(self) == 1 else f"{len(self)} files are"

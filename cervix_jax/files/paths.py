@@ -92,7 +92,7 @@ def why_no_file(path: Path | str) -> str:
     if os.path.isfile(path):  # False for every path that cannot be checked
         return ""
     if os.path.lexists(path):
-        return "is no file (but a folder, a pipe, a device, or a link that leads nowhere)"
+        return "is not a file, but a folder, a pipe, a device or a broken link"
     return "there is no such file"
 
 

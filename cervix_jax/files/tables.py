@@ -86,8 +86,8 @@ class Table:
         shown = ", ".join(_shown(name) for name in found[:_MAX_SHOWN]) or "none"
         if "label" in missing and (classes := self._one_hot()):
             mend = (
-                f"{', '.join(map(_shown, classes[:_MAX_SHOWN]))} hold 0 and 1, a column a class; "
-                "write one column label with the class of each image instead."
+                f"{', '.join(map(_shown, classes[:_MAX_SHOWN]))} hold 0 and 1, one column per "
+                "class; write one column label with the class of each image instead."
             )
         more = f" and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
         return InputError(
@@ -312,8 +312,8 @@ def refuse_same_number(names: Iterable[str], where: str | Path) -> None:
     """Raises InputError if two classes of `where` have the same number as their name."""
     if pair := same_number(names):
         raise InputError(
-            f"{where}: the classes {pair[0]!r} and {pair[1]!r} are one number; write it alike "
-            "everywhere."
+            f"{where}: the classes {pair[0]!r} and {pair[1]!r} are the same number; write "
+            "it the same way everywhere."
         )
 
 

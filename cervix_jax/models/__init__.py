@@ -223,8 +223,8 @@ def _set_views(name: str, model: Classifier, views: int) -> None:
     own = [key for key, value in vars(model).items() if linear is not None and value is linear]
     if not own:
         raise InputError(
-            f"model {name}: it cannot see views={views} squares of an image, since its classifier "
-            "is no attribute that `linear` gives back; take another data.resize."
+            f"model {name}: does not support {views} squares per image, because none of its "
+            "attributes is the classifier that `linear` returns; choose another data.resize."
         )
     features, classes = cast(Linear, linear).kernel.shape
     setattr(model, own[0], Linear(views * features, classes))
@@ -237,8 +237,8 @@ def _set_norm_groups(name: str, model: Classifier, images: int, views: int) -> N
         if own and not isinstance(module, BatchNorm):
             raise InputError(
                 f"model {name}: its {'/'.join(map(str, path))} is a {type(module).__name__}, which "
-                f"knows no groups of norm_groups={images} images; use "
-                "cervix_jax.models.layers.BatchNorm there, or norm_groups=0."
+                f"does not support norm_groups={images}; use cervix_jax.models.layers.BatchNorm "
+                "there, or norm_groups=0."
             )
         if hasattr(module, "norm_groups"):
             # For a normalisation, whose batch contains the squares of all images.

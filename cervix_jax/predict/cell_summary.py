@@ -121,10 +121,10 @@ def suspicious(
     """The cells to look at first.
 
     If abnormal classes are known, these are the cells with the greatest probability of being
-    abnormal; ties go to the worse class. If only an order is known, these are the cells with the
-    worst class that reaches `min_probability`, sorted by the probability of that class or worse;
-    cells of the least severe class are sorted by the probability of any worse class. Remaining ties
-    go to the earlier cell.
+    abnormal; ties go to the more severe class. If only an order is known, these are the cells with
+    the most severe class that reaches `min_probability`, sorted by the probability of that class or
+    a more severe one; cells of the least severe class are sorted by that of all other classes.
+    Remaining ties go to the earlier cell.
 
     Args:
       probabilities: float64 [n, C].
@@ -150,7 +150,7 @@ def suspicious(
 def _worst_of_each(
     probabilities: np.ndarray, severity: Severity, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rank int [n] of each cell's worst class that reaches `least`, and float [n] of it or worse.
+    """Rank int [n] of each cell's most severe class that reaches `least`, and its probability.
 
     In the lowest rank, and if no class reaches `least`, the latter is the probability of any worse
     class.

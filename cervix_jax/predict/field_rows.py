@@ -223,7 +223,7 @@ class FieldRows:
                 one = "window" if self._options.field == "window" else "nucleus"
                 framed = ", framed" if one == "window" else ""
                 parts.append(
-                    f"worst class above {least:g}: {name} ({found[1]:.2f} in {one} "
+                    f"worst finding (at least {least:g}): {name} ({found[1]:.2f} in {one} "
                     f"{found[2] + 1}{framed})"
                 )
             else:

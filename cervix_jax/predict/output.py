@@ -198,8 +198,8 @@ class Output:
     def _strange(self, had: str, unit: Unit | None) -> InputError:
         now = " ".join(filter(None, unit)) if unit else "none"
         return InputError(
-            f"{self.part}: the images are not those of the command that began it (it had {had} "
-            f"where {now} is now); give the same ones, or start again with --overwrite."
+            f"{self.part}: the images differ from those of the stopped command ({had} before, "
+            f"{now} now); give the same images, or start again with --overwrite."
         )
 
     def _write(self, value: object) -> None:
@@ -219,8 +219,8 @@ class Output:
             strange = differing(read_head(path), head)
         if strange:
             raise InputError(
-                f"{path}: was begun with {strange}; give all shards the same, or start again with "
-                "--overwrite."
+                f"{path}: was started with {strange}; give all shards the same, or start again "
+                "with --overwrite."
             )
 
     def _take_up(self, head: dict[str, Any]) -> Part:
@@ -234,7 +234,7 @@ class Output:
             ) from error
         if strange:
             raise InputError(
-                f"{self.part}: was begun with {strange}; give the same, or start again with "
+                f"{self.part}: was started with {strange}; give the same, or start again with "
                 "--overwrite."
             )
         return part
@@ -309,6 +309,6 @@ def _rounded(entry: Entry) -> Entry:
 
 def _cannot_be_written(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"{path}: cannot be written ({error.strerror or error}); make space, or choose a file in "
-        "a folder that can."
+        f"{path}: cannot be written ({error.strerror or error}); free some space, or choose "
+        "a writable folder."
     )

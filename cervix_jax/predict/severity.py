@@ -31,7 +31,7 @@ class Severity:
     def text(self) -> str:
         """The order in words, from harmless to worst."""
         if not self.known:
-            return "unknown, so there is no worst class; give --severity=harmless,...,worst"
+            return "unknown, so there is no worst finding; give --severity=harmless,...,worst"
         steps = [
             " = ".join(n for n, r in zip(self.class_names, self.ranks, strict=True) if r == rank)
             for rank in np.unique(self.ranks)
@@ -39,7 +39,7 @@ class Severity:
         return " < ".join(steps)
 
     def worst(self, probabilities: np.ndarray, least: float) -> tuple[str, float, int] | None:
-        """The worst class that reaches a probability anywhere; of equal ranks the more probable.
+        """The most severe class that reaches `least` in any row; of equal ranks the more probable.
 
         Args:
           probabilities: float [n, C], of windows or nuclei.

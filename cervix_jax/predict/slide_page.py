@@ -179,7 +179,7 @@ def sentences(summary: Mapping[str, Any], severity: Severity) -> list[str]:
         "there are missing."
     ][: left_out > 0]
     if not total:
-        return ["No cell was detected, so nothing is known of this field or slide.", *missing]
+        return ["No cell was detected, so this field or slide has no result.", *missing]
     said = [f"{total:,} cell{'s were' if total > 1 else ' was'} detected."]
     if severity.abnormal is not None:
         pairs = zip(severity.class_names, severity.abnormal, strict=True)
@@ -193,7 +193,7 @@ def sentences(summary: Mapping[str, Any], severity: Severity) -> list[str]:
     if severity.known:
         least = f"{summary['min_probability']:g}"
         said.append(
-            f"The worst class that reaches a probability of {least} is {summary['worst']}: "
+            f"The worst finding with a probability of at least {least} is {summary['worst']}: "
             f"{summary['worst_probability']:.3f} in cell {summary['worst_cell']}."
             if summary["worst"]
             else f"No class reaches a probability of {least} in any cell."

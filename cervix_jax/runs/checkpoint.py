@@ -235,8 +235,8 @@ def find_best_step(folder: Path, metric: str) -> int | None:
         if metrics is not None:
             if metric not in metrics:
                 raise InputError(
-                    f"{folder / str(step)}: was saved without {metric}, by which config.json says "
-                    "the best is chosen; give config.json back its checkpoint.best_metric."
+                    f"{folder / str(step)}: has no {metric}, the checkpoint.best_metric of "
+                    "config.json; restore the original value in config.json."
                 )
             scored.append((sign * metrics[metric], step))
     return max(scored)[1] if scored else None

@@ -58,5 +58,5 @@ def compare(folder: Path, step: int, found: dict[str, int]) -> None:
             named = part if "/" in part else "*/metadata" if part == "json" else "state"
             of = f" of {part}" if named == "state" else ""
             raise DamagedCheckpointError(
-                f"{folder / str(step) / named}: the values{of} are not those that were saved"
+                f"{folder / str(step) / named}: the values{of} differ from the saved ones"
             )

@@ -58,7 +58,7 @@ def open_own_data(
         data_dir=data_dir or _place(config.data.data_dir, identity and identity.data_dir),
     )
     on_these = _evaluation_on(config, name, manual_dir, dataset)
-    instead = f", or evaluate on the images as they are now: {on_these}"
+    instead = f", or evaluate on the current images: {on_these}"
     classes = tuple(recorded["class_names"])
     if identity is None:
         own = with_classes(dataset, classes, class_map)
@@ -69,7 +69,7 @@ def open_own_data(
         splits = identity.splits
         _say_differences(found, name, on_these, groups_known=dataset.groups_known)
     if absent := absent_classes(classes, dataset.class_names, class_map):
-        say_once(f"{dataset.name} has no images of {', '.join(absent)}, which {name} was made for.")
+        say_once(f"{dataset.name} has no images of {', '.join(absent)}, classes of {name}.")
     data = with_batches(config, own, splits, augmented=False, progress=progress)
     inherited = frozenset(identity.inherited) if identity else frozenset()
     return dataclasses.replace(data, inherited=inherited)
@@ -125,8 +125,8 @@ def examples_of(
     found = identity.differences(dataset, class_map)
     if found.forbids:
         raise InputError(
-            f"{name} was made with {len(identity.filenames)} images, and {dataset.path} does not "
-            f"have them as they were: {found.text()}. Restore them{hint}"
+            f"{name} was made with {len(identity.filenames)} images, and the data set in "
+            f"{dataset.path} differs: {found.text()}. Restore the original images{hint}"
         )
     count = len(identity.filenames)
     same_order = len(dataset) == count and (found.places == np.arange(count)).all()
@@ -187,18 +187,18 @@ def _say_differences(found: Differences, name: str, on_these: str, *, groups_kno
     if found.added:
         say_once(
             f"{len(found.added)} images were added since {name} was trained ({found.added[0]} "
-            f"first); they take no part here. To evaluate on all images of today: {on_these}"
+            f"first); this command ignores them. To evaluate on all current images: {on_these}"
         )
     if found.moved:
         say_once(
-            f"{len(found.moved)} images have another name than when {name} was trained "
-            f"({found.moved[0]} first); they were found by their pixels and keep the name of then."
+            f"{len(found.moved)} images were renamed since {name} was trained ({found.moved[0]} "
+            "first); they were identified by their pixels and appear under the recorded names."
         )
     if found.regrouped:
-        used = "the groups of today" if groups_known else "those of then, as none are given now"
+        used = "current groups" if groups_known else "recorded groups, as none are given now"
         say_once(
-            f"{len(found.regrouped)} images are in groups with others than when {name} was trained "
-            f"({found.regrouped[0]} first); leakage and intervals are by {used}."
+            f"The groups of {len(found.regrouped)} images have changed since {name} was trained "
+            f"({found.regrouped[0]} first); leakage and intervals use the {used}."
         )
 
 
@@ -215,8 +215,8 @@ def check_counts(
       InputError: the numbers differ.
     """
     say_once(
-        f"{name} was written by an earlier version, which did not record its images: whether "
-        "the images of today are the same cannot be seen. Train again to have it checked."
+        f"{name} was written by an earlier version, which did not record its images, so changes "
+        "of the images since then cannot be detected. Train again to record them."
     )
     then = recorded.get("examples") or {}
     now = {split: int((splits == split).sum()) for split in SPLITS}
@@ -224,5 +224,5 @@ def check_counts(
         counts = [", ".join(f"{n} {split}" for split, n in c.items()) for c in (then, now)]
         raise InputError(
             f"{name} was made with {counts[0]} images, and {dataset.path} divides into "
-            f"{counts[1]}, so it is not what the run was trained on. Restore it{on_these}"
+            f"{counts[1]}, so it is not the training data of the run. Restore it{on_these}"
         )

@@ -343,8 +343,8 @@ def as_classifier(run: Run | str | Path, step: str | int = "best") -> Run:
     found = as_run(run, step)
     if found.finds_nuclei:
         raise InputError(
-            f"{found.workdir or 'the run'}: finds nuclei and gives images no class; this needs the "
-            "run of a classifier. predict --field=cells takes a detector as --detector, and "
-            "evaluate measures it."
+            f"{found.workdir or 'the run'}: is a nucleus detector, which does not classify "
+            "images; give the run of a classifier. Use a detector with predict --field=cells "
+            "--detector, or evaluate it."
         )
     return found

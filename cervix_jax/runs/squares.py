@@ -33,8 +33,8 @@ def image_scale(
     microns = mpp or recorded.get("microns_per_pixel")
     if not microns:
         raise InputError(
-            f"the run brings images to one resolution (data.resize={config.data.resize}), and "
-            "nobody says how many micrometres a pixel of these measures; give mpp, e.g. --mpp=0.25."
+            f"the run brings images to one resolution (data.resize={config.data.resize}), and the "
+            "pixel size of these images is unknown; give mpp, e.g. --mpp=0.25."
         )
     return network_scale(config.data, microns, "the images")
 

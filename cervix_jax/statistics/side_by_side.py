@@ -141,7 +141,7 @@ def compare(first: Side, second: Side, *, seed: int = 0) -> Comparison:
         apart = abs(right - other)
         sentences.append(
             f"{f'seed {s}: ' if len(seeds) > 1 else ''}A is right on {right} and B on {other}: "
-            f"{apart} image{'' if apart == 1 else 's'} of {total} apart; "
+            f"a difference of {apart} of {total} images; "
             f"{_p_is(test.p_value)} (exact McNemar; {test.only_first} right by A alone, "
             f"{test.only_second} by B alone)."
         )

@@ -57,8 +57,8 @@ def _check_resolution(wanted: ml_collections.ConfigDict) -> None:
         return
     if not given:
         raise InputError(
-            f"data.resize={wanted.resize} needs data.microns_per_pixel, what a pixel of the "
-            "network's square measures; give it, e.g. 0.25."
+            f"data.resize={wanted.resize} needs data.microns_per_pixel, the pixel size "
+            "of the model's input; give it, e.g. 0.25."
         )
     check_microns("data.microns_per_pixel", given)
     short = wanted.dataset.partition("/")[0]

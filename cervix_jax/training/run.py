@@ -245,8 +245,8 @@ def _storage_errors(folder: Path) -> contextlib.AbstractContextManager[None]:
         folder,
         lambda problem: (
             f"--workdir={folder} cannot be written ({problem}); the checkpoints there, of steps "
-            f"{list_steps(folder / 'checkpoints')}, are as they were. Make it writable or make "
-            "space, and give the same command."
+            f"{list_steps(folder / 'checkpoints')}, are unchanged. Make it writable or free "
+            "some space, and give the same command."
         ),
     )
 

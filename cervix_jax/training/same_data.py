@@ -45,12 +45,12 @@ def resumed_data(
         data = dataclasses.replace(data, inherited=_inherited(config, data))
         return data, DataIdentity.of(data, config)
     now = DataIdentity.of(data, config)
-    elsewhere = ", or give another --workdir to train on the images as they are now."
+    elsewhere = ", or give another --workdir to train on the current images."
     name, (recorded, began) = f"--workdir={folder}", kept
     if tuple(recorded["class_names"]) != now.class_names:
         raise InputError(
-            f"{name} holds a run of the classes {', '.join(recorded['class_names'])}, and those of "
-            f"the data set are {', '.join(now.class_names)}. Restore them{elsewhere}"
+            f"{name} holds a run with the classes {', '.join(recorded['class_names'])}, but the "
+            f"data set has {', '.join(now.class_names)}. Restore the classes{elsewhere}"
         )
     if began is None:
         check_counts(recorded, data.splits, name, data.dataset, elsewhere)
@@ -68,10 +68,10 @@ def _say_copies(data: ExperimentData) -> None:
     copies = is_test & np.isin(digests, digests[~is_test])
     if copies.any():
         say_once(
-            f"{copies.sum()} of the {is_test.sum()} test images have the same pixels as images "
-            f"that the model is made with ({dataset.filenames[int(copies.argmax())]} first), so "
-            "the test will be too good: remove the copies, or give them one group and divide by "
-            "split.protocol=cluster."
+            f"{copies.sum()} of the {is_test.sum()} test images have the same pixels as training "
+            f"or validation images ({dataset.filenames[int(copies.argmax())]} first), so the test "
+            "results will be too optimistic: remove the copies, or give the copies one group and "
+            "set split.protocol=cluster."
         )
 
 
@@ -91,9 +91,10 @@ def _inherited(config: ml_collections.ConfigDict, data: ExperimentData) -> froze
     tested = [digest in seen for digest in digests[data.splits == "test"].tolist()]
     if any(tested):
         say_once(
-            f"{sum(tested)} of the {len(tested)} test images made {source}, which the weights "
-            "start from: the test will be too good. They count as leakage; start from a run of the "
-            "same division to have none."
+            f"{sum(tested)} of the {len(tested)} test images are training or validation images of "
+            f"{source}, whose weights this run starts from, so the test results will be too "
+            "optimistic. These images count as leakage; to avoid it, start from a run with the "
+            "same split."
         )
     return seen
 
@@ -115,8 +116,8 @@ def common_identity(folders: Sequence[Path]) -> DataIdentity | None:
         found = first[1].differences(kept[1])
         if found.any:
             raise InputError(
-                f"{folder} was trained on other images than {first[0]}: {found.text()}. They are "
-                "not folds of the same split; move one of them away and repeat the command."
+                f"{folder} was trained on other images than {first[0]}: {found.text()}. The two "
+                "runs are not folds of one split; move one of them away and repeat the command."
             )
     return None if first is None else first[1]
 
@@ -129,11 +130,11 @@ def require_same_images(
     Raises:
       InputError: there are other images, or they have other labels or groups.
     """
-    elsewhere = ", or give another --workdir to train on the images as they are now."
+    elsewhere = ", or give another --workdir to train on the current images."
     dataset, found = examples_of(began, data.dataset, name=name, hint=elsewhere)
     if found.added:
         raise InputError(
-            f"{name} was started with {len(began.filenames)} images, and {found.text()}. "
-            f"Remove them{elsewhere}"
+            f"{name} was started with {len(began.filenames)} images; since then {found.text()}. "
+            f"Remove the new images{elsewhere}"
         )
     return dataset, found

@@ -71,7 +71,7 @@ def starting_values(
         state_dict = weights.read_state_dict(source)
         with _named(source):
             match = port.match_state_dict(model, state_dict, replace_head="if_needed")
-    fresh = f"; drawn afresh: {', '.join(match.kept)}" if match.kept else ""
+    fresh = f"; newly initialised: {', '.join(match.kept)}" if match.kept else ""
     logging.info("Starting from %s: %d arrays%s.", source, len(match.values), fresh)
     return match.values
 

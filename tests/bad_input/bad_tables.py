@@ -107,7 +107,7 @@ CASES = [
     _listed("a list with a short line", "A/2.png,A\n", "line 4", "3 columns"),
     _listed("a list with a long line", "A/2.png,A,g,h\n", "line 4", "3 columns"),
     _listed("a list with a zero byte", "A/\0.png,A,g\n", "line 4"),
-    _listed("a list that is no UTF-8", b"A/\xff.png,A,g\n", "UTF-8"),
+    _listed("a list that is not UTF-8", b"A/\xff.png,A,g\n", "UTF-8"),
     _listed("a list with an open quote", '"A/2.png,A,g\n', "not a CSV row"),
     _listed("a list with a huge field", f"A/2.png,{'x' * 200_000},g\n", "not a CSV row"),
     Case(

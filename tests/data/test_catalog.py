@@ -190,17 +190,17 @@ def test_prepared_data_older_than_their_files_are_noticed(raw, tmp_path, caplog)
     assert said() == ""
     added = cell.with_name("009_01.bmp")
     added.write_bytes(whole)
-    assert "(16 files of " in said()
+    assert "(now 16 files of " in said()
     assert "15 of" in said(None), "the folder is remembered"
     assert f"older than the files in {raw}" in caplog.text
     assert f"delete {made.path}" in caplog.text
     cell.unlink()
-    assert "15 files as then, but with other names" in said()
+    assert "15 files, but with other names" in said()
     added.rename(cell)
     os.utime(cell, (written, written))
     assert said() == ""
     os.utime(cell, (written + 1000, written + 1000))
-    assert "written since under the same names" in said()
+    assert "files of the same names, written later" in said()
     cell.write_bytes(whole + b"x")
     assert "15 files of" in said()
 

@@ -51,8 +51,8 @@ def test_names_are_compared_in_nfc():
             "LSIL is unknown to the run. Leave its images out.*--class_map=HSIL=LSIL",
         ),
         (("a", "b"), None, "a, b are unknown to the run.*--class_map=HSIL=a --class_map=NILM=b"),
-        (("HSIL", "NILM"), {"LSIL": "NILM"}, "'LSIL' is no class; the run's classes are HSIL"),
-        (("HSIL", "NILM"), {"HSIL": "high"}, "'high' is no class; the run's classes are HSIL"),
+        (("HSIL", "NILM"), {"LSIL": "NILM"}, "'LSIL' is not a class; the run's classes are HSIL"),
+        (("HSIL", "NILM"), {"HSIL": "high"}, "'high' is not a class; the run's classes are HSIL"),
         (("HSIL", "x"), {"HSIL": "x", "NILM": "x"}, "'x' is already 'HSIL'"),
     ],
 )

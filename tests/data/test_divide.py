@@ -101,7 +101,7 @@ def test_classes_that_a_part_lacks_are_named():
     # No validation images at all, as with split.refit, is no absence of a class.
     assert absences("aaabbb", "ttxttx", "123456") == []
     (text,) = absences("aaabbb", "tvxtvx", "123445")
-    assert "split.folds=3: severe (2 groups) cannot be in the test part of every fold" in text
+    assert "split.folds=3: severe (2 groups) cannot be in the test split of every fold" in text
 
 
 def test_absent_classes_are_warned_of_once(folder, tmp_path, caplog):
@@ -112,7 +112,7 @@ def test_absent_classes_are_warned_of_once(folder, tmp_path, caplog):
         for _ in range(2):
             for fold in range(5):
                 divide.split_dataset(dataset, protocol="cluster", fold=fold, folds=5)
-    assert caplog.text.count("B (3 groups) cannot be in the test part of every fold") == 1
+    assert caplog.text.count("B (3 groups) cannot be in the test split of every fold") == 1
     assert caplog.text.count("no test image of class B") == 2
 
 

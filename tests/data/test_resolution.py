@@ -110,9 +110,13 @@ def wanted(**given):
 def test_scale_is_what_the_image_has_over_what_the_network_has():
     assert network_scale(wanted(), 0.25, "x") == 0.5
     assert network_scale(wanted(resize="crop"), None, "x") is None
-    with pytest.raises(InputError, match=r"^image_folder/x: nobody says .*settings\.microns_per"):
+    with pytest.raises(
+        InputError, match=r"^image_folder/x: the pixel size .* is unknown.*settings\.microns_per"
+    ):
         network_scale(wanted(), None, "image_folder/x")
-    with pytest.raises(InputError, match=r"^herlev/default: nobody says .*published files"):
+    with pytest.raises(
+        InputError, match=r"^herlev/default: the pixel size .* is unknown.*published files"
+    ):
         network_scale(wanted(), None, "herlev/default")
     for absurd in (0.01, 20.0, float("nan")):
         with pytest.raises(InputError, match=r"micrometres a pixel, from 0\.05 to 10"):

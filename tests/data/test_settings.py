@@ -66,12 +66,12 @@ def test_variations():
     )
 
 
-def test_a_field_that_does_not_say_what_it_may_be_cannot_be_registered():
+def test_a_field_without_limits_cannot_be_registered():
     @dataclasses.dataclass(frozen=True)
     class Forgotten(Knobs):
         more: int = 3
 
-    with pytest.raises(TypeError, match=r"Forgotten\.more does not say"):
+    with pytest.raises(TypeError, match=r"Forgotten\.more has no limits"):
         register_settings("anything", BuilderSettings(Forgotten, vary_settings))
 
 

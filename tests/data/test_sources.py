@@ -53,7 +53,7 @@ def test_every_change_is_seen(root, tmp_path):
     (root / "A" / "9.png").rename(root / "B" / "1.png")
     assert "other names, sizes or tables" in before.change(SourceFiles.of(root))
     (root / "B" / "1.png").unlink()
-    assert before.change(SourceFiles.of(root)) == "4 files of 34 bytes, then 5 of 41"
+    assert before.change(SourceFiles.of(root)) == "now 4 files of 34 bytes, before 5 of 41"
 
 
 def test_when_files_were_written_says_nothing_of_a_copy(root, tmp_path):
@@ -62,7 +62,7 @@ def test_when_files_were_written_says_nothing_of_a_copy(root, tmp_path):
     os.utime(copy / "A" / "1.png", (4e9, 4e9))
     assert before.change(SourceFiles.of(copy)) == ""
     copy.rename(root)
-    assert before.change(SourceFiles.of(root)) == "files written since under the same names"
+    assert before.change(SourceFiles.of(root)) == "files of the same names, written later"
 
 
 def test_linked_folders_count_once_and_end(root, tmp_path):

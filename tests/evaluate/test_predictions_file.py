@@ -149,10 +149,10 @@ def test_what_is_no_file_of_predictions_is_said_in_one_line(tmp_path, content, m
 def test_absent_folders_and_pictures(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         read_table(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a file"):
         read_table(tmp_path)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
-    with pytest.raises(InputError, match="is no UTF-8 text"):
+    with pytest.raises(InputError, match="is not UTF-8 text"):
         read_table(tmp_path / "picture.png")
 
 
@@ -211,7 +211,7 @@ def test_rounded_probabilities_and_percentages_are_read_with_a_word(
             "line 3: the probabilities sum to 1, in earlier",
         ),
         (THIRDS.replace("p_b", "p_ a") + "x,a,0,1,0\n", "the class 'a' has two columns"),
-        ("filename,label,p_1,p_1.0\nx,1,0,1\n", "classes '1' and '1.0' are one number"),
+        ("filename,label,p_1,p_1.0\nx,1,0,1\n", "classes '1' and '1.0' are the same number"),
     ],
 )
 def test_what_digits_do_not_explain_is_refused(tmp_path, content, message):

@@ -73,7 +73,7 @@ def test_what_unpacks_to_too_much_is_not_unpacked(tmp_path, monkeypatch):
 def test_a_wrong_encoding_inside_names_the_line(tmp_path):
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(TEXT.encode("latin-1")))
-    with pytest.raises(InputError, match="line 3: is no UTF-8 text"):
+    with pytest.raises(InputError, match="line 3: is not UTF-8 text"):
         rows_of(path)
 
 

@@ -28,7 +28,7 @@ def test_many_suffixes_are_cut():
     unread = Unread()
     for number in range(12):
         unread.add(f"a.x{number:02d}")
-    assert "1 .x07 and 4 suffixes more (e.g. a.x00)" in unread.text()
+    assert "1 .x07 and 4 more suffixes (e.g. a.x00)" in unread.text()
 
 
 @pytest.mark.parametrize(

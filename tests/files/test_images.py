@@ -102,7 +102,7 @@ def broken(kind: str, path):
         ("empty", "is not a readable BMP, JPEG, PNG or TIFF image$"),
         ("text", "is not a readable BMP, JPEG, PNG or TIFF image$"),
         ("gif", "is not a readable BMP, JPEG, PNG or TIFF image$"),
-        ("folder", "is no file"),
+        ("folder", "is not a file"),
         ("missing", "there is no such file"),
         ("deep", "has 16 bits a channel, and more than 8 bits a channel are not read$"),
         ("lab", "has colours of kind LAB$"),

@@ -178,11 +178,11 @@ def test_a_missing_column_is_told_with_what_is_there(write):
         (PLAIN + "c.png,C,1_000\n", "line 4: x='1_000' is not a number"),
         (SEMICOLONS + "c.png;C;1.234,5\n", "line 4: x='1.234,5' is not a number"),
         (SEMICOLONS + "c.png;C;1,234\n", "line 4: x='1,234' has a decimal comma, numbers before"),
-        (PLAIN.encode() + b"L\xe4sion.png,C,1\n", "line 4: is no UTF-8 text"),
-        (b"\xff\xfe" + PLAIN.encode("utf-16-le") + b"a", "is no UTF-16 text"),
+        (PLAIN.encode() + b"L\xe4sion.png,C,1\n", "line 4: is not UTF-8 text"),
+        (b"\xff\xfe" + PLAIN.encode("utf-16-le") + b"a", "is not UTF-16 text"),
         (PLAIN.encode("utf-16-le"), "line 1: is not text; save it as UTF-8"),
         (PLAIN.encode("utf-32"), "line 1: is not text; save it as UTF-8"),
-        (b"\x89PNG\r\n\x1a\n\xff", "is no UTF-8 text"),
+        (b"\x89PNG\r\n\x1a\n\xff", "is not UTF-8 text"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_said_in_one_line(write, content, message):
@@ -212,17 +212,17 @@ def test_a_comma_is_decimal_only_where_it_is_said():
 def test_what_is_no_file_or_too_large(tmp_path, write, monkeypatch):
     for path in (tmp_path, tmp_path / "none.csv"):
         for read in (lambda path: Table(path, KNOWN), read_text):
-            with pytest.raises(InputError, match=r"no such file|is no file"):
+            with pytest.raises(InputError, match=r"no such file|is not a file"):
                 read(path)
     monkeypatch.setattr("cervix_jax.files.encoding._MAX_BYTES", 10)
-    with pytest.raises(InputError, match="larger than 10 bytes; it is another file"):
+    with pytest.raises(InputError, match="larger than 10 bytes, so it is not the expected file"):
         Table(write(PLAIN), KNOWN)
 
 
 def test_texts_may_be_utf_16(write):
     assert read_text(write("\ufeffä".encode())) == "ä"
     assert read_text(write("ä".encode("utf-16"))) == "ä"
-    with pytest.raises(InputError, match="is no UTF-8 text"):
+    with pytest.raises(InputError, match="is not UTF-8 text"):
         read_text(write(b"\xe4"))
 
 
@@ -275,7 +275,7 @@ def test_comments_are_left_out_with_a_word_once(write, caplog):
 
 def test_a_column_a_class_is_no_label(write):
     table = Table(write("path,A,B\n1.png,1,0\n2.png,0,1\n"), KNOWN)
-    with pytest.raises(InputError, match="A, B hold 0 and 1, a column a class; write one column"):
+    with pytest.raises(InputError, match="A, B hold 0 and 1, one column per class; write one"):
         table.require("path", "label")
     table = Table(write("path,A,B\n1.png,1,1\n2.png,0,1\n"), KNOWN)
     with pytest.raises(InputError, match="the first line must name path, label"):
@@ -286,7 +286,7 @@ def test_another_encoding_is_named_with_the_way_out(write):
     path = write("path,label\n1.png,A\n2.png,schwere Läsion\n".encode("cp1252"))
     with pytest.raises(InputError) as error:
         list(Table(path, KNOWN))
-    assert "line 3: is no UTF-8 text, but probably Windows-1252 (Latin 1): 'Läsion' there" in str(
+    assert "line 3: is not UTF-8 text, but probably Windows-1252 (Latin 1): 'Läsion' there" in str(
         error.value
     )
     assert f"iconv -f WINDOWS-1252 -t UTF-8 {path} > new.csv" in str(error.value)

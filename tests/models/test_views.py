@@ -114,7 +114,7 @@ def test_bad_input():
         return Nested(dropout_rate=dropout_rate, **fixed)
 
     models.register("nested", nested)
-    with pytest.raises(InputError, match=r"nested: it cannot see views=2"):
+    with pytest.raises(InputError, match=r"nested: does not support 2 squares per image"):
         models.create("nested", num_classes=5, views=2)
     with pytest.raises(InputError, match="views"):
         models.create("small", num_classes=5, views=0)

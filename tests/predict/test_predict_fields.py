@@ -178,7 +178,7 @@ def test_fields_go_on_where_they_were_stopped(predict, workdir, field, tmp_path,
             patch.setattr(Output, "add", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 predict(folder, out=out, resume=resume, **given)
-    with pytest.raises(InputError, match="begun with --window=60; give the same"):
+    with pytest.raises(InputError, match="started with --window=60; give the same"):
         predict(folder, out=out, resume=True, **given | {"window": 50})
     predict(folder, out=out, resume=True, **given)
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()

@@ -149,7 +149,7 @@ def test_unreadable_images_are_reported_and_passed_over(predict, workdir, cells,
     }
     reasons = {
         "cut": "truncated", "deep": "8 bits", "empty": "readable BMP", "text": "readable BMP",
-        "huge": "more than 1,000,000 pixels", "nowhere": "leads nowhere", "pipe": "a pipe",
+        "huge": "more than 1,000,000 pixels", "nowhere": "broken link", "pipe": "a pipe",
     }  # fmt: skip
     assert set(skipped) == set(reasons)
     assert all(reasons[name] in reason for name, reason in skipped.items())

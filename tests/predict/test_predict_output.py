@@ -125,15 +125,18 @@ def test_only_the_same_command_goes_on(tmp_path):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(InputError, match="continue with --resume"):
         begin(out)
-    with pytest.raises(InputError, match="begun with run=r"):
+    with pytest.raises(InputError, match="started with run=r"):
         begin(out, {"run": "s"}, resume=True)
-    with pytest.raises(InputError, match="begun with other weights"):
+    with pytest.raises(InputError, match="started with other weights"):
         begin(out, {"run": "r", "weights": "0"}, resume=True)
-    with pytest.raises(InputError, match="begun with the columns path, p"):
+    with pytest.raises(InputError, match="started with the columns path, p"):
         begin(out, columns=("path",), resume=True)
     names = [name for name, _ in LISTED]
     for other in (["x.png", *names[1:]], [*names[1::-1], *names[2:]], names[:11], []):
-        with begin(out, resume=True) as output, pytest.raises(InputError, match="not those of"):
+        with (
+            begin(out, resume=True) as output,
+            pytest.raises(InputError, match="differ from those of"),
+        ):
             list(output.remaining(map(Unit, other)))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     WHOLE.part_of(out).write_bytes(WHOLE.part_of(out).read_bytes().replace(b"[", b"{"))

@@ -124,7 +124,7 @@ def test_a_part_that_is_whole_stays_as_it_is(tmp_path, expected):
     with begin(out, Shard(1, 2), resume=True) as output:
         assert output.whole
         for strange in (UNITS[:-1], [*UNITS, Unit("x")], [*UNITS[:-1], Unit("x")], UNITS[::-1]):
-            with pytest.raises(InputError, match="are not those of the command that began it"):
+            with pytest.raises(InputError, match="differ from those of the stopped command"):
                 list(output.remaining(iter(strange)))
     with pytest.raises(InputError, match="continue with --resume"):
         begin(out, Shard(1, 2))
@@ -177,7 +177,7 @@ def test_shards_of_other_commands_make_no_table(tmp_path, other, said):
     out = tmp_path / "p.csv"
     run(out, Shard(1, 2))
     if "units" not in other:  # which are known at the end only
-        with pytest.raises(InputError, match=r"shard-1-of-2.part: was begun with"):
+        with pytest.raises(InputError, match=r"shard-1-of-2.part: was started with"):
             begin(out, Shard(2, 2), **other)
         assert not Shard(2, 2).part_of(out).exists()
         # The other shard may be begun again, too.

@@ -122,7 +122,7 @@ def test_few_cells_and_unknown_orders_have_a_page(tmp_path, cells, severity):
     _, elements, packed = read(tmp_path / "a.html")
     said = " ".join(" ".join(elements.words).split())
     assert packed["count"] == cells
-    assert ("1 cell was detected." if cells else "No cell was detected, so nothing") in said
+    assert ("1 cell was detected." if cells else "No cell was detected, so this field") in said
     assert "micrometres per pixel unknown" in said
     if cells:
         assert ("Give them with --severity or --abnormal" in said) == (severity is not ORDER)

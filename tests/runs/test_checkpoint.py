@@ -216,7 +216,7 @@ def test_flipped_values_are_not_read_for_analysis_either(pristine, tmp_path):
     folder = shutil.copytree(pristine, tmp_path / "run")
     read_arrays(folder, 2, "params")
     flip(max((folder / "2").rglob("d/*"), key=lambda path: path.stat().st_size), 2)
-    with pytest.raises(InputError, match="the values of params are not those that were saved"):
+    with pytest.raises(InputError, match="the values of params differ from the saved ones"):
         read_arrays(folder, 2, "params")
 
 

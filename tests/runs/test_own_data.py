@@ -58,7 +58,7 @@ def test_removed_images_are_refused(trained, number):
 
 def test_an_image_replaced_under_its_name_is_refused(trained):
     draw(trained.cells / "HSIL/p10/01.png", 7)
-    with pytest.raises(InputError, match=r"1 have other pixels under the same name \(HSIL/p10/01"):
+    with pytest.raises(InputError, match=r"the same name but different pixels \(HSIL/p10/01"):
         trained.open()
 
 
@@ -73,7 +73,7 @@ def test_moved_images_keep_their_names_and_division(trained, warned):
         shutil.move(path, path.with_name(f"again_{path.name}"))
     trained.assert_same(trained.open())
     [line] = warned
-    assert line.startswith("9 images have another name than when runs/cells was trained (HSIL/p10")
+    assert line.startswith("9 images were renamed since runs/cells was trained (HSIL/p10")
 
 
 def test_the_whole_folder_may_lie_elsewhere(trained, warned):
@@ -95,8 +95,8 @@ def test_leakage_is_by_the_groups_of_today(trained, warned):
     trained.assert_same(data)
     assert trained.then.leakage("test").share == 0
     assert data.leakage("test").num_seen == 3
-    assert "6 images are in groups with others than when runs/cells" in warned[1]
-    assert "by the groups of today" in warned[1]
+    assert "The groups of 6 images have changed since runs/cells" in warned[1]
+    assert "use the current groups" in warned[1]
 
 
 def test_groups_that_are_gone_are_those_of_training(trained, warned):
@@ -105,7 +105,7 @@ def test_groups_that_are_gone_are_those_of_training(trained, warned):
     trained.assert_same(data)
     assert data.dataset.groups == trained.identity.groups
     assert data.leakage("test").share == 0
-    assert "those of then, as none are given now" in warned[0]
+    assert "recorded groups, as none are given now" in warned[0]
 
 
 def test_unknown_groups_stay_unknown_under_other_names(tmp_path):
@@ -148,7 +148,7 @@ def test_a_class_without_images_is_said(trained, warned):
     assert data.dataset.class_names == ("AGC", "HSIL", "LSIL", "NILM")
     assert data.dataset.labels.tolist() == (trained.then.dataset.labels + 1).tolist()
     assert {split: len(data.indices(split)) for split in counts} == counts
-    assert "no images of AGC, which runs/cells was made for" in warned[1]
+    assert "no images of AGC, classes of runs/cells" in warned[1]
 
 
 def test_relative_folders_are_found_from_anywhere(trained, monkeypatch):

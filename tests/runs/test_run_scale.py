@@ -73,7 +73,7 @@ def test_single_images_go_the_way_of_training(run):
 def test_resolution_is_needed_and_must_be_one(run):
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     run.dataset = run.dataset | {"microns_per_pixel": None}
-    with pytest.raises(InputError, match=r"nobody says how many micrometres .* give mpp"):
+    with pytest.raises(InputError, match=r"pixel size of these images is unknown.* give mpp"):
         run.predict([image])
     with pytest.raises(InputError, match=r"micrometres a pixel=0\.001: give"):
         run.predict([image], mpp=0.001)
@@ -98,7 +98,7 @@ def test_resolution_is_needed_and_must_be_one(run):
         (
             "image_folder/default",
             {"resize": "scale", "microns_per_pixel": 0.5},
-            r"^image_folder/default: nobody says .*data\.settings\.microns_per_pixel",
+            r"^image_folder/default: the pixel size .* is unknown.*data\.settings\.microns_per_p",
         ),
     ],
 )
@@ -140,7 +140,7 @@ def test_other_images_are_evaluated_at_their_resolution(run, tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
     expected = run.predict([np.asarray(Image.open(path)) for path in paths], mpp=0.2)
     for on in (tmp_path / "own", tmp_path / "list.csv"):
-        with pytest.raises(InputError, match=r"nobody says .* --setting=microns_per_pixel=0\.25"):
+        with pytest.raises(InputError, match=r"is unknown.* --setting=microns_per_pixel=0\.25"):
             evaluate_on(run, on, out=tmp_path / "a")
         for absurd in (0.001, 100.0):
             with pytest.raises(InputError, match=r"microns_per_pixel=.*from 0\.05 to 10"):

@@ -330,7 +330,7 @@ def test_broken_json_names_the_entry(tmp_path, content, message):
 def test_text_that_is_not_utf8_is_named(tmp_path):
     path = tmp_path / "classifications.csv"
     path.write_bytes(HEAD.encode() + b"\xff\xfe")
-    with pytest.raises(InputError, match="is no UTF-8 text"):
+    with pytest.raises(InputError, match="is not UTF-8 text"):
         read_nuclei(path)
 
 

@@ -564,7 +564,7 @@ def test_a_name_that_fits_several_files_is_refused(scans):
 
 def test_classes_that_are_one_number_are_refused(scans):
     listed(scans, "path,label\nscans/0.png,1\nscans/1.png,1.0\nscans/2.png,2\n")
-    assert "the classes '1' and '1.0' are one number" in refusal(scans)
+    assert "the classes '1' and '1.0' are the same number" in refusal(scans)
 
 
 path_texts = st.one_of(
@@ -691,7 +691,7 @@ def test_a_list_that_appears_or_changes_stops(scans, tmp_path, caplog, earlier_v
     if earlier_version:
         forget_files(before)
     listed(scans, GOOD)
-    with pytest.raises(InputError, match=r"images\.csv: has appeared since") as error:
+    with pytest.raises(InputError, match=r"images\.csv: was added since") as error:
         load(scans, data)
     assert f"delete the folder {before.path}" in str(error.value)
     assert "--data_dir=NEW" in str(error.value)
@@ -708,11 +708,11 @@ def test_a_list_that_appears_or_changes_stops(scans, tmp_path, caplog, earlier_v
     for text in (GOOD.replace("B,g", "B,h"), GOOD.replace("A", "C"), "nothing"):
         listed(scans, text)
         if not earlier_version:
-            with pytest.raises(InputError, match=r"images\.csv: has changed since"):
+            with pytest.raises(InputError, match=r"images\.csv: was changed since"):
                 load(scans, data)
     if not earlier_version:
         (scans / "images.csv").unlink()
-        with pytest.raises(InputError, match=r"images\.csv: is gone since"):
+        with pytest.raises(InputError, match=r"images\.csv: was removed since"):
             load(scans, data)
         for path in scans.rglob("*.png"):
             path.unlink()
@@ -772,7 +772,7 @@ def test_settings_that_cannot_be_used(raw, tmp_path, chosen, message):
 def test_the_folder_read_is_the_folder_named(raw, tmp_path):
     other = tree(tmp_path / "other", "A/1.png", "B/2.png")
     message = refused(Builder(manual_dir=raw, data_dir=tmp_path / "data"), other)
-    assert "give both the same manual_dir" in message
+    assert "give the same manual_dir to both" in message
 
 
 # --- real images --------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def kill(processes, victim):
     (*others,) = (process for process in processes if process is not processes[victim])
     for output in finish_all(others, peers.EXIT_LOST):
         line = error_line(output)
-        assert "another process of the run is gone" in line
+        assert "another process of the run ended" in line
         assert output.rstrip().endswith(line)
         assert "stack trace" not in output
     assert time.monotonic() - killed < 4 * peers.HEARTBEAT_SECONDS

@@ -101,7 +101,7 @@ def change_class_fewer(cells):
     [
         (change_added, r"started with 36 images, and 12 were added \(NILM/p90/00.png first\)"),
         (change_removed, r"1 are missing \(HSIL/p10/01.png first\)"),
-        (change_replaced, r"1 have other pixels under the same name"),
+        (change_replaced, r"1 have the same name but different pixels"),
         (change_relabelled, r"1 have another class"),
         (change_class_renamed, r"classes HSIL, LSIL, NILM, and those .* are high, LSIL, NILM\."),
         (change_class_more, r"classes HSIL, LSIL, NILM, and those .* are AGC, HSIL, LSIL, NILM\."),
@@ -194,7 +194,9 @@ def test_what_the_weights_had_seen_before_is_leakage(begun, monkeypatch):
     assert leak.num_seen == leak.num_seen_in_train == count  # whole patients, here
     assert data.describe()["leakage"] == count / len(tested)
     [line] = said
-    assert line.startswith(f"{count} of the {len(tested)} test images made {source}")
+    assert line.startswith(
+        f"{count} of the {len(tested)} test images are training or validation images of"
+    )
     # It is recorded, and what starts from that run in turn inherits it too.
     keep(folder, workdir.dataset_item(data.describe(), identity))
     again, _ = resumed_data(config, folder, begun.then.divided_by(config))

@@ -141,7 +141,7 @@ def _detect_frame(fields: Sequence[tuple[tuple[int, int], list[Nucleus]]]) -> in
         PUBLISHED_WIDTH,
         len(outside),
         total,
-        "the published fields" if official else "the images as they are",
+        "the published fields" if official else "the given images",
     )
     return PUBLISHED_WIDTH if official else 0
 

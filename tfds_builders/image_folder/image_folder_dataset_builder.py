@@ -160,12 +160,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         then, now = self._list_then(prepared, path), _list_digest(path)
         # If both list and images are gone, nothing contradicts the prepared data.
         if then != now and (now or listing is not None):
-            what = "has appeared" if not then else "has changed" if now else "is gone"
+            what = "was added" if not then else "was changed" if now else "was removed"
             raise InputError(
-                f"{path}: {what} since the data in {self.data_dir} were prepared, so that their "
-                "images, classes or groups are not those of today; delete the folder "
-                f"{self.data_dir} and run again to prepare them anew, or, to keep both, give "
-                "another data_dir (--data_dir=NEW, in training --config.data.data_dir=NEW)."
+                f"{path}: {what} since the data in {self.data_dir} were prepared, so their images, "
+                f"classes or groups are out of date; delete the folder {self.data_dir} and run "
+                "again to prepare them anew, or, to keep both, give another data_dir "
+                "(--data_dir=NEW, in training --config.data.data_dir=NEW)."
             )
         return said or "other images, classes or groups"
 
@@ -184,8 +184,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         known = self._variant.folder
         if not known or root.resolve() != Path(known):
             raise InputError(
-                f"image_folder: the images are to be read from {root}, but the data set is of "
-                f"{known or 'no folder'}; give both the same manual_dir."
+                f"image_folder: manual_dir={root}, but the data set was opened with "
+                f"{known or 'no folder'}; give the same manual_dir to both."
             )
         listing = self._listing(root, report=True)
         cast(tfds.features.ClassLabel, features_of(self.info)["label"]).names = list(

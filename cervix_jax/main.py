@@ -4,7 +4,7 @@ r"""Train a network, validate it every epoch, and evaluate the best checkpoint o
   python -m cervix_jax.main --config=configs/rcan.py:sipakmed/single_cell \
       --config.data.manual_dir=/path/to/SIPaKMeD --workdir=runs/rcan
 
-The first example trains on drawn images and needs no data set. An epoch is one pass over the
+The first example trains on synthetic images and needs no data set. An epoch is one pass over the
 training images, a checkpoint the saved weights and optimiser state. Repeating a command with the
 same --workdir resumes its run, or reports that the run is finished. The configs are rcan,
 densenet121, resnet50, ran92, efficientnet_lite0, transfer_herlev and nuclei. `configs/NAME.py` is

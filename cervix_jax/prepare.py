@@ -80,7 +80,7 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "instructions",
         False,
-        "Print the required files and their sources only.",
+        "Only print the required files and their sources.",
     )
 
 

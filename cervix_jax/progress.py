@@ -139,9 +139,10 @@ class Bar(tqdm):
             kwargs |= {"file": io.StringIO(), "mininterval": MIN_INTERVAL}
         super().__init__(*args, **kwargs)
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool | None:
+    def display(self, msg: str | None = None, pos: int | None = None) -> Any:
         """Draw the bar, or write an event at most every `MIN_INTERVAL` seconds."""
-        if not in_json():  # `close` returns the cursor only if this says that it drew
+        # The type stubs declare None, but `close` moves the cursor only if the result is true.
+        if not in_json():
             return super().display(msg, pos)
         phase, now = str(self.desc).rstrip(": "), time.monotonic()
         changed = phase != self._last[0]

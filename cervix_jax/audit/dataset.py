@@ -240,8 +240,8 @@ def reading(report: dict) -> str:
     if {"random", "block"} <= set(colour) and colour["random"] - colour["block"] > 0.03:
         text.append(
             f"The colour baseline falls from {colour['random']:.3f} under `random` to "
-            f"{colour['block']:.3f} under `block`. The difference is an upper bound for the effect "
-            "of shared slides rather than classes."
+            f"{colour['block']:.3f} under `block`. The difference is an upper bound for the "
+            "accuracy that comes from recognising slides, not classes."
         )
     shares = [fold["leakage"] for fold in report["splits"][protocol]]
     if None in shares:
@@ -256,10 +256,13 @@ def reading(report: dict) -> str:
     if crossing:
         worst = max(fold["duplicated"] for fold in report["splits"][protocol])
         text.append(
-            f"`{protocol}` divides {crossing} pairs of images that look alike between test and "
-            f"train or val; this affects up to {worst:.1%} of a fold's test images. Look at these "
-            "pairs before you trust a result."
+            f"`{protocol}` puts one image of {crossing} duplicate or near-duplicate pairs into "
+            f"test and the other into train or val; this affects up to {worst:.1%} of a fold's "
+            "test images. Look at these pairs before you trust a result."
         )
     if duplicates["between_classes"]:
-        text.append(f"{duplicates['between_classes']} such pairs are labelled differently.")
+        text.append(
+            f"{duplicates['between_classes']} pairs of duplicates or near duplicates have "
+            "different labels."
+        )
     return " ".join(text)

@@ -178,7 +178,7 @@ def reading(report: dict) -> str:
     if changes[UNCHANGED]["kept"] is None:
         return (
             f"Accuracy {accuracy:.3f} does not exceed the share of the commonest class "
-            f"({majority:.3f}): there is nothing to explain."
+            f"({majority:.3f}), so no cue can be measured."
         )
     text = [
         f"The model's accuracy is {accuracy:.3f}; always predicting the commonest class gives "

@@ -45,7 +45,8 @@ def listing() -> str:
             "",
             *rows,
             "",
-            "cervix <command> --help lists the flags of a command. A first run, on drawn images:",
+            "cervix <command> --help lists the flags of a command. A first run, on synthetic "
+            "images:",
             "  cervix main --config=configs/rcan.py",
         ]
     )

@@ -13,7 +13,10 @@ RUN_FLAGS = {
         "Checkpoint whose weights are loaded: best on the validation images, latest, or a step "
         "number.",
     ),
-    "manual_dir": ("", "Folder with the raw files; default as in the run's config."),
+    "manual_dir": (
+        "",
+        "Folder with the raw files; default as in the run's config, if there is a run.",
+    ),
     "data_dir": ("", "Folder with prepared data; default as in the run's config."),
 }
 """Flag to (default, help)."""

@@ -15,12 +15,13 @@ from cervix_jax.compile.programs import Program
 SCALING = (8, 256)  # chips, from and to, of the estimate of weak scaling
 ASSUMPTIONS = (
     "cycles are the compiler's own estimates; hardware may differ",
-    "the clock is an estimate: peak operations a second over operations of the matrix units a "
-    "cycle",
-    "an operation without cycles (listed) counts as the bytes of its result, written and read once "
-    "at the bandwidth of the memory: a lower bound, far too low for gathers",
-    "collectives run one after the other and overlap with nothing: bytes over the links of all "
-    "axes, and 1 microsecond for each hop there and back",
+    "the clock rate is an estimate: peak operations per second, divided by the operations per "
+    "cycle of the matrix units",
+    "an operation without a cycle estimate (listed) takes the time to write and read its result "
+    "once at the memory bandwidth: a lower bound, far too low for gathers",
+    "collectives are sequential and do not overlap with computation; their time is the bytes "
+    "divided by the bandwidth of the links of all axes, plus 1 microsecond for each hop there and "
+    "back",
     "copies in the background cost nothing",
     "input arrives in time; the host adds no time",
     "weak scaling: the same program with the same images per chip and the same collectives on a "

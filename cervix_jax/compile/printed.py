@@ -18,20 +18,24 @@ def table(report: Mapping[str, Any]) -> str:
     for name, found in report["programs"].items():
         lines += ["", f"{name}: {_head(name, found)}"]
         if "same_as" in found:
-            lines.append(f"  the program of {found['same_as']}, compiled once")
+            lines.append(f"  the same program as {found['same_as']}, compiled only once")
             continue
-        lines += ["  " + line for line in aligned(_rows(found)).splitlines()]
+        lines += ["  " + line for line in aligned(_rows(name, found)).splitlines()]
     return "\n".join([*lines, "", "Assumptions:", *(f"- {each}" for each in report["assumptions"])])
 
 
 def _head(name: str, found: Mapping[str, Any]) -> str:
-    what = "points on paths" if name == "integrated_gradients" else "images"
+    what = _unit(name)
     if found["chips"] == 1:
         return f"{found['images']} {what} on one chip"
     return f"{found['images']} {what} on {found['chips']} chips, {found['images_a_chip']} each"
 
 
-def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _unit(name: str) -> str:
+    return "interpolation points" if name == "integrated_gradients" else "images"
+
+
+def _rows(name: str, found: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("compiled in", f"{found['compile_seconds']:.0f} s"),
         ("memory per chip", _memory(found)),
@@ -52,16 +56,17 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("estimated cycles", f"{total / 1e6:.2f} million: {', '.join(shares)}"),
         ("without an estimate", _counted(found["without_estimate"]) or "nothing"),
-        ("messages", _counted(found["messages"]) or "none"),
+        ("collectives", _counted(found["messages"]) or "none"),
         (
             "estimated time",
-            f"{_ms(seconds['total'])} = {_ms(seconds['compute'])} of cycles + "
-            f"{_ms(seconds['messages'])} of messages + {_ms(seconds['without_estimate'])} for "
+            f"{_ms(seconds['total'])} = {_ms(seconds['compute'])} of computation + "
+            f"{_ms(seconds['messages'])} of collectives + {_ms(seconds['without_estimate'])} of "
             "operations without an estimate",
         ),
         (
-            "that is",
-            f"{found['images_per_second']:,.0f} a second, {found['share_of_peak']:.1%} of the peak",
+            "throughput",
+            f"{found['images_per_second']:,.0f} {_unit(name)} per second, "
+            f"{found['share_of_peak']:.1%} of the peak",
         ),
     ]
     if scaling := found.get("weak_scaling"):
@@ -78,8 +83,8 @@ def _memory(found: Mapping[str, Any]) -> str:
     parts = [f"{name} {_bytes(memory[name])}" for name in ("arguments", "temporaries", "output")]
     fits = "fits" if memory["fits"] else "DOES NOT FIT in"
     return (
-        f"{_bytes(memory['total'])} ({', '.join(parts)} of which {_bytes(memory['aliased'])} take "
-        f"the place of arguments), {fits} {_bytes(memory['available'])}"
+        f"{_bytes(memory['total'])} ({', '.join(parts)} of which {_bytes(memory['aliased'])} alias "
+        f"donated arguments), {fits} {_bytes(memory['available'])}"
     )
 
 

@@ -155,12 +155,17 @@ def _largest(
         points |= _fitting(subject, 2 * own, place, say)
     if len(points) < 2:
         best = max(points, default=0)
-        return {"images": best * place.chips, "how": "of those that were compiled"}
+        return {
+            "images": best * place.chips,
+            "how": "the largest that fits of the compiled batches",
+        }
     guess = min(from_two(points, place.chip.hbm), MANY // place.chips) // parts * parts
     if guess not in points:
         points |= _fitting(subject, guess, place, say)
     images = max(points) * place.chips
-    verified = "compiled and fits" if guess in points else "fits; one estimated larger does not"
+    verified = (
+        "compiled and fits" if guess in points else "fits; the larger estimated batch does not"
+    )
     return {"images": images, "how": verified}
 
 

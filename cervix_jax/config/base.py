@@ -47,9 +47,9 @@ def parse_arg(
             recipe = value
         else:
             raise InputError(
-                f"config argument {part!r} is not understood; write "
-                f"{choices[-1] if choices else 'sipakmed/single_cell'},recipe=paper, with a recipe "
-                f"of {', '.join(RECIPES)}."
+                f"config argument {part!r} is not understood; write e.g. "
+                f"{choices[-1] if choices else 'sipakmed/single_cell'},recipe=paper (recipes: "
+                f"{', '.join(RECIPES)})."
             )
     return dataset, recipe
 

@@ -156,8 +156,8 @@ def _check(name: str, builder_cls: Any) -> None:
         )
     if builder_cls.name != name:
         raise InputError(
-            f"TFDS calls the class {builder_cls.__name__} {builder_cls.name!r}, after its class or "
-            "module; use that name, or rename the class."
+            f"TFDS derives the name {builder_cls.name!r} from the class or module of "
+            f"{builder_cls.__name__}; register the builder under that name, or rename the class."
         )
     if not builder_cls.builder_configs:
         raise InputError(

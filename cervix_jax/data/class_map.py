@@ -54,8 +54,8 @@ def match_classes(
             label = own[nfc(run_name)]
             if mapped.setdefault(nfc(name), label) != label:
                 raise InputError(
-                    f"{_flag(run_name, name)}: {name!r} is already "
-                    f"{run_classes[mapped[nfc(name)]]!r}; give each class one meaning."
+                    f"{_flag(run_name, name)}: {name!r} is already mapped to "
+                    f"{run_classes[mapped[nfc(name)]]!r}; map each class to one class only."
                 )
     found = {name: mapped.get(name, own.get(name)) for name in theirs}
     unknown = [name for name in data_classes if found[nfc(name)] is None]

@@ -130,7 +130,10 @@ def write_index(
     try:
         atomic.write_json(Path(builder.data_dir) / INDEX_FILE, full)
     except InputError:
-        logging.info("%s is read-only; its examples are listed anew each time.", builder.data_dir)
+        logging.info(
+            "%s is read-only, so the list of its examples is made again each time.",
+            builder.data_dir,
+        )
     return full
 
 
@@ -181,7 +184,9 @@ def load_fingerprints(
         try:
             made.save(path)
         except InputError:
-            logging.info("%s is read-only; its images are compared anew each time.", path.parent)
+            logging.info(
+                "%s is read-only, so its images are compared again each time.", path.parent
+            )
     return made
 
 
@@ -222,7 +227,9 @@ def load_joined_groups(
         try:
             atomic.write_json(path, {"key": key, "groups": made})
         except InputError:
-            logging.info("%s is read-only; its images are compared anew each time.", path.parent)
+            logging.info(
+                "%s is read-only, so its images are compared again each time.", path.parent
+            )
     return tuple(made)
 
 

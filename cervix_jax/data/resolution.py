@@ -115,8 +115,8 @@ def unknown_resolution(what: str) -> InputError:
         mend = "take the published files, or another data.resize"
     else:
         mend = (
-            "give the setting, e.g. data.settings.microns_per_pixel=0.25 in a config or "
-            "--setting=microns_per_pixel=0.25 beside --on"
+            "give the setting, e.g. data.settings.microns_per_pixel=0.25 in a config, or "
+            "--setting=microns_per_pixel=0.25 together with --on"
         )
     return InputError(
         f"{what}: the pixel size of its images in micrometres is unknown, and "

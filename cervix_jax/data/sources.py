@@ -79,7 +79,7 @@ class SourceFiles:
                 f"now {now.count} files of {now.size:,} bytes, before {self.count} of {self.size:,}"
             )
         if self.digest != now.digest:
-            return f"still {now.count} files, but with other names, sizes or tables"
+            return f"still {now.count} files, but names, sizes or tables have changed"
         if self.folder == now.folder and now.newest > self.newest:
             return "files of the same names, written later"
         return ""

@@ -118,7 +118,10 @@ def of_run(run: Run, least: float | None = None) -> Detector:
         )
     microns = run.microns_per_pixel
     if microns is None:
-        raise InputError(f"--detector={name}: has no pixel size in micrometres; train it again.")
+        raise InputError(
+            f"--detector={name}: its training images had no common, known pixel size in "
+            "micrometres; train a detector on data that have one, e.g. nuclei/fields."
+        )
     if least is None:
         least = _least_of(run)
     return _of_weights(

@@ -64,7 +64,10 @@ def evaluate_detector(
     """
     microns = data.dataset.microns_per_pixel
     if microns is None:
-        raise InputError(f"{data.dataset.name}: has no pixel size in micrometres; set it.")
+        raise InputError(
+            f"{data.dataset.name}: the pixel size in micrometres is unknown, and matching "
+            "detections with nuclei needs it; use a data set that states it, e.g. nuclei/fields."
+        )
     tolerance = TOLERANCE / microns
 
     def detections(name: str) -> dict[str, list[FieldDetections]]:
@@ -97,7 +100,7 @@ def evaluate_detector(
         "tolerance_microns": TOLERANCE,
         "microns_per_pixel": microns,
         "threshold": threshold,
-        "threshold_of": "validation fields" if settled else "no field: there are none",
+        "threshold_of": "validation fields" if settled else "default (no validation field)",
         "blobs": {source: _at_budgets(fields) for source, fields in blobs().items()},
         "sources": {
             source: describe(fields, threshold)

@@ -13,7 +13,8 @@ It reports leakage: the share of images whose group (field, slide, patient) also
 training or validation images. For a test split, it also evaluates the validation images if that is
 not yet done, and writes `test_decisions.json`: calibration, conformal sets and decision thresholds,
 fitted on the validation images and measured on the test images. `--on` evaluates a run on other
-images, reports which of them the run was trained or validated on, and writes `external/<name>/`.
+images, reports which of them the run was trained or validated on, and writes to
+`<workdir>/external/<name>`.
 `--compare` compares runs. `--ensemble` evaluates several runs as one.
 """
 
@@ -177,7 +178,9 @@ def _refuse_misplaced(source: str) -> None:
                 f"--{name} needs {others}; with --{source} alone it has no effect. Leave it out."
             )
     if on and args.split != "test":
-        raise InputError(f"--split={args.split}: --on evaluates all of its images; leave it out.")
+        raise InputError(
+            f"--split={args.split}: --on always evaluates all images; leave --split out."
+        )
 
 
 def _paths(first: str, others: list[str]) -> list[str]:
@@ -241,7 +244,9 @@ def define_flags() -> None:
         "Runs to combine: predictions are averaged over runs of the same fold (e.g. seeds), and "
         "the test images of all folds are pooled in one table: --ensemble A B C.",
     )
-    flags.DEFINE_string("out", "", "With --ensemble and --compare: output folder.")
+    flags.DEFINE_string(
+        "out", "", "Output folder; required with --ensemble; with --compare default none."
+    )
     flags.DEFINE_enum(
         "aggregate",
         None,

@@ -195,8 +195,9 @@ def _check_folds(where: str | Path, table: PredictionTable, fold_of: np.ndarray)
     for row in read:
         if row.number("fold") != fold[row[name]]:
             raise InputError(
-                f"{row.where}: fold {row['fold']} predicted {row[name]!r}, but it is a test image "
-                f"of fold {fold[row[name]]}; the model of another fold was trained on it."
+                f"{row.where}: the prediction of {row[name]!r} is of fold {row['fold']}, but it is "
+                f"a test image of fold {fold[row[name]]}, and the models of other folds may be "
+                "trained on it; give the prediction of that fold."
             )
 
 

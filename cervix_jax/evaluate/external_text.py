@@ -52,14 +52,14 @@ def leakage(report: EvaluationReport, external: Mapping[str, Any]) -> str:
     else:
         kinds.append(f"{made_with['near']} as near duplicates")
     if seen["same_group"]:
-        kinds.append(f"{made_with['same_group']} only by their group")
+        kinds.append(f"{made_with['same_group']} not copies, but in a group of the run's images")
     text += f" ({', '.join(kinds)})"
     if not external["groups_known"]:
         text += "; leakage by group unknown: no groups were given"
     elif not seen["run_groups_known"]:
         text += (
-            "; leakage by group is known only for groups with a copy: the run was trained without "
-            "groups"
+            "; the groups of the run's images are unknown, so leakage by group is known only for "
+            "groups in which an image is a copy of one of them"
         )
     if alike := seen["groups_called_alike"]:
         text += (

@@ -106,7 +106,7 @@ def open_labelled(
         return _of_folder(path.resolve(), given)
     if other := [name for name in given if name != _MICRONS]:
         raise InputError(
-            f"--setting={other[0]}: the only setting of a list is {_MICRONS}; leave it out."
+            f"--setting={other[0]}: the only setting of a list is {_MICRONS}; leave {other[0]} out."
         )
     return _of_list(path.resolve(), given.get(_MICRONS))
 

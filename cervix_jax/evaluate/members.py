@@ -83,9 +83,9 @@ def check_tested(
     for name, found in seen.items():
         if more := sorted(pixels[digest] for digest in found - same):
             raise InputError(
-                f"{name} was trained on {len(more)} of the images that it is compared or averaged "
-                f"on ({more[0]} first), others were not; give runs of the same split into training "
-                "and test."
+                f"{name} was trained on {len(more)} of the images on which the runs are compared "
+                f"or averaged ({more[0]} first), and other runs were not; give runs with the same "
+                "split into training and test."
             )
     if same:
         say_once(

@@ -270,8 +270,8 @@ def define_flags() -> None:
         "measures", True, "Measure the quality of the maps, e.g. by insertion and deletion."
     )
     for name, text, least in (
-        ("perturbed_images", "Maximum number of images for insertion, deletion, ROAD and "
-         "infidelity.", 0),
+        ("perturbed_images", "Maximum number of images for insertion, deletion, ROAD (remove "
+         "and debias) and infidelity.", 0),
         ("repeated_images", "Maximum number of images for max-sensitivity, parameter randomisation "
          "and the random-logit test (map of another class).", 0),
         ("curve_steps", "Steps of the insertion and deletion curves.", 1),
@@ -282,7 +282,7 @@ def define_flags() -> None:
     ):  # fmt: skip
         flags.DEFINE_integer(name, getattr(effort, name), text, lower_bound=least)
     flags.DEFINE_float("nucleus_radius", 12.0, "Radius of the disc around a nucleus that is marked "
-                       "only by its centre, in pixels of the stored image.",
+                       "only by its centre, in pixels of the image before resizing.",
                        lower_bound=0)  # fmt: skip
     _define_field_flags()
     flags.DEFINE_integer("sheet_images", 24, "Images on each sheet; 0 omits the sheets.",

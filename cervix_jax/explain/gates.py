@@ -72,8 +72,8 @@ def channel_gates(
     fn, examples = check_inputs(fn, images, 0)
     if not gate_names(fn, examples["images"].shape[1:]):
         raise InputError(
-            "the model has no channel attention (no key attention/<block> in its `out`); choose a "
-            "model with attention."
+            "the model has no channel attention (its second output has no key attention/<block>); "
+            "choose a model with attention."
         )
     run = {"batch_size": batch_size, "progress": progress}
     return sum_samples(_gates, fn, examples, (), **run)

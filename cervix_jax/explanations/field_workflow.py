@@ -267,7 +267,8 @@ def _check_probabilities(cells: FieldCells, rows: np.ndarray, shown: CellMaps) -
     if away.max() > _SAME:
         logging.warning(
             "%s: the probabilities of cell %d differ by up to %.2f from those in the table; give "
-            "the same --crop, --mpp and --step as for predict (a temperature also changes them).",
+            "the same --crop, --mpp and --step as for predict (predict --calibrated also changes "
+            "them).",
             cells.path, cells.numbers[rows][away.max(1).argmax()], away.max(),
         )  # fmt: skip
 

@@ -2,9 +2,10 @@
 
   python -m cervix_jax.export --workdir=runs/rcan --out=rcan
 
-The folder `--out` then holds the program (`model.stablehlo`, which maps uint8 RGB images [N, S, S,
-3] of the run's image_size S to probabilities on CPU, CUDA and TPU), `weights.safetensors`,
-`README.md` (the model card) and `card.json` (classes, input size and other facts for programs).
+The folder `--out` then holds the program (`model.stablehlo`), `weights.safetensors`, `README.md`
+(the model card) and `card.json` (classes, input size and other facts for programs). The program
+maps uint8 RGB images [N, S, S, 3] of the run's image_size S (for a run with two inputs
+[N, S, 2 S, 3]) to probabilities on CPU, CUDA and TPU.
 `examples/run_exported.py` runs the program.
 """
 

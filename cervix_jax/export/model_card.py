@@ -211,7 +211,7 @@ def _limits(card: dict[str, Any]) -> str:
         f"The exported program was compared with the run on {card['check']['backend']} alone: "
         f"{card['check']['images']} random images, largest difference of a probability "
         f"{card['check']['largest_difference']:.1e}.",
-        "Choose a licence before publishing: the images have terms of their own.",
+        "Choose a licence before publishing: the images have their own terms of use.",
     ]
     return "\n".join(f"- {limit}" for limit in limits)
 

@@ -38,8 +38,8 @@ def drawable(names: Sequence[str]) -> tuple[str, ...]:
     if numbered and tuple(numbered) not in _said:
         _said.add(tuple(numbered))
         logging.warning(
-            "Pictures number classes whose letters no installed font has (install one that has "
-            "them, such as Noto Sans) or whose names are too long: %s.",
+            "Figures show a number instead of a class name that no installed font can draw "
+            "(install one that can, such as Noto Sans) or that is too long: %s.",
             "; ".join(numbered),
         )
     return tuple(shown)

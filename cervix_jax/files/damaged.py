@@ -28,8 +28,8 @@ class DamagedFiles(InputError):
             return
         more = f" ... and {self.count - _MAX_NAMED} more" if self.count > _MAX_NAMED else ""
         super().__init__(
-            f"{self.count} files cannot be used: {' | '.join(reasons[:_MAX_NAMED])}{more}. Mend "
-            f"them, or {way_out}."
+            f"{self.count} files cannot be used: {' | '.join(reasons[:_MAX_NAMED])}{more}. "
+            f"Repair them, or {way_out}."
         )
 
     def with_way_out(self, way_out: str) -> "DamagedFiles":

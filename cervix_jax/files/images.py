@@ -164,7 +164,9 @@ def _require_picture(
             name, "is transparent everywhere", "save it without its alpha channel"
         )
     if reason:
-        raise UnreadableImage(name, reason, "is it a mask, or empty? Move it out of the images")
+        raise UnreadableImage(
+            name, reason, "it may be a mask or an empty picture: move it out of the images"
+        )
 
 
 def _orientation(image: Image.Image) -> int:

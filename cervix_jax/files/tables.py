@@ -261,8 +261,9 @@ class Row:
         if mark and known and mark != known:
             kinds = {",": "comma", ".": "point"}
             raise InputError(
-                f"{self.where}: {name}={text[:40]!r} has a decimal {kinds[mark]}, numbers "
-                f"before it a decimal {kinds[known]}; write all alike, and no mark for thousands."
+                f"{self.where}: {name}={text[:40]!r} has a decimal {kinds[mark]}, but earlier "
+                f"numbers have a decimal {kinds[known]}; use one decimal mark in the whole table, "
+                "and no thousands separator."
             )
         self._table._decimal = known or mark
 
@@ -282,7 +283,7 @@ def number(text: str, *, decimal_comma: bool = False) -> float:
             raise ValueError(f"{text!r} has a comma and a point")
         text = text.replace(",", ".")
     if "_" in text:  # Python's thousands separator
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     return float(text)
 
 

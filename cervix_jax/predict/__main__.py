@@ -66,7 +66,7 @@ GROUPS = {
     ],
 }  # fmt: skip
 
-_UNITS = "fields and rows of tiles"  # units of work of --field=cells
+_UNITS = "fields or tile rows of slides"  # units of work of --field=cells
 
 
 def main(argv: list[str]) -> int | None:
@@ -353,8 +353,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "maps",
         "",
-        "Folder for heat maps (HTML pages with --field=cells) and GeoJSON files; default: named "
-        "after --out.",
+        "Folder for heat maps (HTML pages with --field=cells) and GeoJSON files; default: --out "
+        "without its suffix.",
     )
 
 

@@ -37,7 +37,7 @@ POSITION = ("cell", "x", "y", "nucleus")
 # Number of slides whose tiles are kept in memory from listing to reading. Finding them again takes
 # seconds, or minutes without a stored coarse level. Those of a large slide take a megabyte.
 _REMEMBERED = 100
-_EMPTY = "is empty: no part of it absorbs light"
+_EMPTY = "is empty: it has no stained area"
 _CHANGED = "was changed while it was read; predict it again"
 
 

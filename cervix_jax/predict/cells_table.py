@@ -100,7 +100,7 @@ def read_cells(path: str | Path, class_names: Sequence[str], field: str = "") ->
         raise InputError(f"{path}: holds no cells; predict the images again.")
     if not wanted:
         some = ", ".join([*found][:_SHOWN]) + (" and others" if len(found) > _SHOWN else "")
-        raise InputError(f"--slide={field}: {path} has no cells of it, but of {some}.")
+        raise InputError(f"--slide={field}: {path} has no cells of it, only of {some}.")
     if field and len(wanted) > 1:
         raise InputError(
             f"--slide={field}: may be {wanted[0]} or {wanted[1]}; give the whole path."

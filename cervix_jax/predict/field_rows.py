@@ -59,8 +59,9 @@ class FieldRows:
         side = options.square_in(network.run, PUBLISHED_WIDTH)  # raises before any work is done
         if options.window and network.scale and side * network.scale > network.image_size + 1:
             raise InputError(
-                f"--window={side}: the network sees {network.run.field_of_view:g} micrometres, "
-                f"{round(network.image_size / network.scale)} pixels here; give a smaller window."
+                f"--window={side}: larger than the network's field of view, "
+                f"{network.run.field_of_view:g} micrometres or "
+                f"{round(network.image_size / network.scale)} pixels; give a smaller window."
             )
         if options.heatmap == "abnormal" and self.severity.abnormal is None:
             raise InputError("--heatmap=abnormal: needs --abnormal=a,b with the abnormal classes.")

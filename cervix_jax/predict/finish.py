@@ -126,14 +126,15 @@ def merge_shards(out: str | Path) -> Predicted:
         counts = sorted({shard.count for shard in found})
         if len(counts) > 1:
             raise InputError(
-                f"--out={path}: there are parts of {counts[0]} and of {counts[1]} shards beside "
-                "it; remove those that do not belong to it."
+                f"--out={path}: the folder holds parts of a command with {counts[0]} shards and of "
+                f"one with {counts[1]} shards; remove the parts of one of them."
             )
         waiting = _waiting(path, counts[0])
         if waiting and path.exists():  # stopped while parts were removed, or started again
             raise InputError(
-                f"--out={path}: exists already, and {waiting}; if it is their table, remove the "
-                f"parts, else start each of these with --shard=K/{counts[0]} --overwrite."
+                f"--out={path}: exists already, and {waiting}; if this table already holds the "
+                "results of all shards, remove the remaining parts; otherwise start each of the "
+                f"named shards with --shard=K/{counts[0]} --overwrite."
             )
         if waiting:
             raise InputError(
@@ -226,11 +227,11 @@ def _joined(path: Path, count: int) -> Table:
             ) from error
         assert first.end is not None
         if not strange and (part.end.of, part.end.listed) != (first.end.of, first.end.listed):
-            strange = f"other images, {part.end.of} in all"
+            strange = f"other images ({part.end.of} in all)"
         if strange:
             raise _OtherCommand(
-                f"{place}: was made with {strange}, and {first.path.name} was not; start one "
-                "of them again with --overwrite."
+                f"{place}: was made with {strange}, unlike {first.path.name}; start one of the two "
+                "shards again with --overwrite."
             )
         parts.append(part)
     return Table(path, parts)

@@ -219,8 +219,8 @@ class Output:
             strange = differing(read_head(path), head)
         if strange:
             raise InputError(
-                f"{path}: was started with {strange}; give all shards the same, or start again "
-                "with --overwrite."
+                f"{path}: was started with {strange}, unlike this shard; use the same flags and "
+                "weights for all shards, or start again with --overwrite."
             )
 
     def _take_up(self, head: dict[str, Any]) -> Part:

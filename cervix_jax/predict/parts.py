@@ -119,7 +119,7 @@ def read_part(path: Path) -> Part:
                 break
             value = json.loads(line)
             if part.end is not None:
-                raise ValueError("it has lines after its last one")
+                raise ValueError("it has lines after its end record")
             if isinstance(value, dict):
                 part.end = End(**value[_END])
                 if (part.end.units, part.end.digest) != (part.units, part.digest.hexdigest()):

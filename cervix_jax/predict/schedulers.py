@@ -59,7 +59,7 @@ def shard_of_scheduler(environment: Mapping[str, str]) -> tuple[Shard, str]:
         if shard.count > 1:
             found[scheduler] = shard, " and ".join(why)
     if len({shard for shard, _ in found.values()}) > 1:
-        said = "; ".join(f"{name} {shard} by {why}" for name, (shard, why) in found.items())
+        said = "; ".join(f"{name} {shard}, as set by {why}" for name, (shard, why) in found.items())
         raise InputError(f"two schedulers give different shards: {said}; {_WAY_OUT}.")
     return next(iter(found.values()), (WHOLE, ""))
 

@@ -15,9 +15,9 @@ def require_one_square(run: Run) -> None:
     resize = run.config.data.resize
     if resize in TWO_VIEWS:
         raise InputError(
-            f"{run.workdir or 'the run'}: needs each cell whole besides a crop at a fixed "
-            f"resolution (data.resize={resize}), but the extent of a cell cannot be read from the "
-            "position of its nucleus; use a run with data.resize=scale."
+            f"{run.workdir or 'the run'}: has two inputs, the whole cell and a crop at a fixed "
+            f"resolution (data.resize={resize}), but the position of a nucleus does not give the "
+            "extent of its cell; use a run with data.resize=scale."
         )
 
 
@@ -46,7 +46,7 @@ def square_side(run: Run, mpp: float, width: int) -> int:
     microns = mpp or run.dataset.get("microns_per_pixel")
     if not microns:
         raise InputError(
-            "--mpp is missing: give the micrometres per pixel of the fields, e.g. 0.25; the "
+            "--mpp is missing: give the micrometres per pixel of the fields, e.g. --mpp=0.25; the "
             f"network sees {seen:g} micrometres around a cell."
         )
     return max(1, round(seen / microns))

@@ -183,7 +183,7 @@ def predict_images(
     say = _say if progress else _keep_quiet
     share, why = (parse_shard(shard), "") if shard != AUTO else shard_of_scheduler(os.environ)
     if why:
-        say(f"shard {share} by {why}; --shard={WHOLE} predicts all images.")
+        say(f"shard {share}, as set by {why}; --shard={WHOLE} predicts all images.")
     with held(share.part_of(table) if share != WHOLE else table, _called(table, share)):
         check_path(table, share, resume=resume, overwrite=overwrite)
         unread = Unread()
@@ -285,7 +285,10 @@ def _listed(
     total = sum(1 for _ in list_images(arguments, unread=unread, slides=slides))
     if not total:
         others = f" ({unread.text()})" if len(unread) else ""
-        raise InputError(f"{', '.join(arguments)}: there is no image in it{others}; name one.")
+        raise InputError(
+            f"{', '.join(arguments)}: no image found{others}; give image files, or folders that "
+            "contain images."
+        )
     return list_images(arguments, slides=slides), total
 
 

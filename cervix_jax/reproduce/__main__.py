@@ -3,7 +3,8 @@ r"""Train the networks of Wang et al. (2021) and print the results beside the pu
   python -m cervix_jax.reproduce --sipakmed=/path/to/SIPaKMeD --herlev=/path/to/Herlev
   python -m cervix_jax.reproduce --dry_run
 
-The paper is arXiv 2106.00557; each row of its table is an experiment. The command writes
+The paper is arXiv 2106.00557. An experiment is a row of its table, or a further row of this package
+(own*, cric_*). The command writes
 RESULTS.md, results.json and results.png to `--out` after every run, predictions to
 `<out>/predictions` and runs to `<out>/runs`. Finished runs are not repeated. A run that is not
 possible is listed with the reason. Several commands can run in parallel with the same `--out`, with
@@ -173,7 +174,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "densenet121",
         "",
-        "ImageNet weights of DenseNet-121, as accepted by the config field model.init_from.",
+        "ImageNet weights of DenseNet-121, as accepted by the config field model.init_from; "
+        "default none: random weights.",
     )
     flags.DEFINE_list(
         "only",

@@ -160,7 +160,9 @@ def left_out(experiments: Sequence[Experiment]) -> dict[Path, str]:
         if experiment.is_finished:
             continue
         if any(source.is_relative_to(folder) for folder in found):
-            found[experiment.folder] = f"it starts from {experiment.init}, which is left out"
+            found[experiment.folder] = (
+                f"it needs the weights of {experiment.init}, which is left out"
+            )
         elif reason := missing_data(experiment):
             found[experiment.folder] = reason
     return found
@@ -238,7 +240,9 @@ def run_all(
         source = Path(experiment.config.model.init_from or ".")
         try:
             if any(source.is_relative_to(folder) for folder in elsewhere):
-                raise InUseError(f"it starts from {experiment.init}, which is not finished")
+                raise InUseError(
+                    f"it needs the weights of {experiment.init}, which is not finished"
+                )
             log(f"{number} of {len(todo)}: {experiment.name}{left}")
             cross_validate(experiment.config, experiment.folder)
         except InUseError as error:

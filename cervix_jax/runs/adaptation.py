@@ -127,8 +127,8 @@ def predict_adapted(
     """
     if pipeline.mesh.devices.size > 1:
         raise InputError(
-            "--adapt requires one device, because its statistics are of whole groups of images; "
-            "set CUDA_VISIBLE_DEVICES=0, or leave it out."
+            "--adapt computes batch statistics over whole groups of images and therefore requires "
+            "one device; set CUDA_VISIBLE_DEVICES=0, or leave --adapt out."
         )
     names = np.asarray(groups, str) if way == "group" else np.zeros(len(indices), str)
     logits: np.ndarray | None = None

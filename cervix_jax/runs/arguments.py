@@ -57,11 +57,11 @@ def check_image(number: int, image: object) -> None:
         if kind.__module__.startswith("PIL."):
             if str(getattr(image, "mode", "")).startswith(("I", "F")):
                 raise InputError(
-                    f"image {number} is a picture of Pillow with more than 8 bits a channel, which "
+                    f"image {number} is a Pillow image with more than 8 bits a channel, which "
                     "convert('RGB') would clip; scale it to 8 bits by its own range first."
                 )
             raise InputError(
-                f"image {number} is a picture of Pillow; give "
+                f"image {number} is a Pillow image; give "
                 "np.asarray(picture.convert('RGB')), uint8 [H, W, 3]."
             )
         raise InputError(

@@ -304,7 +304,9 @@ def read_arrays(folder: Path, step: int, *parts: str) -> dict[str, Any]:
         if described is None:  # Orbax hides the reason, but restoring raises it too
             with warnings.catch_warnings(action="ignore"):
                 checkpointer.restore(path)
-            raise DamagedCheckpointError(f"{folder / str(step) / 'state'}: cannot be described")
+            raise DamagedCheckpointError(
+                f"{folder / str(step) / 'state'}: has no readable metadata"
+            )
         tree = described.tree
         wanted = {part: tree[part] for part in parts if part in tree}
         if not wanted:

@@ -54,7 +54,7 @@ def reading(checkpoint: Path) -> Iterator[None]:
         if problem := storage_problem(error):
             named = getattr(error, "filename", None) or _file_in(text, checkpoint) or checkpoint
             raise InputError(
-                f"{named}: cannot be read ({problem}); make it readable and give the same command."
+                f"{named}: cannot be read ({problem}); make it readable and repeat the command."
             ) from error
         if _MISFIT.search(text):
             raise InputError(

@@ -223,6 +223,6 @@ def check_counts(
     if then and dict(then) != now:
         counts = [", ".join(f"{n} {split}" for split, n in c.items()) for c in (then, now)]
         raise InputError(
-            f"{name} was made with {counts[0]} images, and {dataset.path} divides into "
-            f"{counts[1]}, so it is not the training data of the run. Restore it{on_these}"
+            f"{name} was made with {counts[0]} images, but the data in {dataset.path} give "
+            f"{counts[1]}, so they are not those of the run. Restore the original data{on_these}"
         )

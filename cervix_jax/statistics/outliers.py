@@ -65,6 +65,9 @@ def outlier_report(
         values = np.concatenate([score(known), score(strange)])
         auroc, _ = auroc_and_average_precision(resamples, values, is_strange)
         report[name] = resampled(
-            auroc, len(is_strange), resamples.num_groups, "one of the two sets is missing"
+            auroc,
+            len(is_strange),
+            resamples.num_groups,
+            "no in-distribution or no out-of-distribution predictions",
         )
     return report

@@ -34,6 +34,7 @@ from cervix_jax.statistics.table import PredictionTable
 Entry = dict[str, Any]
 FEW_GROUPS = 50
 NO_EXAMPLE = "no example of this class"
+NO_THRESHOLD = "the data to choose the threshold on lack this class or all other classes"
 CORRELATION = (-1.0, 1.0)
 ONE_CLASS = "all examples, or all predictions, are of one class"
 # Each rate as a quotient of counts, and the reason if it is undefined.
@@ -120,8 +121,8 @@ def _about(resamples: Resamples) -> dict[str, Any]:
     if resamples.num_groups < FEW_GROUPS:
         groups = "1 group" if resamples.num_groups == 1 else f"{resamples.num_groups} groups"
         about["warning"] = (
-            f"only {groups}: the coverage of intervals by {BY_GROUP} is {CONFIDENCE:.0%} only "
-            "roughly, 90 to 98 % in simulations"
+            f"only {groups}: the coverage of the {CONFIDENCE:.0%} intervals by {BY_GROUP} is "
+            "approximate (90 to 98 % in simulations)"
         )
     return about
 
@@ -224,7 +225,10 @@ def per_class_metrics(
         | {
             "f1": resampled(f1[:, number], n, groups, "no example and no prediction of this class"),
             "auroc": resampled(
-                areas[0][:, column], n, groups, "no example of this class, or of no other"
+                areas[0][:, column],
+                n,
+                groups,
+                "no example of this class, or no example of another class",
             ),
             "average_precision": resampled(areas[1][:, column], n, groups, NO_EXAMPLE),
         }
@@ -287,7 +291,7 @@ def operating_points(
         found[table.class_names[number]] = [
             _measured(point, table, resamples, number)
             if point
-            else {"held": held, "target": target, "why": "a side has no examples to choose it on"}
+            else {"held": held, "target": target, "why": NO_THRESHOLD}
             for point, (held, target) in zip(points, HELD, strict=True)
         ]
     return {"chosen_on": "the same data" if validation is None else "val", "per_class": found}

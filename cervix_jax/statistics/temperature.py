@@ -57,7 +57,9 @@ def fit_temperature(validation: PredictionTable) -> Temperature:
     )
     inverse = float(found.x)
     at_bound = min(inverse - low, high - inverse) < 1e-4
-    problem = "at a bound of the search range; the maximum lies beyond it" if at_bound else ""
+    problem = (
+        "at a bound of the search range; the best temperature lies beyond it" if at_bound else ""
+    )
     return Temperature(1 / inverse, len(rows), problem)
 
 

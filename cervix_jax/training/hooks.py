@@ -126,8 +126,8 @@ class Reporter:
             last = traceback.extract_tb(error.__traceback__)[-1]
             raise HookError(
                 f"the hook {name} failed after epoch {epoch} ({type(error).__name__}: {error}; "
-                f"{last.filename}:{last.lineno}). The run is saved; correct the hook and give the "
-                "same command: it goes on and calls the hook for this epoch again."
+                f"{last.filename}:{last.lineno}). The run is saved; correct the hook and "
+                "repeat the command: it continues and calls the hook for this epoch again."
             ) from error
         self._reported = epoch
         write_json(self._path, {"epoch": epoch})

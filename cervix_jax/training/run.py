@@ -246,7 +246,7 @@ def _storage_errors(folder: Path) -> contextlib.AbstractContextManager[None]:
         lambda problem: (
             f"--workdir={folder} cannot be written ({problem}); the checkpoints there, of steps "
             f"{list_steps(folder / 'checkpoints')}, are unchanged. Make it writable or free "
-            "some space, and give the same command."
+            "some space, and repeat the command."
         ),
     )
 

@@ -99,6 +99,7 @@ def _check_normalization(
     customary = CUSTOMARY.get(config.model.name, ())
     if not declared and customary and scaling not in customary:
         logging.warning(
-            "model.normalization is %r, but published weights of %s nearly always expect %s.",
+            "model.normalization is %r, but published weights of %s nearly always expect %s; check "
+            "the source of the weights and set --config.model.normalization.",
             name, config.model.name, " or ".join(customary),
         )  # fmt: skip

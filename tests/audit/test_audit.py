@@ -145,8 +145,8 @@ def test_planted_duplicates_across_splits_are_found_by_name(phantom):
             assert apart == {n for n, fold in enumerate(folds) if fold["duplicated"] > 0}
         assert report["duplicates"]["crossing"]["joined"] == 0
         if report["duplicates"]["crossing"]["cluster"]:
-            assert "pairs of images that look alike" in report["reading"]
-        assert "such pairs are labelled differently" in report["reading"]
+            assert "duplicate or near-duplicate pairs" in report["reading"]
+        assert "pairs of duplicates or near duplicates have different labels" in report["reading"]
 
 
 def test_joined_can_be_looked_at_closely_and_its_groups_are_written(phantom, tmp_path):

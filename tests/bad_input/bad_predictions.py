@@ -117,7 +117,7 @@ CASES = [
     _predict(
         "an empty folder",
         make=lambda tmp: (tmp / "raw").mkdir(),
-        expected=("{tmp}/raw", "no image in it"),
+        expected=("{tmp}/raw", "no image found"),
     ),
     _flags("images that are absent", (RUN, OUT, "{tmp}/none"), "{tmp}/none", "no such file"),
     _flags("a pattern of nothing", (RUN, OUT, "{tmp}/raw/*.gif"), "{tmp}/raw/*.gif", "no file"),

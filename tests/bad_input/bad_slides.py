@@ -50,7 +50,7 @@ SAID = {
     "unknown.svs": ("does not state its pixel size", "--mpp=0.25"),
     "printed.tif": ("352.8 micrometres per pixel", "--mpp=0.25"),
     "oblong.tif": ("are not square", "--mpp=0.25"),
-    "glass.svs": ("is empty: no part of it absorbs light",),
+    "glass.svs": ("is empty: it has no stained area",),
     "scan/1.dcm": ("is a folder whose .dcm files are not a whole-slide image",),
 }
 

@@ -195,7 +195,7 @@ def test_prepared_data_older_than_their_files_are_noticed(raw, tmp_path, caplog)
     assert f"older than the files in {raw}" in caplog.text
     assert f"delete {made.path}" in caplog.text
     cell.unlink()
-    assert "15 files, but with other names" in said()
+    assert "15 files, but names, sizes or tables" in said()
     added.rename(cell)
     os.utime(cell, (written, written))
     assert said() == ""

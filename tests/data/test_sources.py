@@ -44,14 +44,14 @@ def test_every_change_is_seen(root, tmp_path):
     before = SourceFiles.of(root)
     (root / "list.csv").write_bytes(b"LIST.CSV")
     os.utime(root / "list.csv", (1, 1))
-    assert "other names, sizes or tables" in before.change(SourceFiles.of(root)), "same size"
+    assert "names, sizes or tables have changed" in before.change(SourceFiles.of(root)), "same size"
     (root / "list.csv").write_bytes(b"list.csv")
     os.utime(root / "list.csv", (1, 1))
     assert before.change(SourceFiles.of(root)) == ""
     (root / "A" / "1.png").rename(root / "A" / "9.png")
-    assert "other names, sizes or tables" in before.change(SourceFiles.of(root))
+    assert "names, sizes or tables have changed" in before.change(SourceFiles.of(root))
     (root / "A" / "9.png").rename(root / "B" / "1.png")
-    assert "other names, sizes or tables" in before.change(SourceFiles.of(root))
+    assert "names, sizes or tables have changed" in before.change(SourceFiles.of(root))
     (root / "B" / "1.png").unlink()
     assert before.change(SourceFiles.of(root)) == "now 4 files of 34 bytes, before 5 of 41"
 

@@ -275,7 +275,7 @@ def test_seeds_are_averaged_and_folds_put_together(command, tmp_path, capsys):
         ((), {"workdir": "a", "name": "b"}, "--name needs --on"),
         ((), {"workdir": "a", "labels": "b"}, "--labels needs --on or --predictions"),
         ((), {"predictions": "a", "on": "b"}, "--on needs --workdir"),
-        ((), {"workdir": "a", "on": "b", "split": "val"}, "--on evaluates all of its images"),
+        ((), {"workdir": "a", "on": "b", "split": "val"}, "--on always evaluates all images"),
         (("none.csv",), {"compare": "none.csv"}, "none.csv: there is no such file"),
         ((), {"predictions": "none.csv"}, "none.csv: there is no such file"),
     ],

@@ -102,7 +102,7 @@ def test_what_shares_a_group_with_a_copy_leaks(run, hospital, tmp_path):
     assert seen["made_with"] == {"exact": 1, "near": 0, "same_group": 1}
     assert report["leakage"] == pytest.approx(2 / 4)
     assert report["external"]["unseen"]["n"] == 2
-    assert "1 only by their group); 1 are test images of the run" in summary(report)
+    assert "1 not copies, but in a group of the run's images); 1 are test images" in summary(report)
 
 
 def test_an_image_like_several_of_the_run_is_counted_once():
@@ -125,7 +125,7 @@ def test_groups_of_a_run_without_groups_are_unknown(run, hospital, tmp_path):
     rows = [f"{place},Parabasal,one" for place in (path, other)]
     (tmp_path / "grouped.csv").write_text("\n".join(["path,label,group", *rows]))
     said = summary(evaluate_on(ungrouped, tmp_path / "grouped.csv"))
-    assert "leakage by group is known only for groups with a copy" in said
+    assert "leakage by group is known only for groups in which" in said
 
 
 def test_recompressed_test_images_of_the_run_are_said(run, own, tmp_path):

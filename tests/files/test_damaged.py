@@ -21,9 +21,9 @@ def test_results_keep_their_order_and_errors_are_kept():
         damaged.report()
     assert str(caught.value) == (
         "3 files cannot be used: 1: is odd; give another | 3: is odd; give another | "
-        "5: is odd; give another. Mend them, or leave them out with skip_damaged."
+        "5: is odd; give another. Repair them, or leave them out with skip_damaged."
     )
-    assert str(caught.value.with_way_out("go home")).endswith("Mend them, or go home.")
+    assert str(caught.value.with_way_out("go home")).endswith("Repair them, or go home.")
 
 
 def test_one_error_is_said_as_it_is():

@@ -442,13 +442,13 @@ def test_what_is_said_on_the_way(predict, workdir, pixels, tmp_path, capsys):
     given = {"workdir": workdir, "field": "cells", "detector": "blobs", "mpp": MICRONS}
     assert predict(path, out=tmp_path / "p.csv", excel=True, **given) is None
     said = capsys.readouterr()
-    assert "cells in 1 fields and rows of tiles" in said.out
+    assert "cells in 1 fields or tile rows of slides" in said.out
     assert f"fields and slides: {tmp_path}/p_fields.csv" in said.out
     assert "1/1" in said.err
     for name in ("p.csv", "p_fields.csv"):
         assert (tmp_path / name).read_bytes().startswith(b"\xef\xbb\xbf")
     predict(path, out=tmp_path / "q.csv", shard="1/2", **given)
-    assert "cells in 1 fields and rows of tiles of shard 1/2: " in capsys.readouterr().out
+    assert "cells in 1 fields or tile rows of slides of shard 1/2: " in capsys.readouterr().out
 
 
 def test_folders_beside_a_list_on_standard_input(predict, workdir, several, tmp_path, monkeypatch):

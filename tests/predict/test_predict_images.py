@@ -258,7 +258,7 @@ def test_patterns_and_images_that_are_named_twice(predict, workdir, cells, tmp_p
         (["-", "-"], {}, "given twice"),
         (["/nowhere/*.png"], {}, "no file matches"),
         (["/nowhere.png"], {}, "no such file"),
-        (["empty"], {}, "no image in it"),
+        (["empty"], {}, "no image found"),
     ],
 )
 def test_bad_input_is_one_line(predict, workdir, cells, tmp_path, images, given, message):
@@ -279,4 +279,4 @@ def test_exit_code_of_bad_input(tmp_path):
         cwd=TESTS.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "there is no image in it" in error_line(done.stderr)
+    assert "no image found" in error_line(done.stderr)

@@ -93,7 +93,7 @@ def test_a_window_is_no_larger_than_what_the_network_sees(predict, folder, pixel
     Image.fromarray(pixels).save(field)
     out = tmp_path / "w.csv"
     predict(field, workdir=folder, out=out, field="window", window=56, mpp=0.4)
-    with pytest.raises(InputError, match=r"--window=80: the network sees 22\.4 .* 56 pixels here"):
+    with pytest.raises(InputError, match=r"--window=80: larger .* 22\.4 micrometres or 56 pixels"):
         predict(field, workdir=folder, out=tmp_path / "x.csv", field="window", window=80, mpp=0.4)
 
 

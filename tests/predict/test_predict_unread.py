@@ -41,7 +41,7 @@ def test_of_patterns_too_and_not_of_files_that_are_named(workdir, mixed, tmp_pat
 def test_a_folder_of_such_files_only_says_which(workdir, mixed, tmp_path):
     for path in mixed.glob("*.png"):
         path.unlink()
-    with pytest.raises(InputError, match=r"no image in it \(5 files are not read: 2 \.webp"):
+    with pytest.raises(InputError, match=r"no image found \(5 files are not read: 2 \.webp"):
         predict_images(workdir, mixed, out=tmp_path / "p.csv")
 
 

@@ -106,7 +106,7 @@ def test_what_cannot_be_had_is_left_out_with_the_reason(reproduce, tmp_path, cap
     shown = capsys.readouterr().out
     reason = next(line for line in shown.splitlines() if line.startswith("baseline2, paper: "))
     assert f"{tmp_path / 'none'}" in reason
-    assert "transfer, paper: it starts from baseline2" in shown
+    assert "transfer, paper: it needs the weights of baseline2" in shown
     assert "own_herlev, paper: to run" in shown
     assert not (tmp_path / "out").exists()
     assert reproduce(*arguments, "--seeds=2") is None
@@ -114,7 +114,8 @@ def test_what_cannot_be_had_is_left_out_with_the_reason(reproduce, tmp_path, cap
     assert [(o["row"], o["seeds"]) for o in found["outcomes"]] == [("own_herlev", 2)]
     assert found["outcomes"][0]["sd"] >= 0
     assert found["shortcuts"] is None
-    assert found["skipped"]["transfer, paper"] == "it starts from baseline2, which is left out"
+    because = "it needs the weights of baseline2, which is left out"
+    assert found["skipped"]["transfer, paper"] == because
     text = (tmp_path / "out/RESULTS.md").read_text()
     published = reason.replace(str(tmp_path / "none"), "/path/to/SIPaKMeD")
     assert f"- {published.replace(str(tmp_path / 'data'), '/path/to/data')}" in text

@@ -143,7 +143,7 @@ def test_what_cannot_be_adapted_is_bad_input(network):
     several: Any = Images(images_of(2))
     several.mesh = types.SimpleNamespace(devices=np.zeros(2))
     arguments = (make_forward(graphdef, "none", make_mesh()), graphdef, "none", variables)
-    with pytest.raises(InputError, match="--adapt requires one device"):
+    with pytest.raises(InputError, match="--adapt computes batch statistics over whole groups"):
         predict_adapted("all", *arguments, several, np.arange(2), np.zeros(2), np.zeros(2))
 
 

@@ -185,7 +185,7 @@ def test_a_run_of_an_earlier_version_matches_classes_by_name(trained):
 
 def test_a_run_of_an_earlier_version_with_another_number_of_images(trained):
     draw_class(trained.cells / "HSIL", 900, 9)
-    with pytest.raises(InputError, match=r"made with \d+ train.* divides into \d+ train.*--on="):
+    with pytest.raises(InputError, match=r"made with \d+ train.* give \d+ train.*--on="):
         trained.open(identity=False)
 
 

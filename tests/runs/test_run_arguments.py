@@ -30,7 +30,7 @@ def run(trained):
         ([np.dstack([ONE, ONE[..., :1]])], r"image 0 is uint8 \[24, 30, 4\]"),
         (np.zeros((2, 3, 32, 32), np.uint8), "channels last"),
         ([np.zeros((0, 5, 3), np.uint8)], r"image 0 is uint8 \[0, 5, 3\]"),
-        ([Image.fromarray(ONE)], r"picture of Pillow; give np.asarray"),
+        ([Image.fromarray(ONE)], r"Pillow image; give np.asarray"),
         ([Image.fromarray(ONE[..., 0].astype(np.uint16))], "8 bits by its own range first"),
         (Image.fromarray(ONE), "images is a Image"),
         ("a.png", "is a path.*predict_images takes files"),

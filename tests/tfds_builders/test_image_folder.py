@@ -184,7 +184,7 @@ def test_classes_are_no_parts(tmp_path, classes):
 
 def test_parts_without_class_folders(tmp_path):
     root = tree(tmp_path, "train/1.png", "test/2.png")
-    assert "test, train divide the images and hold no class folders" in refusal(root)
+    assert "test, train contain no class folders" in refusal(root)
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -328,7 +328,7 @@ def test_mask_among_the_images(raw, tmp_path):
     path = raw / "x" / "label image.png"
     Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20) % 5 * 50).save(path)
     message = refuse(raw, tmp_path / "data")
-    assert f"{path}: has only 5 colours; is it a mask" in message
+    assert f"{path}: has only 5 colours; it may be a mask" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"II*\0", b"<html>", None])
@@ -388,7 +388,7 @@ def test_more_than_8_bits_are_refused_not_cut_off(raw, tmp_path):
 
 def test_folders_linked_into_themselves(raw):
     (raw / "x" / "loop").symlink_to(raw / "x")
-    assert "is it a loop?" in refusal(raw)
+    assert "remove a link to a parent folder" in refusal(raw)
 
 
 # --- groups -------------------------------------------------------------------------------------
@@ -528,8 +528,8 @@ def test_a_list_and_a_pattern_for_the_same_thing(scans):
     [
         ("path,label\n{r}/scans/0.png,A\n{r}/scans/1.png,B\n", ""),
         ("path,label\n{r}/scans/../scans/0.png,A\nscans/1.png,B\n", None),
-        ("path,label\nscans/0.PNG,A\nSCANS/1.png,B\n", "2 names differ from their files by case"),
-        ("path,label\nscans/0,A\nscans/1,B\n", "e.g. 0 is 0.png; each fits one file"),
+        ("path,label\nscans/0.PNG,A\nSCANS/1.png,B\n", "2 names differ from the file names"),
+        ("path,label\nscans/0,A\nscans/1,B\n", "e.g. 0 is 0.png; each matches one file"),
         ("path,label\nscans/0,A\nscans/0.png,B\n", "line 3: scans/0.png is listed already"),
         ("# by LIMS\npath,label\nscans/0.png,A\u200b\nscans/1.png,B\n", "1 line of comment"),
     ],
@@ -557,7 +557,7 @@ def test_a_name_that_fits_several_files_is_refused(scans):
     for name in ("scans/0.tif", "scans/1.jpg"):
         save(scans / name)
     listed(scans, "path,label\nscans/0,A\nscans/1.png,B\n")
-    assert "0.png, 0.tif match equally; write the full name" in refusal(scans)
+    assert "(scans/0.png, scans/0.tif); write the full name" in refusal(scans)
     listed(scans, "path,label\nscans/1.png,A\nscans/2.png,B\n")
     assert find_items(scans).items[0].filename == "scans/1.png"
 
@@ -772,7 +772,7 @@ def test_settings_that_cannot_be_used(raw, tmp_path, chosen, message):
 def test_the_folder_read_is_the_folder_named(raw, tmp_path):
     other = tree(tmp_path / "other", "A/1.png", "B/2.png")
     message = refused(Builder(manual_dir=raw, data_dir=tmp_path / "data"), other)
-    assert "give the same manual_dir to both" in message
+    assert "use one folder for the builder" in message
 
 
 # --- real images --------------------------------------------------------------------------------

@@ -252,7 +252,7 @@ def test_contours_of_cells_become_masks(tmp_path, caplog):
     assert caplog.text.count("were clipped") == 1
     assert "nuclei of 1 images" in caplog.text
     assert not examples["im_Metaplastic/001_02.bmp"]["has_masks"]
-    assert caplog.text.count("only one of its two contours") == 1
+    assert caplog.text.count("lack one of the two contours") == 1
     assert not examples["im_Parabasal/001_02.bmp"]["has_masks"]
 
 

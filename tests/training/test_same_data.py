@@ -130,7 +130,7 @@ def test_a_run_of_an_earlier_version_by_the_number_of_its_images(begun):
     keep(begun.folder, begun.then.describe())
     resume(begun)
     change_removed(begun.cells)
-    with pytest.raises(InputError, match=r"made with .* divides into .* another --workdir"):
+    with pytest.raises(InputError, match=r"made with .* give .* another --workdir"):
         resume(begun)
 
 

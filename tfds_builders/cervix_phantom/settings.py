@@ -39,7 +39,7 @@ class PhantomSettings:
     model only part of the classes.
     """
 
-    seed: int = setting(0, "Random seed of the drawn images (phantom)", 0, 2**32 - 1)
+    seed: int = setting(0, "Random seed of the synthetic images (phantom)", 0, 2**32 - 1)
     clusters_per_class: int = setting(
         60, "Number of fields (clusters of cells) in each of the five classes", 1, 999
     )
@@ -60,7 +60,7 @@ class PhantomSettings:
         0.0,
         3.0,
     )
-    blur: float = setting(1.0, "Factor on the defocus: 0 sharp, 1 as in SIPaKMeD", 0.0, 5.0)
+    blur: float = setting(1.0, "Strength of the defocus: 0 sharp, 1 as in SIPaKMeD", 0.0, 5.0)
     debris: float = setting(
         1.0,
         "Factor on the expected number of leukocytes, red cells, mucus and debris",

@@ -41,8 +41,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     CRIC Cervix (Rezende et al., Scientific Data 2021) is at
-    https://doi.org/10.6084/m9.figshare.c.4960286: 400 fields (1376 x 1020 px PNG), each an entry
-    of its own, and an entry with the classifications of 11,534 cells. Put the fields and
+    https://doi.org/10.6084/m9.figshare.c.4960286, a collection of 400 items with one field each
+    (1376 x 1020 px PNG) and one item with the classifications of 11,534 cells. Put the fields and
     classifications.csv or classifications.json into one folder, or folders below it, and give
     that folder as manual_dir. Smaller copies of the fields, also .jpg, work as they are.
     """

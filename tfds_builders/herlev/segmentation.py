@@ -38,7 +38,7 @@ def read_segmentation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np
     if image.size != size:
         raise InputError(
             f"{path}: {image.width} x {image.height} px, but its image has {size[0]} x {size[1]} "
-            "px; copy both again, or move all -d files away to go without masks."
+            "px; copy both again, or move all -d files away to use the images without masks."
         )
     indices = np.asarray(image) if image.mode in ("P", "L") else None
     colours = np.asarray(image.convert("RGB"))
@@ -49,5 +49,5 @@ def read_segmentation(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np
         return indices == NUCLEUS, indices == CYTOPLASM
     raise InputError(
         f"{path}: not a segmentation with the five colours of Herlev; copy the original -d.bmp "
-        "files, or move all -d files away to go without masks."
+        "files, or move all -d files away to use the images without masks."
     )

@@ -184,8 +184,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         known = self._variant.folder
         if not known or root.resolve() != Path(known):
             raise InputError(
-                f"image_folder: manual_dir={root}, but the data set was opened with "
-                f"{known or 'no folder'}; give the same manual_dir to both."
+                f"image_folder: manual_dir={root} differs from the folder with which the builder "
+                f"was created ({known or 'none'}); use one folder for the builder and its "
+                "preparation."
             )
         listing = self._listing(root, report=True)
         cast(tfds.features.ClassLabel, features_of(self.info)["label"]).names = list(

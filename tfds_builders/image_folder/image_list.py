@@ -54,7 +54,7 @@ def find_listed(
         if not os.path.isfile(image):  # False also for a name that is too long
             fits = files.several(listed)
             raise InputError(
-                f"{where}: there is no file {image}, and {', '.join(fits[:5])} match equally; "
+                f"{where}: there is no file {image}, and several match it ({', '.join(fits[:5])}); "
                 "write the full name."
                 if fits
                 else f"{where}: there is no file {image}; complete the folder."
@@ -67,8 +67,8 @@ def find_listed(
     if report and files.otherwise:
         asked, given = files.otherwise[0]
         tables.say_once(
-            f"{path}: {len(files.otherwise)} names differ from their files by case or lack the "
-            f"suffix, e.g. {asked} is {given}; each fits one file and is taken for it."
+            f"{path}: {len(files.otherwise)} names differ from the file names in case or lack the "
+            f"suffix, e.g. {asked} for {given}; each matches one file, which is used."
         )
     if report:
         _report(root, path, {image for image, _, _, _ in found})

@@ -122,7 +122,7 @@ def find_tree(root: Path) -> tuple[list[tuple[Path, str]], LeftOut]:
         found += [(path, name) for path in pictures]
     if not classes and left_out.parts:
         raise InputError(
-            f"{root}: {', '.join(part.name for part in left_out.parts)} divide the images and hold "
+            f"{root}: the split folders {', '.join(part.name for part in left_out.parts)} contain "
             "no class folders; make one folder per class in each, or list the images with their "
             "classes in images.csv."
         )
@@ -186,7 +186,10 @@ def _walk(
     folder: Path, own: str, classes: set[str], masks: list[Path], depth: int = 0
 ) -> Iterator[Path]:
     if depth > _MAX_DEPTH:
-        raise InputError(f"{folder}: lies more than {_MAX_DEPTH} folders deep; is it a loop?")
+        raise InputError(
+            f"{folder}: lies more than {_MAX_DEPTH} folders deep; remove a link to a parent "
+            "folder, or move the images up."
+        )
     for path in folders.entries(folder):
         name = nfc(path.name)
         if not path.is_dir():
@@ -194,7 +197,12 @@ def _walk(
         elif name.casefold() in _MASK_FOLDERS:
             masks.append(path)
         elif name in classes and name != own:
-            hint = "; is the outer one a part of a division? Rename it" if kind_of(own) else ""
+            hint = (
+                f"; if {own} is a split folder (train, val, test or a fold) and not a class, merge "
+                f"its class folders with those beside {own}"
+                if kind_of(own)
+                else ""
+            )
             raise InputError(
                 f"{path}: a folder of class {name} lies in that of class {own}; move it out{hint}."
             )

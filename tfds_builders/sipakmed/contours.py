@@ -56,7 +56,7 @@ def read_contour(path: Path, shape: tuple[int, int]) -> np.ndarray:
         if point.shape != (2,) or not np.isfinite(point).all():
             raise InputError(
                 f'{path}, line {number}: expected two numbers "x,y", found {line[:40]!r}; '
-                "repair the file, or remove all .dat files to go without masks."
+                "repair the file, or remove all .dat files to use the images without masks."
             )
         if (point < -margin).any() or (point > limits).any():
             raise InputError(
@@ -67,12 +67,12 @@ def read_contour(path: Path, shape: tuple[int, int]) -> np.ndarray:
     if len(points) > MAX_POINTS:
         raise InputError(
             f"{path}: {len(points)} points are more than the {MAX_POINTS:,} that a contour may "
-            "have; repair the file, or remove all .dat files to go without masks."
+            "have; repair the file, or remove all .dat files to use the images without masks."
         )
     if len(points) < 3:
         raise InputError(
             f"{path}, line {len(lines)}: the file ends after {len(points)} points, a contour has "
-            "at least 3; repair the file, or remove all .dat files to go without masks."
+            "at least 3; repair the file, or remove all .dat files to use the images without masks."
         )
     return np.stack(points)
 

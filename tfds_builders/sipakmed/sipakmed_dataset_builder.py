@@ -53,8 +53,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    SIPaKMeD is shared for research on request to cite Plissiti et al., ICIP 2018. Get the five
-    archives from https://www.cs.uoi.gr/~marina/sipakmed.html (5.18 GB in all):
+    SIPaKMeD is shared for research; its authors ask users to cite Plissiti et al., ICIP 2018. Get
+    the five archives from https://www.cs.uoi.gr/~marina/sipakmed.html (5.18 GB in all):
       im_Dyskeratotic.7z               1,182,980,549 bytes
       im_Koilocytotic.7z               1,290,478,065 bytes
       im_Metaplastic.7z                1,396,480,123 bytes
@@ -147,13 +147,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self._damaged.report()
         if clipped:
             logging.warning(
-                "The nuclei of %d images left their cells and were clipped, e.g. %s by %d pixels.",
+                "Nucleus contours of %d images extend beyond their cells and were clipped, e.g. %s "
+                "by %d pixels.",
                 len(clipped),
                 *max(clipped, key=lambda entry: entry[1]),
             )
         if unpaired:
             logging.warning(
-                "%d images have a cell with only one of its two contours and go without masks, "
+                "%d images lack one of the two contours of a cell and therefore have no masks, "
                 "e.g. %s.",
                 len(unpaired),
                 unpaired[0],

@@ -107,7 +107,7 @@ def useful_range(curve: Mapping[str, Any]) -> str:
             runs.append(_range(thresholds[start], thresholds[number - 1]))
             start = None
     if not runs:
-        return "net benefit at no threshold exceeds that of treating all and none (95 %, by group)"
+        return "net benefit exceeds that of treating all and none (95 %, by group) at no threshold"
     text = "net benefit exceeds that of treating all and none (95 %, by group) at thresholds"
     return f"{text} {', '.join(runs)}"
 

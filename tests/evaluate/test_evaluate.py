@@ -180,7 +180,7 @@ def test_compared_runs(trained, command, tmp_path, capsys):
     command(str(folder), compare=folder)
     right = round(report["accuracy"] * report["n"])
     assert (
-        f"A is right on {right} and B on {right}: 0 images of {report['n']} apart; p = 1"
+        f"A is right on {right} and B on {right}: a difference of 0 of {report['n']} images; p = 1"
         in capsys.readouterr().out
     )
     write_table(tmp_path / "other.csv", predictions(0))
@@ -300,7 +300,7 @@ def test_from_a_shell(tmp_path):
 
     done = run("--compare", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--split=val")
     assert done.returncode == 0, done.stderr
-    assert "images of 60 apart" in done.stdout or "image of 60 apart" in done.stdout
+    assert " of 60 images; p " in done.stdout
     failed = run("--compare", str(tmp_path / "a.csv"), str(tmp_path / "c.csv"))
     assert failed.returncode == 2
     assert failed.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path / 'c.csv'}: there")

@@ -57,7 +57,7 @@ def test_two_files_by_hand(tmp_path):
     found = compare(*sides)
     p = binomtest(1, 4).pvalue
     assert found.sentences == [
-        f"A is right on {len(right)} and B on {len(right) - 2}: 2 images of 60 apart; "
+        f"A is right on {len(right)} and B on {len(right) - 2}: a difference of 2 of 60 images; "
         f"p = {p:.2g} (exact McNemar; 3 right by A alone, 1 by B alone)."
     ]
     rows = {row.metric: row for row in found.rows}
@@ -83,7 +83,7 @@ def test_two_classes_have_one_auroc(tmp_path):
     found = compare(side, side)
     assert [row.metric for row in found.rows if "AUROC" in row.metric] == ["AUROC b"]
     assert found.sentences[0].startswith("A is right on")
-    assert "0 images of 60 apart; p = 1 (" in found.sentences[0]
+    assert "a difference of 0 of 60 images; p = 1 (" in found.sentences[0]
 
 
 def test_a_class_that_does_not_occur_has_no_auroc(tmp_path):
@@ -101,7 +101,8 @@ def test_folds_and_seeds(crossed):
     found = compare(*sides)
     right = sum(int(table.correct.sum()) for table in folds)
     assert found.sentences[0].startswith(
-        f"seed 0: A is right on {right} and B on {right - 12}: 12 images of 120 apart; p < 0.001"
+        f"seed 0: A is right on {right} and B on {right - 12}: "
+        "a difference of 12 of 120 images; p < 0.001"
     )
     assert found.sentences[1].startswith(f"seed 1: A is right on {right} and B on {right - 15}")
     # Per fold, seeds averaged: 2.5, 4.5 and 6.5 images of 40.
@@ -125,13 +126,13 @@ def test_only_folds_that_both_have_count(crossed):
     a, b, folds = crossed
     (b / "seed0/fold2/evaluate/test_predictions.csv").unlink()
     found = compare(read_side(a), read_side(b))
-    assert "images of 80 apart" in found.sentences[0]
+    assert " of 80 images; " in found.sentences[0]
     for fold in (0, 1, 2):
         (b / f"seed1/fold{fold}/evaluate/test_predictions.csv").unlink()
     (b / "seed0/fold1/evaluate/test_predictions.csv").unlink()
     found = compare(read_side(a), read_side(b))
     assert len(found.sentences) == 1
-    assert f"of {len(folds[0].labels)} apart" in found.sentences[0]
+    assert f" of {len(folds[0].labels)} images; " in found.sentences[0]
 
 
 def test_without_env_json_the_share_follows_from_the_folds(crossed):

@@ -38,7 +38,7 @@ def test_many_errors_are_all_logged(caplog):
     list(damaged.map(halved, range(60)))
     with caplog.at_level(logging.ERROR, "absl"), pytest.raises(DamagedFiles) as caught:
         damaged.report()
-    assert "... and 10 more. Mend them" in str(caught.value)
+    assert "... and 10 more. Repair them" in str(caught.value)
     assert sum("is odd" in record.getMessage() for record in caplog.records) == 30
 
 

@@ -177,7 +177,7 @@ def test_a_missing_column_is_told_with_what_is_there(write):
         (PLAIN + 'c.png,C,"0,5"\n', "line 4: x='0,5' is not a number"),
         (PLAIN + "c.png,C,1_000\n", "line 4: x='1_000' is not a number"),
         (SEMICOLONS + "c.png;C;1.234,5\n", "line 4: x='1.234,5' is not a number"),
-        (SEMICOLONS + "c.png;C;1,234\n", "line 4: x='1,234' has a decimal comma, numbers before"),
+        (SEMICOLONS + "c.png;C;1,234\n", "line 4: x='1,234' has a decimal comma, but earlier"),
         (PLAIN.encode() + b"L\xe4sion.png,C,1\n", "line 4: is not UTF-8 text"),
         (b"\xff\xfe" + PLAIN.encode("utf-16-le") + b"a", "is not UTF-16 text"),
         (PLAIN.encode("utf-16-le"), "line 1: is not text; save it as UTF-8"),

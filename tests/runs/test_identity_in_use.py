@@ -117,7 +117,9 @@ def test_replaced_images_are_refused_and_nothing_is_lost(images, run, work):
 
     draw(images.cells / "NILM/p30/00.png", 7)
     before = content()
-    with pytest.raises(InputError, match=r"1 have other pixels .*NILM/p30/00\.png"):
+    with pytest.raises(
+        InputError, match=r"1 have the same name but different pixels .*NILM/p30/00\.png"
+    ):
         WORK[work](run, images)
     assert content() == before
 

@@ -529,7 +529,7 @@ def test_a_list_and_a_pattern_for_the_same_thing(scans):
         ("path,label\n{r}/scans/0.png,A\n{r}/scans/1.png,B\n", ""),
         ("path,label\n{r}/scans/../scans/0.png,A\nscans/1.png,B\n", None),
         ("path,label\nscans/0.PNG,A\nSCANS/1.png,B\n", "2 names differ from the file names"),
-        ("path,label\nscans/0,A\nscans/1,B\n", "e.g. 0 is 0.png; each matches one file"),
+        ("path,label\nscans/0,A\nscans/1,B\n", "e.g. 0 for 0.png; each matches one file"),
         ("path,label\nscans/0,A\nscans/0.png,B\n", "line 3: scans/0.png is listed already"),
         ("# by LIMS\npath,label\nscans/0.png,A\u200b\nscans/1.png,B\n", "1 line of comment"),
     ],
@@ -557,7 +557,7 @@ def test_a_name_that_fits_several_files_is_refused(scans):
     for name in ("scans/0.tif", "scans/1.jpg"):
         save(scans / name)
     listed(scans, "path,label\nscans/0,A\nscans/1.png,B\n")
-    assert "(scans/0.png, scans/0.tif); write the full name" in refusal(scans)
+    assert "(0.png, 0.tif); write the full name" in refusal(scans)
     listed(scans, "path,label\nscans/1.png,A\nscans/2.png,B\n")
     assert find_items(scans).items[0].filename == "scans/1.png"
 
@@ -661,7 +661,7 @@ def test_a_changed_folder_warns_and_keeps_the_prepared_data(raw, tmp_path, caplo
         (raw / "x" / "c.png").rename(raw / "Grade 2" / "c.png")
         save(raw / "x" / "d.png", 9)
         assert load(raw, data).filenames == before.filenames
-    assert f"{before.path} are older than the files in {raw} (5 files of" in caplog.text
+    assert f"{before.path} are older than the files in {raw} (now 5 files of" in caplog.text
     caplog.clear()
     shutil.rmtree(raw / "x")
     shutil.rmtree(raw / "Grade 2")

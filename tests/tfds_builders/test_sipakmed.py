@@ -250,7 +250,7 @@ def test_contours_of_cells_become_masks(tmp_path, caplog):
     assert not leaking["nucleus_mask"][13:].any()
     assert leaking["nucleus_mask"][6:12, 6:12].all()
     assert caplog.text.count("were clipped") == 1
-    assert "nuclei of 1 images" in caplog.text
+    assert "contours of 1 images" in caplog.text
     assert not examples["im_Metaplastic/001_02.bmp"]["has_masks"]
     assert caplog.text.count("lack one of the two contours") == 1
     assert not examples["im_Parabasal/001_02.bmp"]["has_masks"]

@@ -335,7 +335,7 @@ def test_what_is_stopped_within_a_slide_goes_on(cells, pixels, tmp_path, monkeyp
     assert (tmp_path / "p.csv.part").read_bytes().count(b"\n") == 2
     with pytest.raises(InputError, match="--resume"):
         cells(path, out)
-    with pytest.raises(InputError, match="begun with --min_nucleus="):
+    with pytest.raises(InputError, match="started with --min_nucleus="):
         cells(path, out, resume=True, min_nucleus=0.5)
     found, _ = cells(path, out, resume=True)
     assert (found.images, found.rows) == (whole.images, whole.rows)

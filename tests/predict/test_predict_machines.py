@@ -47,7 +47,7 @@ def test_four_processes_one_killed(workdir, cells, tmp_path):
         for number, process in enumerate(processes, 1)
     ]
     for number in (1, 2, 4):
-        assert f"shard {number}/4 by SLURM_ARRAY_TASK_ID={number} of" in said[number - 1]
+        assert f"shard {number}/4, as set by SLURM_ARRAY_TASK_ID={number} of" in said[number - 1]
         assert "no table yet: shard" in said[number - 1]
     assert not out.exists()
     part = Shard(3, 4).part_of(out).read_bytes()
@@ -101,7 +101,9 @@ def test_what_the_command_says(predict, workdir, cells, tmp_path, capfd, monkeyp
         monkeypatch.setenv(name, value)
     assert not predict(cells, workdir=workdir, out=out)
     told = capfd.readouterr()
-    assert told.err.startswith("shard 2/4 by SLURM_ARRAY_TASK_ID=2 of SLURM_ARRAY_TASK_COUNT=4; ")
+    assert told.err.startswith(
+        "shard 2/4, as set by SLURM_ARRAY_TASK_ID=2 of SLURM_ARRAY_TASK_COUNT=4; "
+    )
     assert "--shard=1/1 predicts all images" in told.err
     assert "8/8" in told.err  # the bar counts its share, a batch of 8
     part = tmp_path / "p.csv.shard-2-of-4.part"

@@ -88,7 +88,7 @@ def test_every_process_of_a_product_has_one_shard():
         (POD | {"JOB_COMPLETIONS": "1.5"}, "JOB_COMPLETIONS='1.5' is not a number"),
         (
             POD | SKY | {"SKYPILOT_NODE_RANK": "1"},
-            "two schedulers give different shards: SkyPilot 2/4 .*Kubernetes 3/4, as set by",
+            "two schedulers give different shards: SkyPilot 2/4, .*Kubernetes 3/4, as set by",
         ),
     ],
 )

@@ -53,7 +53,7 @@ def test_names_are_compared_in_nfc():
         (("a", "b"), None, "a, b are unknown to the run.*--class_map=HSIL=a --class_map=NILM=b"),
         (("HSIL", "NILM"), {"LSIL": "NILM"}, "'LSIL' is not a class; the run's classes are HSIL"),
         (("HSIL", "NILM"), {"HSIL": "high"}, "'high' is not a class; the run's classes are HSIL"),
-        (("HSIL", "x"), {"HSIL": "x", "NILM": "x"}, "'x' is already 'HSIL'"),
+        (("HSIL", "x"), {"HSIL": "x", "NILM": "x"}, "'x' is already mapped to 'HSIL'"),
     ],
 )
 def test_what_does_not_match(data, class_map, message):

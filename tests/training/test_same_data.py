@@ -99,13 +99,16 @@ def change_class_fewer(cells):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (change_added, r"started with 36 images, and 12 were added \(NILM/p90/00.png first\)"),
+        (
+            change_added,
+            r"started with 36 images; since then 12 were added \(NILM/p90/00.png first\)",
+        ),
         (change_removed, r"1 are missing \(HSIL/p10/01.png first\)"),
         (change_replaced, r"1 have the same name but different pixels"),
         (change_relabelled, r"1 have another class"),
-        (change_class_renamed, r"classes HSIL, LSIL, NILM, and those .* are high, LSIL, NILM\."),
-        (change_class_more, r"classes HSIL, LSIL, NILM, and those .* are AGC, HSIL, LSIL, NILM\."),
-        (change_class_fewer, r"classes HSIL, LSIL, NILM, and those .* are LSIL, NILM\."),
+        (change_class_renamed, r"classes HSIL, LSIL, NILM, but .* has high, LSIL, NILM\."),
+        (change_class_more, r"classes HSIL, LSIL, NILM, but .* has AGC, HSIL, LSIL, NILM\."),
+        (change_class_fewer, r"classes HSIL, LSIL, NILM, but .* has LSIL, NILM\."),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -161,7 +164,9 @@ def test_runs_of_one_division_have_the_same_images(begun, tmp_path):
     change_replaced(begun.cells)
     data, *_ = resume_nothing(begun)
     keep(folders[3], workdir.dataset_item(data.describe(), data_identity(begun, data)))
-    with pytest.raises(InputError, match=r"/d was trained on other images than .*/b: 1 have other"):
+    with pytest.raises(
+        InputError, match=r"/d was trained on other images than .*/b: 1 have the same"
+    ):
         common_identity(folders)
     assert common_identity(folders[:1]) is None
 

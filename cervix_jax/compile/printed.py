@@ -25,10 +25,10 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def _head(name: str, found: Mapping[str, Any]) -> str:
-    what = _unit(name)
+    count = f"{found['images']} {_unit(name)}"
     if found["chips"] == 1:
-        return f"{found['images']} {what} on one chip"
-    return f"{found['images']} {what} on {found['chips']} chips, {found['images_a_chip']} each"
+        return f"{count} on one chip"
+    return f"{count} on {found['chips']} chips, {found['images_a_chip']} each"
 
 
 def _unit(name: str) -> str:

@@ -150,10 +150,10 @@ def suspicious(
 def _worst_of_each(
     probabilities: np.ndarray, severity: Severity, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rank int [n] of each cell's most severe class that reaches `least`, and its probability.
+    """Rank int [n] of each cell's most severe class that reaches `least`, and a float [n].
 
-    In the lowest rank, and if no class reaches `least`, the latter is the probability of any worse
-    class.
+    The float is the probability of that class or a more severe one; in the lowest rank, and if no
+    class reaches `least`, that of all more severe classes.
     """
     ranks = severity.ranks
     low = int(ranks.min())

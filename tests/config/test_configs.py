@@ -79,7 +79,10 @@ def test_transfer_has_the_papers_recipe_and_ours():
     ("arg", "message"),
     [
         ("resnet18", "'resnet18': choose one of efficientnet_lite0, resnet50"),
-        ("resnet50,recipe=ours", "'recipe=ours' is not understood; write e.g. resnet50,recipe"),
+        (
+            "resnet50,recipe=ours",
+            "'recipe=ours' is not understood; write e.g. resnet50,recipe=paper",
+        ),
     ],
 )
 def test_bad_arguments_of_the_transfer_are_named(arg, message):

@@ -59,7 +59,7 @@ def test_it_is_refused_where_images_need_a_class(detector_run, tmp_path):
         lambda: predict_images(detector_run, tmp_path / "a.png", out=tmp_path / "a.csv"),
         lambda: explain_run(detector_run),
     ):
-        with pytest.raises(InputError, match="is a nucleus detector, which does not classify"):
+        with pytest.raises(InputError, match="nucleus detector, which does not classify images"):
             use()
 
 

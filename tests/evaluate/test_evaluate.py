@@ -300,6 +300,7 @@ def test_from_a_shell(tmp_path):
 
     done = run("--compare", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--split=val")
     assert done.returncode == 0, done.stderr
+    assert "a difference of " in done.stdout
     assert " of 60 images; p " in done.stdout
     failed = run("--compare", str(tmp_path / "a.csv"), str(tmp_path / "c.csv"))
     assert failed.returncode == 2

@@ -126,7 +126,7 @@ def test_only_folds_that_both_have_count(crossed):
     a, b, folds = crossed
     (b / "seed0/fold2/evaluate/test_predictions.csv").unlink()
     found = compare(read_side(a), read_side(b))
-    assert " of 80 images; " in found.sentences[0]
+    assert "a difference of 6 of 80 images; p = " in found.sentences[0]
     for fold in (0, 1, 2):
         (b / f"seed1/fold{fold}/evaluate/test_predictions.csv").unlink()
     (b / "seed0/fold1/evaluate/test_predictions.csv").unlink()

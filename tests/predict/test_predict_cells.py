@@ -131,12 +131,7 @@ def test_every_nucleus_is_one_row(cells, pixels, centres, tmp_path, monkeypatch,
     tiles_of(128, monkeypatch)
     found, _ = cells(path, tmp_path / "many.csv", mpp=mpp)
     assert found.images == (1 if kind == "png" else 3)  # a plain image is one unit
-    for row, same in zip(read_rows(tmp_path / "many.csv"), one_tile, strict=True):
-        # A cell has another place in its batch, so float32 may round the sixth digit otherwise.
-        scores = [name for name in row if name.startswith("p_") or name in ("confidence", "energy")]
-        assert {**row, **dict.fromkeys(scores)} == {**same, **dict.fromkeys(scores)}
-        given = [[float(each[name]) for name in scores] for each in (row, same)]
-        np.testing.assert_allclose(*given, rtol=1e-5)
+    assert (tmp_path / "many.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
 
 
 @pytest.mark.parametrize("mpp", [0.25, 0.37, 1.1])

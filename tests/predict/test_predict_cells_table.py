@@ -68,7 +68,7 @@ def test_tables_that_cannot_be_used(table, text, message):
 
 def test_cells_and_fields_that_are_not_there(table):
     path = table(HEAD + ROWS + ROWS.replace("a/", "b/"))
-    with pytest.raises(InputError, match=r"--slide=three.png: .* no cells of it, only of a/one"):
+    with pytest.raises(InputError, match=r"=three.png: .* no cells of it, only of a/one.png"):
         read_cells(path, CLASSES, "three.png")
     with pytest.raises(InputError, match=r"may be a/one.png or b/one.png; give the whole path"):
         read_cells(path, CLASSES, "one.png")

@@ -98,7 +98,7 @@ def test_resolution_is_needed_and_must_be_one(run):
         (
             "image_folder/default",
             {"resize": "scale", "microns_per_pixel": 0.5},
-            r"^image_folder/default: the pixel size .* is unknown.*data\.settings\.microns_per_p",
+            r"^image_folder/default: the pixel size .* unknown.*data\.settings\.microns_per_pixel",
         ),
     ],
 )

@@ -528,7 +528,10 @@ def test_a_list_and_a_pattern_for_the_same_thing(scans):
     [
         ("path,label\n{r}/scans/0.png,A\n{r}/scans/1.png,B\n", ""),
         ("path,label\n{r}/scans/../scans/0.png,A\nscans/1.png,B\n", None),
-        ("path,label\nscans/0.PNG,A\nSCANS/1.png,B\n", "2 names differ from the file names"),
+        (
+            "path,label\nscans/0.PNG,A\nSCANS/1.png,B\n",
+            "2 names differ from the file names in case",
+        ),
         ("path,label\nscans/0,A\nscans/1,B\n", "e.g. 0 for 0.png; each matches one file"),
         ("path,label\nscans/0,A\nscans/0.png,B\n", "line 3: scans/0.png is listed already"),
         ("# by LIMS\npath,label\nscans/0.png,A\u200b\nscans/1.png,B\n", "1 line of comment"),
